@@ -1,0 +1,30 @@
+// The list of test projects. Vitest 4 no longer reads this file by its name, so vitest.config.ts re-exports it.
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './scripts/count-reporter.ts'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['packages/*/test/**/*.test.ts'],
+          exclude: ['**/*.kernel.test.ts'],
+        },
+      },
+      {
+        // Real namespaces, cgroups, sockets and BPF: needs root. What a machine lacks is skipped by name.
+        extends: true,
+        test: {
+          name: 'kernel',
+          include: ['packages/*/test/**/*.kernel.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          pool: 'forks',
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
