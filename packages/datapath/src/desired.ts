@@ -1,0 +1,68 @@
+// What the maps ought to hold, in the words of the agent: addresses are text, flags are bits of WorkloadFlag.
+// encode.ts turns it into map entries; nothing else knows their layout.
+
+/** Bits of a workload's `flags`: `enum workload_flag` of bpf/maps.h. The first three are the project's fixed interface. */
+export const WorkloadFlag = {
+  AMBIENT: 1 << 0,
+  DNS_CAPTURE: 1 << 1,
+  ZTUNNEL: 1 << 2,
+  IN_POD: 1 << 3,
+  PENDING: 1 << 4,
+  KUBELET: 1 << 5,
+  EXCLUDES: 1 << 6,
+} as const;
+
+/** The value of `cgroup_info_map` and `netns_info_map`: who a caller is. */
+export interface CgroupInfo {
+  /** The workload's own id: the cgroup id of the pod-level cgroup, the same in the entry of each of its containers. */
+  readonly id: bigint;
+  /** Whether connections of this workload go through the mesh. False for ztunnel's and the kubelet's entries. */
+  readonly inMesh: boolean;
+  /** The pod's first IP, canonical text, or undefined while it is not known. */
+  readonly ip: string | undefined;
+  /** Bits of {@link WorkloadFlag}. EXCLUDES is set by the encoder, from `exclusions`; leave it out. */
+  readonly flags: number;
+  /** The flags that user space has decided, whichever way. */
+  readonly detectedFlags: number;
+}
+
+/** The value of `local_pods`: a pod of this node that is in the mesh, by one of its IPs. */
+export interface LocalPod {
+  /** Cookie of the pod's network namespace (SO_NETNS_COOKIE); 0n while it is not known. */
+  readonly netnsCookie: bigint;
+  readonly flags: number;
+}
+
+/** A destination that a pod reaches without the mesh. */
+export type Exclusion =
+  | { readonly kind: 'port'; readonly workload: bigint; readonly port: number }
+  /** `cidr` is canonical text, IPv4 or IPv6, such as `10.0.0.0/8`. */
+  | { readonly kind: 'cidr'; readonly workload: bigint; readonly cidr: string };
+
+/** The contents of `settings` (ztunnel's addresses) and `config` (everything else that is one value for the node). */
+export interface DatapathSettings {
+  readonly ztunnelIPv4: string | undefined;
+  readonly ztunnelIPv6: string | undefined;
+  /** What happens to a meshed pod's connection while no ztunnel is known: refused (`closed`) or let through (`open`). */
+  readonly noZtunnel: 'closed' | 'open';
+  /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
+  readonly ztunnelByMark: boolean;
+  /** Cookie of the host's network namespace: where the kubelet's probes come from. */
+  readonly hostNetnsCookie: bigint;
+  /** Depths below the cgroup2 root (root = 0) at which `cgroups` has entries: the ancestors that a lookup tries. */
+  readonly cgroupLevels: readonly number[];
+  /** One decision in this many is reported in the ring buffer; 0 reports none, 1 all. */
+  readonly sampleEvery: number;
+}
+
+/** Everything that user space writes into the maps: a pure function of what is wanted and what is there. */
+export interface DesiredMaps {
+  /** By cgroup id. */
+  readonly cgroups: ReadonlyMap<bigint, CgroupInfo>;
+  /** By network namespace cookie. */
+  readonly netns: ReadonlyMap<bigint, CgroupInfo>;
+  /** By Pod IP, canonical text. */
+  readonly localPods: ReadonlyMap<string, LocalPod>;
+  readonly exclusions: readonly Exclusion[];
+  readonly settings: DatapathSettings;
+}
