@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Who calls connect(): by its cgroup, by an ancestor of it, by its network namespace. */
+#ifndef SLUICE_CALLER_H
+#define SLUICE_CALLER_H
+
+#include <stdbool.h>
+#include "maps.h"
+
+/* Deepest ancestor that is looked at. kind inside docker nests a container at level 7. */
+#define DEEPEST_LEVEL 15
+
+/* A process in a pod's cgroup but in another netns than the pod's (a nested container engine, a runtime that has not
+ * moved yet) does not have the pod's addresses, and what ztunnel would make of it is another workload's traffic. */
+static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 netns_cookie) {
+  if (!info->is_in_mesh)
+    return true;
+
+  struct address ip = {.ip = {info->cgroup_ip[0], info->cgroup_ip[1], info->cgroup_ip[2], info->cgroup_ip[3]}};
+  const struct local_pod *pod = bpf_map_lookup_elem(&local_pods, &ip);
+
+  return !pod || !pod->netns_cookie || pod->netns_cookie == netns_cookie;
+}
+
+/* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. */
+static __always_inline const struct cgroup_info *caller_by_cgroup(__u32 levels) {
+  __u64 current = bpf_get_current_cgroup_id();
+  const struct cgroup_info *info = bpf_map_lookup_elem(&cgroup_info_map, &current);
+
+  if (info)
+    return info;
+#pragma unroll
+  for (int level = DEEPEST_LEVEL; level > 0; level--) {
+    if (!(levels & (1U << level)))
+      continue;
+    __u64 ancestor = bpf_get_current_ancestor_cgroup_id(level);
+    if (!ancestor || ancestor == current)
+      continue;
+    info = bpf_map_lookup_elem(&cgroup_info_map, &ancestor);
+    if (info)
+      return info;
+  }
+  return NULL;
+}
+
+static __always_inline const struct cgroup_info *find_caller(const struct agent_config *config, __u64 netns_cookie) {
+  const struct cgroup_info *info = caller_by_cgroup(config->cgroup_levels);
+
+  if (info && in_own_netns(info, netns_cookie))
+    return info;
+  return bpf_map_lookup_elem(&netns_info_map, &netns_cookie);
+}
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* connect(): asks the decision table where the connection goes, remembers where it was meant to go, and sends it there.
+ */
+#include "caller.h"
+#include "decision.h"
+#include "record.h"
+
+/* SOCK_STREAM: <sys/socket.h> is not for BPF. */
+#define TYPE_STREAM 1
+
+/* bpf_set_retval() takes a negative errno: what a closed port would have answered. */
+#define CONNECTION_REFUSED (-111)
+
+/* A socket may connect again after a refusal: what it remembers must be of its last connect(). */
+static __always_inline void forget_origin(struct bpf_sock *sk) {
+  bpf_sk_storage_delete(&socket_origin, sk);
+}
+
+static __always_inline bool remember_origin(struct bpf_sock *sk, const struct query *q) {
+  struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+  if (!origin)
+    return false;
+  __builtin_memcpy(origin->ip, q->destination.ip, sizeof(origin->ip));
+  origin->port = bpf_htons(q->port);
+  origin->role = ORIGIN_DIALLED;
+  return true;
+}
+
+static __always_inline int refuse(void) {
+  bpf_set_retval(CONNECTION_REFUSED);
+  return 0;
+}
+
+/* Returns 1 to let the connect() go on, to target where that is set, or 0 to refuse it. */
+static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, const struct address **target,
+                                         __u16 *target_port) {
+  struct bpf_sock *sk = ctx->sk;
+  __u32 zero = 0;
+
+  q->config = bpf_map_lookup_elem(&config, &zero);
+  if (!sk || !q->config)
+    return 1;
+  q->mark = sk->mark;
+  q->netns_cookie = bpf_get_netns_cookie(ctx);
+  q->port = bpf_ntohs(ctx->user_port);
+  q->caller = find_caller(q->config, q->netns_cookie);
+
+  const struct address *ztunnel = NULL;
+  struct decision decision = decide(q, &ztunnel);
+
+  count_in(&counters, decision.reason * VERDICTS + decision.verdict);
+  record_decision(ctx, q, decision);
+
+  switch (decision.verdict) {
+  case VERDICT_REDIRECT:
+  case VERDICT_TO_MESH:
+    if (!remember_origin(sk, q)) {
+      /* Unremembered, ztunnel could not know where the connection was meant to go. */
+      count_event(EVENT_STORAGE_FAILED);
+      return refuse();
+    }
+    *target = ztunnel;
+    *target_port = decision.verdict == VERDICT_REDIRECT ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
+    return 1;
+  case VERDICT_REFUSE:
+    forget_origin(sk);
+    return refuse();
+  default:
+    forget_origin(sk);
+    return 1;
+  }
+}
+
+/* An MPTCP socket connects by its first subflow, which is a TCP socket (net/mptcp/protocol.c, mptcp_connect). */
+static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx) {
+  return ctx->type == TYPE_STREAM && ctx->protocol == IPPROTO_TCP;
+}
+
+SEC("cgroup/connect4")
+int sluice_connect4(struct bpf_sock_addr *ctx) {
+  if (!is_tcp(ctx))
+    return 1;
+
+  struct query q = {.destination = mapped(ctx->user_ip4)};
+  const struct address *target = NULL;
+  __u16 port = 0;
+  int allowed = route_connect(ctx, &q, &target, &port);
+
+  if (target) {
+    ctx->user_ip4 = target->ip[3];
+    ctx->user_port = bpf_htons(port);
+  }
+  return allowed;
+}
+
+/* IPv4-mapped destinations come here too, and stay mapped: the socket is an IPv6 one. */
+SEC("cgroup/connect6")
+int sluice_connect6(struct bpf_sock_addr *ctx) {
+  if (!is_tcp(ctx))
+    return 1;
+
+  struct query q = {.destination = {.ip = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}}};
+  const struct address *target = NULL;
+  __u16 port = 0;
+  int allowed = route_connect(ctx, &q, &target, &port);
+
+  if (target) {
+    ctx->user_ip6[0] = target->ip[0];
+    ctx->user_ip6[1] = target->ip[1];
+    ctx->user_ip6[2] = target->ip[2];
+    ctx->user_ip6[3] = target->ip[3];
+    ctx->user_port = bpf_htons(port);
+  }
+  return allowed;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The decision table of docs/architecture.md: the first row that matches decides. packages/datapath/src/model.ts is
+ * the same table in the same order with the same names; a property test holds them against each other. */
+#ifndef SLUICE_DECISION_H
+#define SLUICE_DECISION_H
+
+#include <stdbool.h>
+#include "address.h"
+#include "maps.h"
+#include "ztunnel.h"
+
+struct query {
+  const struct agent_config *config;
+  const struct cgroup_info *caller; /* NULL: nobody that the agent knows */
+  __u64 netns_cookie;
+  __u32 mark;
+  struct address destination;
+  __u16 port; /* host order */
+};
+
+struct decision {
+  enum verdict verdict;
+  enum reason reason;
+};
+
+static __always_inline bool has_flag(const struct query *q, enum workload_flag flag) {
+  return q->caller && (q->caller->flags & flag);
+}
+
+static __always_inline bool is_ztunnel(const struct query *q) {
+  return has_flag(q, ZTUNNEL) ||
+         ((q->config->policy & POLICY_ZTUNNEL_BY_MARK) && (q->mark & ZTUNNEL_MARK_MASK) == ZTUNNEL_MARK);
+}
+
+static __always_inline bool is_kubelet(const struct query *q) {
+  return has_flag(q, KUBELET) && q->netns_cookie == q->config->host_netns_cookie;
+}
+
+static __always_inline bool is_in_mesh(const struct query *q) {
+  return q->caller && q->caller->is_in_mesh;
+}
+
+static __always_inline bool is_self(const struct query *q, const struct local_pod *destination) {
+  return same_address(q->destination.ip, q->caller->cgroup_ip) ||
+         (destination && destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
+}
+
+static __always_inline bool is_excluded(const struct query *q) {
+  if (!has_flag(q, EXCLUDES))
+    return false;
+
+  struct excluded_port port = {.workload = q->caller->id, .port = q->port};
+  if (bpf_map_lookup_elem(&excluded_ports, &port))
+    return true;
+
+  const __u32 *ip = q->destination.ip;
+  struct excluded_cidr cidr = {
+      .prefix_length = 64 + 128,
+      .workload = {(__u32)q->caller->id, q->caller->id >> 32},
+      .ip = {ip[0], ip[1], ip[2], ip[3]},
+  };
+  return bpf_map_lookup_elem(&excluded_cidrs, &cidr) != NULL;
+}
+
+/* ztunnel's address in the family of the destination, or NULL. */
+static __always_inline const struct address *ztunnel_for(const struct address *destination) {
+  __u32 key = is_v4(destination->ip) ? SETTING_ZTUNNEL_IPV4 : SETTING_ZTUNNEL_IPV6;
+
+  return bpf_map_lookup_elem(&settings, &key);
+}
+
+static __always_inline struct decision pass(enum reason reason) {
+  return (struct decision){VERDICT_PASS, reason};
+}
+
+/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. */
+static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason,
+                                                  const struct address **ztunnel) {
+  *ztunnel = ztunnel_for(&q->destination);
+  if (*ztunnel)
+    return (struct decision){verdict, reason};
+  if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
+    return pass(REASON_NO_ZTUNNEL);
+  return (struct decision){VERDICT_REFUSE, REASON_NO_ZTUNNEL};
+}
+
+/* ztunnel: where to go if the verdict says so. */
+static __always_inline struct decision decide(const struct query *q, const struct address **ztunnel) {
+  const struct local_pod *meshed_pod = bpf_map_lookup_elem(&local_pods, &q->destination);
+
+  if (is_ztunnel(q))
+    return pass(REASON_ZTUNNEL);
+  if (is_kubelet(q) && meshed_pod)
+    return pass(REASON_PROBE);
+  if (!is_in_mesh(q) && meshed_pod)
+    return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH, ztunnel);
+  if (!is_in_mesh(q))
+    return pass(REASON_NOT_IN_MESH);
+  if (is_loopback(q->destination.ip))
+    return pass(REASON_LOOPBACK);
+  if (is_self(q, meshed_pod))
+    return pass(REASON_SELF);
+  if (is_excluded(q))
+    return pass(REASON_EXCLUDED);
+  return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT, ztunnel);
+}
+
+#endif

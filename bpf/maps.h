@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every map of the datapath and the types in them: who writes it, who reads it. The TypeScript codecs are generated
+ * from these definitions, so a field is added here and nowhere else. Addresses are 16 bytes in network order; an IPv4
+ * address is v4-mapped (RFC 4291 2.5.5.2), so that word 2 is 0x0000ffff in network order. */
+#ifndef SLUICE_MAPS_H
+#define SLUICE_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+/* Capacities are defaults: the agent's configuration overrides them before the object is loaded. */
+#define CGROUP_CAPACITY    16384
+#define NETNS_CAPACITY     4096
+#define POD_IP_CAPACITY    4096
+#define EXCLUSION_CAPACITY 16384
+/* Redirected connections between SYN and accept, on the whole node. */
+#define PENDING_CAPACITY 65536
+/* Bytes; a power of two and a multiple of the page size. */
+#define DECISIONS_BYTES (1 << 20)
+
+/* Bits of cgroup_info.flags and local_pod.flags. The first three are the project's fixed interface. */
+enum workload_flag {
+  AMBIENT = 1 << 0,
+  DNS_CAPTURE = 1 << 1,
+  ZTUNNEL = 1 << 2,
+  IN_POD = 1 << 3,
+  PENDING = 1 << 4,
+  KUBELET = 1 << 5,
+  /* The workload has entries in excluded_ports or excluded_cidrs: without it nobody looks there. */
+  EXCLUDES = 1 << 6,
+};
+
+enum setting {
+  SETTING_ZTUNNEL_IPV4 = 1,
+  SETTING_ZTUNNEL_IPV6 = 2,
+};
+
+enum policy_bit {
+  /* A meshed pod connects directly while no ztunnel is known, instead of being refused. */
+  POLICY_NO_ZTUNNEL_OPEN = 1 << 0,
+  /* A socket with mark & 0xfff == 0x539 counts as ztunnel's. */
+  POLICY_ZTUNNEL_BY_MARK = 1 << 1,
+};
+
+enum verdict {
+  VERDICT_PASS,
+  VERDICT_REFUSE,
+  /* To ztunnel's outbound port, 15001. */
+  VERDICT_REDIRECT,
+  /* To ztunnel's inbound port, 15006. */
+  VERDICT_TO_MESH,
+  VERDICTS,
+};
+
+/* The row of the decision table that decided. */
+enum reason {
+  REASON_ZTUNNEL,
+  REASON_PROBE,
+  REASON_TO_MESH,
+  REASON_NOT_IN_MESH,
+  REASON_LOOPBACK,
+  REASON_SELF,
+  REASON_EXCLUDED,
+  REASON_NO_ZTUNNEL,
+  REASON_REDIRECT,
+  REASONS,
+};
+
+/* Things worth counting that are not decisions. */
+enum event {
+  /* An accepted connection was given its original destination. */
+  EVENT_ORIGIN_MOVED,
+  /* ztunnel asked for an original destination and there is none: a direct dial to its port, or a loss of ours. */
+  EVENT_ORIGIN_MISSING,
+  /* pending_origin is full: ztunnel sees its own address instead of the original destination, and rejects. */
+  EVENT_PENDING_FULL,
+  /* No memory for the socket's storage: the connection was refused. */
+  EVENT_STORAGE_FAILED,
+  /* The ring buffer was full: a sampled decision is not in it. */
+  EVENT_DECISION_LOST,
+  EVENTS,
+};
+
+struct address {
+  __u32 ip[4];
+};
+
+struct cgroup_info {
+  /* Cgroup id of the pod-level cgroup, in the entry of each of its containers too. */
+  __u64 id;
+  __u32 is_in_mesh;
+  __u32 cgroup_ip[4];
+  __u16 flags;
+  __u16 detected_flags;
+};
+
+struct local_pod {
+  /* 0 while user space does not know it. */
+  __u64 netns_cookie;
+  __u16 flags;
+  __u16 pad[3];
+};
+
+/* One value for the node. */
+struct agent_config {
+  __u64 host_netns_cookie;
+  /* Bit n: cgroup_info_map has entries for cgroups at depth n below the root. */
+  __u32 cgroup_levels;
+  __u32 policy;
+  /* Report one decision in this many; 0 reports none. */
+  __u32 sample_every;
+  __u32 pad;
+};
+
+struct excluded_port {
+  __u64 workload;
+  __u16 port; /* host order */
+  __u16 pad[3];
+};
+
+struct excluded_cidr {
+  /* Of workload and ip together: 64 for the workload, then the prefix of the v4-mapped address. */
+  __u32 prefix_length;
+  __u32 workload[2]; /* low word, high word: a __u64 here would be padded */
+  __u32 ip[4];
+};
+
+enum origin_role {
+  /* The socket that called connect(): getpeername() answers with the origin. */
+  ORIGIN_DIALLED,
+  /* The socket that ztunnel accepted: getsockopt(SO_ORIGINAL_DST) answers with the origin. */
+  ORIGIN_ACCEPTED,
+};
+
+struct origin {
+  __u32 ip[4];
+  __u16 port; /* network order */
+  __u16 role; /* enum origin_role */
+};
+
+/* As the connecting side sees it. Ports in host order. */
+struct tuple {
+  __u32 local_ip[4];
+  __u32 remote_ip[4];
+  __u16 local_port;
+  __u16 remote_port;
+};
+
+struct pending {
+  /* Who wrote it: a socket deletes only what is its own. */
+  __u64 socket_cookie;
+  struct origin origin;
+  __u32 pad;
+};
+
+struct decision_record {
+  __u64 timestamp_ns; /* CLOCK_MONOTONIC */
+  __u64 cgroup_id;    /* of the calling task */
+  __u64 workload;     /* cgroup_info.id, 0 if the caller is unknown */
+  __u64 netns_cookie; /* of the socket */
+  __u64 socket_cookie;
+  __u32 pid; /* thread group id, in the initial pid namespace */
+  __u32 destination[4];
+  __u16 port;   /* host order */
+  __u8 verdict; /* enum verdict */
+  __u8 reason;  /* enum reason */
+  char comm[16];
+};
+
+/* Written by user space, read by connect. Never an LRU: an eviction would silently take a pod out of the mesh. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CGROUP_CAPACITY);
+  __type(key, __u64); /* cgroup id */
+  __type(value, struct cgroup_info);
+} cgroup_info_map SEC(".maps");
+
+/* Written by user space, read by connect. Key: enum setting. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16);
+  __type(key, __u32);
+  __type(value, struct address);
+} settings SEC(".maps");
+
+/* Written by user space, read by connect. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct agent_config);
+} config SEC(".maps");
+
+/* Written by user space, read by connect: callers whose cgroup says nothing, such as a process that entered the pod. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, NETNS_CAPACITY);
+  __type(key, __u64); /* netns cookie */
+  __type(value, struct cgroup_info);
+} netns_info_map SEC(".maps");
+
+/* Written by user space, read by connect: the meshed pods of this node by each of their IPs. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_IP_CAPACITY);
+  __type(key, struct address);
+  __type(value, struct local_pod);
+} local_pods SEC(".maps");
+
+/* Written by user space, read by connect. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, EXCLUSION_CAPACITY);
+  __type(key, struct excluded_port);
+  __type(value, __u8);
+} excluded_ports SEC(".maps");
+
+/* Written by user space, read by connect. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, EXCLUSION_CAPACITY);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct excluded_cidr);
+  __type(value, __u8);
+} excluded_cidrs SEC(".maps");
+
+/* Written by connect and sockops, read by getpeername and getsockopt. Lives and dies with its socket. */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct origin);
+} socket_origin SEC(".maps");
+
+/* Written and consumed by sockops: from the connecting socket's SYN to the accepting socket's establishment. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, PENDING_CAPACITY);
+  __type(key, struct tuple);
+  __type(value, struct pending);
+} pending_origin SEC(".maps");
+
+/* Written by connect, read by user space. */
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, DECISIONS_BYTES);
+} decisions SEC(".maps");
+
+/* Written by connect, read by user space. Index: reason * VERDICTS + verdict. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, REASONS *VERDICTS);
+  __type(key, __u32);
+  __type(value, __u64);
+} counters SEC(".maps");
+
+/* Written by all programs, read by user space. Index: enum event. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, EVENTS);
+  __type(key, __u32);
+  __type(value, __u64);
+} events SEC(".maps");
+
+static __always_inline void count_in(void *map, __u32 index) {
+  __u64 *count = bpf_map_lookup_elem(map, &index);
+
+  if (count)
+    *count += 1;
+}
+
+static __always_inline void count_event(enum event event) {
+  count_in(&events, event);
+}
+
+#endif

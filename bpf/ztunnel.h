@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is known of ztunnel from outside: its ports and the mark of its sockets. */
+#ifndef SLUICE_ZTUNNEL_H
+#define SLUICE_ZTUNNEL_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+
+/* ztunnel src/config.rs. */
+#define ZTUNNEL_OUTBOUND_PORT 15001
+#define ZTUNNEL_INBOUND_PORT  15006
+
+/* ztunnel marks its sockets with 1337 = 0x539, and Istio's rules match the low twelve bits (ztunnel
+ * src/inpod/config.rs). */
+#define ZTUNNEL_MARK      0x539
+#define ZTUNNEL_MARK_MASK 0xfff
+
+/* The ports that connections are sent to: only there is an original destination of use. Host order. */
+static __always_inline bool is_ztunnel_port(__u32 port) {
+  return port == ZTUNNEL_OUTBOUND_PORT || port == ZTUNNEL_INBOUND_PORT;
+}
+
+#endif
