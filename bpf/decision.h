@@ -59,7 +59,10 @@ static __always_inline bool is_excluded(const struct query *q) {
       .workload = {(__u32)q->caller->id, q->caller->id >> 32},
       .ip = {ip[0], ip[1], ip[2], ip[3]},
   };
-  return bpf_map_lookup_elem(&excluded_cidrs, &cidr) != NULL;
+  const __u8 *family = bpf_map_lookup_elem(&excluded_cidrs, &cidr);
+
+  /* ::/0 covers the v4-mapped addresses too, and is not meant to. */
+  return family && *family == (is_v4(ip) ? 4 : 6);
 }
 
 /* ztunnel's address in the family of the destination, or NULL. */

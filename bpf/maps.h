@@ -221,7 +221,7 @@ struct {
   __uint(max_entries, EXCLUSION_CAPACITY);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, struct excluded_cidr);
-  __type(value, __u8);
+  __type(value, __u8); /* family of the range: 4 or 6 */
 } excluded_cidrs SEC(".maps");
 
 /* Written by connect and sockops, read by getpeername and getsockopt. Lives and dies with its socket. */

@@ -1,0 +1,235 @@
+// The decision table of docs/architecture.md as a pure function: the same rows in the same order and with the same names
+// as bpf/decision.h. A property test holds the two against each other through real sockets; `sluice explain` runs this one.
+import { canonicalAddress, cidrContains, isIPv4, isLoopback } from './address.js';
+import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type LocalPod } from './desired.js';
+
+export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh';
+export type Reason =
+  | 'ztunnel'
+  | 'probe'
+  | 'to-mesh'
+  | 'not-in-mesh'
+  | 'loopback'
+  | 'self'
+  | 'excluded'
+  | 'no-ztunnel'
+  | 'redirect';
+
+/** ztunnel's listeners (ztunnel src/config.rs). */
+export const ZTUNNEL_OUTBOUND_PORT = 15001;
+export const ZTUNNEL_INBOUND_PORT = 15006;
+/** ztunnel's socket mark and the bits of it that count (ztunnel src/inpod/config.rs). */
+const ZTUNNEL_MARK = 0x539;
+const ZTUNNEL_MARK_MASK = 0xfff;
+
+/** A connect() of a TCP socket, as the kernel sees it. */
+export interface Query {
+  /** The cgroup of the calling task, then its ancestors up to the root; `level` is the depth below the root. */
+  readonly cgroups: readonly { readonly id: bigint; readonly level: number }[];
+  /** Cookie of the socket's network namespace. */
+  readonly netnsCookie: bigint;
+  /** The socket's mark; 0 if it has none. */
+  readonly mark: number;
+  /** The destination dialled: text, IPv4, IPv6 or IPv4-mapped IPv6. */
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** One row of the table that was tried. */
+export interface RowTrace {
+  readonly row: Reason;
+  /** What the row asks, in words. */
+  readonly question: string;
+  /** What was found, in words. */
+  readonly finding: string;
+  readonly matched: boolean;
+}
+
+export interface Decision {
+  readonly verdict: Verdict;
+  readonly reason: Reason;
+  /** Where the connection goes instead of the destination; only for `redirect` and `to-mesh`. */
+  readonly target?: { readonly ip: string; readonly port: number };
+  /** The rows tried, in order; the last is the one that decided. */
+  readonly rows: readonly RowTrace[];
+}
+
+/** bpf/caller.h: by cgroup, by an ancestor, by network namespace. */
+export function findCaller(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
+  const info = callerByCgroup(maps, query);
+  if (info !== undefined && inOwnNetns(maps, info, query.netnsCookie)) return info;
+  return maps.netns.get(query.netnsCookie);
+}
+
+function callerByCgroup(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
+  const [current, ...ancestors] = query.cgroups;
+  if (current === undefined) return undefined;
+  const own = maps.cgroups.get(current.id);
+  if (own !== undefined) return own;
+  for (const { id, level } of ancestors) {
+    if (level === 0 || !maps.settings.cgroupLevels.includes(level)) continue;
+    const info = maps.cgroups.get(id);
+    if (info !== undefined) return info;
+  }
+  return undefined;
+}
+
+function inOwnNetns(maps: DesiredMaps, info: CgroupInfo, netnsCookie: bigint): boolean {
+  if (!info.inMesh || info.ip === undefined) return true;
+  const pod = maps.localPods.get(canonicalAddress(info.ip));
+  return pod === undefined || pod.netnsCookie === 0n || pod.netnsCookie === netnsCookie;
+}
+
+interface Facts {
+  readonly maps: DesiredMaps;
+  readonly query: Query;
+  readonly caller: CgroupInfo | undefined;
+  /** Canonical, un-mapped. */
+  readonly destination: string;
+  readonly meshedPod: LocalPod | undefined;
+  readonly ztunnel: string | undefined;
+}
+
+const hasFlag = (facts: Facts, flag: number): boolean => ((facts.caller?.flags ?? 0) & flag) !== 0;
+
+const isZtunnel = (facts: Facts): boolean =>
+  hasFlag(facts, WorkloadFlag.ZTUNNEL) ||
+  (facts.maps.settings.ztunnelByMark && (facts.query.mark & ZTUNNEL_MARK_MASK) === ZTUNNEL_MARK);
+
+const isKubelet = (facts: Facts): boolean =>
+  hasFlag(facts, WorkloadFlag.KUBELET) && facts.query.netnsCookie === facts.maps.settings.hostNetnsCookie;
+
+const isInMesh = (facts: Facts): boolean => facts.caller?.inMesh === true;
+
+const isSelf = (facts: Facts): boolean =>
+  (facts.caller?.ip !== undefined && canonicalAddress(facts.caller.ip) === facts.destination) ||
+  (facts.meshedPod !== undefined &&
+    facts.meshedPod.netnsCookie !== 0n &&
+    facts.meshedPod.netnsCookie === facts.query.netnsCookie);
+
+const isExcluded = (facts: Facts): boolean =>
+  facts.maps.exclusions.some(
+    (exclusion) =>
+      exclusion.workload === facts.caller?.id &&
+      (exclusion.kind === 'port'
+        ? exclusion.port === facts.query.port
+        : cidrContains(exclusion.cidr, facts.destination)),
+  );
+
+interface Row {
+  readonly reason: Reason;
+  readonly question: string;
+  readonly matches: (facts: Facts) => boolean;
+  readonly verdict: (facts: Facts) => Verdict;
+  readonly finding: (facts: Facts, matched: boolean) => string;
+}
+
+const pass = (): Verdict => 'pass';
+const place = (facts: Facts): string =>
+  facts.ztunnel === undefined ? 'no ztunnel is known for this address family' : `ztunnel is at ${facts.ztunnel}`;
+
+const TABLE: readonly Row[] = [
+  {
+    reason: 'ztunnel',
+    question: 'is the caller ztunnel?',
+    matches: isZtunnel,
+    verdict: pass,
+    finding: (_facts, matched) => (matched ? 'the caller is ztunnel' : 'the caller is not ztunnel'),
+  },
+  {
+    reason: 'probe',
+    question: 'does the kubelet dial a meshed pod of this node?',
+    matches: (facts) => isKubelet(facts) && facts.meshedPod !== undefined,
+    verdict: pass,
+    finding: (facts) =>
+      isKubelet(facts)
+        ? `the caller is the kubelet, and ${facts.destination} is ${facts.meshedPod === undefined ? 'no' : 'a'} meshed pod of this node`
+        : 'the caller is not the kubelet in the host network',
+  },
+  {
+    reason: 'to-mesh',
+    question: 'does a caller outside the mesh dial a meshed pod of this node?',
+    matches: (facts) => !isInMesh(facts) && facts.meshedPod !== undefined && facts.ztunnel !== undefined,
+    verdict: () => 'to-mesh',
+    finding: (facts) =>
+      isInMesh(facts)
+        ? 'the caller is in the mesh'
+        : facts.meshedPod === undefined
+          ? `${facts.destination} is no meshed pod of this node`
+          : `${facts.destination} is a meshed pod of this node; ${place(facts)}`,
+  },
+  {
+    reason: 'not-in-mesh',
+    question: 'is the caller outside the mesh?',
+    matches: (facts) => !isInMesh(facts) && facts.meshedPod === undefined,
+    verdict: pass,
+    finding: (facts) => (isInMesh(facts) ? 'the caller is in the mesh' : 'the caller is not in the mesh'),
+  },
+  {
+    reason: 'loopback',
+    question: 'is the destination loopback?',
+    matches: (facts) => isInMesh(facts) && isLoopback(facts.destination),
+    verdict: pass,
+    finding: (facts, matched) => `${facts.destination} is ${matched ? '' : 'not '}loopback`,
+  },
+  {
+    reason: 'self',
+    question: "is the destination one of the caller's own Pod IPs?",
+    matches: (facts) => isInMesh(facts) && isSelf(facts),
+    verdict: pass,
+    finding: (facts, matched) => `${facts.destination} is ${matched ? '' : 'not '}an address of the caller's pod`,
+  },
+  {
+    reason: 'excluded',
+    question: 'is the destination excluded for the pod?',
+    matches: (facts) => isInMesh(facts) && isExcluded(facts),
+    verdict: pass,
+    finding: (_facts, matched) =>
+      matched ? 'an exclusion of the pod matches' : 'no excluded port or range of the pod matches',
+  },
+  {
+    reason: 'no-ztunnel',
+    question: 'is no ztunnel known?',
+    matches: (facts) => facts.ztunnel === undefined,
+    verdict: (facts) => (facts.maps.settings.noZtunnel === 'open' ? 'pass' : 'refuse'),
+    finding: (facts) =>
+      facts.ztunnel === undefined ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}` : place(facts),
+  },
+  {
+    reason: 'redirect',
+    question: 'otherwise',
+    matches: () => true,
+    verdict: () => 'redirect',
+    finding: (facts) => `to ztunnel at ${facts.ztunnel}`,
+  },
+];
+
+/** The verdict on a connect(), given what is in the maps, with every row that was tried. */
+export function decide(maps: DesiredMaps, query: Query): Decision {
+  const destination = canonicalAddress(query.ip);
+  const facts: Facts = {
+    maps,
+    query,
+    caller: findCaller(maps, query),
+    destination,
+    meshedPod: maps.localPods.get(destination),
+    ztunnel: isIPv4(destination) ? maps.settings.ztunnelIPv4 : maps.settings.ztunnelIPv6,
+  };
+  const rows: RowTrace[] = [];
+  for (const row of TABLE) {
+    const matched = row.matches(facts);
+    rows.push({ row: row.reason, question: row.question, finding: row.finding(facts, matched), matched });
+    if (!matched) continue;
+    const verdict = row.verdict(facts);
+    const target = targetOf(verdict, facts.ztunnel);
+    return { verdict, reason: row.reason, rows, ...(target === undefined ? {} : { target }) };
+  }
+  throw new Error('the last row of the decision table matches everything');
+}
+
+function targetOf(verdict: Verdict, ztunnel: string | undefined): Decision['target'] {
+  if (ztunnel === undefined) return undefined;
+  if (verdict === 'redirect') return { ip: ztunnel, port: ZTUNNEL_OUTBOUND_PORT };
+  if (verdict === 'to-mesh') return { ip: ztunnel, port: ZTUNNEL_INBOUND_PORT };
+  return undefined;
+}
