@@ -1,0 +1,45 @@
+// flock(2) rather than fcntl(2) locks: those are dropped when any descriptor of the file is closed.
+#include "file_lock.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include "failure.h"
+
+namespace {
+constexpr mode_t ownerOnly = 0600;
+}
+
+Napi::Function FileLock::define(Napi::Env env) {
+  return DefineClass(env, "FileLock",
+                     {InstanceAccessor<&FileLock::held>("held"), InstanceMethod<&FileLock::close>("close")});
+}
+
+// new FileLock(path). `held` is false when somebody else has the lock. The file is made if absent, and never removed:
+// two processes could then hold "the" lock on two files.
+FileLock::FileLock(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FileLock>(info) {
+  guarded(info, [&]() -> Napi::Value {
+    const std::string path = textArgument(info, 0, "path");
+    Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
+    if (!file.valid())
+      fail("open", path);
+    while (flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
+      if (errno == EWOULDBLOCK)
+        return info.Env().Undefined();
+      if (errno != EINTR)
+        fail("flock", path);
+    }
+    file_.emplace(std::move(file));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value FileLock::held(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), file_.has_value());
+}
+
+Napi::Value FileLock::close(const Napi::CallbackInfo &info) {
+  file_.reset();
+  return info.Env().Undefined();
+}

@@ -1,0 +1,9 @@
+// mount(2) and umount2(2) in the process's mount namespace.
+#pragma once
+
+#include <napi.h>
+
+// mount(source, target, fsType, flags, data)
+Napi::Value mountFileSystem(const Napi::CallbackInfo &info);
+// unmount(target, flags)
+Napi::Value unmountFileSystem(const Napi::CallbackInfo &info);

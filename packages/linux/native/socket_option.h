@@ -1,0 +1,9 @@
+// getsockopt(2) and setsockopt(2) on a descriptor that somebody else owns.
+#pragma once
+
+#include <napi.h>
+
+// getSockOpt(fd, level, name, length): Buffer
+Napi::Value getSockOpt(const Napi::CallbackInfo &info);
+// setSockOptInt(fd, level, name, value)
+Napi::Value setSockOptInt(const Napi::CallbackInfo &info);

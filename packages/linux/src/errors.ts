@@ -1,0 +1,65 @@
+// The one error of this package: which system call failed, on what, why, and what to do about it.
+import { constants } from 'node:os';
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name] as const));
+
+// What is worth telling beyond the errno, by call and code. A code alone serves every call that has no line of its own.
+const remedies: Readonly<Record<string, string>> = {
+  'setns EPERM': 'entering a network namespace needs CAP_SYS_ADMIN',
+  'setns EINVAL': 'the path is not a network namespace; use /proc/<pid>/ns/net or a file under /run/netns',
+  'mount EPERM': 'mounting needs CAP_SYS_ADMIN in the mount namespace',
+  'mount ENODEV': 'the kernel has no such file system type; see /proc/filesystems',
+  'umount2 EINVAL': 'the path is not a mount point',
+  'umount2 EBUSY': 'files below the mount point are still open',
+  'umount2 EPERM': 'unmounting needs CAP_SYS_ADMIN in the mount namespace',
+  'getsockopt ENOPROTOOPT': 'this socket or this kernel does not know the option',
+  'setsockopt ENOPROTOOPT': 'this socket or this kernel does not know the option',
+  'recvfrom EBADMSG':
+    'the kernel answered with a message that does not parse; please report it with the kernel version',
+  'recvfrom EAGAIN': 'the addresses kept changing while they were read; try again',
+  'pthread_create EAGAIN': 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
+  EACCES: 'access is refused; /proc/<pid>/ns needs root and the right to trace that process (CAP_SYS_PTRACE)',
+  ENOENT: 'it does not exist (a path under /proc/<pid> goes away with its process)',
+  EMFILE: 'too many open files; raise RLIMIT_NOFILE',
+};
+
+/** What the addon throws: a plain error with these fields. */
+interface NativeFailure {
+  readonly errno: number;
+  readonly syscall: string;
+  readonly object: string;
+}
+
+/** A failed system call. `errno` is positive, `code` its name ('EPERM'), `syscall` the call's ('setns'). */
+export class SystemCallError extends Error {
+  override readonly name = 'SystemCallError';
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+  /** What the call was about: a path, or a socket and its option. */
+  readonly object: string;
+
+  constructor(failure: NativeFailure) {
+    const code = errnoNames.get(failure.errno) ?? `errno ${failure.errno}`;
+    const remedy = remedies[`${failure.syscall} ${code}`] ?? remedies[code];
+    super(`${failure.syscall} ${failure.object}: ${code}${remedy === undefined ? '' : `; ${remedy}`}`);
+    this.code = code;
+    this.errno = failure.errno;
+    this.syscall = failure.syscall;
+    this.object = failure.object;
+  }
+}
+
+function isNativeFailure(error: unknown): error is NativeFailure {
+  return error instanceof Error && 'errno' in error && 'syscall' in error && 'object' in error;
+}
+
+/** Runs a call into the addon and gives its failure the class and the words above. */
+export function systemCall<Result>(body: () => Result): Result {
+  try {
+    return body();
+  } catch (error) {
+    if (isNativeFailure(error)) throw new SystemCallError(error);
+    throw error;
+  }
+}
