@@ -1,0 +1,58 @@
+// What the datapath consists of by name: its maps, its programs and the order in which they are attached, where they
+// are pinned, and where the built object lies.
+import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+
+/** Maps that outlive the agent: the pinned programs work on them. */
+export const PINNED_MAPS = [
+  'cgroup_info_map',
+  'settings',
+  'config',
+  'netns_info_map',
+  'local_pods',
+  'excluded_ports',
+  'excluded_cidrs',
+  'socket_origin',
+  'pending_origin',
+  'decisions',
+  'counters',
+  'events',
+] as const;
+export type MapName = (typeof PINNED_MAPS)[number];
+
+/** Maps whose capacity is configuration, with the name that the configuration gives it. */
+export interface Capacities {
+  readonly cgroup_info_map?: number;
+  readonly netns_info_map?: number;
+  readonly local_pods?: number;
+  readonly excluded_ports?: number;
+  readonly excluded_cidrs?: number;
+  readonly pending_origin?: number;
+}
+
+/** A program and the attach type that the kernel lists it under (bpftool's names). */
+export interface ProgramPlace {
+  readonly program: string;
+  readonly attachType: string;
+}
+
+/**
+ * In the order of attachment: connect comes last, so that no connection is redirected before the programs that carry
+ * and answer its original destination are there. Cleanup goes the other way.
+ */
+export const PROGRAMS: readonly ProgramPlace[] = [
+  { program: 'sluice_getsockopt', attachType: 'cgroup_getsockopt' },
+  { program: 'sluice_sockops', attachType: 'cgroup_sock_ops' },
+  { program: 'sluice_getpeername4', attachType: 'cgroup_inet4_getpeername' },
+  { program: 'sluice_getpeername6', attachType: 'cgroup_inet6_getpeername' },
+  { program: 'sluice_connect4', attachType: 'cgroup_inet4_connect' },
+  { program: 'sluice_connect6', attachType: 'cgroup_inet6_connect' },
+];
+
+/** The object built from bpf/, copied beside the compiled package so that it ships with it. */
+export const OBJECT_PATH = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
+
+export const mapsDirectory = (pinDirectory: string): string => join(pinDirectory, 'maps');
+export const linksDirectory = (pinDirectory: string): string => join(pinDirectory, 'links');
+export const mapPin = (pinDirectory: string, map: MapName): string => join(mapsDirectory(pinDirectory), map);
+export const linkPin = (pinDirectory: string, program: string): string => join(linksDirectory(pinDirectory), program);

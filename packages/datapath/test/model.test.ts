@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { WorkloadFlag, decide, type DesiredMaps, type Query } from '../src/index.js';
+
+const POD = 100n;
+const CONTAINER = 101n;
+const ZTUNNEL = 200n;
+const KUBELET = 300n;
+const HOST_NETNS = 1n;
+const POD_NETNS = 7n;
+
+const maps: DesiredMaps = {
+  cgroups: new Map([
+    [POD, { id: POD, inMesh: true, ip: '10.0.0.5', flags: WorkloadFlag.AMBIENT, detectedFlags: 0 }],
+    [ZTUNNEL, { id: ZTUNNEL, inMesh: false, ip: '10.0.0.9', flags: WorkloadFlag.ZTUNNEL, detectedFlags: 0 }],
+    [KUBELET, { id: KUBELET, inMesh: false, ip: undefined, flags: WorkloadFlag.KUBELET, detectedFlags: 0 }],
+  ]),
+  netns: new Map([
+    [POD_NETNS, { id: POD, inMesh: true, ip: '10.0.0.5', flags: WorkloadFlag.AMBIENT, detectedFlags: 0 }],
+  ]),
+  localPods: new Map([
+    ['10.0.0.5', { netnsCookie: POD_NETNS, flags: 1 }],
+    ['fd00::5', { netnsCookie: POD_NETNS, flags: 1 }],
+    ['10.0.0.6', { netnsCookie: 8n, flags: 1 }],
+  ]),
+  exclusions: [
+    { kind: 'port', workload: POD, port: 5432 },
+    { kind: 'cidr', workload: POD, cidr: '192.0.2.0/24' },
+    { kind: 'port', workload: 999n, port: 80 },
+  ],
+  settings: {
+    ztunnelIPv4: '10.0.0.9',
+    ztunnelIPv6: undefined,
+    noZtunnel: 'closed',
+    ztunnelByMark: false,
+    hostNetnsCookie: HOST_NETNS,
+    cgroupLevels: [3],
+    sampleEvery: 0,
+  },
+};
+const inPod: Query = {
+  cgroups: [
+    { id: CONTAINER, level: 4 },
+    { id: POD, level: 3 },
+    { id: 2n, level: 2 },
+  ],
+  netnsCookie: POD_NETNS,
+  mark: 0,
+  ip: '10.9.9.9',
+  port: 80,
+};
+const onHost: Query = { ...inPod, cgroups: [{ id: 55n, level: 1 }], netnsCookie: HOST_NETNS };
+const kubelet: Query = { ...onHost, cgroups: [{ id: KUBELET, level: 1 }] };
+const settings = (change: Partial<DesiredMaps['settings']>): DesiredMaps => ({
+  ...maps,
+  settings: { ...maps.settings, ...change },
+});
+
+describe('the decision table', () => {
+  it.each<[string, DesiredMaps, Query, string, string]>([
+    ['a meshed pod, anywhere', maps, inPod, 'redirect', 'redirect'],
+    ['a meshed pod, v4-mapped', maps, { ...inPod, ip: '::ffff:10.9.9.9' }, 'redirect', 'redirect'],
+    ['a meshed pod, another meshed pod of the node', maps, { ...inPod, ip: '10.0.0.6' }, 'redirect', 'redirect'],
+    ['a meshed pod, loopback', maps, { ...inPod, ip: '127.0.0.1' }, 'pass', 'loopback'],
+    ['a meshed pod, the unspecified address', maps, { ...inPod, ip: '::' }, 'pass', 'loopback'],
+    ['a meshed pod, itself', maps, { ...inPod, ip: '10.0.0.5' }, 'pass', 'self'],
+    ['a meshed pod, itself by its second address', maps, { ...inPod, ip: 'fd00::5' }, 'pass', 'self'],
+    ['a meshed pod, an excluded port', maps, { ...inPod, port: 5432 }, 'pass', 'excluded'],
+    ['a meshed pod, an excluded range', maps, { ...inPod, ip: '192.0.2.77' }, 'pass', 'excluded'],
+    ['a meshed pod, no ztunnel for the family', maps, { ...inPod, ip: 'fd00::99' }, 'refuse', 'no-ztunnel'],
+    ['the same, open', settings({ noZtunnel: 'open' }), { ...inPod, ip: 'fd00::99' }, 'pass', 'no-ztunnel'],
+    ['ztunnel itself', maps, { ...inPod, cgroups: [{ id: ZTUNNEL, level: 3 }], netnsCookie: 9n }, 'pass', 'ztunnel'],
+    ['a marked socket, marks not believed', maps, { ...inPod, mark: 0x539 }, 'redirect', 'redirect'],
+    ['a marked socket, marks believed', settings({ ztunnelByMark: true }), { ...inPod, mark: 0xf539 }, 'pass', 'ztunnel'],
+    ['the kubelet to a meshed pod', maps, { ...kubelet, ip: '10.0.0.5' }, 'pass', 'probe'],
+    ['the kubelet elsewhere', maps, kubelet, 'pass', 'not-in-mesh'],
+    ["the kubelet's cgroup in another netns", maps, { ...kubelet, ip: '10.0.0.5', netnsCookie: 44n }, 'to-mesh', 'to-mesh'],
+    ['a host process to a meshed pod', maps, { ...onHost, ip: '10.0.0.5' }, 'to-mesh', 'to-mesh'],
+    ['a host process to a meshed pod, no ztunnel', maps, { ...onHost, ip: 'fd00::5' }, 'refuse', 'no-ztunnel'],
+    ['a host process elsewhere', maps, onHost, 'pass', 'not-in-mesh'],
+    ['a process that entered the pod', maps, { ...onHost, netnsCookie: POD_NETNS }, 'redirect', 'redirect'],
+    ["a process of the pod's cgroup in a nested netns", maps, { ...inPod, netnsCookie: 77n }, 'pass', 'not-in-mesh'],
+    ['an ancestor at a level that the agent did not name', settings({ cgroupLevels: [2] }), { ...inPod, netnsCookie: 77n }, 'pass', 'not-in-mesh'],
+  ])('%s', (_name, world, query, verdict, reason) => {
+    const decision = decide(world, query);
+    expect([decision.verdict, decision.reason]).toEqual([verdict, reason]);
+    expect(decision.rows.at(-1)).toMatchObject({ row: reason, matched: true });
+    expect(decision.rows.slice(0, -1).every((row) => !row.matched)).toBe(true);
+  });
+
+  it('names the target of a redirection', () => {
+    expect(decide(maps, inPod).target).toEqual({ ip: '10.0.0.9', port: 15001 });
+    expect(decide(maps, { ...onHost, ip: '10.0.0.5' }).target).toEqual({ ip: '10.0.0.9', port: 15006 });
+    expect(decide(maps, { ...inPod, ip: '127.0.0.1' }).target).toBeUndefined();
+  });
+});
