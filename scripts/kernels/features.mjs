@@ -1,0 +1,89 @@
+// Says, one JSON line each, whether this kernel has what Sluice cannot be without: run in the guest before the matrix,
+// so that a missing option is named and not guessed at from a failed connection.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmdirSync, statfsSync, statSync } from 'node:fs';
+import { release } from 'node:os';
+
+const CGROUP2_SUPER_MAGIC = 0x63677270; // <linux/magic.h>
+const BPF_FS_MAGIC = 0xcafe4a11; // <linux/magic.h>
+const cgroupRoot = '/sys/fs/cgroup';
+
+const run = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+const expect = (condition, message) => {
+  if (!condition) throw new Error(message);
+};
+
+const checks = {
+  node: () => process.version,
+  'kernel BTF': () => `${statSync('/sys/kernel/btf/vmlinux').size} bytes`,
+  'cgroup v2': () => {
+    expect(statfsSync(cgroupRoot).type === CGROUP2_SUPER_MAGIC, `${cgroupRoot} is not cgroup2`);
+    const directory = `${cgroupRoot}/sluice-features`;
+    mkdirSync(directory);
+    try {
+      return `cgroup id ${statSync(directory, { bigint: true }).ino}`;
+    } finally {
+      rmdirSync(directory);
+    }
+  },
+  bpffs: () => {
+    expect(statfsSync('/sys/fs/bpf').type === BPF_FS_MAGIC, '/sys/fs/bpf is not a bpffs');
+    return '/sys/fs/bpf';
+  },
+  'veth, bridge, IPv4 and IPv6 between namespaces': () => {
+    run('ip', 'netns', 'add', 'features');
+    try {
+      run('ip', 'link', 'add', 'features-br', 'type', 'bridge');
+      run('ip', 'link', 'add', 'features0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', 'features');
+      run('ip', 'link', 'set', 'features0', 'master', 'features-br', 'up');
+      run('ip', 'link', 'set', 'features-br', 'up');
+      run('ip', 'address', 'add', '10.66.99.1/24', 'dev', 'features-br');
+      run('ip', '-6', 'address', 'add', 'fd66:99::1/64', 'dev', 'features-br', 'nodad');
+      const inside = ['--net=/run/netns/features', 'ip'];
+      run('nsenter', ...inside, 'address', 'add', '10.66.99.2/24', 'dev', 'eth0');
+      run('nsenter', ...inside, '-6', 'address', 'add', 'fd66:99::2/64', 'dev', 'eth0', 'nodad');
+      run('nsenter', ...inside, 'link', 'set', 'eth0', 'up');
+      run('ping', '-c', '1', '-W', '20', '10.66.99.2');
+      run('ping', '-6', '-c', '1', '-W', '20', 'fd66:99::2');
+      return 'both answered';
+    } finally {
+      run('ip', 'netns', 'del', 'features');
+      run('ip', 'link', 'del', 'features-br');
+    }
+  },
+  '@sluice/linux: netns cookie': async () => {
+    const { netnsCookie } = await import('@sluice/linux');
+    return String(netnsCookie('/proc/self/ns/net'));
+  },
+  '@sluice/libbpf: the object loads': async () => {
+    const { openObject } = await import('@sluice/libbpf');
+    const object = openObject(objectPath());
+    try {
+      object.load();
+      return object
+        .programs()
+        .map((program) => program.name)
+        .join(' ');
+    } finally {
+      object.close();
+    }
+  },
+};
+
+/** The datapath's object. */
+function objectPath() {
+  const path = 'bpf/build/sluice.bpf.o';
+  expect(existsSync(path), `${path} is not in the image: build it first`);
+  return path;
+}
+
+let failed = 0;
+for (const [check, body] of Object.entries(checks)) {
+  try {
+    console.log(JSON.stringify({ check, ok: true, detail: await body(), kernel: release() }));
+  } catch (error) {
+    failed += 1;
+    console.log(JSON.stringify({ check, ok: false, detail: String(error?.message ?? error), kernel: release() }));
+  }
+}
+process.exitCode = failed === 0 ? 0 : 1;

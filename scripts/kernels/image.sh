@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Writes an initramfs that holds this checkout, built, and what it needs to run: image.sh KERNEL_DIR OUTPUT
+# (KERNEL_DIR as kernel.sh prints it.)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+kernel=${1:?usage: image.sh KERNEL_DIR OUTPUT}
+output=${2:?usage: image.sh KERNEL_DIR OUTPUT}
+
+# Real programs where the testbed relies on more than a busybox applet gives.
+programs=(node ip nsenter unshare mount umount)
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+mkdir -p "$root"/{bin,dev,etc,modules,proc,root,run,sys,tmp,usr/bin,usr/sbin,sluice,var}
+ln -s ../run "$root/var/run"
+
+# The shared libraries of the given files, at the paths where the loader looks for them.
+copy_libraries() {
+  local library
+  ldd "$@" 2>/dev/null | grep -o '/[^ ]* (0x' | sed 's/ (0x$//' | sort -u | while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -Lu "$library" "$root$library"
+  done
+}
+
+for program in "${programs[@]}"; do
+  path=$(PATH=$PATH:/usr/sbin:/sbin command -v "$program")
+  cp -L "$path" "$root/usr/bin/$program"
+  copy_libraries "$root/usr/bin/$program"
+done
+# Node's symbol table is a fifth of it, and nothing here reads it.
+strip --strip-all "$root/usr/bin/node" 2>/dev/null || true
+cp -L "$(command -v busybox)" "$root/bin/busybox"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+echo 'root:x:0:' >"$root/etc/group"
+echo '127.0.0.1 localhost' >"$root/etc/hosts"
+
+# What the packages need when they run, and nothing that only builds or tests them.
+if ! modules=$(npm ls --omit=dev --all --parseable --loglevel=error 2>"$root/npm.log"); then
+  cat "$root/npm.log" >&2
+  echo 'kernels: node_modules is not what package.json asks for: run scripts/setup.sh' >&2
+  exit 1
+fi
+rm "$root/npm.log"
+
+# Of the packages only what runs: no sources, no types, no maps, no tests' objects.
+runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -name '*.node' -o -name '*.o')
+{
+  find package.json bpf scripts/kernels -type f \( "${runnable[@]}" \) -print
+  find packages -name node_modules -prune -o \( -name obj -o -name 'fuzz*' \) -prune -o \
+    \( -path '*/dist/*' -o -path '*/build/*' -o -name package.json \) -type f \( "${runnable[@]}" -o -perm -u+x \) -print
+  sed -n "s#^$PWD/##p" <<<"$modules" | grep -v '/@sluice/' |
+    while read -r package; do
+      find "$package" -name node_modules -prune -o -type f \( "${runnable[@]}" \) -print
+    done
+} | sort -u | tar -cf - -T - | tar -xf - -C "$root/sluice"
+find node_modules/@sluice -type l -print0 | tar -cf - --null -T - | tar -xf - -C "$root/sluice"
+find "$root/sluice/packages" -path '*/build/*' -type f \( -name '*.node' -o -perm -u+x \) -print |
+  while read -r binary; do copy_libraries "$binary"; done
+
+cp "$kernel"/modules/*.ko "$root/modules/"
+install -m 755 scripts/kernels/init "$root/init"
+
+# Not compressed: to unpack zstd costs an emulated processor more than to read the bytes.
+(cd "$root" && find . -print0 | busybox cpio -0 -o -H newc) >"$output" 2>/dev/null
