@@ -1,1 +1,11 @@
-export {};
+// From a process to its cgroup, its pod and container, its network namespace and addresses.
+export { CgroupError, type CgroupErrorReason } from './errors.js';
+export { cgroup2Mounts, directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
+export { parseMembership, type CgroupMembership } from './membership.js';
+export { parseMountinfo, type MountEntry } from './mountinfo.js';
+export { parseCgroupPath, type ParsedCgroupPath, type QosClass, type Runtime } from './naming.js';
+export { canonicalAddress, type NetnsRef } from './netns.js';
+export { parseStat, type ProcessFacts } from './process.js';
+export type { ProcessResolution } from './resolution.js';
+export { CgroupResolver, type CgroupResolverOptions } from './resolver.js';
+export { walkPods, type ContainerRef, type PodCgroup } from './tree.js';

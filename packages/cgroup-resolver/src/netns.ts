@@ -1,0 +1,110 @@
+// From a process to its network namespace: identity, cookie, addresses. Remembers a namespace only while the process
+// that it was read through is alive and still in it: an inode may be given out again the moment nobody holds it.
+import { readNetns, SystemCallError } from '@sluice/linux';
+import ipaddr from 'ipaddr.js';
+import { CgroupError } from './errors.js';
+import { readProcess } from './process.js';
+import { identity } from './vanishing.js';
+
+export interface NetnsRef {
+  inode: bigint;
+  /** SO_NETNS_COOKIE: what BPF programs see, never given twice until the next boot. */
+  cookie: bigint;
+  /** The process that it was read through, and that process's namespace file. */
+  pid: number;
+  path: string;
+  /** Addresses of global scope in canonical text (RFC 5952; IPv4-mapped as IPv4). */
+  addresses: string[];
+}
+
+/** The canonical text of an address, or undefined for something else. */
+export function canonicalAddress(text: string): string | undefined {
+  return ipaddr.isValid(text) ? ipaddr.process(text).toString() : undefined;
+}
+
+interface Remembered {
+  readonly key: string;
+  readonly startTime: bigint;
+  readonly ref: NetnsRef;
+}
+
+// Errno of a namespace file whose process ended between two calls.
+const goneCodes: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH']);
+const firstSweep = 64;
+
+export class NetnsReader {
+  readonly #procPath: string;
+  readonly #known = new Map<string, Remembered>();
+  #sweepAt = firstSweep;
+
+  constructor(procPath: string) {
+    this.#procPath = procPath;
+  }
+
+  /** The file of a process's network namespace. */
+  path(pid: number): string {
+    return `${this.#procPath}/${pid}/ns/net`;
+  }
+
+  /** Names the namespace that a process is in for as long as it stays there. Undefined when the process is gone. */
+  key(pid: number): string | undefined {
+    return this.keyOf(this.path(pid));
+  }
+
+  keyOf(path: string): string | undefined {
+    const found = identity(path);
+    return found === undefined ? undefined : `${found.dev}:${found.inode}`;
+  }
+
+  /** What is remembered of a namespace, if its holder still holds it. */
+  recall(key: string): NetnsRef | undefined {
+    const known = this.#known.get(key);
+    if (known === undefined) return undefined;
+    if (this.#isHeld(known)) return known.ref;
+    this.#known.delete(key);
+    return undefined;
+  }
+
+  /** Reads a process's namespace anew. Undefined when the process is gone, or its pid was given to another meanwhile. */
+  read(pid: number): NetnsRef | undefined {
+    const path = this.path(pid);
+    const startTime = readProcess(this.#procPath, pid)?.startTime;
+    if (startTime === undefined) return undefined;
+    let facts: ReturnType<typeof readNetns>;
+    try {
+      facts = readNetns(path);
+    } catch (error) {
+      if (error instanceof SystemCallError && goneCodes.has(error.code)) return undefined;
+      if (error instanceof SystemCallError && (error.code === 'EACCES' || error.code === 'EPERM')) {
+        throw new CgroupError('permission-denied', path, error.message, error);
+      }
+      throw error;
+    }
+    const addresses = facts.addresses
+      .filter(({ scope }) => scope === 'global')
+      .map(({ address }) => canonicalAddress(address))
+      .filter((address) => address !== undefined);
+    const key = `${facts.dev}:${facts.inode}`;
+    const known = {
+      key,
+      startTime,
+      ref: { inode: facts.inode, cookie: facts.cookie, pid, path, addresses: [...new Set(addresses)] },
+    };
+    if (!this.#isHeld(known)) return undefined;
+    this.#remember(known);
+    return known.ref;
+  }
+
+  #isHeld(known: Remembered): boolean {
+    return (
+      readProcess(this.#procPath, known.ref.pid)?.startTime === known.startTime && this.key(known.ref.pid) === known.key
+    );
+  }
+
+  #remember(known: Remembered): void {
+    this.#known.set(known.key, known);
+    if (this.#known.size < this.#sweepAt) return;
+    for (const [key, other] of this.#known) if (!this.#isHeld(other)) this.#known.delete(key);
+    this.#sweepAt = Math.max(firstSweep, this.#known.size * 2);
+  }
+}

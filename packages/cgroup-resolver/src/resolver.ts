@@ -1,0 +1,236 @@
+// Answers the agent's two questions: which pods are on this node, and whose is this process.
+import { realpathSync } from 'node:fs';
+import { CgroupError } from './errors.js';
+import { directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
+import { hostNetnsPath } from './host-netns.js';
+import { parseMembership, type CgroupMembership } from './membership.js';
+import { parseCgroupPath, type ParsedCgroupPath } from './naming.js';
+import { canonicalAddress, NetnsReader, type NetnsRef } from './netns.js';
+import { ageMs, readProcess, type ProcessFacts } from './process.js';
+import { gone, type ProcessResolution } from './resolution.js';
+import { processesBelow, walkPods, type PodCgroup } from './tree.js';
+import { identity, readText } from './vanishing.js';
+
+export interface CgroupResolverOptions {
+  /** The directory below which pods are looked for; processes elsewhere are the host's. Default: the cgroup2 mount. */
+  cgroupRoot?: string;
+  /** A mount of proc(5) of the host's pid namespace. Default: /proc */
+  procPath?: string;
+  /** The file of the host's network namespace. Default: pid 1's, or kthreadd's where pid 1 may not be looked at. */
+  hostNetns?: string;
+  /**
+   * How long, in milliseconds, a process in a pod's cgroup but in the host's network namespace is taken for one on its
+   * way into the pod. Default: 5000. Processes that name themselves a runtime's are waited for however old they are.
+   */
+  settleMs?: number;
+}
+
+const defaultSettleMs = 5000;
+// runc's stages before it runs the container's program: "runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]".
+const runtimeStage = /^runc:\[/;
+
+function rootOf(cgroupRoot: string | undefined, procPath: string): { root: string; hierarchy: CgroupHierarchy } {
+  if (cgroupRoot === undefined) {
+    const hierarchy = findCgroup2(procPath);
+    return { root: hierarchy.mountPoint, hierarchy };
+  }
+  let root: string;
+  try {
+    root = realpathSync(cgroupRoot);
+  } catch (cause) {
+    const message = `the cgroup root ${cgroupRoot} cannot be opened; name an existing directory of the cgroup2 tree`;
+    throw new CgroupError('no-such-path', cgroupRoot, message, cause);
+  }
+  if (!isCgroup2(root)) {
+    const message =
+      `the cgroup root ${cgroupRoot} is not on a cgroup2 file system; name a directory of the cgroup2 tree ` +
+      '(/sys/fs/cgroup on a unified machine, /sys/fs/cgroup/unified on a hybrid one)';
+    throw new CgroupError('not-cgroup2', cgroupRoot, message);
+  }
+  return { root, hierarchy: findCgroup2(procPath, root) };
+}
+
+/** Everything is read when asked for; only network namespaces are remembered, and only while a process holds them. */
+export class CgroupResolver {
+  /** The directory that `pods` walks. */
+  readonly cgroupRoot: string;
+  readonly hierarchy: CgroupHierarchy;
+  /** The file of the host's network namespace. */
+  readonly hostNetns: string;
+  readonly #procPath: string;
+  readonly #settleMs: number;
+  readonly #level: number;
+  // What names in the tree begin with when the root itself is inside a kubepods tree: "/kubepods".
+  readonly #named: string;
+  readonly #netns: NetnsReader;
+  // Cookies that podNetns verified, by pod UID. A cookie is never given twice, so this cannot go wrong, only grow: see pods().
+  readonly #verified = new Map<string, bigint>();
+
+  /** @throws CgroupError when there is no cgroup2, the root is not part of one, or /proc cannot be used */
+  constructor(options: CgroupResolverOptions = {}) {
+    this.#procPath = options.procPath ?? '/proc';
+    this.#settleMs = options.settleMs ?? defaultSettleMs;
+    const { root, hierarchy } = rootOf(options.cgroupRoot, this.#procPath);
+    this.cgroupRoot = root;
+    this.hierarchy = hierarchy;
+    const belowMount = root.slice(hierarchy.mountPoint.length);
+    this.#level = hierarchy.level + belowMount.split('/').filter((name) => name !== '').length;
+    this.#named = kubepodsPart(`${hierarchy.mountRoot}${belowMount}`);
+    this.hostNetns = options.hostNetns ?? hostNetnsPath(this.#procPath);
+    this.#netns = new NetnsReader(this.#procPath);
+    if (this.#netns.keyOf(this.hostNetns) === undefined) {
+      const message = `the host’s network namespace ${this.hostNetns} is not there; name /proc/1/ns/net of the host`;
+      throw new CgroupError('no-such-path', this.hostNetns, message);
+    }
+  }
+
+  /** Every pod of the tree at this moment, in one walk. */
+  pods(): PodCgroup[] {
+    const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named)];
+    const present = new Set(pods.map(({ podUid }) => podUid));
+    for (const podUid of this.#verified.keys()) if (!present.has(podUid)) this.#verified.delete(podUid);
+    return pods;
+  }
+
+  /** One pod, or undefined when its cgroup is not there. Of two trees that claim one UID, the outer one. */
+  pod(podUid: string): PodCgroup | undefined {
+    for (const pod of walkPods(this.cgroupRoot, this.#level, this.#named)) if (pod.podUid === podUid) return pod;
+    return undefined;
+  }
+
+  /**
+   * Says whose a process is. Never throws for a process that ends, moves or is replaced under its pid meanwhile.
+   * @throws CgroupError permission-denied when the process may not be looked at
+   */
+  resolveProcess(pid: number): ProcessResolution {
+    const process = readProcess(this.#procPath, pid);
+    const membership = this.#membership(pid);
+    if (process === undefined || membership === undefined || membership.removed) return gone;
+    const answer = this.#resolve(pid, process, membership);
+    // Everything above was read one after the other: it holds only if it was about one process in one place.
+    if (readProcess(this.#procPath, pid)?.startTime !== process.startTime) return gone;
+    if (this.#membership(pid)?.path !== membership.path) return { kind: 'retry', reason: 'it moved to another cgroup' };
+    return answer;
+  }
+
+  /**
+   * The pod's own network namespace, by its oldest process that is not in the host's.
+   * @param expectedIps the pod's addresses as the API reports them; with any given, the namespace must hold one of
+   * them, which a process that entered another namespace cannot fake
+   * @returns undefined while no process of the pod is in such a namespace; ask again, nothing of it is remembered
+   */
+  podNetns(pod: PodCgroup, expectedIps: readonly string[]): NetnsRef | undefined {
+    const expected = expectedIps.map(canonicalAddress).filter((address) => address !== undefined);
+    const isExpected = (ref: NetnsRef): boolean =>
+      expectedIps.length === 0 || expected.some((address) => ref.addresses.includes(address));
+    const tried = new Set([this.#netns.keyOf(this.hostNetns)]);
+    let refused: unknown;
+    for (const pid of this.#oldestFirst(pod.cgroupPath)) {
+      try {
+        const key = this.#netns.key(pid);
+        if (key === undefined || tried.has(key)) continue;
+        const known = this.#netns.recall(key);
+        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid);
+        if (ref === undefined || !this.#isBelow(pid, pod.cgroupPath)) continue;
+        tried.add(key);
+        if (!isExpected(ref)) continue;
+        if (expected.length > 0) this.#verified.set(pod.podUid, ref.cookie);
+        return ref;
+      } catch (error) {
+        if (!(error instanceof CgroupError)) throw error;
+        refused = error;
+      }
+    }
+    if (refused !== undefined) throw refused;
+    return undefined;
+  }
+
+  #resolve(pid: number, process: ProcessFacts, membership: CgroupMembership): ProcessResolution {
+    const directory = directoryOf(this.hierarchy, membership.path);
+    if (directory === undefined) return { kind: 'host', cgroupPath: membership.path, cgroupId: 0n };
+    const cgroupId = identity(directory)?.inode;
+    if (cgroupId === undefined) return { kind: 'retry', reason: 'its cgroup was removed' };
+    const found = this.#parse(directory);
+    if (found === undefined) return { kind: 'host', cgroupPath: directory, cgroupId };
+
+    const podCgroupPath = this.#absolute(found.podPath);
+    const key = this.#netns.key(pid);
+    const isHost = key !== undefined && key === this.#netns.keyOf(this.hostNetns);
+    if (isHost && !this.#isSettled(process, podCgroupPath)) {
+      return {
+        kind: 'retry',
+        reason: `${process.comm} is in a pod’s cgroup, but still in the host’s network namespace`,
+      };
+    }
+    const netns = key === undefined || isHost ? undefined : (this.#recallWithAddress(key) ?? this.#netns.read(pid));
+    const isVerified = netns !== undefined && netns.cookie === this.#verified.get(found.podUid);
+    return {
+      kind: 'pod',
+      podUid: found.podUid,
+      qosClass: found.qosClass,
+      ...(found.containerId === undefined ? {} : { containerId: found.containerId }),
+      cgroupPath: directory,
+      cgroupId,
+      podCgroupPath,
+      netns,
+      netnsState: isHost ? 'host' : isVerified ? 'pod' : 'unverified',
+    };
+  }
+
+  // A namespace without addresses is one that the network plugin is not done with.
+  #recallWithAddress(key: string): NetnsRef | undefined {
+    const known = this.#netns.recall(key);
+    return known !== undefined && known.addresses.length > 0 ? known : undefined;
+  }
+
+  /** Whether a process in the host's namespace is there to stay: a pod with hostNetwork, or a monitor. */
+  #isSettled(process: ProcessFacts, podCgroupPath: string): boolean {
+    if (runtimeStage.test(process.comm)) return false;
+    if (ageMs(this.#procPath, process) >= this.#settleMs) return true;
+    // A young child of a pod that has been in the host's namespace for long is at home there.
+    const oldest = this.#oldestFirst(podCgroupPath)[0];
+    const facts = oldest === undefined ? undefined : readProcess(this.#procPath, oldest);
+    if (oldest === undefined || facts === undefined || runtimeStage.test(facts.comm)) return false;
+    const isOld = ageMs(this.#procPath, facts) >= this.#settleMs;
+    return isOld && this.#netns.key(oldest) === this.#netns.keyOf(this.hostNetns);
+  }
+
+  #oldestFirst(directory: string): number[] {
+    const processes = processesBelow(directory).flatMap((pid) => {
+      const facts = readProcess(this.#procPath, pid);
+      return facts === undefined ? [] : [{ pid, startTime: facts.startTime }];
+    });
+    processes.sort((a, b) => (a.startTime === b.startTime ? a.pid - b.pid : a.startTime < b.startTime ? -1 : 1));
+    return processes.map(({ pid }) => pid);
+  }
+
+  #isBelow(pid: number, directory: string): boolean {
+    const membership = this.#membership(pid);
+    const own = membership === undefined ? undefined : directoryOf(this.hierarchy, membership.path);
+    return own === directory || own?.startsWith(`${directory}/`) === true;
+  }
+
+  #membership(pid: number): CgroupMembership | undefined {
+    const path = `${this.#procPath}/${pid}/cgroup`;
+    const text = readText(path);
+    // A process that is being reaped has an empty file; a kernel without cgroup2 has no such line for anybody.
+    return text === undefined ? undefined : parseMembership(text);
+  }
+
+  #parse(directory: string): ParsedCgroupPath | undefined {
+    if (directory !== this.cgroupRoot && !directory.startsWith(`${this.cgroupRoot}/`)) return undefined;
+    return parseCgroupPath(this.#named + directory.slice(this.cgroupRoot.length));
+  }
+
+  #absolute(podPath: string): string {
+    return this.cgroupRoot + podPath.slice(this.#named.length);
+  }
+}
+
+/** From the last kubepods directory of a path on; '' when it is not inside one, or is inside a pod already. Pure. */
+function kubepodsPart(path: string): string {
+  if (parseCgroupPath(path) !== undefined) return '';
+  const names = path.split('/');
+  const at = names.findLastIndex((name) => /^kubepods$|^(?:.+-)?kubepods\.slice$/.test(name));
+  return at < 0 ? '' : `/${names.slice(at).join('/')}`;
+}

@@ -1,0 +1,48 @@
+// Reads of files and directories that may go away at any moment: processes end and cgroups are removed while we look.
+// Gone is `undefined`, a refusal is a CgroupError, anything else is thrown as it is.
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { CgroupError } from './errors.js';
+
+// ENOENT: the path is gone. ESRCH: the process behind an open /proc file is. ENODEV: the cgroup behind an open
+// cgroupfs file is (kernfs). ENOTDIR: a parent was replaced.
+const goneCodes: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'ENOTDIR']);
+// Reading cgroup.procs of a threaded cgroup: its processes are listed in the domain cgroup above (cgroups(7)).
+const threadedCode = 'EOPNOTSUPP';
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
+}
+
+function unlessGone<Result>(path: string, read: () => Result): Result | undefined {
+  try {
+    return read();
+  } catch (error) {
+    const code = codeOf(error);
+    if (goneCodes.has(code) || code === threadedCode) return undefined;
+    if (code === 'EACCES' || code === 'EPERM') throw refusal(path, error);
+    throw error;
+  }
+}
+
+function refusal(path: string, cause: unknown): CgroupError {
+  const remedy = path.includes('/ns/')
+    ? 'looking at another process’s namespaces needs root, CAP_SYS_PTRACE and the host pid namespace (hostPID)'
+    : 'run as root, and mount the host’s /proc and cgroup tree readable';
+  return new CgroupError('permission-denied', path, `${path}: access is refused; ${remedy}`, cause);
+}
+
+export function readText(path: string): string | undefined {
+  return unlessGone(path, () => readFileSync(path, 'utf8'));
+}
+
+/** The inode and the device of what the path leads to, without loss: cgroup ids are 64 bits wide. */
+export function identity(path: string): { dev: bigint; inode: bigint } | undefined {
+  const status = unlessGone(path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return status === undefined ? undefined : { dev: status.dev, inode: status.ino };
+}
+
+/** Names of the directories in a directory, from one getdents(2) pass: kernfs gives the types, so nothing is stat'ed. */
+export function subdirectories(path: string): string[] | undefined {
+  const entries = unlessGone(path, () => readdirSync(path, { withFileTypes: true }));
+  return entries?.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}
