@@ -1,0 +1,180 @@
+// Real namespaces, sockets and mounts, compared with what iproute2 and the kernel's own files say.
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { requires } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  getSockOpt,
+  mount,
+  MountFlag,
+  netnsAddresses,
+  netnsCookie,
+  readNetns,
+  setSockOptInt,
+  SystemCallError,
+  unmount,
+} from '../src/index.js';
+
+const need = requires('root', 'netns');
+
+const ip = (...words: string[]): string => execFileSync('ip', words, { encoding: 'utf8' });
+
+describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
+  const name = `sluice-linux-${randomBytes(4).toString('hex')}`;
+  const path = `/run/netns/${name}`;
+
+  beforeAll(() => {
+    ip('netns', 'add', name);
+    ip('-n', name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'other');
+    for (const device of ['lo', 'eth0', 'other']) ip('-n', name, 'link', 'set', device, 'up');
+    ip('-n', name, 'address', 'add', '10.66.7.2/24', 'dev', 'eth0', 'label', 'eth0:alias');
+    ip('-n', name, 'address', 'add', '10.66.8.1', 'peer', '10.66.8.2/32', 'dev', 'eth0');
+    ip('-n', name, 'address', 'add', '10.66.9.1/24', 'dev', 'eth0', 'scope', 'link');
+    ip('-n', name, 'address', 'add', 'fd66::7:2/64', 'dev', 'eth0', 'nodad');
+  });
+  afterAll(() => {
+    ip('netns', 'delete', name);
+  });
+
+  it('reads the addresses that iproute2 reads', () => {
+    interface Link {
+      ifindex: number;
+      ifname: string;
+      addr_info: { family: string; local: string; prefixlen: number; scope: string }[];
+    }
+    const links = JSON.parse(ip('-n', name, '-json', 'address', 'show')) as Link[];
+    const expected = links.flatMap((link) =>
+      link.addr_info.map((info) => ({
+        ifindex: link.ifindex,
+        name: link.ifname,
+        family: info.family === 'inet' ? 4 : 6,
+        address: info.local,
+        prefixLength: info.prefixlen,
+        scope: info.scope,
+      })),
+    );
+    const addresses = netnsAddresses(path);
+    expect(addresses).toHaveLength(expected.length);
+    expect(addresses).toEqual(expect.arrayContaining(expected));
+    // Our end of the point-to-point link, and the interface rather than its alias.
+    expect(addresses).toContainEqual(expect.objectContaining({ address: '10.66.8.1', name: 'eth0', prefixLength: 32 }));
+    expect(addresses).toContainEqual(expect.objectContaining({ address: 'fd66::7:2', family: 6, scope: 'global' }));
+  });
+
+  it('reads more addresses than one datagram holds', () => {
+    const batch = Array.from(
+      { length: 1000 },
+      (_, i) => `address add fd66:0:0:1::${(i + 1).toString(16)}/64 dev eth0 nodad`,
+    );
+    execFileSync('ip', ['-n', name, '-batch', '-'], { input: `${batch.join('\n')}\n` });
+    const found = new Set(netnsAddresses(path).map(({ address }) => address));
+    expect([...found].filter((address) => address.startsWith('fd66:0:0:1:'))).toHaveLength(1000);
+  });
+
+  it('reads a cookie that is the namespace’s own, and stays', () => {
+    const cookie = netnsCookie(path);
+    expect(netnsCookie(path)).toBe(cookie);
+    expect(cookie).not.toBe(netnsCookie('/proc/self/ns/net'));
+    const facts = readNetns(path);
+    const status = statSync(path, { bigint: true });
+    expect(facts).toMatchObject({ cookie, dev: status.dev, inode: status.ino });
+  });
+
+  it('leaves every thread of this process where it was, and no thread or descriptor behind', () => {
+    const threads = (): string[] =>
+      readdirSync('/proc/self/task').map((task) => readlinkSync(`/proc/self/task/${task}/ns/net`));
+    const before = { threads: threads().length, files: readdirSync('/proc/self/fd').length };
+    for (let i = 0; i < 50; i++) readNetns(path);
+    expect(new Set(threads())).toEqual(new Set([readlinkSync('/proc/self/ns/net')]));
+    expect(threads()).toHaveLength(before.threads);
+    expect(readdirSync('/proc/self/fd')).toHaveLength(before.files);
+  });
+
+  it('refuses a path that is another kind of namespace', () => {
+    expect(() => netnsCookie('/proc/self/ns/uts')).toThrow(
+      'setns /proc/self/ns/uts: EINVAL; the path is not a network namespace',
+    );
+  });
+
+  it('says what an unprivileged caller lacks', () => {
+    const script = `
+      import { netnsCookie } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+      process.setuid(65534);
+      try { netnsCookie('/proc/self/ns/net'); } catch (error) { process.stdout.write(error.message); }`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(output).toMatch(/^(setns|open) \/proc\/self\/ns\/net: (EPERM|EACCES); .*(CAP_SYS_ADMIN|CAP_SYS_PTRACE)/);
+  });
+});
+
+describe.skipIf(need.skip)(`socket options${need.label}`, () => {
+  // From asm-generic/socket.h and linux/tcp.h, linux/in.h.
+  const SOL_SOCKET = 1;
+  const SO_RCVBUF = 8;
+  const SO_NETNS_COOKIE = 71;
+  const SO_PEERCRED = 17;
+  let server: Server;
+
+  beforeAll(async () => {
+    server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  });
+  afterAll(() => {
+    server.close();
+  });
+
+  const descriptor = (owner: Server | Socket): number => (owner as unknown as { _handle: { fd: number } })._handle.fd;
+
+  it('reads a value as long as the kernel made it', () => {
+    const fd = descriptor(server);
+    const cookie = getSockOpt(fd, SOL_SOCKET, SO_NETNS_COOKIE, 8);
+    expect(cookie.readBigUInt64LE()).toBe(netnsCookie('/proc/self/ns/net'));
+    expect(getSockOpt(fd, SOL_SOCKET, SO_RCVBUF, 128)).toHaveLength(4);
+    expect(getSockOpt(fd, SOL_SOCKET, SO_PEERCRED, 6)).toHaveLength(6);
+  });
+
+  it('writes an integer, which the kernel doubles for a buffer', () => {
+    const fd = descriptor(server);
+    setSockOptInt(fd, SOL_SOCKET, SO_RCVBUF, 65_536);
+    expect(getSockOpt(fd, SOL_SOCKET, SO_RCVBUF, 4).readInt32LE()).toBe(131_072);
+  });
+
+  it('names the option that a socket does not know', () => {
+    expect(() => getSockOpt(descriptor(server), SOL_SOCKET, 9999, 4)).toThrow(
+      'option 9999: ENOPROTOOPT; this socket or this kernel does not know the option',
+    );
+  });
+});
+
+describe.skipIf(need.skip)(`mounts${need.label}`, () => {
+  it('mounts with flags and data, and takes it away again', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sluice-mount-'));
+    try {
+      mount(
+        'sluice-test',
+        directory,
+        'tmpfs',
+        MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC,
+        'size=1m,mode=700',
+      );
+      try {
+        const line = readFileSync('/proc/self/mountinfo', 'utf8')
+          .split('\n')
+          .find((entry) => entry.includes(` ${directory} `));
+        expect(line).toMatch(/nosuid,nodev,noexec.* - tmpfs sluice-test .*size=1024k,mode=700/);
+        expect(statfsSync(directory).blocks).toBe(256);
+      } finally {
+        unmount(directory);
+      }
+      expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory);
+      expect(() => unmount(directory)).toThrow(SystemCallError);
+      expect(() => mount('none', directory, 'no-such-fs')).toThrow('ENODEV; the kernel has no such file system type');
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});
