@@ -1,1 +1,2 @@
-export {};
+// The testbed's public surface: what tests, the demo and the benchmarks share.
+export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './requires.js';
