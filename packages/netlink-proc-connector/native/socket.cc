@@ -1,0 +1,129 @@
+// Subscribes to the proc connector and waits until the kernel has said yes.
+#include "socket.h"
+#include "system_error.h"
+#include <cstring>
+#include <linux/cn_proc.h>
+#include <linux/connector.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+
+namespace sluice {
+namespace {
+
+constexpr const char *kSubscribe = "PROC_CN_MCAST_LISTEN";
+
+int64_t MonotonicMs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// The plain four-byte request, not 6.6's struct proc_input with its event mask: events filtered by the mask still take
+// sequence numbers, and would look like losses.
+void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
+  alignas(nlmsghdr) uint8_t request[NLMSG_SPACE(sizeof(cn_msg) + sizeof(uint32_t))] = {};
+  auto *header = reinterpret_cast<nlmsghdr *>(request);
+  header->nlmsg_len = NLMSG_LENGTH(sizeof(cn_msg) + sizeof(uint32_t));
+  header->nlmsg_type = NLMSG_DONE;
+  auto *message = static_cast<cn_msg *>(NLMSG_DATA(header));
+  message->id.idx = CN_IDX_PROC;
+  message->id.val = CN_VAL_PROC;
+  message->ack = ack;
+  message->len = sizeof(uint32_t);
+  const uint32_t value = operation;
+  std::memcpy(message->data, &value, sizeof value);
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  if (sendto(fd, request, header->nlmsg_len, 0, reinterpret_cast<sockaddr *>(&kernel), sizeof kernel) < 0)
+    ThrowErrno("send");
+}
+
+} // namespace
+
+ConnectorSocket::ConnectorSocket(int receive_buffer_bytes, int ack_timeout_ms, Parser &parser) {
+  fd_ = FileDescriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
+  if (fd_.get() < 0)
+    ThrowErrno("socket");
+  // Before bind, so that not even the first burst meets the small default buffer.
+  if (receive_buffer_bytes > 0 &&
+      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer_bytes, sizeof receive_buffer_bytes) < 0)
+    ThrowErrno("setsockopt");
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = CN_IDX_PROC;
+  if (bind(fd_.get(), reinterpret_cast<sockaddr *>(&address), sizeof address) < 0)
+    ThrowErrno("bind");
+  // The acknowledgement is multicast to every listener on the machine and carries our ack number plus one; a random one
+  // keeps us from taking another program's answer for ours.
+  uint32_t token = 0;
+  if (getrandom(&token, sizeof token, 0) != sizeof token)
+    ThrowErrno("getrandom");
+  SendOperation(fd_.get(), PROC_CN_MCAST_LISTEN, token);
+  AwaitAck(token, ack_timeout_ms, parser);
+}
+
+ConnectorSocket::~ConnectorSocket() {
+  // Kernels before 6.6 count listeners and do not notice a close; without this they would go on making events for
+  // nobody.
+  try {
+    if (fd_.get() >= 0)
+      SendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
+  } catch (const SystemError &) {
+    // Closing goes on: the descriptor is what must not leak.
+  }
+}
+
+void ConnectorSocket::AwaitAck(uint32_t token, int timeout_ms, Parser &parser) {
+  const int64_t deadline = MonotonicMs() + timeout_ms;
+  std::vector<Record> records;
+  for (;;) {
+    // One datagram at a time: what follows the acknowledgement belongs to the reader.
+    uint8_t bytes[CONNECTOR_MAX_MSG_SIZE];
+    iovec vector{bytes, sizeof bytes};
+    sockaddr_nl from{};
+    msghdr message{};
+    message.msg_name = &from;
+    message.msg_namelen = sizeof from;
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    const ssize_t size = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
+    if (size >= 0) {
+      records.clear();
+      parser.Feed(bytes, static_cast<size_t>(size), from.nl_pid, (message.msg_flags & MSG_TRUNC) != 0, records);
+      for (const Record &record : records) {
+        if (record.kind != kAck || record.ack != token + 1)
+          continue;
+        if (record.args[0] == 0)
+          return;
+        const auto refusal = static_cast<int32_t>(record.args[0]); // kernels differ in the sign
+        throw SystemError{kSubscribe, refusal < 0 ? -refusal : refusal};
+      }
+      if (MonotonicMs() >= deadline)
+        throw SystemError{kSubscribe, ETIMEDOUT};
+      continue;
+    }
+    if (errno == EINTR || errno == ENOBUFS)
+      continue;
+    if (errno != EAGAIN)
+      ThrowErrno("recvmsg");
+    const int64_t left = deadline - MonotonicMs();
+    if (left <= 0)
+      throw SystemError{kSubscribe, ETIMEDOUT};
+    pollfd readable{fd_.get(), POLLIN, 0};
+    if (poll(&readable, 1, static_cast<int>(left)) < 0 && errno != EINTR)
+      ThrowErrno("poll");
+  }
+}
+
+int ConnectorSocket::receive_buffer_bytes() const {
+  int bytes = 0;
+  socklen_t length = sizeof bytes;
+  if (getsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, &length) < 0)
+    ThrowErrno("getsockopt");
+  return bytes;
+}
+
+} // namespace sluice
