@@ -1,0 +1,313 @@
+// The resolver against real cgroups, network namespaces and processes, in the layout that this machine has.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { netnsCookie } from '@sluice/linux';
+import { requires } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CgroupResolver, findCgroup2, type PodCgroup } from '../src/index.js';
+import { podNames, TestNode, until } from './fixtures/node.js';
+
+const need = requires('root', 'cgroup2', 'netns');
+const inode = (path: string): bigint => statSync(path, { bigint: true }).ino;
+// The tests' processes start in the test's own namespace: it is their node's.
+const hostNetns = '/proc/self/ns/net';
+
+describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
+  let node: TestNode;
+  let resolver: CgroupResolver;
+  /** Takes nothing in the host's namespace for being on its way, but what says that it is. */
+  let impatient: CgroupResolver;
+
+  beforeAll(() => {
+    node = new TestNode();
+    resolver = new CgroupResolver({ cgroupRoot: node.root, hostNetns });
+    impatient = new CgroupResolver({ cgroupRoot: node.root, hostNetns, settleMs: 0 });
+  });
+  afterAll(() => node.remove());
+
+  function makePod(): { uid: string; id: string; pod: string; container: string; directory: string } {
+    const { uid, id } = podNames();
+    const pod = node.cgroup(`/kubepods/besteffort/pod${uid}`);
+    return { uid, id, pod, container: node.cgroup(`/kubepods/besteffort/pod${uid}/${id}`), directory: pod };
+  }
+
+  function podOf(uid: string): PodCgroup {
+    const pod = resolver.pod(uid);
+    if (pod === undefined) throw new Error(`no pod ${uid}`);
+    return pod;
+  }
+
+  it('gives the kernel’s ids and levels, under both drivers', () => {
+    const { uid, id, pod, container } = makePod();
+    const other = podNames();
+    const slices = `/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod${other.uid.replaceAll('-', '_')}.slice`;
+    const scope = node.cgroup(`${slices}/cri-containerd-${other.id}.scope`);
+    const found = resolver.pods();
+    expect(found.find(({ podUid }) => podUid === uid)).toEqual({
+      podUid: uid,
+      qosClass: 'besteffort',
+      cgroupPath: pod,
+      cgroupId: inode(pod),
+      level: 4,
+      containers: [{ id, runtime: 'unknown', cgroupPath: container, cgroupId: inode(container), level: 5 }],
+      otherCgroups: [],
+    });
+    expect(found.find(({ podUid }) => podUid === other.uid)).toMatchObject({
+      qosClass: 'burstable',
+      level: 4,
+      containers: [{ id: other.id, runtime: 'containerd', cgroupPath: scope, cgroupId: inode(scope), level: 5 }],
+    });
+    // The kernel's own count of the levels below the root, whose id is 1.
+    expect(inode(findCgroup2().mountPoint)).toBe(1n);
+    expect(resolver.hierarchy).toMatchObject({ level: 0, levelKnown: true });
+  });
+
+  it('resolves a process to its pod, container and network namespace', async () => {
+    const { uid, id, container, pod } = makePod();
+    const netns = node.netns('plain', ['10.66.1.7/32', 'fd66:1::7/128']);
+    const child = await node.process(container, netns);
+    const netnsRef = {
+      inode: inode(netns),
+      cookie: netnsCookie(netns),
+      pid: child.pid,
+      path: `/proc/${child.pid}/ns/net`,
+      addresses: ['10.66.1.7', 'fd66:1::7'],
+    };
+    const expected = {
+      kind: 'pod',
+      podUid: uid,
+      qosClass: 'besteffort',
+      containerId: id,
+      cgroupPath: container,
+      cgroupId: inode(container),
+      podCgroupPath: pod,
+      netns: netnsRef,
+    };
+    expect(resolver.resolveProcess(child.pid)).toEqual({ ...expected, netnsState: 'unverified' });
+    // Any of the addresses will do, in any spelling; none of them will not.
+    expect(resolver.podNetns(podOf(uid), ['10.66.1.8'])).toBeUndefined();
+    expect(resolver.resolveProcess(child.pid)).toMatchObject({ netnsState: 'unverified' });
+    expect(resolver.podNetns(podOf(uid), ['10.66.1.8', 'FD66:1:0::0:7'])).toEqual(netnsRef);
+    expect(resolver.resolveProcess(child.pid)).toEqual({ ...expected, netnsState: 'pod' });
+  });
+
+  it('resolves a process below its container’s cgroup, and one in the pod’s own', async () => {
+    const { uid, id, pod, container } = makePod();
+    const nested = node.cgroup(`/kubepods/besteffort/pod${uid}/${id}/init.scope/deep`);
+    const netns = node.netns('nested', ['10.66.2.7/32']);
+    const deep = await node.process(nested, netns);
+    const loose = await node.process(pod, netns);
+    expect(resolver.resolveProcess(deep.pid)).toMatchObject({
+      kind: 'pod',
+      podUid: uid,
+      containerId: id,
+      cgroupPath: nested,
+      cgroupId: inode(nested),
+    });
+    expect(resolver.resolveProcess(loose.pid)).not.toHaveProperty('containerId');
+    expect(podOf(uid).otherCgroups.map(({ cgroupPath }) => cgroupPath)).toEqual([`${container}/init.scope`, nested]);
+    expect(resolver.podNetns(podOf(uid), ['10.66.2.7'])?.cookie).toBe(netnsCookie(netns));
+  });
+
+  it('takes the oldest process’s namespace, but not one without the pod’s addresses', async () => {
+    const { uid, container } = makePod();
+    const foreign = node.netns('foreign', ['10.66.3.99/32']);
+    const own = node.netns('own', ['10.66.3.7/32']);
+    const intruder = await node.process(container, foreign);
+    await node.hostProcess(container);
+    expect(resolver.podNetns(podOf(uid), ['10.66.3.7'])).toBeUndefined();
+    const real = await node.process(container, own);
+    expect(resolver.podNetns(podOf(uid), [])).toMatchObject({ pid: intruder.pid, addresses: ['10.66.3.99'] });
+    expect(resolver.podNetns(podOf(uid), ['10.66.3.7'])).toMatchObject({ pid: real.pid, addresses: ['10.66.3.7'] });
+    expect(resolver.resolveProcess(real.pid)).toMatchObject({ netnsState: 'pod' });
+    expect(resolver.resolveProcess(intruder.pid)).toMatchObject({ netnsState: 'unverified' });
+  });
+
+  it('sees addresses that come later', async () => {
+    const { uid, container } = makePod();
+    const netns = node.netns('late', []);
+    const child = await node.process(container, netns);
+    expect(resolver.resolveProcess(child.pid)).toMatchObject({ netns: { addresses: [] } });
+    expect(resolver.podNetns(podOf(uid), ['10.66.4.7'])).toBeUndefined();
+    execFileSync('nsenter', [`--net=${netns}`, 'ip', 'address', 'add', '10.66.4.7/32', 'dev', 'eth0']);
+    expect(resolver.resolveProcess(child.pid)).toMatchObject({ netns: { addresses: ['10.66.4.7'] } });
+    expect(resolver.podNetns(podOf(uid), ['10.66.4.7'])?.cookie).toBe(netnsCookie(netns));
+  });
+
+  it('asks to retry while a process is still in the host’s namespace, and resolves it once it moved', async () => {
+    const { uid, container } = makePod();
+    const netns = node.netns('moving', ['10.66.5.7/32']);
+    const script = `echo $$ > "$1/cgroup.procs"; read -r line; exec nsenter --net="$2" sleep 600`;
+    const child = await node.start(script, container, netns);
+    await until('it is in its cgroup', () =>
+      readFileSync(`${container}/cgroup.procs`, 'utf8').includes(`${child.pid}`),
+    );
+    expect(resolver.resolveProcess(child.pid)).toEqual({
+      kind: 'retry',
+      reason: 'sh is in a pod’s cgroup, but still in the host’s network namespace',
+    });
+    expect(resolver.podNetns(podOf(uid), [])).toBeUndefined();
+    child.release();
+    await until('it moved', () => inode(`/proc/${child.pid}/ns/net`) === inode(netns));
+    expect(resolver.resolveProcess(child.pid)).toMatchObject({ kind: 'pod', netns: { cookie: netnsCookie(netns) } });
+    expect(resolver.podNetns(podOf(uid), ['10.66.5.7'])?.pid).toBe(child.pid);
+  });
+
+  it('knows a runtime’s own stages by their names, however old they are', async () => {
+    const { container } = makePod();
+    const script = `printf 'runc:[2:INIT]' > /proc/$$/comm; echo $$ > "$1/cgroup.procs"; read -r line`;
+    const child = await node.start(script, container);
+    await until('it is in its cgroup', () =>
+      readFileSync(`${container}/cgroup.procs`, 'utf8').includes(`${child.pid}`),
+    );
+    expect(impatient.resolveProcess(child.pid)).toMatchObject({ kind: 'retry' });
+  });
+
+  it('takes a process that stays in the host’s namespace for one of a hostNetwork pod', async () => {
+    const { uid, container } = makePod();
+    const child = await node.hostProcess(container);
+    expect(resolver.resolveProcess(child.pid)).toMatchObject({ kind: 'retry' });
+    expect(impatient.resolveProcess(child.pid)).toMatchObject({
+      kind: 'pod',
+      podUid: uid,
+      netns: undefined,
+      netnsState: 'host',
+    });
+    expect(impatient.podNetns(podOf(uid), ['10.66.1.1'])).toBeUndefined();
+  });
+
+  it('takes the young child of an old hostNetwork process for one of its pod', async () => {
+    const { container } = makePod();
+    const parent = await node.hostProcess(container);
+    const child = await node.hostProcess(container);
+    // The same processes, with start times and an uptime of the test's choice.
+    const procPath = mkdtempSync(join(tmpdir(), 'sluice-proc-'));
+    try {
+      symlinkSync('/proc/self', join(procPath, 'self'));
+      writeFileSync(join(procPath, 'uptime'), '1000.00 1.00\n');
+      for (const [pid, startedAt] of [
+        [parent.pid, 500],
+        [child.pid, 999],
+      ] as const) {
+        mkdirSync(join(procPath, `${pid}/ns`), { recursive: true });
+        const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ');
+        fields[21] = String(startedAt * 100);
+        writeFileSync(join(procPath, `${pid}/stat`), fields.join(' '));
+        symlinkSync(`/proc/${pid}/cgroup`, join(procPath, `${pid}/cgroup`));
+        symlinkSync(`/proc/${pid}/ns/net`, join(procPath, `${pid}/ns/net`));
+      }
+      const elsewhere = new CgroupResolver({ cgroupRoot: node.root, hostNetns, procPath });
+      expect(elsewhere.resolveProcess(child.pid)).toMatchObject({ kind: 'pod', netnsState: 'host' });
+      rmSync(join(procPath, String(parent.pid)), { recursive: true });
+      expect(elsewhere.resolveProcess(child.pid)).toMatchObject({ kind: 'retry' });
+    } finally {
+      rmSync(procPath, { recursive: true, force: true });
+    }
+  });
+
+  it('leaves everything outside the root to the host', async () => {
+    const { uid, id } = podNames();
+    const stray = node.cgroup(`/system/pod${uid}/${id}`);
+    const child = await node.hostProcess(stray);
+    expect(resolver.resolveProcess(child.pid)).toEqual({ kind: 'host', cgroupPath: stray, cgroupId: inode(stray) });
+    expect(resolver.resolveProcess(process.pid)).toMatchObject({ kind: 'host' });
+    const narrow = new CgroupResolver({ cgroupRoot: node.cgroup('/narrow'), hostNetns });
+    expect(narrow.pods()).toEqual([]);
+    expect(narrow.resolveProcess(child.pid)).toMatchObject({ kind: 'host', cgroupPath: stray });
+  });
+
+  it('finds pods when its root is inside the kubepods tree', async () => {
+    const { uid, container } = makePod();
+    const netns = node.netns('inside', ['10.66.6.7/32']);
+    const child = await node.process(container, netns);
+    const inside = new CgroupResolver({ cgroupRoot: `${node.root}/kubepods/besteffort`, hostNetns });
+    expect(inside.pod(uid)).toEqual(resolver.pod(uid));
+    expect(inside.resolveProcess(child.pid)).toEqual(resolver.resolveProcess(child.pid));
+  });
+
+  it('says that a process is gone: ended, not yet reaped, or never there', async () => {
+    const { container } = makePod();
+    const netns = node.netns('gone', ['10.66.7.7/32']);
+    const child = await node.process(container, netns);
+    await child.kill();
+    expect(resolver.resolveProcess(child.pid)).toEqual({ kind: 'gone' });
+    expect(resolver.resolveProcess(2 ** 22 + 1)).toEqual({ kind: 'gone' });
+
+    // A parent that does not reap: the shell's child ends, and the shell has become sleep(1).
+    const parent = await node.start(`echo $$ > "$1/cgroup.procs"; true & exec sleep 600`, container);
+    const children = (): string => readFileSync(`/proc/${parent.pid}/task/${parent.pid}/children`, 'utf8').trim();
+    const isZombie = (): boolean => {
+      const pid = children();
+      return /^\d+$/.test(pid) && / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    };
+    await until('its child is a zombie', isZombie);
+    expect(resolver.resolveProcess(Number(children()))).toEqual({ kind: 'gone' });
+  });
+
+  it('forgets a removed pod', async () => {
+    const { uid, id, container } = makePod();
+    const netns = node.netns('removed', ['10.66.8.7/32']);
+    const child = await node.process(container, netns);
+    const before = podOf(uid);
+    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeDefined();
+    await child.kill();
+    node.removeCgroup(`/kubepods/besteffort/pod${uid}/${id}`);
+    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeUndefined();
+    node.removeCgroup(`/kubepods/besteffort/pod${uid}`);
+    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeUndefined();
+    expect(resolver.pod(uid)).toBeUndefined();
+    expect(resolver.pods().map(({ podUid }) => podUid)).not.toContain(uid);
+  });
+
+  it('never gives a namespace’s cookie to the next one of the same inode', async () => {
+    const { uid, container } = makePod();
+    const cookies = new Set<bigint | undefined>();
+    for (let round = 0; round < 8; round++) {
+      const netns = node.netns('recycled', ['10.66.9.7/32']);
+      const child = await node.process(container, netns);
+      const ref = resolver.podNetns(podOf(uid), ['10.66.9.7']);
+      expect(ref).toMatchObject({ cookie: netnsCookie(netns), inode: inode(netns), pid: child.pid });
+      cookies.add(ref?.cookie);
+      // The kernel gives out the lowest free inode: most rounds get that of the round before.
+      await child.kill();
+      node.removeNetns('recycled');
+    }
+    expect(cookies.size).toBe(8);
+  });
+
+  it('walks on while pods come and go', async () => {
+    const { uid, id } = podNames();
+    const steady = makePod();
+    const script = `cd "$1"; while mkdir -p pod${uid}/${id}/nested; do rmdir -p pod${uid}/${id}/nested 2>/dev/null; done`;
+    const child = await node.start(script, node.cgroup('/kubepods/burstable/churn/kubepods'));
+    for (let i = 0; i < 300; i++) {
+      const found = resolver.pods().map(({ podUid }) => podUid);
+      expect(found).toContain(steady.uid);
+      resolver.pod(uid);
+    }
+    await child.kill();
+  });
+
+  it('says which capability an unprivileged caller lacks', async () => {
+    const { container } = makePod();
+    const child = await node.process(container, node.netns('denied', []));
+    const script = `
+      import { CgroupResolver } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+      process.setuid(65534);
+      const resolver = new CgroupResolver({ cgroupRoot: ${JSON.stringify(node.root)}, hostNetns: '/proc/self/ns/net' });
+      try { resolver.resolveProcess(${child.pid}); } catch (error) { process.stdout.write(error.reason + ' ' + error.message); }`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(output).toBe(
+      `permission-denied /proc/${child.pid}/ns/net: access is refused; looking at another process’s namespaces needs ` +
+        'root, CAP_SYS_PTRACE and the host pid namespace (hostPID)',
+    );
+  });
+
+  it('refuses a host namespace that is not there', () => {
+    expect(() => new CgroupResolver({ cgroupRoot: node.root, hostNetns: '/run/netns/sluice-absent' })).toThrow(
+      'the host’s network namespace /run/netns/sluice-absent is not there',
+    );
+  });
+});
