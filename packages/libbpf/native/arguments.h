@@ -1,0 +1,60 @@
+// Reads the arguments of a call from JavaScript, and refuses those of a wrong type with a TypeError that names them.
+#pragma once
+
+#include <napi.h>
+#include <cstdint>
+#include <string>
+
+namespace sluice {
+
+struct Bytes {
+  uint8_t *data;
+  size_t length;
+};
+
+inline Napi::TypeError WrongArgument(Napi::Env env, size_t index, const char *wanted) {
+  return Napi::TypeError::New(env, "argument " + std::to_string(index) + " must be " + wanted);
+}
+
+inline int IntArgument(const Napi::CallbackInfo &info, size_t index) {
+  if (!info[index].IsNumber())
+    throw WrongArgument(info.Env(), index, "a number");
+  return info[index].As<Napi::Number>().Int32Value();
+}
+
+inline uint32_t UintArgument(const Napi::CallbackInfo &info, size_t index) {
+  if (!info[index].IsNumber())
+    throw WrongArgument(info.Env(), index, "a number");
+  return info[index].As<Napi::Number>().Uint32Value();
+}
+
+inline std::string StringArgument(const Napi::CallbackInfo &info, size_t index) {
+  if (!info[index].IsString())
+    throw WrongArgument(info.Env(), index, "a string");
+  return info[index].As<Napi::String>().Utf8Value();
+}
+
+// A Uint8Array (a Buffer is one). The memory belongs to JavaScript and stays valid for the call.
+inline Bytes BytesArgument(const Napi::CallbackInfo &info, size_t index) {
+  if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    throw WrongArgument(info.Env(), index, "a Uint8Array");
+  auto array = info[index].As<Napi::Uint8Array>();
+  return {array.Data(), array.ByteLength()};
+}
+
+// As BytesArgument, with a length that the kernel will read or write without asking.
+inline Bytes SizedBytesArgument(const Napi::CallbackInfo &info, size_t index, size_t length) {
+  Bytes bytes = BytesArgument(info, index);
+  if (bytes.length != length)
+    throw Napi::RangeError::New(info.Env(), "argument " + std::to_string(index) + " has " +
+                                                std::to_string(bytes.length) + " bytes where " +
+                                                std::to_string(length) + " are needed");
+  return bytes;
+}
+
+// undefined and null stand for "not given".
+inline bool IsGiven(const Napi::CallbackInfo &info, size_t index) {
+  return info.Length() > index && !info[index].IsUndefined() && !info[index].IsNull();
+}
+
+} // namespace sluice

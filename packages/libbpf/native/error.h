@@ -1,0 +1,33 @@
+// Errors of system calls and of libbpf as JavaScript errors, and the capture of what libbpf prints while one call runs.
+#pragma once
+
+#include <napi.h>
+#include <string>
+
+namespace sluice {
+
+// Collects libbpf's messages of this thread from construction to destruction. libbpf has one print function for the
+// whole process; a thread-local target keeps the messages of concurrent calls (worker threads) apart.
+class LogCapture {
+public:
+  LogCapture();
+  ~LogCapture();
+  LogCapture(const LogCapture &) = delete;
+  LogCapture &operator=(const LogCapture &) = delete;
+  const std::string &text() const { return text_; }
+
+private:
+  std::string text_;
+  std::string *outer_;
+};
+
+// Points libbpf's print function at the captures. Called once, when the addon is loaded.
+void InstallLogCapture();
+
+// 'EPERM' for 1, 'LIBBPF_FORMAT' for libbpf's own codes from 4000 on, 'ERRNO_<n>' for the unknown.
+std::string ErrnoName(int err);
+
+// An Error with code, errno and syscall, and with libbpfLog when a capture is given that holds anything.
+Napi::Error CallError(Napi::Env env, const char *call, int err, const LogCapture *log = nullptr);
+
+} // namespace sluice

@@ -1,0 +1,224 @@
+// BpfObjectHandle: one struct bpf_object from open to load. Program and map descriptors are handed out as duplicates,
+// so that their owners in JavaScript do not depend on how long the object lives.
+#include "arguments.h"
+#include "btf.h"
+#include "error.h"
+#include "modules.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+
+namespace sluice {
+namespace {
+
+// The largest log that every kernel takes. The memory is zero pages until the verifier writes.
+constexpr size_t kVerifierLogBytes = BPF_LOG_BUF_SIZE;
+
+class ObjectHandle : public Napi::ObjectWrap<ObjectHandle> {
+public:
+  explicit ObjectHandle(const Napi::CallbackInfo &info);
+  ~ObjectHandle() override { Close(); }
+
+  static Napi::Function Class(Napi::Env env);
+
+private:
+  struct bpf_object *Open(Napi::Env env);
+  struct bpf_map *Map(const Napi::CallbackInfo &info);
+  struct bpf_program *Program(const Napi::CallbackInfo &info);
+  void Close();
+
+  Napi::Value Maps(const Napi::CallbackInfo &info);
+  Napi::Value Programs(const Napi::CallbackInfo &info);
+  Napi::Value Btf(const Napi::CallbackInfo &info);
+  void SetAutoload(const Napi::CallbackInfo &info);
+  void SetMaxEntries(const Napi::CallbackInfo &info);
+  void ReuseMap(const Napi::CallbackInfo &info);
+  Napi::Value InitialValue(const Napi::CallbackInfo &info);
+  void SetInitialValue(const Napi::CallbackInfo &info);
+  void Load(const Napi::CallbackInfo &info);
+  Napi::Value MapFd(const Napi::CallbackInfo &info);
+  Napi::Value ProgramFd(const Napi::CallbackInfo &info);
+  void CloseCall(const Napi::CallbackInfo &) { Close(); }
+
+  struct bpf_object *object_ = nullptr;
+  char *log_ = nullptr;
+};
+
+Napi::Value Duplicate(Napi::Env env, int fd, const char *call) {
+  if (fd < 0)
+    throw CallError(env, call, fd == -1 ? EBADF : -fd);
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (copy < 0)
+    throw CallError(env, "fcntl(F_DUPFD_CLOEXEC)", errno);
+  return Napi::Number::New(env, copy);
+}
+
+ObjectHandle::ObjectHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ObjectHandle>(info) {
+  std::string path = StringArgument(info, 0);
+  log_ = static_cast<char *>(calloc(1, kVerifierLogBytes));
+  if (log_ == nullptr)
+    throw CallError(info.Env(), "calloc", ENOMEM);
+  LIBBPF_OPTS(bpf_object_open_opts, options);
+  options.kernel_log_buf = log_;
+  options.kernel_log_size = kVerifierLogBytes;
+  // Level 0 with a buffer: the log is made only in the second attempt, after a refusal.
+  options.kernel_log_level = 0;
+  LogCapture log;
+  object_ = bpf_object__open_file(path.c_str(), &options);
+  if (object_ == nullptr) {
+    int err = errno;
+    free(log_);
+    log_ = nullptr;
+    throw CallError(info.Env(), "bpf_object__open_file", err, &log);
+  }
+}
+
+void ObjectHandle::Close() {
+  LogCapture log;
+  bpf_object__close(object_);
+  object_ = nullptr;
+  free(log_);
+  log_ = nullptr;
+}
+
+struct bpf_object *ObjectHandle::Open(Napi::Env env) {
+  if (object_ == nullptr)
+    throw CallError(env, "bpf_object", EBADF);
+  return object_;
+}
+
+struct bpf_map *ObjectHandle::Map(const Napi::CallbackInfo &info) {
+  std::string name = StringArgument(info, 0);
+  LogCapture log;
+  struct bpf_map *map = bpf_object__find_map_by_name(Open(info.Env()), name.c_str());
+  if (map == nullptr)
+    throw CallError(info.Env(), "bpf_object__find_map_by_name", ENOENT);
+  return map;
+}
+
+struct bpf_program *ObjectHandle::Program(const Napi::CallbackInfo &info) {
+  std::string name = StringArgument(info, 0);
+  struct bpf_program *program = bpf_object__find_program_by_name(Open(info.Env()), name.c_str());
+  if (program == nullptr)
+    throw CallError(info.Env(), "bpf_object__find_program_by_name", ENOENT);
+  return program;
+}
+
+Napi::Value ObjectHandle::Maps(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Napi::Array list = Napi::Array::New(env);
+  struct bpf_map *map;
+  bpf_object__for_each_map(map, Open(env)) {
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("name", bpf_map__name(map));
+    row.Set("type", static_cast<uint32_t>(bpf_map__type(map)));
+    row.Set("keySize", bpf_map__key_size(map));
+    row.Set("valueSize", bpf_map__value_size(map));
+    row.Set("maxEntries", bpf_map__max_entries(map));
+    row.Set("flags", bpf_map__map_flags(map));
+    row.Set("internal", Napi::Boolean::New(env, bpf_map__is_internal(map)));
+    list.Set(list.Length(), row);
+  }
+  return list;
+}
+
+Napi::Value ObjectHandle::Programs(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Napi::Array list = Napi::Array::New(env);
+  struct bpf_program *program;
+  bpf_object__for_each_program(program, Open(env)) {
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("name", bpf_program__name(program));
+    row.Set("sectionName", bpf_program__section_name(program));
+    row.Set("type", static_cast<uint32_t>(bpf_program__type(program)));
+    row.Set("expectedAttachType", static_cast<uint32_t>(bpf_program__expected_attach_type(program)));
+    row.Set("autoload", Napi::Boolean::New(env, bpf_program__autoload(program)));
+    list.Set(list.Length(), row);
+  }
+  return list;
+}
+
+Napi::Value ObjectHandle::Btf(const Napi::CallbackInfo &info) {
+  return BtfToArray(info.Env(), bpf_object__btf(Open(info.Env())));
+}
+
+void ObjectHandle::SetAutoload(const Napi::CallbackInfo &info) {
+  int err = bpf_program__set_autoload(Program(info), info[1].ToBoolean());
+  if (err != 0)
+    throw CallError(info.Env(), "bpf_program__set_autoload", err);
+}
+
+void ObjectHandle::SetMaxEntries(const Napi::CallbackInfo &info) {
+  int err = bpf_map__set_max_entries(Map(info), UintArgument(info, 1));
+  if (err != 0)
+    throw CallError(info.Env(), "bpf_map__set_max_entries", err);
+}
+
+void ObjectHandle::ReuseMap(const Napi::CallbackInfo &info) {
+  LogCapture log;
+  int err = bpf_map__reuse_fd(Map(info), IntArgument(info, 1));
+  if (err != 0)
+    throw CallError(info.Env(), "bpf_map__reuse_fd", err, &log);
+}
+
+// A copy of a data section's contents (.rodata, .data), or undefined for a map without.
+Napi::Value ObjectHandle::InitialValue(const Napi::CallbackInfo &info) {
+  size_t size = 0;
+  const void *value = bpf_map__initial_value(Map(info), &size);
+  if (value == nullptr)
+    return info.Env().Undefined();
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), static_cast<const uint8_t *>(value), size);
+}
+
+void ObjectHandle::SetInitialValue(const Napi::CallbackInfo &info) {
+  struct bpf_map *map = Map(info);
+  Bytes bytes = BytesArgument(info, 1);
+  int err = bpf_map__set_initial_value(map, bytes.data, bytes.length);
+  if (err != 0)
+    throw CallError(info.Env(), "bpf_map__set_initial_value", err);
+}
+
+void ObjectHandle::Load(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  struct bpf_object *object = Open(env);
+  LogCapture log;
+  int err = bpf_object__load(object);
+  if (err == 0)
+    return;
+  Napi::Error error = CallError(env, "bpf_object__load", err, &log);
+  if (log_[0] != '\0')
+    error.Set("verifierLog", Napi::String::New(env, log_, strnlen(log_, kVerifierLogBytes)));
+  throw error;
+}
+
+Napi::Value ObjectHandle::MapFd(const Napi::CallbackInfo &info) {
+  return Duplicate(info.Env(), bpf_map__fd(Map(info)), "bpf_map__fd");
+}
+
+Napi::Value ObjectHandle::ProgramFd(const Napi::CallbackInfo &info) {
+  return Duplicate(info.Env(), bpf_program__fd(Program(info)), "bpf_program__fd");
+}
+
+Napi::Function ObjectHandle::Class(Napi::Env env) {
+  return DefineClass(
+      env, "ObjectHandle",
+      {InstanceMethod<&ObjectHandle::Maps>("maps"), InstanceMethod<&ObjectHandle::Programs>("programs"),
+       InstanceMethod<&ObjectHandle::Btf>("btf"), InstanceMethod<&ObjectHandle::SetAutoload>("setAutoload"),
+       InstanceMethod<&ObjectHandle::SetMaxEntries>("setMaxEntries"),
+       InstanceMethod<&ObjectHandle::ReuseMap>("reuseMap"), InstanceMethod<&ObjectHandle::InitialValue>("initialValue"),
+       InstanceMethod<&ObjectHandle::SetInitialValue>("setInitialValue"), InstanceMethod<&ObjectHandle::Load>("load"),
+       InstanceMethod<&ObjectHandle::MapFd>("mapFd"), InstanceMethod<&ObjectHandle::ProgramFd>("programFd"),
+       InstanceMethod<&ObjectHandle::CloseCall>("close")});
+}
+
+} // namespace
+
+void AddObject(Napi::Env env, Napi::Object exports) {
+  exports.Set("ObjectHandle", ObjectHandle::Class(env));
+}
+
+} // namespace sluice

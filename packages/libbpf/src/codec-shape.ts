@@ -1,0 +1,155 @@
+// From BTF to shapes: what a TypeScript value of a C type is. The generator's middle: knows types, writes no text.
+import { resolveType } from './btf.js';
+import type { BtfEnum, BtfInt, BtfRecord, BtfType } from './btf.js';
+import { refuse } from './error.js';
+import { sizeOf } from './btf-maps.js';
+import { camelCase, pascalCase } from './codec-names.js';
+
+/** What is between a C type and its bytes. */
+export type Shape =
+  | { kind: 'integer'; size: 1 | 2 | 4 | 8; signed: boolean }
+  | { kind: 'boolean' }
+  | { kind: 'enum'; name: string; size: 1 | 2 | 4 | 8; signed: boolean }
+  /** u8[N] and char[N]: bytes, not numbers. */
+  | { kind: 'bytes'; length: number }
+  | { kind: 'array'; element: Shape; stride: number; count: number }
+  | { kind: 'struct'; name: string };
+
+export interface FieldShape {
+  cName: string;
+  name: string;
+  /** Bytes from the start of the struct. */
+  offset: number;
+  shape: Shape;
+}
+
+export interface StructShape {
+  /** 'struct cgroup_info', for the comment. */
+  cName: string;
+  name: string;
+  size: number;
+  fields: FieldShape[];
+}
+
+export interface EnumShape {
+  cName: string;
+  name: string;
+  values: { name: string; value: number | bigint }[];
+}
+
+/** Members of these names are padding that the C code spells out: not shown, written as zeros. */
+const PADDING_NAME = /^_*(pad|padding|unused|reserved)\d*$/;
+const BITS = 8;
+
+/** Collects the structs and enums that the asked types need, each once, those needed before those that need them. */
+export class ShapeCollector {
+  readonly structs: StructShape[] = [];
+  readonly enums: EnumShape[] = [];
+  readonly #types: readonly BtfType[];
+  readonly #skip: ReadonlySet<string>;
+  readonly #names = new Map<string, number>();
+
+  /** @param skip fields to leave out, as 'struct_name.field_name' in C's spelling */
+  constructor(types: readonly BtfType[], skip: ReadonlySet<string>) {
+    this.#types = types;
+    this.#skip = skip;
+  }
+
+  /**
+   * The shape of a type. Refuses what it cannot do with the path to it (`where`, 'record.member') in the message.
+   * `hint` names a type that has no name in C.
+   */
+  shape(id: number, where: string, hint: string): Shape {
+    const type = resolveType(this.#types, id);
+    switch (type.kind) {
+      case 'int':
+        return integer(type, where);
+      case 'enum':
+        return this.#enum(type, where, this.#typedefName(id) ?? hint);
+      case 'struct':
+        return { kind: 'struct', name: this.#struct(type, where, this.#typedefName(id) ?? hint) };
+      case 'array':
+        return this.#array(type.element, type.count, where, hint);
+      default:
+        throw cannot(where, type.kind === 'void' ? 'void' : `a ${type.kind}`);
+    }
+  }
+
+  #array(element: number, count: number, where: string, hint: string): Shape {
+    const inner = resolveType(this.#types, element);
+    if (inner.kind === 'int' && inner.size === 1 && inner.encoding !== 'bool') return { kind: 'bytes', length: count };
+    if (count === 0) throw cannot(where, 'an array without a length');
+    return { kind: 'array', element: this.shape(element, where, hint), stride: sizeOf(this.#types, element), count };
+  }
+
+  #enum(type: BtfEnum, where: string, hint: string): Shape {
+    const name = pascalCase(type.name || hint);
+    if (this.#claim(name, type.id, where)) {
+      this.enums.push({ cName: type.name === '' ? `enum ${hint}` : `enum ${type.name}`, name, values: type.values });
+    }
+    return { kind: 'enum', name, size: width(type.size, where), signed: type.signed };
+  }
+
+  #struct(type: BtfRecord, where: string, hint: string): string {
+    const cName = type.name || hint;
+    const name = pascalCase(cName);
+    if (this.#claim(name, type.id, where)) {
+      const fields = this.#fields(type, cName, 0);
+      this.structs.push({ cName: type.name === '' ? cName : `struct ${cName}`, name, size: type.size, fields });
+    }
+    return name;
+  }
+
+  #fields(type: BtfRecord, path: string, base: number): FieldShape[] {
+    return type.members.flatMap((member) => {
+      const where = `${path}.${member.name}`;
+      if (this.#skip.has(where) || PADDING_NAME.test(member.name)) return [];
+      if (member.bitfieldSize !== 0 || member.bitOffset % BITS !== 0) throw cannot(where, 'a bit field');
+      const offset = base + member.bitOffset / BITS;
+      const inner = resolveType(this.#types, member.type);
+      // The members of an anonymous struct are the outer one's, as in C.
+      if (member.name === '' && inner.kind === 'struct') return this.#fields(inner, path, offset);
+      const shape = this.shape(member.type, where, `${path}_${member.name}`);
+      return [{ cName: member.name, name: camelCase(member.name), offset, shape }];
+    });
+  }
+
+  /** True the first time; throws when another type has the same name in TypeScript. */
+  #claim(name: string, id: number, where: string): boolean {
+    const holder = this.#names.get(name);
+    if (holder === undefined) {
+      this.#names.set(name, id);
+      return true;
+    }
+    if (holder !== id) throw refuse('EINVAL', `cannot generate a codec for ${where}: two types are both named ${name}`);
+    return false;
+  }
+
+  #typedefName(id: number): string | undefined {
+    for (let type = this.#types[id]; type !== undefined;) {
+      if (type.kind === 'typedef') return type.name;
+      if (type.kind !== 'const' && type.kind !== 'volatile' && type.kind !== 'restrict') return undefined;
+      type = this.#types[type.type];
+    }
+    return undefined;
+  }
+}
+
+function integer(type: BtfInt, where: string): Shape {
+  if (type.encoding === 'bool') return { kind: 'boolean' };
+  if (type.bits !== type.size * BITS) throw cannot(where, 'a bit field');
+  // Plain char is signed on x86 and unsigned on arm64: a single one is a byte here.
+  return { kind: 'integer', size: width(type.size, where), signed: type.encoding === 'signed' };
+}
+
+function width(size: number, where: string): 1 | 2 | 4 | 8 {
+  if (size === 1 || size === 2 || size === 4 || size === 8) return size;
+  throw cannot(where, `an integer of ${size} bytes`);
+}
+
+function cannot(where: string, what: string): Error {
+  return refuse(
+    'EINVAL',
+    `cannot generate a codec for ${where}: it is ${what}. Change the C type, or leave the field out with skip (--skip ${where})`,
+  );
+}

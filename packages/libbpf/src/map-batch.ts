@@ -1,0 +1,128 @@
+// Batches: many elements in one system call, and one call per element where the kernel has no batch for the map's type.
+import { native } from './native.js';
+import type { BatchOutcome } from './native.js';
+import { attempt, BpfError } from './error.js';
+import type { CallFailure } from './error.js';
+import type { BpfMap } from './map.js';
+
+/** The kernel's own ENOTSUPP (include/linux/errno.h), which BPF_MAP_*_BATCH give for a type without batches. */
+const ENOTSUPP = 524;
+const ENOENT = 2;
+const ENOSPC = 28;
+const DEFAULT_COUNT = 256;
+
+/** Elements back to back. */
+export interface LookupBatch {
+  count: number;
+  keys: Buffer;
+  values: Buffer;
+  /** For the next call; undefined when the end was reached. */
+  cursor: Buffer | undefined;
+}
+
+export function lookupBatch(map: BpfMap, count = DEFAULT_COUNT, cursor?: Buffer): LookupBatch {
+  const what = `read map '${map.name}' in batches`;
+  for (let room = Math.max(1, count); ; room *= 2) {
+    const outcome = attempt(what, () => native.mapLookupBatch(map.fd, cursor, map.keySize, map.valueBytes, room));
+    // ENOSPC: the next bucket of the hash has more elements than there is room.
+    if (outcome.errno === ENOSPC && room < map.maxEntries * 2) continue;
+    if (outcome.errno !== 0 && outcome.errno !== ENOENT) throw batchError(what, 'BPF_MAP_LOOKUP_BATCH', outcome);
+    return {
+      count: outcome.done,
+      keys: outcome.keys.subarray(0, outcome.done * map.keySize),
+      values: outcome.values.subarray(0, outcome.done * map.valueBytes),
+      cursor: outcome.errno === ENOENT ? undefined : outcome.cursor,
+    };
+  }
+}
+
+export function updateBatch(
+  map: BpfMap,
+  keys: Uint8Array,
+  values: Uint8Array,
+  count: number,
+  flags: number,
+  explain: (failure: CallFailure) => string | undefined,
+): number {
+  if (count === 0) return 0;
+  const what = `write ${count} entries to map '${map.name}'`;
+  const outcome = attempt(what, () =>
+    native.mapUpdateBatch(map.fd, keys, map.keySize, values, map.valueBytes, count, flags),
+  );
+  if (outcome.errno === 0) return count;
+  if (outcome.errno === ENOTSUPP) return updateOneByOne(map, keys, values, count, flags, explain);
+  throw partial(what, 'BPF_MAP_UPDATE_BATCH', outcome, count, explain);
+}
+
+function updateOneByOne(
+  map: BpfMap,
+  keys: Uint8Array,
+  values: Uint8Array,
+  count: number,
+  flags: number,
+  explain: (failure: CallFailure) => string | undefined,
+): number {
+  for (let done = 0; done < count; done++) {
+    const key = slice(keys, map.keySize, done);
+    const value = slice(values, map.valueBytes, done);
+    try {
+      native.mapUpdate(map.fd, key, map.keySize, value, map.valueBytes, flags);
+    } catch (error) {
+      const { code, errno } = error as CallFailure;
+      const outcome = { done, errno, code };
+      throw partial(`write ${count} entries to map '${map.name}'`, 'BPF_MAP_UPDATE_ELEM', outcome, count, explain);
+    }
+  }
+  return count;
+}
+
+export function deleteBatch(map: BpfMap, keys: Uint8Array, count: number): number {
+  const what = `delete ${count} entries from map '${map.name}'`;
+  let deleted = 0;
+  // The kernel stops at the first key that is absent: go on behind it.
+  for (let from = 0; from < count;) {
+    const rest = keys.subarray(from * map.keySize);
+    const outcome = attempt(what, () => native.mapDeleteBatch(map.fd, rest, map.keySize, count - from));
+    if (outcome.errno === ENOTSUPP) return deleted + deleteOneByOne(map, rest, count - from);
+    deleted += outcome.done;
+    if (outcome.errno === 0) return deleted;
+    if (outcome.errno !== ENOENT) {
+      throw partial(what, 'BPF_MAP_DELETE_BATCH', { ...outcome, done: deleted }, count, () => undefined);
+    }
+    from += outcome.done + 1;
+  }
+  return deleted;
+}
+
+function deleteOneByOne(map: BpfMap, keys: Uint8Array, count: number): number {
+  let deleted = 0;
+  for (let at = 0; at < count; at++) if (map.delete(slice(keys, map.keySize, at))) deleted++;
+  return deleted;
+}
+
+function slice(bytes: Uint8Array, size: number, index: number): Uint8Array {
+  return bytes.subarray(index * size, (index + 1) * size);
+}
+
+function partial(
+  what: string,
+  syscall: string,
+  outcome: BatchOutcome,
+  count: number,
+  explain: (failure: CallFailure) => string | undefined,
+): BpfError {
+  const code = outcome.code ?? 'EIO';
+  const failure = Object.assign(new Error(code), { code, errno: outcome.errno, syscall, text: code });
+  const cause = explain(failure) ?? code;
+  return new BpfError(`cannot ${what}: ${cause}. ${outcome.done} of ${count} were done`, {
+    code,
+    errno: outcome.errno,
+    syscall: `bpf(${syscall})`,
+    completed: outcome.done,
+  });
+}
+
+function batchError(what: string, syscall: string, outcome: BatchOutcome): BpfError {
+  const code = outcome.code ?? 'EIO';
+  return new BpfError(`cannot ${what}: ${code}`, { code, errno: outcome.errno, syscall: `bpf(${syscall})` });
+}

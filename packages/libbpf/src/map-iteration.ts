@@ -1,0 +1,70 @@
+// Going through a map that others change meanwhile.
+import { native } from './native.js';
+import { attempt, BpfError } from './error.js';
+import { lookupBatch } from './map-batch.js';
+import type { BpfMap } from './map.js';
+
+/**
+ * Types whose batch walks bucket by bucket (htab_map_lookup_batch): an element that is deleted under it moves nothing.
+ * The generic batch of the others walks by key and has no advantage over doing it here.
+ */
+const BUCKET_BATCHES: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash']);
+const BATCH = 256;
+/** A walk by key starts over when its present key is deleted under it; this many times over the map is enough. */
+const MOST_ROUNDS = 16;
+
+export function* entriesOf(map: BpfMap): Generator<[Buffer, Buffer], undefined> {
+  if (BUCKET_BATCHES.has(map.type)) {
+    yield* bucketEntries(map);
+    return;
+  }
+  for (const key of keysOf(map)) {
+    const value = map.lookup(key);
+    // Deleted since its key was read.
+    if (value !== undefined) yield [key, value];
+  }
+}
+
+export function* keysOf(map: BpfMap): Generator<Buffer, undefined> {
+  if (BUCKET_BATCHES.has(map.type)) {
+    for (const [key] of bucketEntries(map)) yield key;
+    return;
+  }
+  yield* walkByKey(map);
+}
+
+function* bucketEntries(map: BpfMap): Generator<[Buffer, Buffer], undefined> {
+  let cursor: Buffer | undefined;
+  do {
+    const batch = lookupBatch(map, BATCH, cursor);
+    for (let at = 0; at < batch.count; at++) {
+      yield [
+        batch.keys.subarray(at * map.keySize, (at + 1) * map.keySize),
+        batch.values.subarray(at * map.valueBytes, (at + 1) * map.valueBytes),
+      ];
+    }
+    cursor = batch.cursor;
+  } while (cursor !== undefined);
+}
+
+function* walkByKey(map: BpfMap): Generator<Buffer, undefined> {
+  // BPF_MAP_GET_NEXT_KEY starts over when the key it is given is gone, so a key may come again.
+  const seen = new Set<string>();
+  const most = (map.maxEntries + 1) * MOST_ROUNDS;
+  let key: Buffer | undefined;
+  for (let steps = 0; ; steps++) {
+    const before = key;
+    key = attempt(`walk through map '${map.name}'`, () => native.mapNextKey(map.fd, before, map.keySize));
+    if (key === undefined) return;
+    if (steps > most) {
+      throw new BpfError(
+        `cannot walk through map '${map.name}': it changes faster than it can be read (started over ${MOST_ROUNDS} times)`,
+        { code: 'EAGAIN', errno: 11, syscall: 'bpf(BPF_MAP_GET_NEXT_KEY)' },
+      );
+    }
+    const text = key.toString('latin1');
+    if (seen.has(text)) continue;
+    seen.add(text);
+    yield key;
+  }
+}

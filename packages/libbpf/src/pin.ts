@@ -1,0 +1,63 @@
+// Pins: names in a BPF file system that keep programs, maps and links alive without a process.
+import { statfsSync, unlinkSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { native } from './native.js';
+import { attempt, BpfError } from './error.js';
+import type { CallFailure } from './error.js';
+
+/** BPF_FS_MAGIC of linux/magic.h. */
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+/** Pins a descriptor at `path`. EEXIST when there is something, EPERM or EINVAL when it is not in a bpffs. */
+export function pinAt(fd: number, path: string, what: string): void {
+  attempt(
+    `pin ${what} at ${path}`,
+    () => native.objPin(fd, path),
+    (failure) => explainPin(failure, path),
+  );
+}
+
+/** The descriptor behind a pin. */
+export function openPin(path: string, what: string): number {
+  return attempt(
+    `open the pinned ${what} ${path}`,
+    () => native.objGet(path),
+    (failure) => {
+      if (failure.code === 'ENOENT') return 'there is no such pin (ENOENT)';
+      return explainPin(failure, path);
+    },
+  );
+}
+
+/** Removes a pin; nothing is said when it is gone already. */
+export function unpinAt(path: string, what: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    const { code = 'EIO', errno = 0, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    throw new BpfError(`cannot unpin ${what}: ${message}`, { code, errno: Math.abs(errno), syscall: 'unlink' });
+  }
+}
+
+/** Whether the path is there and lies in a BPF file system. */
+export function isBpfFileSystem(path: string): boolean {
+  try {
+    // statfs's type is a signed long on some machines: compare the low 32 bits.
+    return (statfsSync(path).type & 0xffffffff) >>> 0 === BPF_FS_MAGIC;
+  } catch {
+    return false;
+  }
+}
+
+function explainPin(failure: CallFailure, path: string): string | undefined {
+  if (failure.code === 'EEXIST') return 'something is pinned there already (EEXIST). Open it, or remove the pin first';
+  if (failure.code === 'ENOENT') return `the directory ${dirname(path)} does not exist (ENOENT). Make it first`;
+  if (failure.code !== 'EPERM' && failure.code !== 'EINVAL') return undefined;
+  if (!isBpfFileSystem(dirname(path))) {
+    return `${dirname(path)} is not in a BPF file system (${failure.code}). Mount one: mount -t bpf bpf /sys/fs/bpf`;
+  }
+  // The kernel keeps names with dots for itself (bpf_lookup in kernel/bpf/inode.c).
+  if (basename(path).includes('.')) return `a pin's name must not hold a dot (${failure.code})`;
+  return undefined;
+}

@@ -1,0 +1,148 @@
+// BpfProgram: a loaded program; attaching it, running it once, pinning it.
+import { native } from './native.js';
+import type { ProgramDefinitionRow } from './native.js';
+import { attempt } from './error.js';
+import type { CallFailure } from './error.js';
+import { Descriptor, withPath } from './descriptor.js';
+import { attachTypeName, programTypeName } from './names.js';
+import { BpfLink } from './link.js';
+import { programFacts } from './info.js';
+import type { ProgramInfo } from './info.js';
+import { openPin, pinAt } from './pin.js';
+import { explainAttachFailure } from './attach-failure.js';
+
+/** What BPF_PROG_TEST_RUN takes. */
+export interface TestRunInput {
+  /** The packet, for programs that have one. */
+  data?: Uint8Array;
+  /** The context structure; for 'syscall' programs the argument they read and write. */
+  ctx?: Uint8Array;
+  /** Runs; 1 unless given. */
+  repeat?: number;
+}
+
+export interface TestRunResult {
+  retval: number;
+  /** Mean duration of one run, in nanoseconds. */
+  durationNs: number;
+  data?: Buffer;
+  ctx?: Buffer;
+}
+
+/** A program in the kernel. It stays there while this object is open, or it is attached or pinned. */
+export class BpfProgram {
+  /** The C function's name; the kernel's own is cut to 15 characters. */
+  readonly name: string;
+  /** 'cgroup/connect4'; '' for a program that was opened by its pin. */
+  readonly sectionName: string;
+  /** 'cgroup_sock_addr' */
+  readonly type: string;
+  /** 'cgroup_inet4_connect'; undefined for a program that was opened by its pin. */
+  readonly attachType: string | undefined;
+  readonly id: number;
+  readonly #descriptor: Descriptor;
+  readonly #attachTypeNumber: number | undefined;
+
+  /** For this package: takes over a descriptor. */
+  constructor(fd: number, definition?: ProgramDefinitionRow) {
+    this.#descriptor = new Descriptor(fd, `program '${definition?.name ?? fd}'`);
+    const facts = attempt('read a program', () => native.programInfo(fd));
+    this.name = definition?.name ?? facts.name;
+    this.sectionName = definition?.sectionName ?? '';
+    this.type = programTypeName(facts.type);
+    this.id = facts.id;
+    this.#attachTypeNumber = definition?.expectedAttachType;
+    this.attachType = definition === undefined ? undefined : attachTypeName(definition.expectedAttachType);
+  }
+
+  /** Opens a program by its pin. It can replace another in a link, run and be pinned, but not be attached anew. */
+  static openPinned(path: string): BpfProgram {
+    return new BpfProgram(openPin(path, 'program'));
+  }
+
+  get fd(): number {
+    return this.#descriptor.number;
+  }
+
+  info(): ProgramInfo {
+    return attempt(`read program '${this.name}'`, () => programFacts(native.programInfo(this.fd)));
+  }
+
+  /**
+   * Attaches it to a cgroup (the path of its directory) by a link. Others may attach beside it (a link implies
+   * BPF_F_ALLOW_MULTI). EPERM when a foreign program sits there or above exclusively: the message says whose it is.
+   */
+  attachCgroup(cgroupPath: string): BpfLink {
+    return this.#attach(cgroupPath, 'cgroup', (failure, attachType) =>
+      failure.syscall === 'bpf(BPF_LINK_CREATE)'
+        ? explainAttachFailure(cgroupPath, attachTypeName(attachType), failure)
+        : undefined,
+    );
+  }
+
+  /** Attaches it to a network namespace (sk_lookup, flow_dissector), given by a path such as /proc/1/ns/net. */
+  attachNetns(netnsPath: string): BpfLink {
+    return this.#attach(netnsPath, 'network namespace', () => undefined);
+  }
+
+  /**
+   * Runs it once in the kernel (BPF_PROG_TEST_RUN). Not every type can be: sock_addr, sockopt and sock_ops give
+   * ENOTSUPP.
+   */
+  testRun(input: TestRunInput = {}): TestRunResult {
+    return attempt(
+      `run program '${this.name}'`,
+      () => {
+        const inPlace = this.type === 'syscall';
+        // The kernel refuses a repeat count for syscall programs.
+        const repeat = inPlace ? 0 : (input.repeat ?? 1);
+        return native.testRun(this.fd, input.data, input.ctx, repeat, inPlace);
+      },
+      (failure) =>
+        failure.code === 'ENOTSUPP'
+          ? `the kernel has no test run for programs of type ${this.type} (ENOTSUPP)`
+          : undefined,
+    );
+  }
+
+  pin(path: string): void {
+    pinAt(this.fd, path, `program '${this.name}'`);
+  }
+
+  close(): void {
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #attach(
+    path: string,
+    kind: 'cgroup' | 'network namespace',
+    explain: (failure: CallFailure, attachType: number) => string | undefined,
+  ): BpfLink {
+    const what = `attach program '${this.name}' to ${kind} ${path}`;
+    const attachType = this.#attachTypeNumber;
+    if (attachType === undefined) {
+      throw new TypeError(`cannot ${what}: it was opened by its pin, and its attach type is not known`);
+    }
+    const fd = attempt(
+      what,
+      () => withPath(path, kind === 'cgroup', (target) => native.linkCreate(this.fd, target, attachType)),
+      (failure) => explain(failure, attachType) ?? explainTarget(failure, path, kind),
+    );
+    return new BpfLink(fd, `link of program '${this.name}' to ${path}`);
+  }
+}
+
+function explainTarget(failure: CallFailure, path: string, kind: string): string | undefined {
+  if (failure.code === 'ENOENT') return `${path} does not exist (ENOENT)`;
+  if (failure.code === 'ENOTDIR') return `${path} is not a directory (ENOTDIR)`;
+  // cgroup_get_from_fd and get_net_ns_by_fd: the descriptor is of something else.
+  if (failure.code === 'EBADF' && kind === 'cgroup')
+    return `${path} is not a directory of a cgroup2 file system (EBADF)`;
+  if (failure.code === 'EINVAL' && kind === 'network namespace')
+    return `${path} is no network namespace, or the program's type does not belong there (EINVAL)`;
+  return undefined;
+}
