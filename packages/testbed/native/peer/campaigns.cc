@@ -1,0 +1,101 @@
+// Source-port reuse and load; see campaigns.h.
+#include "campaigns.h"
+#include "json.h"
+#include <csignal>
+#include <cstring>
+#include <map>
+
+namespace {
+constexpr size_t KEPT = 10; // how many bad cases a summary shows
+
+volatile sig_atomic_t stopped = 0;
+
+std::string join(const std::vector<std::string> &items) {
+  std::string out = "[";
+  for (const std::string &item : items)
+    out += (out.size() > 1 ? "," : "") + item;
+  return out + "]";
+}
+
+// Did ztunnel accept this one?
+bool is_redirected(const DialOutcome &outcome) {
+  return !outcome.hops.empty() && !field_of(outcome.hops.front(), "originalDst").empty();
+}
+
+// What the first acceptor believes that we dialled.
+std::string claimed(const DialOutcome &outcome) {
+  return outcome.hops.empty() ? "" : field_of(outcome.hops.front(), is_redirected(outcome) ? "originalDst" : "local");
+}
+
+std::string describe(const DialRequest &request, const DialOutcome &outcome) {
+  return JsonLine()
+      .text("to", request.to)
+      .text("from", outcome.socket_name)
+      .text("claimed", claimed(outcome))
+      .text("error", outcome.error == 0 ? "" : strerrorname_np(outcome.error))
+      .raw("hops", join(outcome.hops))
+      .str();
+}
+} // namespace
+
+std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t low, uint16_t high, long count) {
+  const long ports = high - low + 1;
+  long ok = 0, redirected = 0, bad = 0;
+  std::vector<std::string> wrong;
+  for (long i = 0; i < count; i++) {
+    // Shifted by one each round, so that a port that comes round again dials something else.
+    DialRequest request = targets[static_cast<size_t>(i + i / ports) % targets.size()];
+    Address from = request.bind ? *request.bind : parse_ip(request.address.family() == AF_INET ? "0.0.0.0" : "::", 0);
+    from.set_port(static_cast<uint16_t>(low + i % ports));
+    request.bind = from;
+    request.reset = true;
+    const DialOutcome outcome = dial(request);
+    redirected += is_redirected(outcome) ? 1 : 0;
+    if (outcome.error == 0 && claimed(outcome) == to_text(unmapped(request.address))) {
+      ok++;
+      continue;
+    }
+    bad++;
+    if (wrong.size() < KEPT)
+      wrong.push_back(describe(request, outcome));
+  }
+  return JsonLine()
+      .number("count", count)
+      .number("ok", ok)
+      .number("redirected", redirected)
+      .number("wrongCount", bad)
+      .raw("wrong", join(wrong))
+      .str();
+}
+
+std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms) {
+  signal(SIGTERM, [](int) { stopped = 1; });
+  signal(SIGINT, [](int) { stopped = 1; });
+  const long long end = duration_ms > 0 ? now_ms() + duration_ms : INT64_MAX;
+  long attempts = 0, refused = 0, direct = 0, redirected = 0, errors = 0;
+  std::vector<std::string> first_errors;
+  for (size_t i = 0; stopped == 0 && now_ms() < end; i++) {
+    DialRequest request = targets[i % targets.size()];
+    request.reset = true;
+    const DialOutcome outcome = dial(request);
+    attempts++;
+    if (outcome.error == ECONNREFUSED)
+      refused++;
+    else if (outcome.error != 0 || outcome.hops.empty())
+      errors++;
+    else if (is_redirected(outcome))
+      redirected++;
+    else
+      direct++;
+    if ((outcome.error != 0 || outcome.hops.empty()) && first_errors.size() < KEPT)
+      first_errors.push_back(describe(request, outcome));
+  }
+  return JsonLine()
+      .number("attempts", attempts)
+      .number("refused", refused)
+      .number("direct", direct)
+      .number("redirected", redirected)
+      .number("errors", errors)
+      .raw("firstErrors", join(first_errors))
+      .str();
+}

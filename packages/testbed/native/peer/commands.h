@@ -1,0 +1,8 @@
+// The subcommands, one source file each. Every one gets the words behind its name and returns the exit status.
+#pragma once
+
+int run_pause(int argc, char **argv);
+int run_serve(int argc, char **argv);
+int run_ztunnel(int argc, char **argv);
+int run_dial(int argc, char **argv);
+int run_enter(int argc, char **argv);

@@ -1,0 +1,32 @@
+// One dial: what was asked, what came of it, and what the acceptors said.
+#pragma once
+#include "address.h"
+#include "connecting.h"
+#include <optional>
+#include <string>
+#include <vector>
+
+struct DialRequest {
+  std::string to; // as it was written, for the answer
+  Address address;
+  Method method = Method::plain;
+  std::string method_name = "plain";
+  std::optional<Address> bind;
+  std::optional<Address> second; // connected on the same socket when the first has ended
+  std::string second_text;
+  int mark = 0;
+  long long timeout_ms = 5000;
+  bool reset = false; // end the connection with RST, so that its port is free at once
+};
+
+struct DialOutcome {
+  int error = 0; // errno of the connect, 0 when it was made
+  std::string peer_name, socket_name;
+  std::vector<std::string> hops; // the lines read, in order
+  bool ended = false;            // the other side closed in order
+  int read_error = 0;
+};
+
+DialOutcome dial(const DialRequest &request);
+// The same, and the second connect on the same socket, as one JSON line.
+std::string dial_as_json(const DialRequest &request);

@@ -1,0 +1,50 @@
+// peer: what runs in the testbed's pods. One static program, so that it works in an empty root file system.
+#include "commands.h"
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <unistd.h>
+
+namespace {
+struct Command {
+  const char *name;
+  int (*run)(int, char **);
+  const char *usage;
+};
+
+const Command commands[] = {
+    {"pause", run_pause, "pause"},
+    {"serve", run_serve, "serve --name N --port P[,P..] [--bind IP]"},
+    {"ztunnel", run_ztunnel, "ztunnel [--name N] [--ports 15001,15006,15008] [--answer] [--log]"},
+    {"dial", run_dial,
+     "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--mark N] [--timeout MS] "
+     "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS]"},
+    {"enter", run_enter, "enter [--cgroup DIR].. [--netns PATH] [--mount-private] [--cgroup2-at DIR] -- PROGRAM .."},
+};
+
+int usage() {
+  for (const Command &command : commands)
+    fprintf(stderr, "peer %s\n", command.usage);
+  return 2;
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  if (argc < 2)
+    return usage();
+  for (const Command &command : commands) {
+    if (strcmp(argv[1], command.name) != 0)
+      continue;
+    // The first process of a pid namespace ignores signals that it has no handler for.
+    signal(SIGTERM, [](int) { _exit(0); });
+    signal(SIGINT, [](int) { _exit(0); });
+    try {
+      return command.run(argc - 2, argv + 2);
+    } catch (const std::exception &error) {
+      fprintf(stderr, "peer %s: %s\n", command.name, error.what());
+      return 1;
+    }
+  }
+  return usage();
+}

@@ -1,0 +1,98 @@
+// peer serve: the application of a pod. Answers every connection with one line about who accepted it and where.
+#include "commands.h"
+#include "json.h"
+#include "options.h"
+#include "sockets.h"
+#include <cerrno>
+#include <cstdio>
+#include <map>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace {
+constexpr int BACKLOG = 4096;
+constexpr int FASTOPEN_QUEUE = 256;
+
+Fd listen_on(const std::string &bind_ip, uint16_t port) {
+  const Address address = parse_ip(bind_ip, port);
+  Fd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0)
+    fail("socket");
+  const int on = 1, off = 0;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (address.family() == AF_INET6)
+    setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  if (bind(fd.get(), address.raw(), address.length) != 0)
+    fail("bind " + to_text(address));
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_FASTOPEN, &FASTOPEN_QUEUE, sizeof FASTOPEN_QUEUE);
+  if (listen(fd.get(), BACKLOG) != 0)
+    fail("listen " + to_text(address));
+  return fd;
+}
+
+void watch(const Fd &epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    fail("epoll_ctl");
+}
+
+// The line goes out at once; the connection is closed when the client has closed, because close() with unread
+// bytes would send RST, and that throws the line away.
+void answer(const Fd &epoll, int listener, uint16_t port, const std::string &name) {
+  for (;;) {
+    Fd connection(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (connection.get() < 0)
+      return;
+    const std::string line = JsonLine()
+                                 .text("by", name)
+                                 .number("port", port)
+                                 .text("peer", to_text(unmapped(peer_address(connection.get()))))
+                                 .text("local", to_text(unmapped(local_address(connection.get()))))
+                                 .str();
+    send_all(connection.get(), line + "\n");
+    shutdown(connection.get(), SHUT_WR);
+    watch(epoll, connection.release());
+  }
+}
+
+void drain(int connection) {
+  char scratch[4096];
+  for (;;) {
+    const ssize_t count = read(connection, scratch, sizeof scratch);
+    if (count > 0 || (count < 0 && errno == EINTR))
+      continue;
+    if (count < 0 && errno == EAGAIN)
+      return;
+    close(connection); // leaves the epoll set by itself
+    return;
+  }
+}
+} // namespace
+
+int run_serve(int argc, char **argv) {
+  const Options options(argc, argv, {});
+  const std::string name = options.need("name");
+  const Fd epoll(epoll_create1(EPOLL_CLOEXEC));
+  std::map<int, uint16_t> port_of;
+  for (const uint16_t port : parse_ports(options.need("port"))) {
+    const int listener = listen_on(options.get("bind", "::"), port).release();
+    port_of[listener] = port;
+    watch(epoll, listener);
+  }
+  puts("ready");
+  fflush(stdout);
+  for (;;) {
+    epoll_event events[64];
+    const int count = epoll_wait(epoll.get(), events, 64, -1);
+    for (int i = 0; i < count; i++) {
+      const auto listener = port_of.find(events[i].data.fd);
+      if (listener != port_of.end())
+        answer(epoll, listener->first, listener->second, name);
+      else
+        drain(events[i].data.fd);
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// What the servers and the dialler do with sockets, with errors that name the call.
+#pragma once
+#include "address.h"
+#include <string>
+
+// An owned file descriptor.
+class Fd {
+public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  Fd(Fd &&other) noexcept : fd_(other.release()) {}
+  Fd &operator=(Fd &&other) noexcept;
+  Fd(const Fd &) = delete;
+  Fd &operator=(const Fd &) = delete;
+  ~Fd();
+  int get() const { return fd_; }
+  int release();
+
+private:
+  int fd_;
+};
+
+// Throws std::runtime_error "<what>: <strerror(errno)>".
+[[noreturn]] void fail(const std::string &what);
+// Waits until fd has one of the poll events, or the deadline (CLOCK_MONOTONIC, ms) is over: false.
+bool wait_for(int fd, short events, long long deadline_ms);
+long long now_ms();
+// Sends everything or gives up at the first error; never raises SIGPIPE.
+bool send_all(int fd, std::string_view data);
+// close() sends RST and frees the port at once.
+void close_abruptly(Fd fd);
