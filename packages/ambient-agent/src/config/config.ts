@@ -1,0 +1,112 @@
+// The agent's configuration with every default filled in: what the rest of the agent reads.
+import { hostname } from 'node:os';
+import type { ConfigFile, EnablementSelector } from './schema.js';
+
+/** Istio's opt-in label, on namespaces and pods. */
+export const DATAPLANE_MODE_LABEL = 'istio.io/dataplane-mode';
+
+/** Most entries of each kind that the datapath's maps take. A full map refuses an enrolment, loudly. */
+export interface Capacities {
+  readonly cgroups?: number;
+  readonly netns?: number;
+  readonly localPods?: number;
+  readonly excludedPorts?: number;
+  readonly excludedCIDRs?: number;
+  /** Redirected connections between SYN and accept, on the whole node. */
+  readonly pendingConnections?: number;
+}
+
+export interface AgentConfig {
+  readonly mode: 'node';
+  /** Pods with this `spec.nodeName` are ours. */
+  readonly nodeName: string;
+  readonly inventory: { readonly source: 'static'; readonly directory: string };
+  /** A pod that matches any of them is wanted in the mesh. */
+  readonly enablementSelectors: readonly EnablementSelector[];
+  readonly excludeNamespaces: readonly string[];
+  readonly ztunnel: {
+    readonly namespace: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly serviceAccount: string;
+    /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's, whatever its cgroup is. */
+    readonly byMark: boolean;
+  };
+  readonly policy: { readonly noZtunnel: 'closed' | 'open' };
+  /** What every pod reaches without the mesh. */
+  readonly exclude: { readonly outboundPorts: readonly number[]; readonly outboundCIDRs: readonly string[] };
+  readonly paths: {
+    readonly proc: string;
+    /** Where pods are looked for and programs are attached; undefined = the cgroup2 mount. */
+    readonly cgroupRoot: string | undefined;
+    readonly bpffs: string;
+    /** Holds the lock and the state file. */
+    readonly runDir: string;
+    /** The file of the host's network namespace; undefined = pid 1's. */
+    readonly hostNetns: string | undefined;
+  };
+  readonly kubelet: {
+    /** Names (comm) by which kubelets are recognised. */
+    readonly names: readonly string[];
+    /** The kubelet's cgroup directory, when it is known; nothing is searched for then. */
+    readonly cgroup: string | undefined;
+  };
+  readonly capacities: Capacities;
+  /** One decision in this many goes to the ring buffer; 0 = none. */
+  readonly sampling: number;
+  readonly resyncIntervalMs: number;
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: 'json' | 'pretty' };
+  readonly metrics: { readonly listen: { readonly host: string; readonly port: number } | undefined };
+}
+
+/** istio-cni's default (manifests/charts/istio-cni/values.yaml): the pod's own label, or the namespace's unless the pod says none. */
+export const defaultEnablementSelectors: readonly EnablementSelector[] = [
+  { podSelector: { matchLabels: { [DATAPLANE_MODE_LABEL]: 'ambient' } } },
+  {
+    podSelector: { matchExpressions: [{ key: DATAPLANE_MODE_LABEL, operator: 'NotIn', values: ['none'] }] },
+    namespaceSelector: { matchLabels: { [DATAPLANE_MODE_LABEL]: 'ambient' } },
+  },
+];
+
+const DEFAULT_RESYNC_MS = 30_000;
+
+/** Fields that need more than a schema: parsed already by load.ts. */
+export interface ParsedFields {
+  readonly resyncIntervalMs: number | undefined;
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
+  readonly outboundCIDRs: readonly string[];
+}
+
+/** Fills in the defaults. Pure, but for the machine's host name, which stands in for an absent node name. */
+export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS.ProcessEnv): AgentConfig {
+  return {
+    mode: 'node',
+    nodeName: file.nodeName ?? env['NODE_NAME'] ?? hostname(),
+    inventory: { source: 'static', directory: file.inventory?.directory ?? '/etc/sluice/inventory' },
+    enablementSelectors: file.enablementSelectors ?? defaultEnablementSelectors,
+    excludeNamespaces: file.excludeNamespaces ?? ['kube-system'],
+    ztunnel: {
+      namespace: file.ztunnel?.namespace ?? 'istio-system',
+      labels: file.ztunnel?.labels ?? { app: 'ztunnel' },
+      serviceAccount: file.ztunnel?.serviceAccount ?? 'ztunnel',
+      byMark: file.ztunnel?.byMark ?? false,
+    },
+    policy: { noZtunnel: file.policy?.noZtunnel ?? 'closed' },
+    exclude: { outboundPorts: file.exclude?.outboundPorts ?? [], outboundCIDRs: parsed.outboundCIDRs },
+    paths: {
+      proc: file.paths?.proc ?? '/proc',
+      cgroupRoot: file.paths?.cgroupRoot,
+      bpffs: file.paths?.bpffs ?? '/sys/fs/bpf',
+      runDir: file.paths?.runDir ?? '/run/sluice',
+      hostNetns: file.paths?.hostNetns,
+    },
+    kubelet: {
+      names: file.kubelet?.names ?? ['kubelet', 'kubelite', 'k3s', 'k3s-server', 'k3s-agent', 'rke2'],
+      cgroup: file.kubelet?.cgroup,
+    },
+    capacities: file.capacities ?? {},
+    sampling: file.sampling ?? 0,
+    resyncIntervalMs: parsed.resyncIntervalMs ?? DEFAULT_RESYNC_MS,
+    log: { level: file.log?.level ?? 'info', format: file.log?.format ?? 'json' },
+    metrics: { listen: parsed.listen },
+  };
+}

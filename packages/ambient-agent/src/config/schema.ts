@@ -1,0 +1,102 @@
+// The configuration file as the operator writes it: every field optional, every section a struct of its own, so that the
+// names that are allowed at each place can be told (unknown-keys.ts).
+import * as Schema from 'effect/Schema';
+
+const labels = Schema.Record(Schema.String, Schema.String);
+const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }));
+const count = Schema.Int.check(Schema.isGreaterThan(0));
+
+/** A Kubernetes label selector: every requirement of it must hold. */
+export const LabelSelector = Schema.Struct({
+  matchLabels: Schema.optionalKey(labels),
+  matchExpressions: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        key: Schema.String,
+        operator: Schema.Literals(['In', 'NotIn', 'Exists', 'DoesNotExist']),
+        values: Schema.optionalKey(Schema.Array(Schema.String)),
+      }),
+    ),
+  ),
+});
+export type LabelSelector = typeof LabelSelector.Type;
+
+/** One of istio-cni's `ambient.enablementSelectors`: a pod that matches both parts is in the mesh; an absent part matches all. */
+export const EnablementSelector = Schema.Struct({
+  podSelector: Schema.optionalKey(LabelSelector),
+  namespaceSelector: Schema.optionalKey(LabelSelector),
+});
+export type EnablementSelector = typeof EnablementSelector.Type;
+
+/** The sections, by name. */
+export const sections = {
+  inventory: Schema.Struct({
+    source: Schema.optionalKey(Schema.Literals(['static'])),
+    directory: Schema.optionalKey(Schema.String),
+  }),
+  ztunnel: Schema.Struct({
+    namespace: Schema.optionalKey(Schema.String),
+    labels: Schema.optionalKey(labels),
+    serviceAccount: Schema.optionalKey(Schema.String),
+    byMark: Schema.optionalKey(Schema.Boolean),
+  }),
+  policy: Schema.Struct({ noZtunnel: Schema.optionalKey(Schema.Literals(['closed', 'open'])) }),
+  exclude: Schema.Struct({
+    outboundPorts: Schema.optionalKey(Schema.Array(port)),
+    outboundCIDRs: Schema.optionalKey(Schema.Array(Schema.String)),
+  }),
+  paths: Schema.Struct({
+    proc: Schema.optionalKey(Schema.String),
+    cgroupRoot: Schema.optionalKey(Schema.String),
+    bpffs: Schema.optionalKey(Schema.String),
+    runDir: Schema.optionalKey(Schema.String),
+    hostNetns: Schema.optionalKey(Schema.String),
+  }),
+  kubelet: Schema.Struct({
+    names: Schema.optionalKey(Schema.Array(Schema.String)),
+    cgroup: Schema.optionalKey(Schema.String),
+  }),
+  capacities: Schema.Struct({
+    cgroups: Schema.optionalKey(count),
+    netns: Schema.optionalKey(count),
+    localPods: Schema.optionalKey(count),
+    excludedPorts: Schema.optionalKey(count),
+    excludedCIDRs: Schema.optionalKey(count),
+    pendingConnections: Schema.optionalKey(count),
+  }),
+  log: Schema.Struct({
+    level: Schema.optionalKey(Schema.Literals(['debug', 'info', 'warn', 'error'])),
+    format: Schema.optionalKey(Schema.Literals(['json', 'pretty'])),
+  }),
+  metrics: Schema.Struct({ listen: Schema.optionalKey(Schema.String) }),
+};
+
+const optionalSections = {
+  inventory: Schema.optionalKey(sections.inventory),
+  ztunnel: Schema.optionalKey(sections.ztunnel),
+  policy: Schema.optionalKey(sections.policy),
+  exclude: Schema.optionalKey(sections.exclude),
+  paths: Schema.optionalKey(sections.paths),
+  kubelet: Schema.optionalKey(sections.kubelet),
+  capacities: Schema.optionalKey(sections.capacities),
+  log: Schema.optionalKey(sections.log),
+  metrics: Schema.optionalKey(sections.metrics),
+};
+
+/** The whole file. */
+export const ConfigFile = Schema.Struct({
+  mode: Schema.optionalKey(Schema.Literals(['node', 'inPod'])),
+  nodeName: Schema.optionalKey(Schema.String),
+  enablementSelectors: Schema.optionalKey(Schema.Array(EnablementSelector)),
+  excludeNamespaces: Schema.optionalKey(Schema.Array(Schema.String)),
+  sampling: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
+  resyncInterval: Schema.optionalKey(Schema.Union([Schema.Finite, Schema.String])),
+  ...optionalSections,
+});
+export type ConfigFile = typeof ConfigFile.Type;
+
+/** The names allowed at the top, and those allowed in each section. */
+export const allowedNames: { readonly top: readonly string[]; readonly sections: Record<string, readonly string[]> } = {
+  top: Object.keys(ConfigFile.fields),
+  sections: Object.fromEntries(Object.entries(sections).map(([name, { fields }]) => [name, Object.keys(fields)])),
+};

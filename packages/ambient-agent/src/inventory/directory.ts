@@ -1,0 +1,102 @@
+// A directory of manifests, read again when asked: only files that changed are parsed, and a file that cannot be used keeps
+// the objects that it last held.
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeProblem, parseManifest } from './manifest.js';
+import { mergeFiles, type FileObjects } from './merge.js';
+import { emptyInventory } from './model.js';
+import type { InventorySnapshot } from './source.js';
+
+interface KnownFile {
+  /** Changes whenever the content may have: identity, size and time of the last change. */
+  readonly version: string;
+  /** The objects of the last version that was good. */
+  readonly objects: FileObjects;
+  readonly problems: readonly string[];
+}
+
+const manifestName = /^[^.].*\.(?:ya?ml|json)$/;
+
+/** Not the whole directory could be listed: it is gone, or may not be read. */
+export class DirectoryError extends Error {
+  override readonly name = 'DirectoryError';
+}
+
+export class ManifestDirectory {
+  readonly path: string;
+  #files: ReadonlyMap<string, KnownFile> = new Map();
+  #snapshot: InventorySnapshot = { inventory: emptyInventory, problems: [] };
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get snapshot(): InventorySnapshot {
+    return this.#snapshot;
+  }
+
+  /**
+   * Looks at every file. Subdirectories, dot files and other endings than .yaml, .yml and .json are not looked at.
+   * @returns whether the snapshot changed
+   * @throws DirectoryError when the directory cannot be listed; the snapshot stays what it was
+   */
+  scan(): boolean {
+    const files = new Map<string, KnownFile>();
+    for (const name of this.#list()) {
+      const known = this.#readFile(name, this.#files.get(name));
+      if (known !== undefined) files.set(name, known);
+    }
+    const isSame =
+      files.size === this.#files.size && [...files].every(([name, known]) => this.#files.get(name) === known);
+    this.#files = files;
+    if (isSame) return false;
+    const { inventory, duplicates } = mergeFiles([...files.values()].map(({ objects }) => objects));
+    this.#snapshot = {
+      inventory,
+      problems: [...[...files.values()].flatMap(({ problems }) => problems), ...duplicates],
+    };
+    return true;
+  }
+
+  #list(): string[] {
+    try {
+      return readdirSync(this.path, { withFileTypes: true })
+        .filter((entry) => manifestName.test(entry.name) && !entry.isDirectory())
+        .map((entry) => entry.name)
+        .sort();
+    } catch (cause) {
+      const why =
+        (cause as NodeJS.ErrnoException).code === 'ENOENT'
+          ? 'does not exist'
+          : `cannot be listed (${(cause as Error).message})`;
+      const remedy = 'make it, or name another with --inventory or `inventory.directory`';
+      throw new DirectoryError(`the inventory directory ${this.path} ${why}; ${remedy}`, { cause });
+    }
+  }
+
+  #readFile(name: string, known: KnownFile | undefined): KnownFile | undefined {
+    const path = join(this.path, name);
+    try {
+      const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+      const version = `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+      if (known?.version === version) return known;
+      const manifest = parseManifest(readFileSync(path, 'utf8'), path);
+      if (manifest.problems.length === 0) {
+        return { version, objects: { file: path, pods: manifest.pods, namespaces: manifest.namespaces }, problems: [] };
+      }
+      return { version, objects: known?.objects ?? nothing(path), problems: manifest.problems.map(describeProblem) };
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      // Removed between the listing and the reading.
+      if (code === 'ENOENT') return undefined;
+      const version = `unreadable:${code ?? message}`;
+      if (known?.version === version) return known;
+      const problem = `${path}: cannot be read (${message}); the objects last read from it stay in force`;
+      return { version, objects: known?.objects ?? nothing(path), problems: [problem] };
+    }
+  }
+}
+
+function nothing(file: string): FileObjects {
+  return { file, pods: [], namespaces: [] };
+}

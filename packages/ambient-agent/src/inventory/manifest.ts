@@ -1,0 +1,169 @@
+// From the text of a manifest file to Pods and Namespaces, or to what is wrong with it: document, line, field, remedy.
+import * as Result from 'effect/Result';
+import * as Schema from 'effect/Schema';
+import { isNode, LineCounter, parseAllDocuments, type Document } from 'yaml';
+import { describeIssue } from './issue.js';
+import { NamespaceObject, PodObject, type Namespace, type Pod } from './model.js';
+import { trimNamespace, trimPod } from './trim.js';
+
+export interface ManifestProblem {
+  readonly file: string;
+  /** 1 is the first document of the file. */
+  readonly document: number;
+  /** 1 is the first line. */
+  readonly line: number;
+  /** Such as `status.podIPs[0].ip`; '' when the document as a whole is meant. */
+  readonly field: string;
+  readonly text: string;
+  readonly remedy: string;
+}
+
+export interface Manifest {
+  readonly pods: readonly Pod[];
+  readonly namespaces: readonly Namespace[];
+  /** When there are any, nothing else of this file is to be believed. */
+  readonly problems: readonly ManifestProblem[];
+}
+
+/** One sentence for a log line. */
+export function describeProblem({ file, document, line, field, text, remedy }: ManifestProblem): string {
+  const place = field === '' ? '' : ` at ${field}`;
+  return `${file}: document ${document}, line ${line}${place}: ${text}; ${remedy}`;
+}
+
+type Key = string | number;
+
+const decodePod = Schema.decodeUnknownResult(PodObject);
+const decodeNamespace = Schema.decodeUnknownResult(NamespaceObject);
+
+const syntaxRemedy = 'fix the YAML; until then the objects last read from this file stay in force';
+const fieldRemedy = 'correct the field; until then the objects last read from this file stay in force';
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Pure. A text of no objects is no problem: an empty file is an empty list. */
+export function parseManifest(text: string, file: string): Manifest {
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+  const reader = new ManifestReader(file, lines);
+  if (Array.isArray(documents)) for (const [index, document] of documents.entries()) reader.read(document, index + 1);
+  return reader;
+}
+
+class ManifestReader implements Manifest {
+  readonly pods: Pod[] = [];
+  readonly namespaces: Namespace[] = [];
+  readonly problems: ManifestProblem[] = [];
+  readonly #file: string;
+  readonly #lines: LineCounter;
+
+  constructor(file: string, lines: LineCounter) {
+    this.#file = file;
+    this.#lines = lines;
+  }
+
+  read(document: Document.Parsed, number: number): void {
+    for (const error of document.errors) {
+      const { line } = this.#lines.linePos(error.pos[0]);
+      this.#report(number, line, '', error.message.split('\n')[0] ?? error.message, syntaxRemedy);
+    }
+    if (document.errors.length > 0) return;
+    let value: unknown;
+    try {
+      value = document.toJS({ maxAliasCount: 100 });
+    } catch (cause) {
+      this.#report(number, this.#lineOf(document, []), '', (cause as Error).message, syntaxRemedy);
+      return;
+    }
+    if (value === null || value === undefined) return;
+    this.#object(document, number, value, []);
+  }
+
+  #object(document: Document.Parsed, number: number, value: unknown, at: readonly Key[]): void {
+    if (!isObject(value) || typeof value['kind'] !== 'string') {
+      const text = 'this is not a Kubernetes object: it has no `kind`';
+      this.#report(
+        number,
+        this.#lineOf(document, at),
+        fieldOf(at),
+        text,
+        'write one object a document, with `kind` and `metadata`',
+      );
+      return;
+    }
+    const { kind } = value;
+    if (kind === 'Pod')
+      this.#decode(document, number, at, decodePod(value, { errors: 'all' }), (pod) => this.pods.push(trimPod(pod)));
+    else if (kind === 'Namespace') {
+      const decoded = decodeNamespace(value, { errors: 'all' });
+      this.#decode(document, number, at, decoded, (namespace) => this.namespaces.push(trimNamespace(namespace)));
+    } else if (kind === 'List' || kind === 'PodList' || kind === 'NamespaceList')
+      this.#list(document, number, value, at, kind);
+  }
+
+  #list(
+    document: Document.Parsed,
+    number: number,
+    list: Record<string, unknown>,
+    at: readonly Key[],
+    kind: string,
+  ): void {
+    const items = list['items'] ?? [];
+    if (!Array.isArray(items)) {
+      this.#report(
+        number,
+        this.#lineOf(document, [...at, 'items']),
+        fieldOf([...at, 'items']),
+        'a sequence is expected',
+        fieldRemedy,
+      );
+      return;
+    }
+    // The items of a PodList do not say that they are Pods; those of a List do.
+    const implied = kind === 'List' ? undefined : kind.slice(0, -'List'.length);
+    for (const [index, item] of (items as unknown[]).entries()) {
+      const whole = implied !== undefined && isObject(item) ? { kind: implied, ...item } : item;
+      this.#object(document, number, whole, [...at, 'items', index]);
+    }
+  }
+
+  #decode<A>(
+    document: Document.Parsed,
+    number: number,
+    at: readonly Key[],
+    decoded: Result.Result<A, Schema.SchemaError>,
+    keep: (value: A) => void,
+  ): void {
+    if (Result.isSuccess(decoded)) {
+      keep(decoded.success);
+      return;
+    }
+    for (const { keys, text } of describeIssue(decoded.failure.issue)) {
+      const path = [...at, ...keys];
+      this.#report(number, this.#lineOf(document, path), fieldOf(path), text, fieldRemedy);
+    }
+  }
+
+  /** The line of the deepest part of a path that the document has. */
+  #lineOf(document: Document.Parsed, path: readonly Key[]): number {
+    for (let length = path.length; length > 0; length--) {
+      const node: unknown = document.getIn(path.slice(0, length), true);
+      if (isNode(node) && node.range) return this.#lines.linePos(node.range[0]).line;
+    }
+    const start = isNode(document.contents) ? document.contents.range?.[0] : undefined;
+    return this.#lines.linePos(start ?? document.range[0]).line;
+  }
+
+  #report(document: number, line: number, field: string, text: string, remedy: string): void {
+    this.problems.push({ file: this.#file, document, line, field, text, remedy });
+  }
+}
+
+function fieldOf(path: readonly Key[]): string {
+  return path.reduce<string>((so, key) => {
+    if (typeof key === 'number') return `${so}[${key}]`;
+    return so === '' ? key : `${so}.${key}`;
+  }, '');
+}

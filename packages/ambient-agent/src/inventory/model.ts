@@ -1,0 +1,93 @@
+// Kubernetes objects, cut down to the fields that Sluice reads, and the set of them that is known at one moment.
+import * as Schema from 'effect/Schema';
+
+const stringMap = Schema.Record(Schema.String, Schema.String);
+const timestamp = Schema.String.check(
+  Schema.makeFilter((text) => !Number.isNaN(Date.parse(text)) || 'a time such as 2026-01-31T10:00:00Z is expected'),
+);
+
+const metadata = {
+  labels: Schema.optionalKey(Schema.NullOr(stringMap)),
+  annotations: Schema.optionalKey(Schema.NullOr(stringMap)),
+};
+
+/** metadata, spec and status of a v1 Pod, as far as they are used. */
+export const PodObject = Schema.Struct({
+  kind: Schema.Literal('Pod'),
+  metadata: Schema.Struct({
+    ...metadata,
+    uid: Schema.NonEmptyString,
+    name: Schema.NonEmptyString,
+    namespace: Schema.optionalKey(Schema.String),
+    creationTimestamp: Schema.optionalKey(Schema.NullOr(timestamp)),
+    deletionTimestamp: Schema.optionalKey(Schema.NullOr(timestamp)),
+  }),
+  spec: Schema.Struct({
+    nodeName: Schema.optionalKey(Schema.NullOr(Schema.String)),
+    hostNetwork: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
+    serviceAccountName: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  }),
+  status: Schema.optionalKey(
+    Schema.Struct({
+      phase: Schema.optionalKey(Schema.Literals(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'])),
+      podIP: Schema.optionalKey(Schema.NullOr(Schema.String)),
+      podIPs: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.Struct({ ip: Schema.String })))),
+      startTime: Schema.optionalKey(Schema.NullOr(timestamp)),
+      conditions: Schema.optionalKey(
+        Schema.NullOr(Schema.Array(Schema.Struct({ type: Schema.String, status: Schema.String }))),
+      ),
+    }),
+  ),
+});
+
+/** A v1 Namespace, as far as it is used. */
+export const NamespaceObject = Schema.Struct({
+  kind: Schema.Literal('Namespace'),
+  metadata: Schema.Struct({ ...metadata, name: Schema.NonEmptyString }),
+});
+
+export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+
+export interface Pod {
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly isDeleting: boolean;
+  readonly nodeName: string | undefined;
+  readonly hostNetwork: boolean;
+  readonly serviceAccount: string;
+  readonly phase: PodPhase;
+  /** Canonical text; the first is the pod's primary address. */
+  readonly ips: readonly string[];
+  /** What was wrong with the addresses that are not in `ips`. */
+  readonly badIps: readonly string[];
+  readonly isReady: boolean;
+  /** Creation, or else start, in ms since the epoch; 0 when neither is known. */
+  readonly bornMs: number;
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What is wanted, at one moment. */
+export interface Inventory {
+  /** By UID: a pod that is made anew under its old name is another pod. */
+  readonly pods: ReadonlyMap<string, Pod>;
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+}
+
+export const emptyInventory: Inventory = { pods: new Map(), namespaces: new Map() };
+
+/** Terminal pods have ended for good: their addresses may be another pod's by now. */
+export function isTerminal(pod: Pod): boolean {
+  return pod.phase === 'Succeeded' || pod.phase === 'Failed';
+}
+
+/** `namespace/name`, as kubectl users write it. */
+export function podName(pod: { readonly namespace: string; readonly name: string }): string {
+  return `${pod.namespace}/${pod.name}`;
+}

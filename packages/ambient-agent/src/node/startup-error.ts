@@ -1,0 +1,19 @@
+// Why the agent could not start: one class, so that the command can print the message and nothing else.
+import * as Schema from 'effect/Schema';
+
+/** `check` names what was looked at; the message has the object, the cause and the remedy. */
+export class StartupError extends Schema.TaggedError<StartupError>()('StartupError', {
+  check: Schema.Literals([
+    'root',
+    'cgroup2',
+    'bpffs',
+    'host-netns',
+    'lock',
+    'inventory',
+    'datapath',
+    'process-events',
+    'run-directory',
+    'metrics',
+  ]),
+  message: Schema.String,
+}) {}

@@ -1,0 +1,56 @@
+// Every metric of the agent: name, meaning, and the one function that changes it. Served as Prometheus text when told.
+import * as Effect from 'effect/Effect';
+import * as Metric from 'effect/Metric';
+
+const reconciles = Metric.counter('sluice_reconciles_total', {
+  description: 'Runs of the reconciler',
+  incremental: true,
+});
+const hints = Metric.counter('sluice_hints_total', {
+  description: 'Reasons to look again, by kind',
+  incremental: true,
+});
+const errors = Metric.counter('sluice_errors_total', { description: 'Errors, by kind', incremental: true });
+const manifests = Metric.gauge('sluice_inventory_problems', {
+  description: 'What cannot be used of the inventory now',
+});
+const entriesWritten = Metric.counter('sluice_map_writes_total', {
+  description: 'Map entries written',
+  incremental: true,
+});
+const entriesRemoved = Metric.counter('sluice_map_removals_total', {
+  description: 'Map entries removed',
+  incremental: true,
+});
+const entries = Metric.gauge('sluice_map_entries', { description: 'Entries that the maps ought to hold, by map' });
+const workloads = Metric.gauge('sluice_workloads', { description: 'Pods of this node, by state' });
+const decisions = Metric.gauge('sluice_decisions', {
+  description: 'Decisions of the datapath since it was loaded, by verdict and reason',
+});
+const datapathEvents = Metric.gauge('sluice_datapath_events', {
+  description: 'Events of the datapath that are no decisions, since it was loaded',
+});
+const processEvents = Metric.gauge('sluice_process_events', {
+  description: 'Process events since the start, by what became of them',
+});
+
+type Labels = Record<string, string>;
+
+export const metrics = {
+  reconciled: Metric.update(reconciles, 1),
+  hint: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(hints, { kind }), 1),
+  error: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(errors, { kind }), 1),
+  manifestProblems: (count: number): Effect.Effect<void> => Metric.update(manifests, count),
+  applied: (written: number, removed: number): Effect.Effect<void> =>
+    Effect.andThen(Metric.update(entriesWritten, written), Metric.update(entriesRemoved, removed)),
+  entries: (map: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(entries, { map }), count),
+  workloads: (state: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(workloads, { state }), count),
+  decisions: (labels: Labels, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(decisions, labels), count),
+  datapathEvent: (event: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(datapathEvents, { event }), count),
+  processEvents: (outcome: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(processEvents, { outcome }), count),
+};

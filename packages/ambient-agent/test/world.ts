@@ -1,0 +1,104 @@
+// Pods, cgroups and a configuration for the tests of pure code: what is not said is ordinary.
+import type { PodCgroup } from '@sluice/cgroup-resolver';
+import * as Result from 'effect/Result';
+import {
+  discoverZtunnels,
+  enrol,
+  resolveConfig,
+  type AgentConfig,
+  type Enrolment,
+  type Inventory,
+  type KubeletCgroup,
+  type Namespace,
+  type Pod,
+  type Workload,
+} from '../src/index.js';
+
+export const NODE = 'node-1';
+
+export function config(tree: Record<string, unknown> = {}): AgentConfig {
+  return Result.getOrThrow(resolveConfig({ nodeName: NODE, ...tree }, 'test'));
+}
+
+export function pod(uid: string, over: Partial<Pod> = {}): Pod {
+  return {
+    uid,
+    name: uid,
+    namespace: 'shop',
+    labels: {},
+    annotations: {},
+    isDeleting: false,
+    nodeName: NODE,
+    hostNetwork: false,
+    serviceAccount: 'default',
+    phase: 'Running',
+    ips: [],
+    badIps: [],
+    isReady: true,
+    bornMs: 0,
+    ...over,
+  };
+}
+
+export const ztunnelPod = (over: Partial<Pod> = {}): Pod =>
+  pod('zt', {
+    namespace: 'istio-system',
+    serviceAccount: 'ztunnel',
+    labels: { app: 'ztunnel' },
+    ips: ['10.0.0.9', 'fd00::9'],
+    ...over,
+  });
+
+export const namespaces: readonly Namespace[] = [
+  { name: 'shop', labels: { 'istio.io/dataplane-mode': 'ambient' } },
+  { name: 'plain', labels: {} },
+  { name: 'istio-system', labels: {} },
+  { name: 'kube-system', labels: { 'istio.io/dataplane-mode': 'ambient' } },
+];
+
+export function inventory(pods: readonly Pod[], spaces: readonly Namespace[] = namespaces): Inventory {
+  return {
+    pods: new Map(pods.map((one) => [one.uid, one])),
+    namespaces: new Map(spaces.map((one) => [one.name, one])),
+  };
+}
+
+/** Cgroup ids are `base`, `base + 1` for the one container, `base + 2` for what is nested in it. */
+export function workload(uid: string, base: bigint, cookie?: bigint): Workload {
+  const cgroupPath = `/cg/kubepods/besteffort/pod${uid}`;
+  const podCgroup: PodCgroup = {
+    podUid: uid,
+    qosClass: 'besteffort',
+    cgroupPath,
+    cgroupId: base,
+    level: 3,
+    containers: [{ id: 'c1', runtime: 'containerd', cgroupPath: `${cgroupPath}/c1`, cgroupId: base + 1n, level: 4 }],
+    otherCgroups: [{ cgroupPath: `${cgroupPath}/c1/nested`, cgroupId: base + 2n }],
+  };
+  const netns =
+    cookie === undefined ? undefined : { inode: cookie + 5000n, cookie, pid: 1, path: '/proc/1/ns/net', addresses: [] };
+  return { pod: podCgroup, netns };
+}
+
+export const HOST_COOKIE = 1n;
+
+export interface World {
+  readonly pods: readonly Pod[];
+  readonly workloads?: readonly Workload[];
+  readonly namespaces?: readonly Namespace[];
+  readonly kubelets?: readonly KubeletCgroup[];
+  readonly config?: AgentConfig;
+}
+
+export function enrolWorld(world: World): Enrolment {
+  const known = inventory(world.pods, world.namespaces);
+  const settings = world.config ?? config();
+  return enrol({
+    inventory: known,
+    workloads: new Map((world.workloads ?? []).map((one) => [one.pod.podUid, one])),
+    ztunnels: discoverZtunnels(known, settings),
+    kubelets: world.kubelets ?? [],
+    hostNetnsCookie: HOST_COOKIE,
+    config: settings,
+  });
+}
