@@ -49,14 +49,15 @@ static __always_inline bool is_excluded(const struct query *q) {
   if (!has_flag(q, EXCLUDES))
     return false;
 
-  struct excluded_port port = {.workload = q->caller->id, .port = q->port};
+  __u32 low = q->caller->id, high = q->caller->id >> 32;
+  struct excluded_port port = {.workload = {low, high}, .port = q->port};
   if (bpf_map_lookup_elem(&excluded_ports, &port))
     return true;
 
   const __u32 *ip = q->destination.ip;
   struct excluded_cidr cidr = {
       .prefix_length = 64 + 128,
-      .workload = {(__u32)q->caller->id, q->caller->id >> 32},
+      .workload = {low, high},
       .ip = {ip[0], ip[1], ip[2], ip[3]},
   };
   const __u8 *family = bpf_map_lookup_elem(&excluded_cidrs, &cidr);

@@ -98,7 +98,6 @@ struct local_pod {
   /* 0 while user space does not know it. */
   __u64 netns_cookie;
   __u16 flags;
-  __u16 pad[3];
 };
 
 /* One value for the node. */
@@ -109,19 +108,18 @@ struct agent_config {
   __u32 policy;
   /* Report one decision in this many; 0 reports none. */
   __u32 sample_every;
-  __u32 pad;
 };
 
+/* Keys have no padding: its bytes would count. So a workload is two words here, low and high. */
 struct excluded_port {
-  __u64 workload;
-  __u16 port; /* host order */
-  __u16 pad[3];
+  __u32 workload[2];
+  __u32 port; /* host order */
 };
 
 struct excluded_cidr {
   /* Of workload and ip together: 64 for the workload, then the prefix of the v4-mapped address. */
   __u32 prefix_length;
-  __u32 workload[2]; /* low word, high word: a __u64 here would be padded */
+  __u32 workload[2];
   __u32 ip[4];
 };
 

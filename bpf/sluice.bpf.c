@@ -11,5 +11,12 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Types that no map's key or value names, kept in the BTF for the codec generator. */
-const volatile struct decision_record *keep_decision_record __attribute__((unused));
+/* Types that no map's key or value names: a pointer to each keeps it in the BTF, for the codec generator. */
+#define EXPORT(kind, name) const kind name *const volatile export_##name = 0
+EXPORT(struct, decision_record);
+EXPORT(enum, verdict);
+EXPORT(enum, reason);
+EXPORT(enum, event);
+EXPORT(enum, workload_flag);
+EXPORT(enum, setting);
+EXPORT(enum, policy_bit);

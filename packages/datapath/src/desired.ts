@@ -1,16 +1,10 @@
 // What the maps ought to hold, in the words of the agent: addresses are text, flags are bits of WorkloadFlag.
 // encode.ts turns it into map entries; nothing else knows their layout.
 
+import { WorkloadFlag } from './generated/maps.js';
+
 /** Bits of a workload's `flags`: `enum workload_flag` of bpf/maps.h. The first three are the project's fixed interface. */
-export const WorkloadFlag = {
-  AMBIENT: 1 << 0,
-  DNS_CAPTURE: 1 << 1,
-  ZTUNNEL: 1 << 2,
-  IN_POD: 1 << 3,
-  PENDING: 1 << 4,
-  KUBELET: 1 << 5,
-  EXCLUDES: 1 << 6,
-} as const;
+export { WorkloadFlag };
 
 /** The value of `cgroup_info_map` and `netns_info_map`: who a caller is. */
 export interface CgroupInfo {

@@ -1,6 +1,20 @@
 // The datapath's public surface.
+export { Datapath } from './datapath.js';
+export type { DatapathOptions } from './open.js';
+export type { Capacities } from './layout.js';
+export type { ApplyFailure, ApplyResult } from './apply.js';
+export type { AttachResult } from './attach.js';
+export { InstalledDatapath } from './installed.js';
+export type { InstalledLink } from './installed.js';
+export { cleanup } from './cleanup.js';
+export type { CleanupResult } from './cleanup.js';
+export { DatapathError } from './errors.js';
+export type { DatapathErrorKind } from './errors.js';
 export { WorkloadFlag } from './desired.js';
 export type { CgroupInfo, DatapathSettings, DesiredMaps, Exclusion, LocalPod } from './desired.js';
+export type { Counters, DecisionCount } from './counters.js';
+export type { DecisionRecord } from './decisions.js';
+export type { DatapathEvent } from './names.js';
 export { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT, decide, findCaller } from './model.js';
 export type { Decision, Query, Reason, RowTrace, Verdict } from './model.js';
 export { canonicalAddress, canonicalCidr } from './address.js';

@@ -5,15 +5,7 @@ import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type LocalPod } from '
 
 export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh';
 export type Reason =
-  | 'ztunnel'
-  | 'probe'
-  | 'to-mesh'
-  | 'not-in-mesh'
-  | 'loopback'
-  | 'self'
-  | 'excluded'
-  | 'no-ztunnel'
-  | 'redirect';
+  'ztunnel' | 'probe' | 'to-mesh' | 'not-in-mesh' | 'loopback' | 'self' | 'excluded' | 'no-ztunnel' | 'redirect';
 
 /** ztunnel's listeners (ztunnel src/config.rs). */
 export const ZTUNNEL_OUTBOUND_PORT = 15001;

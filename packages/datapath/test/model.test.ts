@@ -70,16 +70,34 @@ describe('the decision table', () => {
     ['the same, open', settings({ noZtunnel: 'open' }), { ...inPod, ip: 'fd00::99' }, 'pass', 'no-ztunnel'],
     ['ztunnel itself', maps, { ...inPod, cgroups: [{ id: ZTUNNEL, level: 3 }], netnsCookie: 9n }, 'pass', 'ztunnel'],
     ['a marked socket, marks not believed', maps, { ...inPod, mark: 0x539 }, 'redirect', 'redirect'],
-    ['a marked socket, marks believed', settings({ ztunnelByMark: true }), { ...inPod, mark: 0xf539 }, 'pass', 'ztunnel'],
+    [
+      'a marked socket, marks believed',
+      settings({ ztunnelByMark: true }),
+      { ...inPod, mark: 0xf539 },
+      'pass',
+      'ztunnel',
+    ],
     ['the kubelet to a meshed pod', maps, { ...kubelet, ip: '10.0.0.5' }, 'pass', 'probe'],
     ['the kubelet elsewhere', maps, kubelet, 'pass', 'not-in-mesh'],
-    ["the kubelet's cgroup in another netns", maps, { ...kubelet, ip: '10.0.0.5', netnsCookie: 44n }, 'to-mesh', 'to-mesh'],
+    [
+      "the kubelet's cgroup in another netns",
+      maps,
+      { ...kubelet, ip: '10.0.0.5', netnsCookie: 44n },
+      'to-mesh',
+      'to-mesh',
+    ],
     ['a host process to a meshed pod', maps, { ...onHost, ip: '10.0.0.5' }, 'to-mesh', 'to-mesh'],
     ['a host process to a meshed pod, no ztunnel', maps, { ...onHost, ip: 'fd00::5' }, 'refuse', 'no-ztunnel'],
     ['a host process elsewhere', maps, onHost, 'pass', 'not-in-mesh'],
     ['a process that entered the pod', maps, { ...onHost, netnsCookie: POD_NETNS }, 'redirect', 'redirect'],
     ["a process of the pod's cgroup in a nested netns", maps, { ...inPod, netnsCookie: 77n }, 'pass', 'not-in-mesh'],
-    ['an ancestor at a level that the agent did not name', settings({ cgroupLevels: [2] }), { ...inPod, netnsCookie: 77n }, 'pass', 'not-in-mesh'],
+    [
+      'an ancestor at a level that the agent did not name',
+      settings({ cgroupLevels: [2] }),
+      { ...inPod, netnsCookie: 77n },
+      'pass',
+      'not-in-mesh',
+    ],
   ])('%s', (_name, world, query, verdict, reason) => {
     const decision = decide(world, query);
     expect([decision.verdict, decision.reason]).toEqual([verdict, reason]);

@@ -1,0 +1,126 @@
+// Makes the maps what they ought to be, in an order that never lets a pod out of the mesh or sends it nowhere on the way.
+import { BpfError, type BpfMap } from '@sluice/libbpf';
+import { configKey, decodeConfig, encodeConfig, encodeMaps, type EntryTable, type WrittenMap } from './entries.js';
+import type { DatapathSettings, DesiredMaps } from './desired.js';
+
+/** An entry that could not be written: the rest was. */
+export interface ApplyFailure {
+  readonly map: WrittenMap;
+  /** The entry's key, hexadecimal in map order. */
+  readonly key: string;
+  readonly error: BpfError;
+}
+
+export interface ApplyResult {
+  readonly written: number;
+  readonly removed: number;
+  readonly failures: readonly ApplyFailure[];
+}
+
+/** The maps that user space writes entry by entry. */
+export type WrittenMaps = Readonly<Record<WrittenMap | 'config', BpfMap>>;
+
+/** What pods refer to comes before the pods, and goes after them. */
+const REFERRED_TO: readonly WrittenMap[] = ['settings', 'excluded_ports', 'excluded_cidrs', 'local_pods'];
+const WORKLOADS: readonly WrittenMap[] = ['cgroup_info_map', 'netns_info_map'];
+
+/**
+ * Writes the difference between what the maps hold and what they ought to. Reads them first: they, and no memory of
+ * ours, say what is enforced. Idempotent.
+ */
+export function applyDesired(maps: WrittenMaps, desired: DesiredMaps): ApplyResult {
+  const wanted = encodeMaps(desired);
+  const changes = new Changes(maps, readTables(maps));
+  // While entries come and go, a lookup tries the depths of both the old entries and the new.
+  const present = decodeConfig(maps.config.lookup(configKey()));
+  const levels = [...new Set([...present.cgroupLevels, ...desired.settings.cgroupLevels])];
+  changes.writeConfig({ ...desired.settings, cgroupLevels: levels });
+  for (const map of REFERRED_TO) changes.write(map, wanted[map]);
+  for (const map of WORKLOADS) {
+    // A stale workload's room may be what a new one needs.
+    changes.removeOthers(map, wanted[map]);
+    changes.write(map, wanted[map]);
+  }
+  for (const map of REFERRED_TO) changes.removeOthers(map, wanted[map]);
+  changes.retryFailures();
+  changes.writeConfig(desired.settings);
+  return changes.result();
+}
+
+class Changes {
+  readonly #maps: WrittenMaps;
+  readonly #present: Readonly<Record<WrittenMap, EntryTable>>;
+  #written = 0;
+  #removed = 0;
+  #failures: (ApplyFailure & { value: Buffer })[] = [];
+
+  constructor(maps: WrittenMaps, present: Readonly<Record<WrittenMap, EntryTable>>) {
+    this.#maps = maps;
+    this.#present = present;
+  }
+
+  writeConfig(settings: DatapathSettings): void {
+    const { key, value } = encodeConfig(settings);
+    if (this.#maps.config.lookup(key)?.equals(value) === true) return;
+    this.#maps.config.update(key, value);
+    this.#written += 1;
+  }
+
+  write(name: WrittenMap, wanted: EntryTable): void {
+    for (const [id, { key, value }] of wanted) {
+      if (this.#present[name].get(id)?.value.equals(value) === true) continue;
+      this.#put(name, id, key, value);
+    }
+  }
+
+  removeOthers(name: WrittenMap, wanted: EntryTable): void {
+    const map = this.#maps[name];
+    for (const [id, { key }] of this.#present[name]) {
+      if (wanted.has(id)) continue;
+      if (map.delete(key)) this.#removed += 1;
+    }
+  }
+
+  /** A map that was full may have room now that what is stale has gone. */
+  retryFailures(): void {
+    const failures = this.#failures;
+    this.#failures = [];
+    for (const { map, key, value } of failures) this.#put(map, key, Buffer.from(key, 'hex'), value);
+  }
+
+  result(): ApplyResult {
+    return {
+      written: this.#written,
+      removed: this.#removed,
+      failures: this.#failures.map(({ map, key, error }) => ({ map, key, error })),
+    };
+  }
+
+  #put(name: WrittenMap, id: string, key: Buffer, value: Buffer): void {
+    try {
+      this.#maps[name].update(key, value);
+      this.#written += 1;
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      this.#failures.push({ map: name, key: id, error, value });
+    }
+  }
+}
+
+/** What the maps hold now. */
+export function readTables(maps: Readonly<Record<WrittenMap, BpfMap>>): Record<WrittenMap, EntryTable> {
+  return {
+    settings: readTable(maps.settings),
+    excluded_ports: readTable(maps.excluded_ports),
+    excluded_cidrs: readTable(maps.excluded_cidrs),
+    local_pods: readTable(maps.local_pods),
+    cgroup_info_map: readTable(maps.cgroup_info_map),
+    netns_info_map: readTable(maps.netns_info_map),
+  };
+}
+
+function readTable(map: BpfMap): EntryTable {
+  const table: EntryTable = new Map();
+  for (const [key, value] of map.entries()) table.set(key.toString('hex'), { key, value });
+  return table;
+}

@@ -1,0 +1,161 @@
+// Between the agent's words (desired.ts) and the bytes of the map entries, by the codecs generated from the object.
+import { addressText, addressWords, cidrText, cidrWords } from './address.js';
+import { WorkloadFlag, type CgroupInfo, type DatapathSettings, type DesiredMaps, type Exclusion } from './desired.js';
+import { PolicyBit, Setting, maps, type AgentConfig, type CgroupInfo as CgroupInfoValue } from './generated/maps.js';
+
+/** The maps that user space writes entry by entry. */
+export type WrittenMap =
+  'settings' | 'excluded_ports' | 'excluded_cidrs' | 'local_pods' | 'cgroup_info_map' | 'netns_info_map';
+
+/** Entries of one map by the key in hexadecimal. */
+export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;
+
+/** Bits of a workload id before those of the address: struct excluded_cidr of bpf/maps.h. */
+const WORKLOAD_BITS = 64;
+const LOW_WORD = 0xffffffffn;
+
+export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable> {
+  const excluding = new Set(desired.exclusions.map(({ workload }) => workload));
+  const { settings, exclusions } = desired;
+  const ports = exclusions.filter((exclusion) => exclusion.kind === 'port');
+  const cidrs = exclusions.filter((exclusion) => exclusion.kind === 'cidr');
+  return {
+    settings: table(
+      maps.settings,
+      [[Setting.IPV4, settings.ztunnelIPv4] as const, [Setting.IPV6, settings.ztunnelIPv6] as const].flatMap(
+        ([key, ip]) => (ip === undefined ? [] : [[key, { ip: addressWords(ip) }] as const]),
+      ),
+    ),
+    excluded_ports: table(
+      maps.excluded_ports,
+      ports.map(({ workload, port }) => [{ workload: workloadWords(workload), port }, 1] as const),
+    ),
+    excluded_cidrs: table(
+      maps.excluded_cidrs,
+      cidrs.map(({ workload, cidr }) => {
+        const { words, prefixLength } = cidrWords(cidr);
+        return [
+          {
+            prefixLength: WORKLOAD_BITS + prefixLength,
+            workload: workloadWords(workload),
+            ip: words,
+          },
+          cidr.includes(':') ? 6 : 4,
+        ] as const;
+      }),
+    ),
+    local_pods: table(
+      maps.local_pods,
+      [...desired.localPods].map(([ip, { netnsCookie, flags }]) => [{ ip: addressWords(ip) }, { netnsCookie, flags }]),
+    ),
+    cgroup_info_map: table(
+      maps.cgroup_info_map,
+      [...desired.cgroups].map(([id, info]) => [id, encodeInfo(info, excluding)]),
+    ),
+    netns_info_map: table(
+      maps.netns_info_map,
+      [...desired.netns].map(([cookie, info]) => [cookie, encodeInfo(info, excluding)]),
+    ),
+  };
+}
+
+/** The inverse of {@link encodeMaps} and {@link encodeConfig}. */
+export function decodeMaps(tables: Record<WrittenMap, EntryTable>, config: Buffer | undefined): DesiredMaps {
+  const ztunnels = new Map(rows(maps.settings, tables.settings).map(([key, { ip }]) => [key, addressText(ip)]));
+  return {
+    cgroups: new Map(rows(maps.cgroup_info_map, tables.cgroup_info_map).map(([id, value]) => [id, decodeInfo(value)])),
+    netns: new Map(rows(maps.netns_info_map, tables.netns_info_map).map(([id, value]) => [id, decodeInfo(value)])),
+    localPods: new Map(
+      rows(maps.local_pods, tables.local_pods).map(([{ ip }, { netnsCookie, flags }]) => [
+        addressText(ip) ?? '::',
+        { netnsCookie, flags },
+      ]),
+    ),
+    exclusions: [
+      ...rows(maps.excluded_ports, tables.excluded_ports).map(([{ workload, port }]): Exclusion => ({
+        kind: 'port',
+        workload: workloadId(workload),
+        port,
+      })),
+      ...rows(maps.excluded_cidrs, tables.excluded_cidrs).map(([{ prefixLength, workload, ip }]): Exclusion => ({
+        kind: 'cidr',
+        workload: workloadId(workload),
+        cidr: cidrText(ip, prefixLength - WORKLOAD_BITS),
+      })),
+    ],
+    settings: decodeConfig(config, ztunnels.get(Setting.IPV4), ztunnels.get(Setting.IPV6)),
+  };
+}
+
+/** `config` has one element. */
+export const configKey = (): Buffer => maps.config.encodeKey(0);
+
+export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: Buffer } {
+  const policy =
+    (settings.noZtunnel === 'open' ? PolicyBit.NO_ZTUNNEL_OPEN : 0) |
+    (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0);
+  const value: AgentConfig = {
+    hostNetnsCookie: settings.hostNetnsCookie,
+    cgroupLevels: settings.cgroupLevels.reduce((bits, level) => bits | (1 << level), 0) >>> 0,
+    policy,
+    sampleEvery: settings.sampleEvery,
+  };
+  return { key: configKey(), value: maps.config.encodeValue(value) };
+}
+
+/** The settings that are not ztunnel's addresses, as the kernel has them; a zeroed `config` if it cannot be read. */
+export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: string): DatapathSettings {
+  const config = maps.config.decodeValue(value ?? Buffer.alloc(maps.config.valueSize));
+  return {
+    ztunnelIPv4: ipv4,
+    ztunnelIPv6: ipv6,
+    noZtunnel: config.policy & PolicyBit.NO_ZTUNNEL_OPEN ? 'open' : 'closed',
+    ztunnelByMark: (config.policy & PolicyBit.ZTUNNEL_BY_MARK) !== 0,
+    hostNetnsCookie: config.hostNetnsCookie,
+    cgroupLevels: Array.from({ length: 32 }, (_, level) => level).filter((level) => config.cgroupLevels & (1 << level)),
+    sampleEvery: config.sampleEvery,
+  };
+}
+
+function encodeInfo(info: CgroupInfo, excluding: ReadonlySet<bigint>): CgroupInfoValue {
+  return {
+    id: info.id,
+    isInMesh: info.inMesh ? 1 : 0,
+    cgroupIp: info.ip === undefined ? [0, 0, 0, 0] : addressWords(info.ip),
+    flags: info.flags | (excluding.has(info.id) ? WorkloadFlag.EXCLUDES : 0),
+    detectedFlags: info.detectedFlags,
+  };
+}
+
+function decodeInfo(value: CgroupInfoValue): CgroupInfo {
+  return {
+    id: value.id,
+    inMesh: value.isInMesh !== 0,
+    ip: addressText(value.cgroupIp),
+    flags: value.flags & ~WorkloadFlag.EXCLUDES,
+    detectedFlags: value.detectedFlags,
+  };
+}
+
+const workloadWords = (id: bigint): readonly [number, number] => [Number(id & LOW_WORD), Number(id >> 32n)];
+const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
+
+interface Codec<K, V> {
+  encodeKey(key: K): Buffer;
+  encodeValue(value: V): Buffer;
+  decodeKey(bytes: Buffer): K;
+  decodeValue(bytes: Buffer): V;
+}
+
+function table<K, V>(codec: Codec<K, V>, entries: Iterable<readonly [K, V]>): EntryTable {
+  const result: EntryTable = new Map();
+  for (const [key, value] of entries) {
+    const bytes = codec.encodeKey(key);
+    result.set(bytes.toString('hex'), { key: bytes, value: codec.encodeValue(value) });
+  }
+  return result;
+}
+
+function rows<K, V>(codec: Codec<K, V>, entries: EntryTable): [K, V][] {
+  return [...entries.values()].map(({ key, value }) => [codec.decodeKey(key), codec.decodeValue(value)]);
+}

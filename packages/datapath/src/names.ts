@@ -1,0 +1,22 @@
+// The C enumerations in the words that people read: VERDICT_TO_MESH is `to-mesh`.
+import type { Reason, Verdict } from './model.js';
+
+/** Index: `enum verdict` of bpf/maps.h. */
+export const VERDICTS: readonly Verdict[] = ['pass', 'refuse', 'redirect', 'to-mesh'];
+
+/** Index: `enum reason` of bpf/maps.h. */
+export const REASONS: readonly Reason[] = [
+  'ztunnel',
+  'probe',
+  'to-mesh',
+  'not-in-mesh',
+  'loopback',
+  'self',
+  'excluded',
+  'no-ztunnel',
+  'redirect',
+];
+
+/** Index: `enum event` of bpf/maps.h. */
+export const EVENTS = ['origin-moved', 'origin-missing', 'pending-full', 'storage-failed', 'decision-lost'] as const;
+export type DatapathEvent = (typeof EVENTS)[number];

@@ -1,0 +1,114 @@
+// Loads the object, on the pinned maps where they fit and on fresh ones where they do not.
+import { existsSync, mkdirSync, statSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
+import { DatapathError } from './errors.js';
+import {
+  OBJECT_PATH,
+  PINNED_MAPS,
+  linksDirectory,
+  mapPin,
+  mapsDirectory,
+  type Capacities,
+  type MapName,
+} from './layout.js';
+
+/** BPF_FS_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h. */
+const BPF_FS_MAGIC = 0xcafe4a11;
+const CGROUP2_SUPER_MAGIC = 0x63677270;
+
+export interface DatapathOptions {
+  /** Where maps and links are pinned: a directory on a BPF file system, made if it is missing. */
+  readonly pinDirectory: string;
+  /** The cgroup2 directory that the programs are attached to; everything below it is subject to them. */
+  readonly cgroup: string;
+  readonly capacities?: Capacities;
+  /** The built object; the one that ships with this package if left out. */
+  readonly objectPath?: string;
+}
+
+export interface LoadedObject {
+  readonly object: BpfObject;
+  /** Maps that an earlier agent had pinned and that these programs share. */
+  readonly adopted: readonly MapName[];
+  /** Maps that are new: pinned by {@link pinFresh} when they are filled. */
+  readonly fresh: readonly MapName[];
+}
+
+/** Throws DatapathError: not-bpffs, not-cgroup2, load. */
+export function loadObject(options: DatapathOptions): LoadedObject {
+  const { pinDirectory, cgroup, capacities = {}, objectPath = OBJECT_PATH } = options;
+  checkPlaces(pinDirectory, cgroup);
+  mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
+  mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
+  const sized = Object.fromEntries(Object.entries(capacities).map(([name, maxEntries]) => [name, { maxEntries }]));
+  const opened: BpfMap[] = [];
+  try {
+    const definitions = definitionsOf(objectPath, sized);
+    const mapOptions: Record<string, { maxEntries?: number; reuse?: BpfMap }> = { ...sized };
+    const adopted: MapName[] = [];
+    for (const name of PINNED_MAPS) {
+      const pin = mapPin(pinDirectory, name);
+      if (!existsSync(pin)) continue;
+      const map = BpfMap.openPinned(pin);
+      opened.push(map);
+      if (!fits(map, definitions.get(name))) continue;
+      mapOptions[name] = { ...mapOptions[name], reuse: map };
+      adopted.push(name);
+    }
+    const object = openObject(objectPath, { maps: mapOptions });
+    object.load();
+    return { object, adopted, fresh: PINNED_MAPS.filter((name) => !adopted.includes(name)) };
+  } catch (error) {
+    throw new DatapathError('load', `the BPF programs could not be loaded: ${(error as Error).message}`, {
+      cause: error,
+    });
+  } finally {
+    for (const map of opened) map.close();
+  }
+}
+
+/** Puts the fresh maps where the next agent will look for them, in the place of what did not fit. */
+export function pinFresh({ object, fresh }: LoadedObject, pinDirectory: string): void {
+  for (const name of fresh) {
+    const pin = mapPin(pinDirectory, name);
+    if (existsSync(pin)) {
+      using unfit = BpfMap.openPinned(pin);
+      unfit.unpin();
+    }
+    object.map(name).pin(pin);
+  }
+}
+
+function checkPlaces(pinDirectory: string, cgroup: string): void {
+  let existing = pinDirectory;
+  while (!existsSync(existing)) existing = dirname(existing);
+  if (statfsSync(existing).type !== BPF_FS_MAGIC) {
+    throw new DatapathError(
+      'not-bpffs',
+      `${pinDirectory} is not on a BPF file system, so that nothing can be pinned there. Mount one: mount -t bpf bpf /sys/fs/bpf`,
+    );
+  }
+  if (!existsSync(cgroup) || !statSync(cgroup).isDirectory() || statfsSync(cgroup).type !== CGROUP2_SUPER_MAGIC) {
+    throw new DatapathError(
+      'not-cgroup2',
+      `${cgroup} is not a cgroup2 directory, so that no program can be attached to it. Name the cgroup2 mount (grep cgroup2 /proc/mounts)`,
+    );
+  }
+}
+
+function definitionsOf(objectPath: string, sized: Record<string, { maxEntries: number }>): Map<string, MapDefinition> {
+  using object = openObject(objectPath, { maps: sized });
+  return new Map(object.mapDefinitions().map((definition) => [definition.name, definition]));
+}
+
+function fits(map: BpfMap, definition: MapDefinition | undefined): boolean {
+  return (
+    definition !== undefined &&
+    map.type === definition.type &&
+    map.keySize === definition.keySize &&
+    map.valueSize === definition.valueSize &&
+    map.maxEntries === definition.maxEntries &&
+    map.flags === definition.flags
+  );
+}

@@ -1,0 +1,124 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { WorkloadFlag, canonicalAddress, canonicalCidr, type DesiredMaps, type Exclusion } from '../src/index.js';
+import { decodeMaps, encodeConfig, encodeMaps } from '../src/entries.js';
+
+const address = fc
+  .oneof(fc.ipV4(), fc.ipV6())
+  .map(canonicalAddress)
+  .filter((text) => text !== '::');
+const id = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
+const info = fc.record({
+  id,
+  inMesh: fc.boolean(),
+  ip: fc.option(address, { nil: undefined }),
+  flags: fc.integer({ min: 0, max: 0xffff }).map((flags) => flags & ~WorkloadFlag.EXCLUDES),
+  detectedFlags: fc.integer({ min: 0, max: 0xffff }),
+});
+const cidr = fc.oneof(
+  fc.tuple(fc.ipV4(), fc.integer({ min: 0, max: 32 })),
+  // Without the dotted forms: a mapped range is canonically an IPv4 one.
+  fc.tuple(
+    fc.ipV6().filter((text) => !text.includes('.')),
+    fc.integer({ min: 0, max: 95 }),
+  ),
+);
+const exclusion: fc.Arbitrary<Exclusion> = fc.oneof(
+  fc.record({ kind: fc.constant('port' as const), workload: id, port: fc.integer({ min: 1, max: 65535 }) }),
+  fc.record({
+    kind: fc.constant('cidr' as const),
+    workload: id,
+    cidr: cidr
+      .filter(([text, length]) => !(text === '::' && length > 0))
+      .map(([text, length]) => canonicalCidr(`${text}/${length}`)),
+  }),
+);
+const desired: fc.Arbitrary<DesiredMaps> = fc.record({
+  cgroups: fc.array(fc.tuple(id, info)).map((entries) => new Map(entries)),
+  netns: fc.array(fc.tuple(id, info)).map((entries) => new Map(entries)),
+  localPods: fc
+    .array(fc.tuple(address, fc.record({ netnsCookie: id, flags: fc.integer({ min: 0, max: 0xffff }) })))
+    .map((entries) => new Map(entries)),
+  exclusions: fc.uniqueArray(exclusion, {
+    selector: (item) => JSON.stringify({ ...item, workload: String(item.workload) }),
+  }),
+  settings: fc.record({
+    ztunnelIPv4: fc.option(
+      fc.ipV4().filter((text) => text !== '0.0.0.0'),
+      { nil: undefined },
+    ),
+    ztunnelIPv6: fc.option(fc.constant('fd66::9'), { nil: undefined }),
+    noZtunnel: fc.constantFrom('closed' as const, 'open' as const),
+    ztunnelByMark: fc.boolean(),
+    hostNetnsCookie: id,
+    cgroupLevels: fc.uniqueArray(fc.integer({ min: 0, max: 31 })).map((levels) => levels.toSorted((a, b) => a - b)),
+    sampleEvery: fc.integer({ min: 0, max: 1000 }),
+  }),
+});
+
+const sorted = (maps: DesiredMaps): unknown => ({
+  ...maps,
+  exclusions: maps.exclusions.map((item) => JSON.stringify({ ...item, workload: String(item.workload) })).toSorted(),
+});
+
+describe('map entries', () => {
+  it('read back as what was written', () => {
+    fc.assert(
+      fc.property(desired, (maps) => {
+        const back = decodeMaps(encodeMaps(maps), encodeConfig(maps.settings).value);
+        expect(sorted(back)).toEqual(sorted(maps));
+      }),
+    );
+  });
+
+  it('mark the workloads that have exclusions', () => {
+    const maps: DesiredMaps = {
+      cgroups: new Map([
+        [5n, { id: 5n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
+        [6n, { id: 5n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
+        [7n, { id: 7n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
+      ]),
+      netns: new Map(),
+      localPods: new Map(),
+      exclusions: [{ kind: 'port', workload: 5n, port: 80 }],
+      settings: {
+        ztunnelIPv4: undefined,
+        ztunnelIPv6: undefined,
+        noZtunnel: 'closed',
+        ztunnelByMark: false,
+        hostNetnsCookie: 1n,
+        cgroupLevels: [],
+        sampleEvery: 0,
+      },
+    };
+    // struct cgroup_info: flags are the 16 bits at offset 28.
+    const flags = [...encodeMaps(maps).cgroup_info_map.values()].map(({ value }) => value.readUInt16LE(28));
+    expect(flags).toEqual([
+      WorkloadFlag.AMBIENT | WorkloadFlag.EXCLUDES,
+      WorkloadFlag.AMBIENT | WorkloadFlag.EXCLUDES,
+      WorkloadFlag.AMBIENT,
+    ]);
+  });
+
+  it('have the layout of the fixed interface', () => {
+    const [entry] = encodeMaps({
+      cgroups: new Map([[0x1122334455667788n, { id: 9n, inMesh: true, ip: '10.1.2.3', flags: 5, detectedFlags: 7 }]]),
+      netns: new Map(),
+      localPods: new Map(),
+      exclusions: [],
+      settings: {
+        ztunnelIPv4: undefined,
+        ztunnelIPv6: undefined,
+        noZtunnel: 'closed',
+        ztunnelByMark: false,
+        hostNetnsCookie: 0n,
+        cgroupLevels: [],
+        sampleEvery: 0,
+      },
+    }).cgroup_info_map.values();
+    expect(entry?.key.toString('hex')).toBe('8877665544332211');
+    expect(entry?.value.toString('hex')).toBe(
+      ['0900000000000000', '01000000', '0000000000000000', '0000ffff', '0a010203', '0500', '0700'].join(''),
+    );
+  });
+});
