@@ -1,12 +1,15 @@
 // Says, one JSON line each, whether this kernel has what Sluice cannot be without: run in the guest before the matrix,
 // so that a missing option is named and not guessed at from a failed connection.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmdirSync, statfsSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 
 const CGROUP2_SUPER_MAGIC = 0x63677270; // <linux/magic.h>
 const BPF_FS_MAGIC = 0xcafe4a11; // <linux/magic.h>
+// An emulated processor on a busy host: long enough never to be met by a kernel that reports.
+const EVENT_DEADLINE_MS = 60_000;
 const cgroupRoot = '/sys/fs/cgroup';
+const objectPath = 'bpf/build/sluice.bpf.o';
 
 const run = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const expect = (condition, message) => {
@@ -18,13 +21,7 @@ const checks = {
   'kernel BTF': () => `${statSync('/sys/kernel/btf/vmlinux').size} bytes`,
   'cgroup v2': () => {
     expect(statfsSync(cgroupRoot).type === CGROUP2_SUPER_MAGIC, `${cgroupRoot} is not cgroup2`);
-    const directory = `${cgroupRoot}/sluice-features`;
-    mkdirSync(directory);
-    try {
-      return `cgroup id ${statSync(directory, { bigint: true }).ino}`;
-    } finally {
-      rmdirSync(directory);
-    }
+    return inOwnCgroup((cgroup) => `cgroup id ${statSync(cgroup, { bigint: true }).ino}`);
   },
   bpffs: () => {
     expect(statfsSync('/sys/fs/bpf').type === BPF_FS_MAGIC, '/sys/fs/bpf is not a bpffs');
@@ -55,26 +52,51 @@ const checks = {
     const { netnsCookie } = await import('@sluice/linux');
     return String(netnsCookie('/proc/self/ns/net'));
   },
-  '@sluice/libbpf: the object loads': async () => {
+  '@sluice/netlink-proc-connector: an exec is reported': async () => {
+    const { openProcConnector } = await import('@sluice/netlink-proc-connector');
+    return new Promise((resolve, reject) => {
+      const connector = openProcConnector({
+        onBatch: (batch) => {
+          // The guest is quiet, but the child is not the only one: its own pid has to come.
+          if (![...batch].some((event) => event.kind === 'exec' && event.pid === child.pid)) return;
+          connector.close();
+          clearTimeout(deadline);
+          resolve(`pid ${child.pid}`);
+        },
+      });
+      const child = spawn('/bin/true');
+      const deadline = setTimeout(() => {
+        connector.close();
+        reject(new Error(`no exec event of pid ${child.pid} within ${EVENT_DEADLINE_MS} ms`));
+      }, EVENT_DEADLINE_MS);
+    });
+  },
+  '@sluice/libbpf: every program loads and attaches': async () => {
     const { openObject } = await import('@sluice/libbpf');
-    const object = openObject(objectPath());
-    try {
-      object.load();
-      return object
-        .programs()
-        .map((program) => program.name)
-        .join(' ');
-    } finally {
-      object.close();
-    }
+    expect(existsSync(objectPath), `${objectPath} is not in the image: build it first`);
+    return inOwnCgroup((cgroup) => {
+      const object = openObject(objectPath);
+      try {
+        object.load();
+        const programs = object.programs();
+        for (const link of programs.map((program) => program.attachCgroup(cgroup))) link.close();
+        return programs.map((program) => program.name).join(' ');
+      } finally {
+        object.close();
+      }
+    });
   },
 };
 
-/** The datapath's object. */
-function objectPath() {
-  const path = 'bpf/build/sluice.bpf.o';
-  expect(existsSync(path), `${path} is not in the image: build it first`);
-  return path;
+/** Runs `body` with a cgroup of its own, which is gone afterwards. */
+function inOwnCgroup(body) {
+  const directory = `${cgroupRoot}/sluice-features`;
+  mkdirSync(directory);
+  try {
+    return body(directory);
+  } finally {
+    rmdirSync(directory);
+  }
 }
 
 let failed = 0;

@@ -15,10 +15,10 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{bin,dev,etc,modules,proc,root,run,sys,tmp,usr/bin,usr/sbin,sluice,var}
 ln -s ../run "$root/var/run"
 
-# The shared libraries of the given files, at the paths where the loader looks for them.
+# The shared libraries of the given files, at the paths where the loader looks for them. (A static one has none.)
 copy_libraries() {
   local library
-  ldd "$@" 2>/dev/null | grep -o '/[^ ]* (0x' | sed 's/ (0x$//' | sort -u | while read -r library; do
+  { ldd "$@" 2>/dev/null || true; } | sed -n 's#.*[[:space:]]\(/[^ ]*\) (0x.*#\1#p' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -Lu "$library" "$root$library"
   done
@@ -48,8 +48,10 @@ rm "$root/npm.log"
 runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -name '*.node' -o -name '*.o')
 {
   find package.json bpf scripts/kernels -type f \( "${runnable[@]}" \) -print
-  find packages -name node_modules -prune -o \( -name obj -o -name 'fuzz*' \) -prune -o \
-    \( -path '*/dist/*' -o -path '*/build/*' -o -name package.json \) -type f \( "${runnable[@]}" -o -perm -u+x \) -print
+  find packages -name node_modules -prune -o -name obj -prune -o \
+    \( -path '*/dist/*' -o -path '*/build/*' -o -name package.json \) -type f \( "${runnable[@]}" \) -print
+  # The testbed's own programs; the other packages' executables are sanitizer builds for their tests.
+  find packages/testbed/build -name obj -prune -o -type f -perm -u+x -print
   sed -n "s#^$PWD/##p" <<<"$modules" | grep -v '/@sluice/' |
     while read -r package; do
       find "$package" -name node_modules -prune -o -type f \( "${runnable[@]}" \) -print
