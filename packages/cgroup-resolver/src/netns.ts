@@ -65,8 +65,12 @@ export class NetnsReader {
     return undefined;
   }
 
-  /** Reads a process's namespace anew. Undefined when the process is gone, or its pid was given to another meanwhile. */
-  read(pid: number): NetnsRef | undefined {
+  /**
+   * Reads a process's namespace anew.
+   * @param key the namespace that it was seen in
+   * @returns undefined when it is in that one no more: it is gone, its pid was given to another, or it moved
+   */
+  read(pid: number, key: string): NetnsRef | undefined {
     const path = this.path(pid);
     const startTime = readProcess(this.#procPath, pid)?.startTime;
     if (startTime === undefined) return undefined;
@@ -84,7 +88,7 @@ export class NetnsReader {
       .filter(({ scope }) => scope === 'global')
       .map(({ address }) => canonicalAddress(address))
       .filter((address) => address !== undefined);
-    const key = `${facts.dev}:${facts.inode}`;
+    if (`${facts.dev}:${facts.inode}` !== key) return undefined;
     const known = {
       key,
       startTime,

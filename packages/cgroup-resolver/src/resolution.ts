@@ -14,7 +14,7 @@ export type ProcessResolution =
       cgroupPath: string;
       cgroupId: bigint;
       podCgroupPath: string;
-      /** Undefined when it is the host's, or the process ended before its namespace could be read. */
+      /** Undefined when it is the host's, or the process has none: its first thread has ended. */
       netns: NetnsRef | undefined;
       /**
        * 'pod': the namespace that `podNetns` found to hold the pod's addresses. 'host': the host's, and settled there.

@@ -130,7 +130,7 @@ export class CgroupResolver {
         const key = this.#netns.key(pid);
         if (key === undefined || tried.has(key)) continue;
         const known = this.#netns.recall(key);
-        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid);
+        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid, key);
         if (ref === undefined || !this.#isBelow(pid, pod.cgroupPath)) continue;
         tried.add(key);
         if (!isExpected(ref)) continue;
@@ -162,7 +162,11 @@ export class CgroupResolver {
         reason: `${process.comm} is in a pod’s cgroup, but still in the host’s network namespace`,
       };
     }
-    const netns = key === undefined || isHost ? undefined : (this.#recallWithAddress(key) ?? this.#netns.read(pid));
+    const netns =
+      key === undefined || isHost ? undefined : (this.#recallWithAddress(key) ?? this.#netns.read(pid, key));
+    if (key !== undefined && !isHost && netns === undefined) {
+      return { kind: 'retry', reason: 'it moved to another network namespace' };
+    }
     const isVerified = netns !== undefined && netns.cookie === this.#verified.get(found.podUid);
     return {
       kind: 'pod',

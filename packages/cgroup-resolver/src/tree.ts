@@ -47,15 +47,16 @@ function readPod(
   const visit = (parent: string, depth: number): void => {
     for (const name of subdirectories(parent) ?? []) {
       const cgroupPath = `${parent}/${name}`;
-      const cgroupId = identity(cgroupPath)?.inode;
-      if (cgroupId === undefined) continue;
+      const found = identity(cgroupPath);
+      if (found === undefined) continue;
+      const cgroupId = found.inode;
       const container = depth === 1 ? parseContainerName(name) : undefined;
       if (container === undefined) pod.otherCgroups.push({ cgroupPath, cgroupId });
       else pod.containers.push({ ...container, cgroupPath, cgroupId, level: level + depth });
-      visit(cgroupPath, depth + 1);
+      if (!found.isLeaf) visit(cgroupPath, depth + 1);
     }
   };
-  visit(directory, 1);
+  if (!own.isLeaf) visit(directory, 1);
   return pod;
 }
 

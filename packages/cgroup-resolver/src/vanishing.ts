@@ -35,10 +35,20 @@ export function readText(path: string): string | undefined {
   return unlessGone(path, () => readFileSync(path, 'utf8'));
 }
 
+export interface Identity {
+  readonly dev: bigint;
+  readonly inode: bigint;
+  /** A directory that is known to have no directory in it: kernfs counts each as a link, beside the usual two. */
+  readonly isLeaf: boolean;
+}
+
+const linksOfLeaf = 2n;
+
 /** The inode and the device of what the path leads to, without loss: cgroup ids are 64 bits wide. */
-export function identity(path: string): { dev: bigint; inode: bigint } | undefined {
+export function identity(path: string): Identity | undefined {
   const status = unlessGone(path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return status === undefined ? undefined : { dev: status.dev, inode: status.ino };
+  if (status === undefined) return undefined;
+  return { dev: status.dev, inode: status.ino, isLeaf: status.isDirectory() && status.nlink === linksOfLeaf };
 }
 
 /** Names of the directories in a directory, from one getdents(2) pass: kernfs gives the types, so nothing is stat'ed. */
