@@ -32,7 +32,7 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
     const program = `
       import { spawn } from 'node:child_process';
       import { once } from 'node:events';
-      import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+      import { readFileSync, writeFileSync } from 'node:fs';
       import { setTimeout as sleep } from 'node:timers/promises';
       import { CgroupResolver } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
       import { netnsCookie } from '@sluice/linux';
@@ -40,27 +40,26 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
       const resolver = new CgroupResolver({ cgroupRoot: root, hostNetns });
       const chosenPid = 4711;
       const script = 'echo $$ > "$1/cgroup.procs"; ip address add "$2" dev lo; exec sleep 600';
-      let firstInode;
       async function start(cgroup, address) {
         for (let tries = 0; tries < 200; tries++) {
           writeFileSync('/proc/sys/kernel/ns_last_pid', String(chosenPid - 1));
           const child = spawn('unshare', ['--net', 'sh', '-c', script, 'sh', cgroup, address], { stdio: 'inherit' });
           while (child.exitCode === null && readFileSync('/proc/' + child.pid + '/comm', 'utf8') !== 'sleep\\n') await sleep(5);
-          const inode = readlinkSync('/proc/' + child.pid + '/ns/net');
-          firstInode ??= inode;
-          if (child.pid === chosenPid && inode === firstInode) return child;
+          if (child.pid === chosenPid) return child;
           await end(child);
           await sleep(20);
         }
-        throw new Error('pid and inode did not come again');
+        throw new Error('the pid did not come again');
       }
       async function end(child) {
         const ended = once(child, 'exit');
         child.kill('SIGKILL');
         await ended;
       }
+      // Others on the machine make namespaces too, and may get the inode first: go on until it came again often enough.
       const rounds = [];
-      for (let round = 0; round < 4; round++) {
+      const seen = new Set();
+      for (let round = 0, reused = 0; round < 100 && reused < 4; round++) {
         const which = round % 2;
         const address = '10.66.1.' + (round + 1);
         const child = await start(cgroups[which], address + '/32');
@@ -71,6 +70,9 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
           verified: resolver.podNetns(pod, [address]),
           cookie: netnsCookie('/proc/' + child.pid + '/ns/net'),
         });
+        const { inode } = rounds.at(-1).resolution.netns;
+        if (seen.has(inode)) reused++;
+        seen.add(inode);
         await end(child);
         rounds.at(-1).afterwards = resolver.resolveProcess(child.pid);
       }
@@ -87,7 +89,8 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
       { encoding: 'utf8', cwd: new URL('..', import.meta.url) },
     );
     const rounds = JSON.parse(output) as Round[];
-    expect(new Set(rounds.map(({ resolution }) => resolution.netns.inode)).size).toBe(1);
+    const inodes = new Set(rounds.map(({ resolution }) => resolution.netns.inode));
+    expect(rounds.length - inodes.size).toBe(4);
     expect(new Set(rounds.map(({ cookie }) => cookie)).size).toBe(rounds.length);
     for (const [index, round] of rounds.entries()) {
       const ref = { cookie: round.cookie, addresses: [`10.66.1.${index + 1}`] };
