@@ -105,8 +105,16 @@ private:
       return;
     bool more = false;
     const std::vector<Record> records = (*context)->reader->Take(kRecordsPerBatch, more);
-    if (!records.empty())
+    if (records.empty())
+      return;
+    try {
       callback.Call({ToBuffer(env, records), Napi::Boolean::New(env, more)});
+    } catch (const Napi::Error &error) {
+      // What onBatch throws becomes an uncaught exception. An empty error means that the environment is being
+      // terminated.
+      if (!error.IsEmpty())
+        napi_fatal_exception(env, error.Value());
+    }
   }
   using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &Connector::OnWake>;
 
