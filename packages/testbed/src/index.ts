@@ -1,2 +1,26 @@
 // The testbed's public surface: what tests, the demo and the benchmarks share.
+export { Agent, type AgentOptions } from './agent.js';
+export {
+  dialSourcePorts,
+  Load,
+  type LoadSummary,
+  type SourcePortCampaign,
+  type SourcePortSummary,
+} from './campaigns.js';
+export { Cgroup, cgroup2Root } from './cgroup.js';
+export { Container } from './container.js';
+export type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
+export { Dialler, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
+export { HostProcess } from './host-process.js';
+export { KubernetesDirectory } from './kubernetes-directory.js';
+export { namespaceObject, toYaml, type KubernetesObject, type PodPhase, type QosClass } from './kubernetes-objects.js';
+export { LineProcess, runToEnd, type Exit } from './line-process.js';
+export { Namespace } from './namespace.js';
+export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from './ownership.js';
+export { enterCommand, peerProgram, type Place } from './peer-program.js';
+export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
+export { RemoteNode } from './remote-node.js';
 export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './requires.js';
+export { TestNode, type TestNodeOptions } from './test-node.js';
+export { endpoint, POD_NETWORK, REMOTE_NETWORK, WIRE } from './topology.js';
+export { StandInZtunnel, ZTUNNEL_PORTS, type ZtunnelOptions } from './ztunnel.js';

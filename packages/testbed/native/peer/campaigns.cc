@@ -2,8 +2,8 @@
 #include "campaigns.h"
 #include "json.h"
 #include <csignal>
+#include <cstdio>
 #include <cstring>
-#include <map>
 
 namespace {
 constexpr size_t KEPT = 10; // how many bad cases a summary shows
@@ -71,6 +71,8 @@ std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t l
 std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms) {
   signal(SIGTERM, [](int) { stopped = 1; });
   signal(SIGINT, [](int) { stopped = 1; });
+  puts("ready");
+  fflush(stdout);
   const long long end = duration_ms > 0 ? now_ms() + duration_ms : INT64_MAX;
   long attempts = 0, refused = 0, direct = 0, redirected = 0, errors = 0;
   std::vector<std::string> first_errors;

@@ -20,7 +20,9 @@ const Command commands[] = {
     {"dial", run_dial,
      "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--mark N] [--timeout MS] "
      "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS]"},
-    {"enter", run_enter, "enter [--cgroup DIR].. [--netns PATH] [--mount-private] [--cgroup2-at DIR] -- PROGRAM .."},
+    {"enter", run_enter,
+     "enter [--die-with-parent] [--cgroup DIR].. [--new-netns | --netns PATH] [--sysctl K=V].. [--mount-private] "
+     "[--cgroup2-at DIR] -- PROGRAM .."},
 };
 
 int usage() {

@@ -1,0 +1,57 @@
+// The agent under test as a child process: started, killed, started again.
+import type { Cgroup } from './cgroup.js';
+import { LineProcess, type Exit } from './line-process.js';
+import { enterCommand } from './peer-program.js';
+
+export interface AgentOptions {
+  /** The program and its arguments. */
+  readonly command: readonly string[];
+  /** The line of stdout or stderr that says it has taken over. */
+  readonly ready: RegExp;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #cgroup: Cgroup;
+  #process: LineProcess | undefined;
+
+  /** `cgroup` is where it runs: outside everything that it watches. See TestNode.agent(). */
+  constructor(options: AgentOptions, cgroup: Cgroup) {
+    this.#options = options;
+    this.#cgroup = cgroup;
+  }
+
+  /** The running process; throws when it has not been started. */
+  get process(): LineProcess {
+    if (this.#process === undefined) throw new Error('the agent has not been started');
+    return this.#process;
+  }
+
+  /** Fulfilled when it says that it is ready; rejects with its stderr when it ends before. */
+  async start(): Promise<void> {
+    const { command, ready, env } = this.#options;
+    const child = await LineProcess.start(
+      enterCommand({ cgroup: this.#cgroup.path }, command),
+      env === undefined ? {} : { env },
+    );
+    this.#process = child;
+    await Promise.race([child.lineMatching(ready), child.stderrMatching(ready)]);
+  }
+
+  /** SIGKILL: it cannot clean up. */
+  async kill9(): Promise<void> {
+    this.process.signal('SIGKILL');
+    await this.process.exited;
+  }
+
+  /** SIGTERM. */
+  stop(): Promise<Exit> {
+    return this.process.stop();
+  }
+
+  async restart(): Promise<void> {
+    if (this.#process?.running === true) await this.stop();
+    await this.start();
+  }
+}

@@ -1,0 +1,72 @@
+// A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { cgroup2Mount } from './requires.js';
+
+/** How often, and after which pause in ms, the kernel is asked whether killed processes are gone. */
+const TRIES = 1000;
+const PAUSE_MS = 5;
+
+/** A directory of cgroupfs. Making the object makes the directory. */
+export class Cgroup {
+  /** Absolute path of the directory. */
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+    mkdirSync(path, { recursive: true });
+  }
+
+  /** The kernel's cgroup id: the inode of the directory. */
+  get id(): bigint {
+    return statSync(this.path, { bigint: true }).ino;
+  }
+
+  /** The process ids in this cgroup, without those of its children. */
+  get pids(): number[] {
+    return readFileSync(join(this.path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+  }
+
+  child(name: string): Cgroup {
+    return new Cgroup(join(this.path, name));
+  }
+
+  /** Kills every process in it and below, and removes the directories. Nothing happens when it is gone already. */
+  remove(): void {
+    removeCgroup(this.path);
+  }
+}
+
+/** The mount point of cgroup2, or an error that says what to do. */
+export function cgroup2Root(): string {
+  const mount = cgroup2Mount();
+  if (mount === undefined) throw new Error('no cgroup2 is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup');
+  return mount;
+}
+
+/** See Cgroup.remove(). Synchronous, because it also runs when the process is about to exit. */
+export function removeCgroup(path: string): void {
+  if (!existsSync(path)) return;
+  writeFileSync(join(path, 'cgroup.kill'), '1'); // kernel 5.14; also reaches children and processes that fork
+  for (let i = 0; i < TRIES && /^populated 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8')); i++)
+    sleepSync(PAUSE_MS);
+  removeTree(path);
+}
+
+function removeTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true }))
+    if (entry.isDirectory()) removeTree(join(path, entry.name));
+  for (let i = 0; ; i++) {
+    try {
+      return rmdirSync(path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || i === TRIES) throw error;
+      sleepSync(PAUSE_MS);
+    }
+  }
+}
+
+function sleepSync(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}

@@ -1,0 +1,113 @@
+// Who made what: names that carry their owner, removal on every way out, and the sweep after an owner that was killed.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cgroup2Root, removeCgroup } from './cgroup.js';
+
+/** sluice-<owner's pid>-<owner's start time, base 36>-<counter>, and a role behind it. */
+const NAME = /^sluice-(\d+)-([0-9a-z]+)-\d+(?:-[a-z]+)?$/;
+
+/** Removers in the order of making; each is idempotent and synchronous. */
+const removers = new Set<() => void>();
+let counter = 0;
+let listening = false;
+
+/** A name that no one else on this machine has, now or after a pid is used again. */
+export function uniqueName(): string {
+  counter += 1;
+  return `sluice-${process.pid}-${startTime(process.pid)}-${counter}`;
+}
+
+/** A directory under the system's temporary directory, by the name. */
+export function workDirectory(name: string): string {
+  const path = join(tmpdir(), name);
+  mkdirSync(path, { recursive: true, mode: 0o755 });
+  return path;
+}
+
+/** Runs `remove` when the process exits or is interrupted, unless the returned function was called before. */
+export function removeAtExit(remove: () => void): () => void {
+  removers.add(remove);
+  listen();
+  return () => removers.delete(remove);
+}
+
+/** Removes everything that bears the name: processes, cgroups, mounts, files. */
+export function removeEverything(name: string): void {
+  for (const path of cgroupsNamed((entry) => entry === name || entry.startsWith(`${name}-`))) removeCgroup(path);
+  const directory = join(tmpdir(), name);
+  for (const target of mountsBelow(directory)) execFileSync('umount', ['-l', target]);
+  rmSync(directory, { recursive: true, force: true });
+}
+
+/**
+ * Removes what dead owners left behind (one that was ended by SIGKILL cannot clean up). What belongs to a living process
+ * is left alone. Returns the names removed.
+ */
+export function sweep(): string[] {
+  const found = [...cgroupsNamed(() => true), ...readdirSync(tmpdir())].map((path) =>
+    path.slice(path.lastIndexOf('/') + 1),
+  );
+  const dead = new Set(found.filter((name) => isDead(name)).map((name) => name.split('-').slice(0, 4).join('-')));
+  for (const name of dead) removeEverything(name);
+  return [...dead];
+}
+
+function isDead(name: string): boolean {
+  const [, pid, start] = NAME.exec(name) ?? [];
+  return pid !== undefined && startTime(Number(pid)) !== start;
+}
+
+function cgroupsNamed(wanted: (name: string) => boolean): string[] {
+  const root = cgroup2Root();
+  return readdirSync(root)
+    .filter((entry) => NAME.test(entry) && wanted(entry))
+    .map((entry) => join(root, entry));
+}
+
+/** Deepest first. */
+function mountsBelow(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((target) => target.startsWith(`${directory}/`))
+    .toReversed();
+}
+
+/** Field 22 of proc_pid_stat(5) in base 36, or undefined when there is no such process. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : BigInt(fields[19] ?? 0).toString(36);
+  } catch {
+    return undefined;
+  }
+}
+
+function listen(): void {
+  if (listening) return;
+  listening = true;
+  process.on('exit', removeAll);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    const onSignal = (): void => {
+      removeAll();
+      process.off(signal, onSignal);
+      // With no one else listening the signal would have ended the process: let it.
+      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+    };
+    process.on(signal, onSignal);
+  }
+}
+
+function removeAll(): void {
+  for (const remove of [...removers].toReversed()) {
+    try {
+      remove();
+    } catch (error) {
+      process.stderr.write(`testbed: ${String(error)}\n`);
+    }
+  }
+}

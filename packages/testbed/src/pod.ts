@@ -1,0 +1,233 @@
+// A pod: network namespace, cgroup, sandbox, containers, and the manifest that the API server would have of it.
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { dialSourcePorts, Load, type SourcePortCampaign, type SourcePortSummary } from './campaigns.js';
+import { removeCgroup, type Cgroup } from './cgroup.js';
+import type { ContainerRuntime } from './container-runtime.js';
+import { Container } from './container.js';
+import type { DialOptions, DialResult } from './dialler.js';
+import type { KubernetesDirectory } from './kubernetes-directory.js';
+import type { KubernetesObject, PodPhase, QosClass } from './kubernetes-objects.js';
+import type { LineProcess } from './line-process.js';
+
+/** How the kubelet and the runtime name a pod's cgroups: by the cgroupfs or by the systemd driver. */
+export type CgroupStyle = 'cgroupfs' | 'systemd';
+
+export interface PodSpec {
+  readonly name: string;
+  /** Default 'default'. */
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Default 'default'. */
+  readonly serviceAccountName?: string;
+  /** Default 'besteffort'. */
+  readonly qosClass?: QosClass;
+  /** Default 'cgroupfs'. */
+  readonly cgroupStyle?: CgroupStyle;
+  /** Real containers by runc instead of plain processes. Default 'direct'. */
+  readonly runtime?: 'direct' | 'runc';
+  /** In the node's network namespace, with the node's addresses. Default false. */
+  readonly hostNetwork?: boolean;
+  /** Addresses instead of the next free ones; a recycled Pod IP, for example. */
+  readonly ip4?: string;
+  readonly ip6?: string;
+  /** Ports on which the pod's application listens from the start, on every address. */
+  readonly serve?: readonly number[];
+  /** Write the manifest as soon as the pod is up. Default true. */
+  readonly publish?: boolean;
+}
+
+/** What the node gives a pod. */
+export interface PodSurroundings {
+  readonly ip4: string;
+  readonly ip6: string;
+  readonly hostIp: string;
+  readonly nodeName: string;
+  readonly netns: string;
+  readonly kubepodsParent: Cgroup;
+  readonly runtime: ContainerRuntime;
+  readonly kubernetes: KubernetesDirectory;
+  /** Called once, when the pod is deleted. */
+  readonly release: () => Promise<void>;
+}
+
+export class Pod {
+  readonly uid = randomUUID();
+  readonly name: string;
+  readonly namespace: string;
+  readonly ip4: string;
+  readonly ip6: string;
+  /** Path of its network namespace. */
+  readonly netns: string;
+  /** The pod-level cgroup. */
+  readonly cgroup: Cgroup;
+  readonly containers: Container[] = [];
+  readonly #spec: PodSpec;
+  readonly #around: PodSurroundings;
+  #labels: Readonly<Record<string, string>>;
+  #phase: PodPhase = 'Running';
+  #ready = true;
+  #deleted = false;
+
+  /** See TestNode.pod(), which makes the surroundings and starts the containers. */
+  constructor(spec: PodSpec, around: PodSurroundings) {
+    this.#spec = spec;
+    this.#around = around;
+    this.#labels = spec.labels ?? {};
+    this.name = spec.name;
+    this.namespace = spec.namespace ?? 'default';
+    this.ip4 = around.ip4;
+    this.ip6 = around.ip6;
+    this.netns = around.netns;
+    this.cgroup = podCgroup(around.kubepodsParent, this.uid, spec.qosClass ?? 'besteffort', this.#style);
+  }
+
+  get ips(): string[] {
+    return [this.ip4, this.ip6];
+  }
+
+  get labels(): Readonly<Record<string, string>> {
+    return this.#labels;
+  }
+
+  get #style(): CgroupStyle {
+    return this.#spec.cgroupStyle ?? 'cgroupfs';
+  }
+
+  /** The container that the pod was started with, behind its sandbox. */
+  get app(): Container {
+    const app = this.containers.find((container) => container.name === 'app');
+    if (app === undefined) throw new Error(`pod ${this.namespace}/${this.name} has not been started`);
+    return app;
+  }
+
+  /** Starts the sandbox (`peer pause`), then the application container, then its servers. */
+  async start(): Promise<void> {
+    const sandbox = await this.startContainer('sandbox', ['pause']);
+    await sandbox.process.lineMatching(/^ready$/);
+    await this.startContainer('app');
+    if (this.#spec.serve !== undefined && this.#spec.serve.length > 0) await this.serve(this.#spec.serve);
+    if (this.#spec.publish !== false) this.publish();
+  }
+
+  /** One more container. `args` are the peer's; without them its first process waits to dial. */
+  async startContainer(name: string, args?: readonly string[]): Promise<Container> {
+    const id = randomBytes(32).toString('hex');
+    const directory = this.#style === 'systemd' ? `cri-containerd-${id}.scope` : id;
+    const place = { id, cgroup: join(this.cgroup.path, directory), netns: this.netns };
+    const container = await Container.start(name, place, this.#around.runtime, args);
+    this.containers.push(container);
+    return container;
+  }
+
+  /** Dials from the application container. */
+  dial(to: string, options?: DialOptions): Promise<DialResult> {
+    return this.app.dial(to, options);
+  }
+
+  /** A load from the application container until it is stopped; see Load. */
+  load(targets: readonly string[]): Promise<Load> {
+    return Load.start(this.app, targets);
+  }
+
+  /** Sequential dials over few source ports, from the application container; see dialSourcePorts(). */
+  dialSourcePorts(campaign: SourcePortCampaign): Promise<SourcePortSummary> {
+    return dialSourcePorts(this.app, campaign);
+  }
+
+  /** Starts a server in the application container; its answers say `<namespace>/<name>` unless told otherwise. */
+  async serve(ports: readonly number[], options: { name?: string; bind?: string } = {}): Promise<LineProcess> {
+    const name = options.name ?? `${this.namespace}/${this.name}`;
+    const bind = options.bind === undefined ? [] : ['--bind', options.bind];
+    const server = await this.app.exec(['serve', '--name', name, '--port', ports.join(','), ...bind]);
+    await server.lineMatching(/^ready$/);
+    return server;
+  }
+
+  /** Writes the manifest as it is now. */
+  publish(): void {
+    this.#around.kubernetes.ensureNamespace(this.namespace);
+    this.#around.kubernetes.write(this.manifest());
+  }
+
+  /** Changes what the API server says of the pod, and publishes it. */
+  update(change: { labels?: Readonly<Record<string, string>>; phase?: PodPhase; ready?: boolean }): void {
+    this.#labels = change.labels ?? this.#labels;
+    this.#phase = change.phase ?? this.#phase;
+    this.#ready = change.ready ?? this.#ready;
+    this.publish();
+  }
+
+  /** The pod as a Kubernetes object, with status. */
+  manifest(): KubernetesObject {
+    const spec = this.#spec;
+    const shown = this.containers.filter((container) => container.name !== 'sandbox');
+    const ready = this.#ready && this.#phase === 'Running' ? 'True' : 'False';
+    return {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: {
+        name: this.name,
+        namespace: this.namespace,
+        uid: this.uid,
+        labels: this.#labels,
+        annotations: spec.annotations ?? {},
+        resourceVersion: createHash('sha256')
+          .update(JSON.stringify([this.#labels, this.#phase, ready, shown.length]))
+          .digest()
+          .readUInt32BE()
+          .toString(),
+      },
+      spec: {
+        nodeName: this.#around.nodeName,
+        serviceAccountName: spec.serviceAccountName ?? 'default',
+        hostNetwork: spec.hostNetwork ?? false,
+        containers: shown.map((container) => ({ name: container.name, image: 'peer' })),
+      },
+      status: {
+        phase: this.#phase,
+        hostIP: this.#around.hostIp,
+        podIP: this.ip4,
+        podIPs: this.ips.map((ip) => ({ ip })),
+        qosClass: { guaranteed: 'Guaranteed', burstable: 'Burstable', besteffort: 'BestEffort' }[
+          spec.qosClass ?? 'besteffort'
+        ],
+        conditions: ['Initialized', 'ContainersReady', 'Ready', 'PodScheduled'].map((type) => ({
+          type,
+          status: /Ready/.test(type) ? ready : 'True',
+        })),
+        containerStatuses: shown.map((container) => ({
+          name: container.name,
+          ready: ready === 'True',
+          restartCount: 0,
+          containerID: `containerd://${container.id}`,
+          state: { running: { startedAt: '2026-01-01T00:00:00Z' } },
+        })),
+      },
+    };
+  }
+
+  /** Ends its processes, takes its cgroup and its namespace away, and removes the manifest. Idempotent. */
+  async delete(): Promise<void> {
+    if (this.#deleted) return;
+    this.#deleted = true;
+    this.#around.kubernetes.remove(this.manifest());
+    removeCgroup(this.cgroup.path);
+    await Promise.all(this.containers.map((container) => container.process.exited));
+    removeCgroup(this.cgroup.path); // a runtime that was starting a container may have made it again
+    await this.#around.release();
+  }
+}
+
+/**
+ * cgroupfs driver: kubepods/besteffort/pod<uid>, and a guaranteed pod directly below kubepods.
+ * systemd driver: kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod<uid, "_" for "-">.slice.
+ * (kubernetes pkg/kubelet/cm/cgroup_manager_linux.go)
+ */
+function podCgroup(parent: Cgroup, uid: string, qosClass: QosClass, style: CgroupStyle): Cgroup {
+  const qos = qosClass === 'guaranteed' ? [] : [qosClass];
+  if (style === 'cgroupfs') return parent.child(['kubepods', ...qos, `pod${uid}`].join('/'));
+  const parts = ['kubepods', ...qos, `pod${uid.replaceAll('-', '_')}`];
+  return parent.child(parts.map((_, i) => `${parts.slice(0, i + 1).join('-')}.slice`).join('/'));
+}

@@ -1,0 +1,218 @@
+// A whole Kubernetes node in namespaces, and its removal: the one object that most tests make.
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Agent, type AgentOptions } from './agent.js';
+import { Cgroup, cgroup2Root } from './cgroup.js';
+import { directRuntime, type ContainerRuntime } from './container-runtime.js';
+import { HostProcess } from './host-process.js';
+import { KubernetesDirectory } from './kubernetes-directory.js';
+import { runToEnd } from './line-process.js';
+import { Namespace } from './namespace.js';
+import { removeAtExit, removeEverything, uniqueName, workDirectory } from './ownership.js';
+import { peerProgram } from './peer-program.js';
+import { Pod, type PodSpec } from './pod.js';
+import { RemoteNode } from './remote-node.js';
+import { RuncRuntime } from './runc-runtime.js';
+import { POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
+import { StandInZtunnel, ZTUNNEL_POD, type ZtunnelOptions } from './ztunnel.js';
+
+export interface TestNodeOptions {
+  /** The Kubernetes name of the node. Default 'node-a'. */
+  readonly name?: string;
+  /** Ports that the other node serves from the start. Default 80, 443 and 8080. */
+  readonly remotePorts?: readonly number[];
+}
+
+const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
+
+export class TestNode implements AsyncDisposable {
+  /** The Kubernetes name of the node. */
+  readonly name: string;
+  /** The unique name that everything of this node bears on the machine. */
+  readonly id: string;
+  /** The cgroup to attach programs to; `kubepods/`, `kubelet/` and `system/` are below it. */
+  readonly cgroup: Cgroup;
+  /** The node's own network namespace. */
+  readonly netns: Namespace;
+  readonly remote: RemoteNode;
+  /** The manifests of everything that has been published. */
+  readonly kubernetes: KubernetesDirectory;
+  /** A directory for the test's files; removed with the node. */
+  readonly directory: string;
+  readonly #outside: Cgroup;
+  readonly #forget: () => void;
+  #runc: RuncRuntime | undefined;
+  #pods = 0;
+
+  private constructor(
+    id: string,
+    name: string,
+    parts: {
+      cgroup: Cgroup;
+      outside: Cgroup;
+      directory: string;
+      forget: () => void;
+      netns: Namespace;
+      remote: RemoteNode;
+    },
+  ) {
+    this.id = id;
+    this.name = name;
+    this.cgroup = parts.cgroup;
+    this.#outside = parts.outside;
+    this.directory = parts.directory;
+    this.#forget = parts.forget;
+    this.netns = parts.netns;
+    this.remote = parts.remote;
+    this.kubernetes = new KubernetesDirectory(join(parts.directory, 'manifests'));
+  }
+
+  static async create(options: TestNodeOptions = {}): Promise<TestNode> {
+    const id = uniqueName();
+    const forget = removeAtExit(() => removeEverything(id));
+    try {
+      const cgroup = new Cgroup(join(cgroup2Root(), id));
+      const outside = new Cgroup(join(cgroup2Root(), `${id}-outside`));
+      const [netns, other] = await Promise.all([
+        Namespace.create(outside, FORWARDING),
+        Namespace.create(outside, FORWARDING),
+      ]);
+      await connectNodes(netns, other);
+      const remote = new RemoteNode(other, outside);
+      const ports = options.remotePorts ?? [80, 443, 8080];
+      if (ports.length > 0) await remote.serve(ports);
+      const parts = { cgroup, outside, directory: workDirectory(id), forget, netns, remote };
+      return new TestNode(id, options.name ?? 'node-a', parts);
+    } catch (error) {
+      removeEverything(id);
+      forget();
+      throw error;
+    }
+  }
+
+  /** The node's address on the bridge: what a pod sees of a host process. */
+  get ip4(): string {
+    return POD_NETWORK.gateway4;
+  }
+
+  get ip6(): string {
+    return POD_NETWORK.gateway6;
+  }
+
+  /** A running pod, published unless told otherwise. */
+  async pod(spec: PodSpec): Promise<Pod> {
+    const own = spec.hostNetwork === true ? undefined : await this.#podNetwork(spec);
+    const pod = new Pod(spec, {
+      ip4: own?.ip4 ?? this.ip4,
+      ip6: own?.ip6 ?? this.ip6,
+      hostIp: this.ip4,
+      nodeName: this.name,
+      netns: (own?.netns ?? this.netns).path,
+      kubepodsParent: this.cgroup,
+      runtime: this.#runtime(spec),
+      kubernetes: this.kubernetes,
+      release: async () => own?.netns.close(),
+    });
+    await pod.start();
+    return pod;
+  }
+
+  /** The stand-in ztunnel, listening and published as ready. */
+  async ztunnel(options: ZtunnelOptions & Partial<PodSpec> = {}): Promise<StandInZtunnel> {
+    const pod = await this.pod({ ...ZTUNNEL_POD, ...options, name: options.name ?? 'ztunnel', publish: false });
+    const ztunnel = new StandInZtunnel(pod, options);
+    await ztunnel.start();
+    if (options.publish !== false) pod.publish();
+    return ztunnel;
+  }
+
+  /** A process named kubelet, in the cgroup `kubelet/`. */
+  kubelet(): Promise<HostProcess> {
+    return this.hostProcess('kubelet', 'kubelet');
+  }
+
+  /** A process of the node, outside every pod. Its comm is `name`; its cgroup is `system/` unless told otherwise. */
+  hostProcess(name = 'host', cgroup = 'system'): Promise<HostProcess> {
+    const directory = join(this.directory, 'bin');
+    mkdirSync(directory, { recursive: true });
+    copyFileSync(peerProgram(), join(directory, name));
+    return HostProcess.start(join(directory, name), this.cgroup.child(cgroup), this.netns.path);
+  }
+
+  /** The agent, not started yet. It runs in the machine's own namespaces and outside the node's cgroup. */
+  agent(options: AgentOptions): Agent {
+    return new Agent(options, this.#outside);
+  }
+
+  /** A new bpffs of the node's own; returns its mount point. */
+  async bpffs(): Promise<string> {
+    const target = join(this.directory, 'bpffs');
+    mkdirSync(target);
+    await runToEnd(['mount', '-t', 'bpf', 'bpf', target]);
+    return target;
+  }
+
+  /** Removes everything. Idempotent. */
+  async close(): Promise<void> {
+    removeEverything(this.id);
+    this.#forget();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #runtime(spec: PodSpec): ContainerRuntime {
+    if (spec.runtime !== 'runc') return directRuntime;
+    this.#runc ??= new RuncRuntime(join(this.directory, 'runc'), this.#outside);
+    return this.#runc;
+  }
+
+  async #podNetwork(spec: PodSpec): Promise<{ ip4: string; ip6: string; netns: Namespace }> {
+    const n = this.#pods++;
+    const ip4 = spec.ip4 ?? podAddresses(n).ip4;
+    const ip6 = spec.ip6 ?? podAddresses(n).ip6;
+    const netns = await Namespace.create(this.#outside);
+    await this.netns.ip(
+      `link add v${n} type veth peer name eth0 netns ${netns.pid}`,
+      `link set v${n} master ${POD_NETWORK.bridge} up`,
+    );
+    await netns.ip(
+      `addr add ${ip4}/24 dev eth0`,
+      `addr add ${ip6}/64 dev eth0 nodad`,
+      'link set eth0 up',
+      `route add default via ${POD_NETWORK.gateway4}`,
+      `route add default via ${POD_NETWORK.gateway6} dev eth0`,
+    );
+    return { ip4, ip6, netns };
+  }
+}
+
+/** The bridge, the wire to the other node, and routes both ways. */
+async function connectNodes(node: Namespace, other: Namespace): Promise<void> {
+  const { bridge, gateway4, gateway6, subnet4, subnet6 } = POD_NETWORK;
+  await node.ip(
+    // A fixed address: the bridge would change its own with every pod, and leave stale neighbours behind.
+    `link add ${bridge} address 02:66:00:00:00:01 type bridge mcast_snooping 0`,
+    `addr add ${gateway4}/24 dev ${bridge}`,
+    `addr add ${gateway6}/64 dev ${bridge} nodad`,
+    `link set ${bridge} up`,
+    `link add wire type veth peer name wire netns ${other.pid}`,
+    `addr add ${WIRE.node4}/24 dev wire`,
+    `addr add ${WIRE.node6}/64 dev wire nodad`,
+    'link set wire up',
+  );
+  await other.ip(
+    `addr add ${WIRE.other4}/24 dev wire`,
+    `addr add ${WIRE.other6}/64 dev wire nodad`,
+    'link set wire up',
+    ...REMOTE_NETWORK.hosts4.map((ip) => `addr add ${ip}/32 dev lo`),
+    ...REMOTE_NETWORK.hosts6.map((ip) => `addr add ${ip}/128 dev lo nodad`),
+    `route add ${subnet4} via ${WIRE.node4}`,
+    `route add ${subnet6} via ${WIRE.node6}`,
+  );
+  await node.ip(
+    `route add ${REMOTE_NETWORK.subnet4} via ${WIRE.other4}`,
+    `route add ${REMOTE_NETWORK.subnet6} via ${WIRE.other6}`,
+  );
+}
