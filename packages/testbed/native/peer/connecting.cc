@@ -1,6 +1,7 @@
 // Every way to connect(); see connecting.h.
 #include "connecting.h"
 #include <cerrno>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdexcept>
@@ -38,10 +39,14 @@ int blocking_result(ssize_t result) {
   return errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
 }
 
-int connect_nonblocking(int fd, const Address &to, long long deadline_ms) {
+// A connect() that was interrupted goes on by itself, like a non-blocking one (connect(2), EINTR). What interrupts it
+// here is the end of an io_uring of an earlier dial, which the kernel works off in this thread.
+int connect_and_wait(int fd, const Address &to, long long deadline_ms) {
   if (connect(fd, to.raw(), to.length) == 0)
     return 0;
-  if (errno != EINPROGRESS)
+  if (errno == EINPROGRESS && (fcntl(fd, F_GETFL) & O_NONBLOCK) == 0)
+    return ETIMEDOUT;
+  if (errno != EINPROGRESS && errno != EINTR)
     return errno;
   if (!wait_for(fd, POLLOUT, deadline_ms))
     return ETIMEDOUT;
@@ -77,8 +82,6 @@ Fd socket_for(Method method, int family) {
 int connect_by(Method method, int fd, const Address &to, long long deadline_ms) {
   limit_blocking(fd, deadline_ms);
   switch (method) {
-  case Method::nonblock:
-    return connect_nonblocking(fd, to, deadline_ms);
   case Method::fastopen:
     return blocking_result(sendto(fd, &FIRST_BYTE, 1, MSG_FASTOPEN | MSG_NOSIGNAL, to.raw(), to.length));
   case Method::fastopen_connect:
@@ -86,6 +89,6 @@ int connect_by(Method method, int fd, const Address &to, long long deadline_ms) 
   case Method::iouring:
     return connect_by_iouring(fd, to, deadline_ms);
   default:
-    return blocking_result(connect(fd, to.raw(), to.length));
+    return connect_and_wait(fd, to, deadline_ms);
   }
 }

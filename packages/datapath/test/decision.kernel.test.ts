@@ -1,0 +1,264 @@
+// The two decision tables against each other: random callers, destinations and maps; the model says what must happen, the
+// kernel's programs are asked through real sockets, and both the outcome and the reported reason have to agree.
+import { dirname } from 'node:path';
+import fc from 'fast-check';
+import { netnsCookie } from '@sluice/linux';
+import {
+  Cgroup,
+  HostProcess,
+  LineProcess,
+  cgroup2Root,
+  endpoint,
+  enterCommand,
+  peerProgram,
+  requires,
+  type DialOptions,
+  type DialResult,
+  type Pod,
+} from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
+import type { CgroupInfo, DecisionRecord, DesiredMaps, Exclusion, Query, Verdict } from '../src/index.js';
+import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const CASES = 600;
+const PORTS = [80, 443, 5432];
+
+interface Caller {
+  readonly name: string;
+  readonly cgroups: Query['cgroups'];
+  readonly netnsCookie: bigint;
+  dial(to: string, options?: DialOptions): Promise<DialResult>;
+}
+
+function caller(name: string, cgroup: string, netns: string, by: Pick<Caller, 'dial'>): Caller {
+  const cgroups: { id: bigint; level: number }[] = [];
+  for (let path = cgroup; path !== cgroup2Root(); path = dirname(path)) {
+    cgroups.push({ id: cgroupId(path), level: levelOf(path) });
+  }
+  return { name, cgroups, netnsCookie: netnsCookie(netns), dial: (to, options) => by.dial(to, options) };
+}
+
+/** What happened to a connection, in the words of the table. */
+function outcome(result: DialResult): Verdict | string {
+  const [hop] = result.hops;
+  if (result.error === 'ECONNREFUSED') return 'refuse';
+  if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;
+  if (hop.originalDst === undefined) return 'pass';
+  return hop.port === 15001 ? 'redirect' : 'to-mesh';
+}
+
+describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () => {
+  let mesh: MeshedNode;
+  let pods: Pod[];
+  let ztunnelPod: Pod;
+  let kubelet: HostProcess;
+  let callers: Caller[];
+
+  beforeAll(async () => {
+    mesh = await MeshedNode.create();
+    const { node } = mesh;
+    // It answers itself: were it to dial on, its own connections would be subject to the random maps.
+    const ztunnel = await node.ztunnel({ mode: 'answer' });
+    ztunnelPod = ztunnel.pod;
+    await ztunnelPod.serve(PORTS);
+    await node.remote.serve([5432]);
+    pods = [];
+    for (const name of ['a', 'b', 'c'])
+      pods.push(await node.pod({ name, serve: PORTS, cgroupStyle: name === 'b' ? 'systemd' : 'cgroupfs' }));
+    const [a, b, c] = pods as [Pod, Pod, Pod];
+    const server = enterCommand({ netns: node.netns.path, cgroup: node.cgroup.child('system').path }, [
+      peerProgram(),
+      'serve',
+      '--name',
+      'host',
+      '--port',
+      PORTS.join(','),
+    ]);
+    await (await LineProcess.start(server)).lineMatching(/^ready$/);
+    kubelet = await node.kubelet();
+    const host = await node.hostProcess();
+    const at = async (cgroup: Cgroup, netns: string): Promise<Caller> =>
+      caller(cgroup.path, cgroup.path, netns, await HostProcess.start(peerProgram(), cgroup, netns));
+    callers = [
+      caller('a', a.app.place.cgroup, a.netns, a),
+      caller('b', b.app.place.cgroup, b.netns, b),
+      caller('c', c.app.place.cgroup, c.netns, c),
+      caller('ztunnel', ztunnelPod.app.place.cgroup, ztunnelPod.netns, ztunnelPod),
+      caller('host', host.cgroup.path, node.netns.path, host),
+      caller('kubelet', kubelet.cgroup.path, node.netns.path, kubelet),
+      // A nested cgroup; a process that entered a's netns; one of a's cgroup elsewhere; the kubelet's cgroup in a pod.
+      await at(new Cgroup(`${a.app.place.cgroup}/nested`), a.netns),
+      await at(node.cgroup.child('system'), a.netns),
+      await at(new Cgroup(`${a.cgroup.path}/foreign`), node.netns.path),
+      await at(kubelet.cgroup, c.netns),
+    ];
+  });
+  afterAll(async () => mesh?.close());
+
+  const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+    fc.option(value, { nil: undefined, freq: 4 });
+
+  /** How one pod may stand in the maps. */
+  const standing = fc.record({
+    at: fc.constantFrom('pod', 'container', 'netns', 'pod and netns', 'nowhere' as const),
+    ipKnown: fc.boolean(),
+    inMesh: fc.boolean(),
+    cookieKnown: fc.boolean(),
+    local: fc.boolean(),
+    excludedPort: maybe(fc.constantFrom(...PORTS)),
+    excludedCidr: maybe(
+      fc.constantFrom('10.66.1.0/24', '10.66.0.0/24', '10.66.1.2/32', '::/0', 'fd66:0:0:1::/64', '0.0.0.0/0'),
+    ),
+  });
+  type Standing = typeof standing extends fc.Arbitrary<infer T> ? T : never;
+
+  const arbitraryCase = fc.record({
+    caller: fc.nat({ max: 9 }),
+    destination: fc.nat({ max: 999 }),
+    mapped: fc.boolean(),
+    port: fc.constantFrom(...PORTS),
+    mark: fc.constantFrom(0, 0, 0x539, 0xf539, 0x111),
+    a: standing,
+    b: standing,
+    ztunnelKnown: fc.boolean(),
+    kubeletKnown: fc.boolean(),
+    ipv4: fc.boolean(),
+    ipv6: fc.boolean(),
+    open: fc.boolean(),
+    byMark: fc.boolean(),
+    everyLevel: fc.boolean(),
+  });
+  type Case = typeof arbitraryCase extends fc.Arbitrary<infer T> ? T : never;
+
+  function mapsOf(world: Case): DesiredMaps {
+    const cgroups = new Map<bigint, CgroupInfo>();
+    const netns = new Map<bigint, CgroupInfo>();
+    const localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
+    const exclusions: Exclusion[] = [];
+    const levels = new Set<number>();
+    const put = (path: string, info: CgroupInfo): void => {
+      cgroups.set(cgroupId(path), info);
+      levels.add(levelOf(path));
+    };
+    const place = (pod: Pod, how: Standing): void => {
+      const id = cgroupId(pod.cgroup.path);
+      const info = {
+        id,
+        inMesh: how.inMesh,
+        ip: how.ipKnown ? pod.ip4 : undefined,
+        flags: how.inMesh ? WorkloadFlag.AMBIENT : 0,
+        detectedFlags: WorkloadFlag.AMBIENT,
+      };
+      const cookie = netnsCookie(pod.netns);
+      if (how.at.includes('pod')) put(pod.cgroup.path, info);
+      if (how.at === 'container') put(pod.app.place.cgroup, info);
+      if (how.at.includes('netns')) netns.set(cookie, info);
+      if (how.local)
+        for (const ip of pod.ips) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags: 1 });
+      if (how.excludedPort !== undefined) exclusions.push({ kind: 'port', workload: id, port: how.excludedPort });
+      if (how.excludedCidr !== undefined) exclusions.push({ kind: 'cidr', workload: id, cidr: how.excludedCidr });
+    };
+    place(pods[0] as Pod, world.a);
+    place(pods[1] as Pod, world.b);
+    const special = (path: string, flags: number): void =>
+      put(path, { id: cgroupId(path), inMesh: false, ip: undefined, flags, detectedFlags: flags });
+    if (world.ztunnelKnown) special(ztunnelPod.cgroup.path, WorkloadFlag.ZTUNNEL);
+    if (world.kubeletKnown) special(kubelet.cgroup.path, WorkloadFlag.KUBELET);
+    return {
+      cgroups,
+      netns,
+      localPods,
+      exclusions,
+      settings: {
+        ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
+        ztunnelIPv6: world.ipv6 ? ztunnelPod.ip6 : undefined,
+        noZtunnel: world.open ? 'open' : 'closed',
+        ztunnelByMark: world.byMark,
+        hostNetnsCookie: netnsCookie(mesh.node.netns.path),
+        cgroupLevels: world.everyLevel
+          ? Array.from({ length: 15 }, (_, level) => level + 1)
+          : [...levels].toSorted((x, y) => x - y),
+        sampleEvery: 1,
+      },
+    };
+  }
+
+  function destinationOf({ destination, mapped }: Case): string {
+    const { node } = mesh;
+    const addresses = [
+      ...node.remote.hosts,
+      ...pods.flatMap((pod) => pod.ips),
+      ...pods.flatMap((pod) => pod.ips),
+      node.ip4,
+      node.ip6,
+      '127.0.0.1',
+      '::1',
+      '0.0.0.0',
+      '::',
+    ];
+    const ip = addresses[destination % addresses.length] as string;
+    return mapped && !ip.includes(':') ? `::ffff:${ip}` : ip;
+  }
+
+  it(`agrees with the model in ${CASES} random cases, and reports the row that decided`, async () => {
+    const seed = Number(process.env['SLUICE_SEED'] ?? Date.now() % 2 ** 31);
+    process.stdout.write(`decision table: seed ${seed} (SLUICE_SEED=${seed} repeats it)\n`);
+    using installed = InstalledDatapath.open(mesh.pinDirectory);
+    const reported: DecisionRecord[] = [];
+    const reader = installed.decisions((batch) => reported.push(...batch));
+    const reasons: string[] = [];
+    const expected: string[] = [];
+    let arrived = 0;
+    try {
+      await fc.assert(
+        fc.asyncProperty(arbitraryCase, async (world) => {
+          const maps = mapsOf(world);
+          expect(mesh.datapath.apply(maps).failures).toEqual([]);
+          const who = callers[world.caller] as Caller;
+          const ip = destinationOf(world);
+          const { verdict, reason } = decide(maps, { ...who, mark: world.mark, ip, port: world.port });
+          const to = endpoint(ip, world.port);
+          const result = await who.dial(to, world.mark === 0 ? {} : { mark: world.mark });
+          expect(`${outcome(result)} for ${who.name} to ${to} (${reason})`).toBe(
+            `${verdict} for ${who.name} to ${to} (${reason})`,
+          );
+          if (verdict === 'redirect' || verdict === 'to-mesh') {
+            expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
+            expect(result.peername).toBe(to);
+          }
+          expected.push(reason);
+          arrived += 1;
+          while (reported.length < arrived) await new Promise((resolve) => setImmediate(resolve));
+          reasons.push(String(reported[arrived - 1]?.reason));
+          expect(reported[arrived - 1]).toMatchObject({
+            verdict,
+            reason,
+            ip: canonicalAddress(ip),
+            port: world.port,
+            netnsCookie: who.netnsCookie,
+          });
+        }),
+        { numRuns: CASES, seed, endOnFailure: true },
+      );
+    } finally {
+      reader.close();
+    }
+    expect(reasons).toEqual(expected);
+    // Every row has been there, or the cases are not as random as they look.
+    expect([...new Set(expected)].toSorted()).toEqual(
+      [
+        'excluded',
+        'loopback',
+        'no-ztunnel',
+        'not-in-mesh',
+        'probe',
+        'redirect',
+        'self',
+        'to-mesh',
+        'ztunnel',
+      ].toSorted(),
+    );
+  });
+});

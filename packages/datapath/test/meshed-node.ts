@@ -1,0 +1,132 @@
+// A testbed node with the datapath on it and no agent: the tests write the maps themselves.
+import { relative } from 'node:path';
+import { statSync } from 'node:fs';
+import { BpfMap } from '@sluice/libbpf';
+import { netnsCookie } from '@sluice/linux';
+import { TestNode, cgroup2Root, type HostProcess, type Pod, type StandInZtunnel } from '@sluice/testbed';
+import { Datapath, WorkloadFlag, type CgroupInfo, type DesiredMaps, type Exclusion } from '../src/index.js';
+
+/** Depth of a directory below the cgroup2 root: the level of bpf_get_current_ancestor_cgroup_id(). */
+export function levelOf(path: string): number {
+  return relative(cgroup2Root(), path).split('/').length;
+}
+
+export const cgroupId = (path: string): bigint => statSync(path, { bigint: true }).ino;
+
+/** Bits that say that user space has decided. */
+const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
+
+export class MeshedNode implements AsyncDisposable {
+  readonly node: TestNode;
+  readonly pinDirectory: string;
+  datapath: Datapath;
+  readonly #cgroups = new Map<bigint, CgroupInfo>();
+  readonly #netns: DesiredMaps['netns'] = new Map();
+  readonly #localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
+  readonly #levels = new Set<number>();
+  readonly exclusions: Exclusion[] = [];
+  settings: DesiredMaps['settings'];
+
+  private constructor(node: TestNode, pinDirectory: string) {
+    this.node = node;
+    this.pinDirectory = pinDirectory;
+    this.datapath = Datapath.open({ pinDirectory, cgroup: node.cgroup.path });
+    this.settings = {
+      ztunnelIPv4: undefined,
+      ztunnelIPv6: undefined,
+      noZtunnel: 'closed',
+      ztunnelByMark: false,
+      hostNetnsCookie: netnsCookie(node.netns.path),
+      cgroupLevels: [],
+      sampleEvery: 1,
+    };
+  }
+
+  static async create(): Promise<MeshedNode> {
+    const node = await TestNode.create();
+    try {
+      const meshed = new MeshedNode(node, `${await node.bpffs()}/sluice`);
+      meshed.apply();
+      meshed.datapath.activate();
+      return meshed;
+    } catch (error) {
+      await node.close();
+      throw error;
+    }
+  }
+
+  /** As the agent would: under the pod-level cgroup, by netns, and by each IP. */
+  enrol(pod: Pod): void {
+    const id = cgroupId(pod.cgroup.path);
+    const info = { id, inMesh: true, ip: pod.ip4, flags: WorkloadFlag.AMBIENT, detectedFlags: DECIDED };
+    const cookie = netnsCookie(pod.netns);
+    this.#add(pod.cgroup.path, info);
+    (this.#netns as Map<bigint, CgroupInfo>).set(cookie, info);
+    for (const ip of pod.ips) this.#localPods.set(ip, { netnsCookie: cookie, flags: WorkloadFlag.AMBIENT });
+  }
+
+  leave(pod: Pod): void {
+    this.#cgroups.delete(cgroupId(pod.cgroup.path));
+    (this.#netns as Map<bigint, CgroupInfo>).delete(netnsCookie(pod.netns));
+    for (const ip of pod.ips) this.#localPods.delete(ip);
+  }
+
+  setZtunnel({ pod }: StandInZtunnel): void {
+    const info = {
+      id: cgroupId(pod.cgroup.path),
+      inMesh: false,
+      ip: pod.ip4,
+      flags: WorkloadFlag.ZTUNNEL,
+      detectedFlags: DECIDED,
+    };
+    this.#add(pod.cgroup.path, info);
+    this.settings = { ...this.settings, ztunnelIPv4: pod.ip4, ztunnelIPv6: pod.ip6 };
+  }
+
+  setKubelet(kubelet: HostProcess): void {
+    const id = cgroupId(kubelet.cgroup.path);
+    this.#add(kubelet.cgroup.path, {
+      id,
+      inMesh: false,
+      ip: undefined,
+      flags: WorkloadFlag.KUBELET,
+      detectedFlags: DECIDED,
+    });
+  }
+
+  get desired(): DesiredMaps {
+    return {
+      cgroups: this.#cgroups,
+      netns: this.#netns,
+      localPods: this.#localPods,
+      exclusions: this.exclusions,
+      settings: { ...this.settings, cgroupLevels: [...this.#levels].toSorted((a, b) => a - b) },
+    };
+  }
+
+  /** Writes the maps; throws what could not be written. */
+  apply(): void {
+    const { failures } = this.datapath.apply(this.desired);
+    if (failures[0] !== undefined) throw failures[0].error;
+  }
+
+  /** How many connections are between their SYN and their acceptance. */
+  pendingOrigins(): number {
+    using map = BpfMap.openPinned(`${this.pinDirectory}/maps/pending_origin`);
+    return [...map.keys()].length;
+  }
+
+  async close(): Promise<void> {
+    this.datapath.close();
+    await this.node.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #add(path: string, info: CgroupInfo): void {
+    this.#levels.add(levelOf(path));
+    this.#cgroups.set(cgroupId(path), info);
+  }
+}
