@@ -1,0 +1,51 @@
+// A storm of processes: vfork, exec of itself, exit, COUNT times over; KEEP of them, evenly spread, stay until the end
+// of standard input. Prints "halfway" and "done". Usage: storm COUNT KEEP
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int fail(const char *what) {
+  perror(what);
+  return 1;
+}
+
+static void wait_for_end_of_input(void) {
+  char byte;
+  while (read(STDIN_FILENO, &byte, 1) > 0)
+    ;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "leave") == 0)
+    return 0;
+  if (argc == 2 && strcmp(argv[1], "stay") == 0) {
+    wait_for_end_of_input();
+    return 0;
+  }
+  if (argc != 3)
+    return fprintf(stderr, "usage: %s COUNT KEEP\n", argv[0]), 2;
+  const long count = atol(argv[1]), keep = atol(argv[2]);
+  const long every = keep > 0 ? count / keep : count + 1;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  for (long i = 1; i <= count; i++) {
+    const int stays = i % every == 0;
+    const pid_t child = vfork();
+    if (child < 0)
+      return fail("vfork");
+    if (child == 0) {
+      execl("/proc/self/exe", argv[0], stays ? "stay" : "leave", (char *)NULL);
+      _exit(127);
+    }
+    if (!stays && waitpid(child, NULL, 0) < 0)
+      return fail("waitpid");
+    if (i == count / 2)
+      puts("halfway");
+  }
+  puts("done");
+  wait_for_end_of_input();
+  while (wait(NULL) > 0)
+    ;
+  return 0;
+}

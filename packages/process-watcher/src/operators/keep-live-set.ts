@@ -1,0 +1,62 @@
+// Operator: events of processes in, changes of the live set out: scanned at the start and again after every overrun.
+import { Observable, Subscription, type OperatorFunction } from 'rxjs';
+import type { LiveSet } from '../live-set.js';
+import type { ProcessChange, ProcessEvent } from '../process-event.js';
+import type { SeenProcess } from '../proc-stat.js';
+
+export interface KeepLiveSetOptions {
+  /** A set for each subscription. */
+  makeSet: () => LiveSet;
+  /** Emits what lives, once. It must not look before it is subscribed to. */
+  scan: Observable<Iterable<SeenProcess>>;
+  /** Told of every scan, and whether it counted. */
+  onScan?: (outcome: 'used' | 'discarded') => void;
+}
+
+export function keepLiveSet(options: KeepLiveSetOptions): OperatorFunction<ProcessEvent, ProcessChange> {
+  return (source) =>
+    new Observable((subscriber) => {
+      const set = options.makeSet();
+      const teardown = new Subscription();
+      let scanning: Subscription | undefined;
+
+      const emit = (changes: readonly ProcessChange[]): void => {
+        for (const change of changes) {
+          if (subscriber.closed) return;
+          subscriber.next(change);
+        }
+      };
+      const scan = (): void => {
+        if (scanning !== undefined || subscriber.closed) return;
+        set.beginScan();
+        const current = new Subscription();
+        scanning = current;
+        teardown.add(current);
+        const settle = (seen: Iterable<SeenProcess>): void => {
+          const changes = set.endScan(seen);
+          options.onScan?.(changes === undefined ? 'discarded' : 'used');
+          // Cleared before anything is emitted: a consumer may unsubscribe from within.
+          scanning = undefined;
+          teardown.remove(current);
+          if (changes === undefined) scan();
+          else emit(changes);
+        };
+        current.add(options.scan.subscribe({ next: settle, error: (error: unknown) => subscriber.error(error) }));
+      };
+
+      // Registered before subscribing, so that a source that errs at once is torn down too.
+      subscriber.add(teardown);
+      // Events first, scan second: what happens in between is told by the events.
+      teardown.add(
+        source.subscribe({
+          next: (event) => {
+            emit(set.apply(event));
+            if (event.kind === 'overrun') scan();
+          },
+          error: (error: unknown) => subscriber.error(error),
+          complete: () => subscriber.complete(),
+        }),
+      );
+      scan();
+    });
+}

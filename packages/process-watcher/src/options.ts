@@ -1,0 +1,16 @@
+// What can be set about a watcher.
+import type { openProcConnector } from '@sluice/netlink-proc-connector';
+
+export interface ProcessWatcherOptions {
+  /** Where the proc file system of the host's pid namespace is; default /proc. */
+  procPath?: string;
+  /** Receive buffer of the socket, in bytes; default 8 MiB. */
+  receiveBufferBytes?: number;
+  /** How many events may wait for JavaScript, 64 bytes each; default 65 536. Beyond it: an overrun and a resync. */
+  ringRecords?: number;
+  /** How long the reader lets events gather, in milliseconds; default 2. */
+  lingerMs?: number;
+}
+
+/** What opens the connector; the tests put something else in its place. */
+export type OpenConnector = typeof openProcConnector;

@@ -1,0 +1,53 @@
+// /proc/<pid>/stat: what it says of one process (proc_pid_stat(5)).
+import { readFileSync } from 'node:fs';
+
+/** A process as /proc shows it at one moment. */
+export interface SeenProcess {
+  pid: number;
+  /** Clock ticks since boot. */
+  startTime: bigint;
+  parentPid: number;
+  /** Threads, a dead leader that still waits for the others included. */
+  threads: number;
+  /** The first thread has ended (state Z or X); the process has ended too if it is the only one. */
+  leaderEnded: boolean;
+  /** Where the program is mapped: an exec changes it (address space randomisation), a fork and a rename do not. */
+  image: string;
+}
+
+// Fields of stat, counted from 0 behind the comm's closing parenthesis; the manual page's numbers are 3 greater.
+const STATE = 0;
+const PARENT = 1;
+const THREADS = 17;
+const START_TIME = 19;
+const START_CODE = 23;
+const START_STACK = 25;
+const ARG_START = 45;
+
+/** undefined for text that is not a whole stat line. */
+export function parseStat(text: string): SeenProcess | undefined {
+  // The comm may hold spaces and parentheses itself: its end is the last one.
+  const comm = text.lastIndexOf(') ');
+  const pid = Number.parseInt(text, 10);
+  if (comm < 0 || Number.isNaN(pid)) return undefined;
+  const fields = text.slice(comm + 2).split(' ');
+  const [state, startTime] = [fields[STATE], fields[START_TIME]];
+  if (state === undefined || startTime === undefined || !/^\d+$/.test(startTime)) return undefined;
+  return {
+    pid,
+    startTime: BigInt(startTime),
+    parentPid: Number(fields[PARENT]),
+    threads: Number(fields[THREADS]),
+    leaderEnded: state === 'Z' || state === 'X',
+    image: `${fields[START_CODE]} ${fields[START_STACK]} ${fields[ARG_START]}`,
+  };
+}
+
+/** undefined when there is no such process (any more). */
+export function readProcess(procPath: string, pid: number): SeenProcess | undefined {
+  try {
+    return parseStat(readFileSync(`${procPath}/${pid}/stat`, 'utf8'));
+  } catch {
+    return undefined; // ENOENT and ESRCH: it ended before or while we looked
+  }
+}

@@ -1,0 +1,46 @@
+// processEvents(): the kernel's events, one level up from threads.
+import type { Observable } from 'rxjs';
+import { bootTicks } from './clock.js';
+import { connectorEvents } from './connector-events.js';
+import { MeteredObservable } from './metered-observable.js';
+import { processLevel } from './operators/process-level.js';
+import type { OpenConnector, ProcessWatcherOptions } from './options.js';
+import { readProcess } from './proc-stat.js';
+import type { ProcessEvent } from './process-event.js';
+import { StatsCollector } from './stats.js';
+import { threadGroupState } from './thread-group-state.js';
+import type { Inspect } from './thread-groups.js';
+
+export const DEFAULT_PROC_PATH = '/proc';
+
+/**
+ * Fork, exec and exit of processes, and overruns in their places. Cold: each subscription opens a connector of its own
+ * and sees what happens from then on; put `share()` behind it to let many see one. Never completes; errs with a
+ * ProcConnectorError when the connector cannot be opened. A consumer that blocks loses events to a bounded ring and is
+ * told by an overrun; one that works asynchronously uses `pullEvents`.
+ */
+export function processEvents(options: ProcessWatcherOptions = {}): MeteredObservable<ProcessEvent> {
+  const collector = new StatsCollector();
+  const events = processEventsOf(options, collector);
+  return new MeteredObservable(collector, (subscriber) => events.subscribe(subscriber));
+}
+
+/** The same, counting into a collector that is given. */
+export function processEventsOf(
+  options: ProcessWatcherOptions,
+  collector: StatsCollector,
+  open?: OpenConnector,
+): Observable<ProcessEvent> {
+  const inspect = inspectIn(options.procPath ?? DEFAULT_PROC_PATH);
+  return connectorEvents(options, collector, open).pipe(processLevel(inspect));
+}
+
+function inspectIn(procPath: string): Inspect {
+  let ticksOf: ReturnType<typeof bootTicks> | undefined;
+  return (pid, timestampNs) => {
+    ticksOf ??= bootTicks();
+    const seen = readProcess(procPath, pid);
+    if (seen === undefined || seen.startTime > ticksOf(timestampNs)) return 'gone';
+    return threadGroupState(procPath, seen);
+  };
+}
