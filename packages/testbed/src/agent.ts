@@ -1,14 +1,17 @@
 // The agent under test as a child process: started, killed, started again.
 import type { Cgroup } from './cgroup.js';
 import { LineProcess, type Exit } from './line-process.js';
-import { enterCommand } from './peer-program.js';
+import { enterCommand, PURE_V2_ROOT } from './peer-program.js';
 
 export interface AgentOptions {
   /** The program and its arguments. */
   readonly command: readonly string[];
   /** The line of stdout or stderr that says it has taken over. */
   readonly ready: RegExp;
+  /** Default: this process's. */
   readonly env?: NodeJS.ProcessEnv;
+  /** In the view of a pure cgroup2 machine; see TestNode.inPureV2View(). Default false. */
+  readonly pureV2?: boolean;
 }
 
 export class Agent {
@@ -30,11 +33,9 @@ export class Agent {
 
   /** Fulfilled when it says that it is ready; rejects with its stderr when it ends before. */
   async start(): Promise<void> {
-    const { command, ready, env } = this.#options;
-    const child = await LineProcess.start(
-      enterCommand({ cgroup: this.#cgroup.path }, command),
-      env === undefined ? {} : { env },
-    );
+    const { command, ready, env, pureV2 } = this.#options;
+    const place = { cgroup: this.#cgroup.path, ...(pureV2 === true ? { cgroup2At: PURE_V2_ROOT } : {}) };
+    const child = await LineProcess.start(enterCommand(place, command), env === undefined ? {} : { env });
     this.#process = child;
     await Promise.race([child.lineMatching(ready), child.stderrMatching(ready)]);
   }

@@ -1,5 +1,5 @@
 // A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cgroup2Mount } from './requires.js';
 
@@ -46,24 +46,36 @@ export function cgroup2Root(): string {
 
 /** See Cgroup.remove(). Synchronous, because it also runs when the process is about to exit. */
 export function removeCgroup(path: string): void {
-  if (!existsSync(path)) return;
-  writeFileSync(join(path, 'cgroup.kill'), '1'); // kernel 5.14; also reaches children and processes that fork
-  for (let i = 0; i < TRIES && /^populated 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8')); i++)
-    sleepSync(PAUSE_MS);
-  removeTree(path);
+  unlessGone(() => {
+    writeFileSync(join(path, 'cgroup.kill'), '1'); // kernel 5.14; also reaches children and processes that fork
+    for (let i = 0; i < TRIES && isPopulated(path); i++) sleepSync(PAUSE_MS);
+    removeTree(path);
+  });
+}
+
+function isPopulated(path: string): boolean {
+  return /^populated 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8'));
 }
 
 function removeTree(path: string): void {
-  for (const entry of readdirSync(path, { withFileTypes: true }))
-    if (entry.isDirectory()) removeTree(join(path, entry.name));
+  const children = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  for (const child of children) unlessGone(() => removeTree(join(path, child.name)));
   for (let i = 0; ; i++) {
     try {
       return rmdirSync(path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || i === TRIES) throw error;
       sleepSync(PAUSE_MS);
     }
+  }
+}
+
+/** Someone else may remove the same cgroup: a container runtime, or another sweep. */
+function unlessGone(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }
 

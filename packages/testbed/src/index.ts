@@ -17,7 +17,7 @@ export { namespaceObject, toYaml, type KubernetesObject, type PodPhase, type Qos
 export { LineProcess, runToEnd, type Exit } from './line-process.js';
 export { Namespace } from './namespace.js';
 export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from './ownership.js';
-export { enterCommand, peerProgram, type Place } from './peer-program.js';
+export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
 export { RemoteNode } from './remote-node.js';
 export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './requires.js';

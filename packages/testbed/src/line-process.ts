@@ -17,6 +17,9 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Those that have not ended. */
+const alive = new Set<LineProcess>();
+
 /** A started program whose stdout is read line by line. */
 export class LineProcess {
   readonly argv: readonly string[];
@@ -33,6 +36,7 @@ export class LineProcess {
   #end: Exit | undefined;
 
   private constructor(argv: readonly string[], child: ChildProcessWithoutNullStreams, pid: number) {
+    alive.add(this);
     this.argv = argv;
     this.pid = pid;
     this.#child = child;
@@ -51,6 +55,7 @@ export class LineProcess {
       // 'close' comes after the last line of stdout; 'exit' may come before it.
       child.on('close', (code, signal) => {
         this.#end = { code, signal };
+        alive.delete(this);
         for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#ended());
         resolve(this.#end);
       });
@@ -132,6 +137,12 @@ export class LineProcess {
     const how = this.#end?.signal ?? `status ${this.#end?.code}`;
     return new Error(`"${this.argv.join(' ')}" ended (${how}): ${this.#stderr.trim() || 'it said nothing'}`);
   }
+}
+
+/** Fulfilled when every running process whose command line matches has ended. */
+export async function allEnded(commandLine: RegExp): Promise<void> {
+  const ours = [...alive].filter((process) => commandLine.test(process.argv.join(' ')));
+  await Promise.all(ours.map((process) => process.exited));
 }
 
 /** Runs a program to its end and returns its lines; rejects with its stderr when the status is not 0. */

@@ -9,6 +9,9 @@ export function peerProgram(): string {
   return path;
 }
 
+/** Where cgroup2 is mounted on a machine that has nothing else. */
+export const PURE_V2_ROOT = '/sys/fs/cgroup';
+
 /** Where a program is to run. Everything that is left out stays as it is for the caller. */
 export interface Place {
   /** Directory of a cgroup to move into. */

@@ -4,7 +4,7 @@ import { join, relative } from 'node:path';
 import { cgroup2Root, type Cgroup } from './cgroup.js';
 import type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 import { LineProcess } from './line-process.js';
-import { enterCommand, peerProgram } from './peer-program.js';
+import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
 import { findProgram } from './requires.js';
 
 /** What a container is allowed: to serve on low ports and, for the stand-in ztunnel, SO_MARK and IP_TRANSPARENT. */
@@ -40,7 +40,7 @@ export class RuncRuntime implements ContainerRuntime {
 
   #run(...args: string[]): Promise<LineProcess> {
     const command = [this.#runc, '--root', join(this.#directory, 'state'), ...args];
-    return LineProcess.start(enterCommand({ cgroup: this.#supervisors.path, cgroup2At: '/sys/fs/cgroup' }, command));
+    return LineProcess.start(enterCommand({ cgroup: this.#supervisors.path, cgroup2At: PURE_V2_ROOT }, command));
   }
 
   /** An OCI runtime specification. It raises no limit: a node without CAP_SYS_RESOURCE would refuse. */

@@ -6,14 +6,14 @@ import { Cgroup, cgroup2Root } from './cgroup.js';
 import { directRuntime, type ContainerRuntime } from './container-runtime.js';
 import { HostProcess } from './host-process.js';
 import { KubernetesDirectory } from './kubernetes-directory.js';
-import { runToEnd } from './line-process.js';
+import { allEnded, LineProcess, runToEnd } from './line-process.js';
 import { Namespace } from './namespace.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from './ownership.js';
-import { peerProgram } from './peer-program.js';
+import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
 import { Pod, type PodSpec } from './pod.js';
 import { RemoteNode } from './remote-node.js';
 import { RuncRuntime } from './runc-runtime.js';
-import { POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
+import { hardwareAddress, POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
 import { StandInZtunnel, ZTUNNEL_POD, type ZtunnelOptions } from './ztunnel.js';
 
 export interface TestNodeOptions {
@@ -111,7 +111,7 @@ export class TestNode implements AsyncDisposable {
       kubepodsParent: this.cgroup,
       runtime: this.#runtime(spec),
       kubernetes: this.kubernetes,
-      release: async () => own?.netns.close(),
+      release: own?.release ?? (async () => {}),
     });
     await pod.start();
     return pod;
@@ -144,6 +144,14 @@ export class TestNode implements AsyncDisposable {
     return new Agent(options, this.#outside);
   }
 
+  /**
+   * Starts a program in private mounts where /sys/fs/cgroup is cgroup2 and nothing else, as on a machine without the
+   * old hierarchies. The node's cgroup is then `/sys/fs/cgroup/<id>`.
+   */
+  inPureV2View(argv: readonly string[]): Promise<LineProcess> {
+    return LineProcess.start(enterCommand({ cgroup: this.#outside.path, cgroup2At: PURE_V2_ROOT }, argv));
+  }
+
   /** A new bpffs of the node's own; returns its mount point. */
   async bpffs(): Promise<string> {
     const target = join(this.directory, 'bpffs');
@@ -156,6 +164,7 @@ export class TestNode implements AsyncDisposable {
   async close(): Promise<void> {
     removeEverything(this.id);
     this.#forget();
+    await allEnded(new RegExp(`/${this.id}[/-]`)); // the command line of each names one of its cgroups
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -168,13 +177,13 @@ export class TestNode implements AsyncDisposable {
     return this.#runc;
   }
 
-  async #podNetwork(spec: PodSpec): Promise<{ ip4: string; ip6: string; netns: Namespace }> {
+  async #podNetwork(spec: PodSpec): Promise<PodNetwork> {
     const n = this.#pods++;
     const ip4 = spec.ip4 ?? podAddresses(n).ip4;
     const ip6 = spec.ip6 ?? podAddresses(n).ip6;
     const netns = await Namespace.create(this.#outside);
     await this.netns.ip(
-      `link add v${n} type veth peer name eth0 netns ${netns.pid}`,
+      `link add v${n} type veth peer name eth0 address ${hardwareAddress(ip4)} netns ${netns.pid}`,
       `link set v${n} master ${POD_NETWORK.bridge} up`,
     );
     await netns.ip(
@@ -184,8 +193,19 @@ export class TestNode implements AsyncDisposable {
       `route add default via ${POD_NETWORK.gateway4}`,
       `route add default via ${POD_NETWORK.gateway6} dev eth0`,
     );
-    return { ip4, ip6, netns };
+    const release = async (): Promise<void> => {
+      await this.netns.ip(`link del v${n}`); // now, and not whenever the kernel gets round to the namespace
+      await netns.close();
+    };
+    return { ip4, ip6, netns, release };
   }
+}
+
+interface PodNetwork {
+  readonly ip4: string;
+  readonly ip6: string;
+  readonly netns: Namespace;
+  readonly release: () => Promise<void>;
 }
 
 /** The bridge, the wire to the other node, and routes both ways. */

@@ -36,6 +36,12 @@ export function podAddresses(n: number): { ip4: string; ip6: string } {
   return { ip4: `10.66.0.${host}`, ip6: `fd66::${host}` };
 }
 
+/** The link address of a pod, by its IP: neighbours stay right when another pod gets the same IP. */
+export function hardwareAddress(ip4: string): string {
+  const bytes = ip4.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  return `02:42:${bytes.join(':')}`;
+}
+
 /** "10.0.0.1:80" or "[fd66::1]:80". */
 export function endpoint(ip: string, port: number): string {
   return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`;

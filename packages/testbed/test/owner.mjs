@@ -1,0 +1,10 @@
+// A program that makes a node and never cleans up by itself; the removal tests interrupt and kill it.
+import { TestNode } from '../dist/index.js';
+
+const node = await TestNode.create();
+await node.pod({ name: 'a', serve: [80] });
+await node.pod({ name: 'b', runtime: 'runc' });
+await node.ztunnel();
+await node.bpffs();
+process.stdout.write(`${node.id}\n`);
+setInterval(() => {}, 1000);
