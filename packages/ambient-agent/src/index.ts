@@ -1,13 +1,38 @@
-// The agent's public surface.
-export { type AgentConfig } from './config/config.js';
+// The agent's public surface: the program, its parts that are pure, and what looks at a node from outside it.
+export { runAgent, settledCgroups } from './agent.js';
+export type { AgentConfig } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';
-export { dateStatuses, type DatedStatus, type WorkloadState, type WorkloadStatus } from './enrolment/status.js';
+export {
+  dateStatuses,
+  type CgroupStatus,
+  type DatedStatus,
+  type WorkloadState,
+  type WorkloadStatus,
+} from './enrolment/status.js';
 export { discoverZtunnels, type Ztunnels } from './enrolment/ztunnel.js';
+export { cleanupNode, type CleanupPlaces, type CleanupReport } from './inspect/cleanup.js';
+export { InspectError, type InspectErrorKind } from './inspect/errors.js';
+export { explain, parseDestination, type Caller, type Explanation } from './inspect/explain.js';
+export {
+  watchNode,
+  type WatchedDecision,
+  type WatchedOverrun,
+  type WatchedProcess,
+  type WatchOptions,
+  type WatchRecord,
+} from './inspect/watch.js';
+export { readNodeStatus, type NodeStatus } from './inspect/node-status.js';
 export { ManifestDirectory } from './inventory/directory.js';
 export { describeProblem, parseManifest, type Manifest, type ManifestProblem } from './inventory/manifest.js';
 export type { Inventory, Namespace, Pod } from './inventory/model.js';
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
+export { pinDirectory } from './node/enforcement.js';
 export { StartupError } from './node/startup-error.js';
+export { recordOf } from './observe/log.js';
+export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
+export { reportFailures } from './reconcile/failures.js';
+export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';
+export { AGENT_VERSION } from './version.js';

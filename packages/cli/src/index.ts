@@ -1,1 +1,7 @@
-export {};
+// The command's public surface: the command itself, for documentation and tests, and how it ends.
+export { sluice } from './sluice.js';
+export { CommandFailure, ExitCode, failureOf } from './exit.js';
+export { renderCleanup } from './render/cleanup.js';
+export { renderExplanation } from './render/explain.js';
+export { renderStatus } from './render/status.js';
+export { renderRecord } from './render/watch.js';

@@ -1,0 +1,159 @@
+// The agent as one program: checks, then layers, then the first pass, then passes for as long as it lives. When it ends, in
+// whatever way, the datapath stays in force.
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import * as Stream from 'effect/Stream';
+import type * as Scope from 'effect/Scope';
+import type { AgentConfig } from './config/config.js';
+import { InventorySource } from './inventory/source.js';
+import { staticSource } from './inventory/static-source.js';
+import { checkBpffs, checkRoot, holdLock, messageOf, openResolver } from './node/checks.js';
+import { datapathEnforcement, Enforcement } from './node/enforcement.js';
+import { NodeView } from './node/node-view.js';
+import { watchedEvents } from './node/process-source.js';
+import { StartupError } from './node/startup-error.js';
+import { refreshCounters, refreshWorkloads } from './observe/gauges.js';
+import { logging } from './observe/log.js';
+import { metrics } from './observe/metrics.js';
+import { serveMetrics } from './observe/metrics-server.js';
+import { fromObservable } from './reconcile/from-observable.js';
+import { reconcilePass, type PassResult } from './reconcile/pass.js';
+import { ProcessHints } from './reconcile/process-hints.js';
+import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
+import { StateKeeper } from './state/keeper.js';
+import { AGENT_VERSION } from './version.js';
+
+// Process events that may wait while a pass runs: some 25 000 fit a storm of a second on a large node.
+const EVENT_CAPACITY = 16_384;
+
+/** Directories of cgroups in which a new process is no news: their pods are as enrolled as they can be. Pure. */
+export function settledCgroups({ statuses, applied }: Pick<PassResult, 'statuses' | 'applied'>): ReadonlySet<string> {
+  if (applied.failures.length > 0) return new Set();
+  const settled = statuses.filter(
+    ({ state, netnsCookie }) => state === 'out' || state === 'unknown' || (state === 'in' && netnsCookie !== undefined),
+  );
+  return new Set(settled.flatMap(({ cgroups }) => cgroups.map(({ path }) => path)));
+}
+
+/** Runs until it is interrupted. Fails with what kept it from starting, or with the loss of the process events. */
+export const runAgent = (config: AgentConfig): Effect.Effect<never, StartupError> =>
+  Effect.scoped(agent(config)).pipe(Effect.provide(logging(config.log)));
+
+const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Scope> =>
+  Effect.gen(function* () {
+    yield* checkRoot;
+    yield* holdLock(config.paths.runDir);
+    const resolver = yield* openResolver(config);
+    yield* checkBpffs(config.paths.bpffs);
+    const view = new NodeView(resolver, config);
+    const places = { cgroupRoot: resolver.cgroupRoot, hostNetns: resolver.hostNetns, version: AGENT_VERSION };
+    const keeper = new StateKeeper(config, places);
+    const layers = Layer.mergeAll(
+      staticSource({ directory: config.inventory.directory }),
+      datapathEnforcement(config, resolver.cgroupRoot),
+    );
+    return yield* Effect.provide(enrolForEver(config, view, keeper), layers);
+  });
+
+const enrolForEver = (
+  config: AgentConfig,
+  view: NodeView,
+  keeper: StateKeeper,
+): Effect.Effect<never, StartupError, InventorySource | Enforcement | Scope.Scope> =>
+  Effect.gen(function* () {
+    const source = yield* InventorySource;
+    const enforcement = yield* Enforcement;
+    const hints = new ProcessHints(view, config.paths.proc);
+    let isReady = false;
+
+    const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
+      hints.settle(settledCgroups(result));
+      for (const kind of result.failureKinds) {
+        keeper.countError(kind);
+        yield* metrics.error(kind);
+      }
+      yield* refreshWorkloads(result.statuses);
+      yield* keeper.passed(result, durationMs);
+    });
+    const reconciler = yield* makeReconciler({
+      pass: (isThorough) => reconcilePass(view, config, isThorough),
+      onPass: (result, why, durationMs) =>
+        Effect.andThen(
+          Effect.logDebug('reconciled', {
+            why: [...why],
+            durationMs,
+            written: result.applied.written,
+            removed: result.applied.removed,
+          }),
+          onPass(result, durationMs),
+        ),
+      onFailure: ({ kind, message }) => {
+        keeper.countError(kind);
+        return Effect.andThen(
+          metrics.error(kind),
+          Effect.logError(`reconciliation failed, and will be tried again: ${message}`, { kind }),
+        );
+      },
+      resyncIntervalMs: config.resyncIntervalMs,
+    });
+
+    const { listen } = config.metrics;
+    if (listen !== undefined) {
+      const refresh = refreshCounters(enforcement, hints.counts);
+      const port = yield* serveMetrics({ ...listen, refresh, isReady: () => isReady });
+      yield* Effect.logInfo('metrics are served', { host: listen.host, port });
+    }
+
+    const main = Effect.gen(function* () {
+      // Let the subscription to process events come first: what starts during the first pass is then not missed.
+      yield* Effect.yieldNow;
+      const started = performance.now();
+      const first = yield* reconcilePass(view, config, true).pipe(
+        Effect.mapError(
+          ({ _tag, message }) =>
+            new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message }),
+        ),
+      );
+      const { attached, updated } = yield* enforcement.activate.pipe(
+        Effect.mapError(({ message }) => new StartupError({ check: 'datapath', message })),
+      );
+      yield* onPass(first, performance.now() - started);
+      isReady = true;
+      yield* Effect.logInfo('ready', {
+        node: config.nodeName,
+        cgroupRoot: view.resolver.cgroupRoot,
+        ztunnel: first.ztunnels.ipv4 ?? first.ztunnels.ipv6,
+        inMesh: first.statuses.filter(({ state }) => state === 'in').length,
+        adopted: enforcement.adopted.length > 0,
+        attached: attached.length,
+        updated: updated.length,
+      });
+      return yield* reconciler.run(first.isIncomplete);
+    });
+    const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
+    return yield* Effect.raceFirst(
+      main,
+      Effect.all([processHints(config, hints, reconciler), Effect.andThen(inventoryHints, Effect.never)], {
+        concurrency: 2,
+      }).pipe(Effect.andThen(Effect.never)),
+    );
+  }).pipe(Effect.onInterrupt(() => Effect.logInfo('stopped; the datapath stays in force')));
+
+const processHints = (
+  config: AgentConfig,
+  hints: ProcessHints,
+  reconciler: Reconciler,
+): Effect.Effect<never, StartupError> =>
+  fromObservable(watchedEvents(config.paths.proc), { capacity: EVENT_CAPACITY }).pipe(
+    Stream.runForEachArray((events) =>
+      Effect.sync(() => {
+        for (const hint of hints.of(events)) reconciler.request(hint);
+      }),
+    ),
+    Effect.mapError((error) => new StartupError({ check: 'process-events', message: messageOf(error) })),
+    Effect.andThen(
+      Effect.fail(
+        new StartupError({ check: 'process-events', message: 'the process events ended; start the agent again' }),
+      ),
+    ),
+  );

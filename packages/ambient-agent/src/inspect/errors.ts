@@ -1,0 +1,13 @@
+// What `status`, `explain`, `watch` and `cleanup` cannot do, and why.
+
+export type InspectErrorKind = 'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running';
+
+export class InspectError extends Error {
+  override readonly name = 'InspectError';
+  readonly kind: InspectErrorKind;
+
+  constructor(kind: InspectErrorKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}

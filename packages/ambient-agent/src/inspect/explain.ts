@@ -1,0 +1,141 @@
+// Why a connection goes where it goes: the decision table, row by row, on the maps as they are pinned.
+import { statSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { dirname } from 'node:path';
+import { CgroupResolver } from '@sluice/cgroup-resolver';
+import { decide, findCaller, InstalledDatapath, WorkloadFlag, type Decision, type Query } from '@sluice/datapath';
+import { levelOf } from '../node/kubelet.js';
+import type { DatedStatus } from '../enrolment/status.js';
+import type { AgentState } from '../state/state.js';
+import { InspectError } from './errors.js';
+
+export type Caller =
+  | { readonly kind: 'pod'; readonly namespace: string; readonly name: string }
+  /** Any process of the host that is no kubelet's. */
+  | { readonly kind: 'host' }
+  | { readonly kind: 'kubelet' };
+
+export interface Explanation {
+  readonly caller: {
+    readonly description: string;
+    readonly cgroup: string;
+    readonly netnsCookie: string;
+    /** What the maps say of the caller. */
+    readonly inMaps: string;
+    /** The agent's words, for a pod. */
+    readonly reason: string | undefined;
+  };
+  readonly destination: { readonly ip: string; readonly port: number };
+  readonly verdict: Decision['verdict'];
+  readonly decidedBy: Decision['reason'];
+  readonly target: Decision['target'];
+  readonly rows: Decision['rows'];
+}
+
+/** A cgroup and its ancestors up to the mount. */
+function chainOf(resolver: CgroupResolver, directory: string): Query['cgroups'] {
+  const chain: { id: bigint; level: number }[] = [];
+  const { mountPoint } = resolver.hierarchy;
+  for (let path = directory; path === mountPoint || path.startsWith(`${mountPoint}/`); path = dirname(path)) {
+    try {
+      chain.push({ id: statSync(path, { bigint: true }).ino, level: levelOf(resolver, path) });
+    } catch {
+      throw new InspectError('no-cgroup', `the cgroup ${path} is gone; ask again when the pod runs`);
+    }
+    if (path === mountPoint) break;
+  }
+  return chain;
+}
+
+interface Place {
+  readonly description: string;
+  readonly cgroup: string;
+  readonly netnsCookie: bigint;
+  readonly reason: string | undefined;
+}
+
+function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string, name: string): Place {
+  const found: DatedStatus | undefined = state.workloads.find(
+    (status) => status.namespace === namespace && status.name === name,
+  );
+  if (found === undefined) {
+    throw new InspectError(
+      'no-such-pod',
+      `the agent knows no pod ${namespace}/${name} on node ${state.node.name}; \`sluice status\` lists those it knows`,
+    );
+  }
+  const [podLevel, container] = found.cgroups;
+  if (podLevel === undefined)
+    throw new InspectError('no-cgroup', `pod ${namespace}/${name} has no cgroup on this node: ${found.reason}`);
+  const pod = resolver.pods().find(({ cgroupPath }) => cgroupPath === podLevel.path);
+  const netns = pod === undefined ? undefined : resolver.podNetns(pod, found.ips);
+  return {
+    description: `pod ${namespace}/${name}`,
+    cgroup: container?.path ?? podLevel.path,
+    netnsCookie: netns?.cookie ?? BigInt(found.netnsCookie ?? 0),
+    reason: found.reason,
+  };
+}
+
+function placeOf(caller: Caller, state: AgentState, resolver: CgroupResolver): Place {
+  if (caller.kind === 'pod') return podPlace(state, resolver, caller.namespace, caller.name);
+  const netnsCookie = BigInt(state.node.hostNetnsCookie);
+  if (caller.kind === 'host') {
+    return { description: 'a process of the host', cgroup: resolver.cgroupRoot, netnsCookie, reason: undefined };
+  }
+  const [kubelet] = state.kubelets;
+  if (kubelet === undefined) {
+    throw new InspectError(
+      'no-cgroup',
+      'the agent has found no kubelet on this node; name its cgroup with `kubelet.cgroup`, or its process with `kubelet.names`',
+    );
+  }
+  return { description: 'the kubelet', cgroup: kubelet.path, netnsCookie, reason: undefined };
+}
+
+function describeEntry(flags: number, inMesh: boolean): string {
+  if (flags & WorkloadFlag.ZTUNNEL) return 'ztunnel';
+  if (flags & WorkloadFlag.KUBELET) return 'the kubelet';
+  return inMesh ? 'in the mesh' : 'known, and not in the mesh';
+}
+
+/**
+ * Runs the model of the decision table on what the kernel enforces now.
+ * @throws InspectError, DatapathError not-installed, CgroupError
+ */
+export function explain(
+  state: AgentState,
+  caller: Caller,
+  to: { readonly ip: string; readonly port: number },
+  procPath = '/proc',
+): Explanation {
+  using installed = InstalledDatapath.open(state.node.pinDirectory);
+  const maps = installed.read();
+  const resolver = new CgroupResolver({ procPath, cgroupRoot: state.node.cgroupRoot, hostNetns: state.node.hostNetns });
+  const place = placeOf(caller, state, resolver);
+  const query: Query = { cgroups: chainOf(resolver, place.cgroup), netnsCookie: place.netnsCookie, mark: 0, ...to };
+  const entry = findCaller(maps, query);
+  const { verdict, reason, target, rows } = decide(maps, query);
+  return {
+    caller: {
+      description: place.description,
+      cgroup: place.cgroup,
+      netnsCookie: String(place.netnsCookie),
+      inMaps: entry === undefined ? 'not in the maps' : describeEntry(entry.flags, entry.inMesh),
+      reason: place.reason,
+    },
+    destination: to,
+    verdict,
+    decidedBy: reason,
+    target,
+    rows,
+  };
+}
+
+/** `10.0.0.1:80` or `[fd00::1]:80`; undefined when it is neither. Pure. */
+export function parseDestination(text: string): { ip: string; port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|(\d+\.\d+\.\d+\.\d+)):(\d{1,5})$/.exec(text);
+  const ip = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return ip === undefined || isIP(ip) === 0 || port < 1 || port > 65535 ? undefined : { ip, port };
+}

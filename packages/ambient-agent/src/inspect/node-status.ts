@@ -1,0 +1,52 @@
+// What there is to say of this node to somebody who asks: the agent's view, whether it still holds, and whether the datapath
+// is in force without it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readState, statePath, type AgentState } from '../state/state.js';
+import { InspectError } from './errors.js';
+
+export interface NodeStatus {
+  readonly state: AgentState;
+  readonly agent: 'running' | 'not-running' | 'stale';
+  /** Whether links are pinned: connections are redirected, agent or not. */
+  readonly isEnforced: boolean;
+  /** What to tell before everything else. */
+  readonly warnings: readonly string[];
+}
+
+// The file is written at least at every pass that is more than ten seconds after the last one.
+const GRACE_MS = 15_000;
+
+/** @throws InspectError no-state, when no agent has run here or its file cannot be read */
+export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.now()): NodeStatus {
+  const reading = readState(runDir, procPath);
+  if (reading.kind === 'absent') {
+    throw new InspectError(
+      'no-state',
+      `no agent has run here: there is no ${statePath(runDir)}; start one with \`sluice run\`, or name its directory with --run-dir`,
+    );
+  }
+  if (reading.kind === 'unusable') {
+    throw new InspectError('no-state', `the agent's state in ${statePath(runDir)} cannot be used: ${reading.why}`);
+  }
+  const { state, isRunning } = reading;
+  const isEnforced = existsSync(join(state.node.pinDirectory, 'links'));
+  const isStale = isRunning && now - Date.parse(state.writtenAt) > 3 * state.node.resyncIntervalMs + GRACE_MS;
+  const agent = !isRunning ? 'not-running' : isStale ? 'stale' : 'running';
+  const datapath = isEnforced ? 'datapath still enforced' : 'no datapath in force';
+  const first = {
+    running: [],
+    stale: [`agent (pid ${state.agent.pid}) has not written its state for long; ${datapath}; as of ${state.writtenAt}`],
+    'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}`],
+  }[agent];
+  const noZtunnel =
+    state.ztunnels.ipv4 === undefined && state.ztunnels.ipv6 === undefined
+      ? [
+          `no ztunnel is known on this node: connections of pods in the mesh are ${state.node.noZtunnel === 'closed' ? 'refused' : 'let through'}`,
+        ]
+      : [];
+  const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>
+    problems.map((text) => `pod ${namespace}/${name}: ${text}`),
+  );
+  return { state, agent, isEnforced, warnings: [...first, ...noZtunnel, ...state.problems, ...ofPods] };
+}

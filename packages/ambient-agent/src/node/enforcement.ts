@@ -1,0 +1,80 @@
+// The datapath as a service of the agent: opened with the scope, closed with it, and left in force.
+import { join } from 'node:path';
+import {
+  Datapath,
+  type ApplyResult,
+  type AttachResult,
+  type Capacities as MapCapacities,
+  type Counters,
+  type DesiredMaps,
+} from '@sluice/datapath';
+import * as Context from 'effect/Context';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import * as Schema from 'effect/Schema';
+import type { AgentConfig, Capacities } from '../config/config.js';
+import { messageOf } from './checks.js';
+import { StartupError } from './startup-error.js';
+
+/** A call of the datapath that failed as a whole. */
+export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
+  call: Schema.Literals(['apply', 'activate', 'counters']),
+  message: Schema.String,
+}) {}
+
+export class Enforcement extends Context.Service<
+  Enforcement,
+  {
+    /** Names of the maps that an earlier agent had left. */
+    readonly adopted: readonly string[];
+    readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
+    /** Puts the programs in force. */
+    readonly activate: Effect.Effect<AttachResult, EnforcementError>;
+    readonly counters: Effect.Effect<Counters, EnforcementError>;
+  }
+>()('@sluice/ambient-agent/node/Enforcement') {}
+
+/** Where everything is pinned. */
+export const pinDirectory = (bpffs: string): string => join(bpffs, 'sluice');
+
+const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
+  cgroups: 'cgroup_info_map',
+  netns: 'netns_info_map',
+  localPods: 'local_pods',
+  excludedPorts: 'excluded_ports',
+  excludedCIDRs: 'excluded_cidrs',
+  pendingConnections: 'pending_origin',
+};
+
+function capacitiesOf(capacities: Capacities): MapCapacities {
+  const named = Object.entries(capacities).map(([name, count]) => [mapNames[name as keyof Capacities], count] as const);
+  return Object.fromEntries(named);
+}
+
+/** @param cgroup where the programs are attached */
+export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.Layer<Enforcement, StartupError> =>
+  Layer.effect(
+    Enforcement,
+    Effect.gen(function* () {
+      const datapath = yield* Effect.acquireRelease(
+        Effect.try({
+          try: () =>
+            Datapath.open({
+              pinDirectory: pinDirectory(config.paths.bpffs),
+              cgroup,
+              capacities: capacitiesOf(config.capacities),
+            }),
+          catch: (error) => new StartupError({ check: 'datapath', message: messageOf(error) }),
+        }),
+        (opened) => Effect.sync(() => opened.close()),
+      );
+      const attempt = <A>(call: EnforcementError['call'], run: () => A): Effect.Effect<A, EnforcementError> =>
+        Effect.try({ try: run, catch: (error) => new EnforcementError({ call, message: messageOf(error) }) });
+      return Enforcement.of({
+        adopted: datapath.adopted,
+        apply: (desired) => attempt('apply', () => datapath.apply(desired)),
+        activate: attempt('activate', () => datapath.activate()),
+        counters: attempt('counters', () => datapath.counters()),
+      });
+    }),
+  );

@@ -1,0 +1,111 @@
+// Finds the kubelet's cgroup, by which its probes are told from other traffic of the host. A kubelet is a process with a
+// kubelet's name, in the host's network namespace, outside every pod: a pod cannot pass for it.
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CgroupResolver } from '@sluice/cgroup-resolver';
+import type { KubeletCgroup } from '../enrolment/enrol.js';
+
+export interface KubeletSearch {
+  readonly kubelets: readonly KubeletCgroup[];
+  readonly problems: readonly string[];
+}
+
+export interface KubeletOptions {
+  readonly procPath: string;
+  readonly names: readonly string[];
+  readonly cgroup: string | undefined;
+}
+
+/** The depth of a directory below the hierarchy's root: the mounted directory's own, and one for each name below it. */
+export function levelOf(resolver: CgroupResolver, directory: string): number {
+  const { mountPoint, level } = resolver.hierarchy;
+  return (
+    level +
+    directory
+      .slice(mountPoint.length)
+      .split('/')
+      .filter((name) => name !== '').length
+  );
+}
+
+function read<T>(get: () => T): T | undefined {
+  try {
+    return get();
+  } catch {
+    // It ended meanwhile, or is not ours to look at.
+    return undefined;
+  }
+}
+
+export class KubeletFinder {
+  readonly #resolver: CgroupResolver;
+  readonly #options: KubeletOptions;
+  #pids: readonly number[] = [];
+
+  constructor(resolver: CgroupResolver, options: KubeletOptions) {
+    this.#resolver = resolver;
+    this.#options = options;
+  }
+
+  /** @param isThorough look at every process, also when those found before are still there */
+  find(isThorough: boolean): KubeletSearch {
+    const { cgroup } = this.#options;
+    if (cgroup !== undefined) return this.#configured(cgroup);
+    const known = isThorough ? [] : this.#pids.filter((pid) => this.isKubelet(pid));
+    this.#pids = known.length > 0 ? known : this.#scan();
+    const found = new Map<bigint, KubeletCgroup>();
+    const problems: string[] = [];
+    for (const pid of this.#pids) {
+      const place = this.#resolver.resolveProcess(pid);
+      if (place.kind !== 'host' || place.cgroupId === 0n || !this.#isBelowRoot(place.cgroupPath)) continue;
+      if (place.cgroupPath === this.#resolver.cgroupRoot) {
+        problems.push(
+          `the kubelet (pid ${pid}) is in the cgroup ${place.cgroupPath} with the rest of the host, so that its probes cannot be told from other connections; start it in a cgroup of its own (as a systemd service)`,
+        );
+        continue;
+      }
+      const level = levelOf(this.#resolver, place.cgroupPath);
+      found.set(place.cgroupId, { cgroupPath: place.cgroupPath, cgroupId: place.cgroupId, level });
+    }
+    return { kubelets: [...found.values()], problems };
+  }
+
+  /** Whether a process has a kubelet's name and the host's network; pods are not looked at here. */
+  isKubelet(pid: number): boolean {
+    const { procPath, names } = this.#options;
+    const comm = read(() => readFileSync(join(procPath, String(pid), 'comm'), 'utf8').trim());
+    if (comm === undefined || !names.includes(comm)) return false;
+    const own = read(() => statSync(join(procPath, String(pid), 'ns/net'), { bigint: true }).ino);
+    return own !== undefined && own === read(() => statSync(this.#resolver.hostNetns, { bigint: true }).ino);
+  }
+
+  #scan(): number[] {
+    const names = read(() => readdirSync(this.#options.procPath)) ?? [];
+    // A kernel thread has no executable, and no name that counts.
+    return names
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter(
+        (pid) =>
+          this.isKubelet(pid) &&
+          read(() => readlinkSync(join(this.#options.procPath, String(pid), 'exe'))) !== undefined,
+      );
+  }
+
+  #isBelowRoot(path: string): boolean {
+    const root = this.#resolver.cgroupRoot;
+    return path === root || path.startsWith(`${root}/`);
+  }
+
+  #configured(cgroup: string): KubeletSearch {
+    const cgroupId = read(() => statSync(cgroup, { bigint: true }).ino);
+    if (cgroupId !== undefined)
+      return { kubelets: [{ cgroupPath: cgroup, cgroupId, level: levelOf(this.#resolver, cgroup) }], problems: [] };
+    return {
+      kubelets: [],
+      problems: [
+        `the kubelet's cgroup ${cgroup} is not there; correct \`kubelet.cgroup\`, or leave it out to have it found`,
+      ],
+    };
+  }
+}

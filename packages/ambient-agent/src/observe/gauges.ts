@@ -1,0 +1,26 @@
+// Gauges that are read from somewhere else when they are wanted.
+import * as Effect from 'effect/Effect';
+import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
+import type { Enforcement } from '../node/enforcement.js';
+import type { HintCounts } from '../reconcile/process-hints.js';
+import { metrics } from './metrics.js';
+
+const states: readonly WorkloadState[] = ['in', 'out', 'waiting', 'unknown'];
+
+/** Pods by state, the states without any too. */
+export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> =>
+  Effect.forEach(
+    states,
+    (state) => metrics.workloads(state, statuses.filter((status) => status.state === state).length),
+    { discard: true },
+  );
+
+/** The datapath's own counters and the process events; those that cannot be read stay what they were. */
+export const refreshCounters = (enforcement: Enforcement['Service'], counts: HintCounts): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    yield* metrics.processEvents('seen', counts.events);
+    yield* metrics.processEvents('overrun', counts.overruns);
+    const { decisions, events } = yield* enforcement.counters;
+    for (const { verdict, reason, count } of decisions) yield* metrics.decisions({ verdict, reason }, Number(count));
+    for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));
+  }).pipe(Effect.catch(() => metrics.error('counters')));

@@ -1,0 +1,67 @@
+// Log lines on standard output: JSON for machines (one object a line, with `time`, `level`, `msg`), or for people.
+import * as Layer from 'effect/Layer';
+import * as Logger from 'effect/Logger';
+import * as References from 'effect/References';
+import * as Cause from 'effect/Cause';
+import type { AgentConfig } from '../config/config.js';
+
+type Level = AgentConfig['log']['level'];
+const effectLevels = { debug: 'Debug', info: 'Info', warn: 'Warn', error: 'Error' } as const satisfies Record<
+  Level,
+  string
+>;
+
+interface LogRecord {
+  readonly msg: string;
+  readonly fields: Record<string, unknown>;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The text parts become the message, the objects its fields. Pure. */
+export function recordOf(message: unknown): LogRecord {
+  const parts = Array.isArray(message) ? (message as unknown[]) : [message];
+  const fields: Record<string, unknown> = {};
+  const words: string[] = [];
+  for (const part of parts) {
+    if (part instanceof Error) words.push(part.message);
+    else if (isRecord(part)) Object.assign(fields, part);
+    else words.push(String(part));
+  }
+  return { msg: words.join(' '), fields };
+}
+
+const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
+
+const jsonLine = (time: Date, level: string, { msg, fields }: LogRecord): string =>
+  JSON.stringify({ time: time.toISOString(), level, msg, ...fields }, plain);
+
+const prettyLine = (time: Date, level: string, { msg, fields }: LogRecord): string => {
+  const rest = Object.entries(fields).map(
+    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value, plain)}`,
+  );
+  return [time.toISOString().slice(11, 23), level.toUpperCase().padEnd(5), msg, ...rest].join(' ');
+};
+
+/** The loggers and the least level, as the configuration says. */
+export const logging = (
+  { level, format }: AgentConfig['log'],
+  write: (line: string) => void = writeLine,
+): Layer.Layer<never> =>
+  Layer.mergeAll(
+    Logger.layer([
+      Logger.make(({ message, logLevel, date, cause }) => {
+        const record = recordOf(message);
+        const fields = cause.reasons.length === 0 ? record.fields : { ...record.fields, cause: Cause.pretty(cause) };
+        const line = format === 'json' ? jsonLine : prettyLine;
+        write(line(date, logLevel.toLowerCase(), { msg: record.msg, fields }));
+      }),
+    ]),
+    Layer.succeed(References.MinimumLogLevel, effectLevels[level]),
+  );
+
+function writeLine(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,35 @@
+// Entries that the kernel refused, told to the pod that they are about.
+import type { ApplyFailure, DesiredMaps } from '@sluice/datapath';
+
+export interface FailureReport {
+  /** By workload id (the pod-level cgroup id): what its status should say. */
+  readonly byWorkload: ReadonlyMap<bigint, readonly string[]>;
+  /** Failures that are no single pod's. */
+  readonly others: readonly string[];
+  /** A short name for counting, one a failure: `map-full`, or the errno. */
+  readonly kinds: readonly string[];
+}
+
+/** The workload whose cgroup or network namespace a key of these two maps is; both keys are a u64 in host order. */
+function workloadOf({ map, key }: ApplyFailure, desired: DesiredMaps): bigint | undefined {
+  if (map !== 'cgroup_info_map' && map !== 'netns_info_map') return undefined;
+  const id = Buffer.from(key, 'hex').readBigUInt64LE();
+  return (map === 'cgroup_info_map' ? desired.cgroups : desired.netns).get(id)?.id;
+}
+
+/** Pure. One sentence a map and workload, however many entries. */
+export function reportFailures(failures: readonly ApplyFailure[], desired: DesiredMaps): FailureReport {
+  const byWorkload = new Map<bigint, string[]>();
+  const others: string[] = [];
+  const kinds: string[] = [];
+  for (const failure of failures) {
+    const isFull = failure.error.code === 'E2BIG' || failure.error.code === 'ENOSPC';
+    kinds.push(isFull ? 'map-full' : failure.error.code);
+    const text = `not enrolled as it should be: ${failure.error.message}`;
+    const workload = workloadOf(failure, desired);
+    const sentences = workload === undefined ? others : (byWorkload.get(workload) ?? []);
+    if (!sentences.includes(text)) sentences.push(text);
+    if (workload !== undefined) byWorkload.set(workload, sentences);
+  }
+  return { byWorkload, others, kinds };
+}

@@ -1,0 +1,50 @@
+// Where RxJS meets Effect: an Observable becomes a Stream through a bounded buffer. What does not fit is an overrun like any
+// other: it is counted, and told at its place in the stream.
+import * as Effect from 'effect/Effect';
+import * as Queue from 'effect/Queue';
+import * as Stream from 'effect/Stream';
+import type { Observable } from 'rxjs';
+
+/** Elements were lost here. `lost` is final once the stream's consumer has it. */
+export interface StreamOverrun {
+  readonly kind: 'stream-overrun';
+  readonly lost: number;
+}
+
+export interface ObservableOptions {
+  /** Elements that may wait for the consumer. */
+  readonly capacity: number;
+}
+
+/**
+ * Subscribes when run, unsubscribes when the stream ends in whatever way. The source is never held up.
+ * An error of the source is the stream's error.
+ */
+export const fromObservable = <A>(
+  source: Observable<A>,
+  { capacity }: ObservableOptions,
+): Stream.Stream<A | StreamOverrun, unknown> =>
+  Stream.callback<A | StreamOverrun, unknown>(
+    (queue) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          // The last place of the queue is kept for this, so that a loss is always told, also when nothing comes after it.
+          let overrun: { kind: 'stream-overrun'; lost: number } | undefined;
+          return source.subscribe({
+            next: (element) => {
+              if (Queue.sizeUnsafe(queue) < capacity) {
+                overrun = undefined;
+                Queue.offerUnsafe(queue, element);
+              } else if (overrun === undefined) {
+                overrun = { kind: 'stream-overrun', lost: 1 };
+                Queue.offerUnsafe(queue, overrun);
+              } else overrun.lost += 1;
+            },
+            error: (error: unknown) => void Effect.runSync(Queue.fail(queue, error)),
+            complete: () => void Effect.runSync(Queue.end(queue)),
+          });
+        }),
+        (subscription) => Effect.sync(() => subscription.unsubscribe()),
+      ),
+    { bufferSize: capacity + 1, strategy: 'dropping' },
+  );

@@ -1,0 +1,149 @@
+// Turns passes into the state file, and says in the log what changed from one to the next.
+import * as Effect from 'effect/Effect';
+import type { AgentConfig } from '../config/config.js';
+import { dateStatuses, type DatedStatus } from '../enrolment/status.js';
+import { messageOf } from '../node/checks.js';
+import { pinDirectory } from '../node/enforcement.js';
+import { metrics } from '../observe/metrics.js';
+import type { PassResult } from '../reconcile/pass.js';
+import { readState, startTicks, STATE_VERSION, writeState, type AgentState } from './state.js';
+
+export interface KeeperPlaces {
+  readonly cgroupRoot: string;
+  readonly hostNetns: string;
+  readonly version: string;
+}
+
+// A reader should be able to tell from the file's age that the agent lives.
+const REFRESH_MS = 10_000;
+
+export class StateKeeper {
+  readonly #config: AgentConfig;
+  readonly #places: KeeperPlaces;
+  readonly #startedAt = new Date().toISOString();
+  readonly #errors: Record<string, number> = {};
+  #workloads: readonly DatedStatus[];
+  #problems: readonly string[] = [];
+  #written = '';
+  #writtenMs = 0;
+
+  /** Takes the dates of what an earlier agent wrote. */
+  constructor(config: AgentConfig, places: KeeperPlaces) {
+    this.#config = config;
+    this.#places = places;
+    const before = readState(config.paths.runDir, config.paths.proc);
+    this.#workloads = before.kind === 'state' ? before.state.workloads : [];
+  }
+
+  countError(kind: string): void {
+    this.#errors[kind] = (this.#errors[kind] ?? 0) + 1;
+  }
+
+  /** Logs what is new, and writes the file. Never fails: a file that cannot be written is a log line. */
+  passed(result: PassResult, durationMs: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const before = this.#workloads;
+      const beforeProblems = new Set(this.#problems);
+      this.#workloads = dateStatuses(result.statuses, before, new Date());
+      this.#problems = result.problems;
+      const log = [
+        ...changes(before, this.#workloads),
+        ...result.problems.filter((text) => !beforeProblems.has(text)).map((text) => Effect.logWarning(text)),
+      ];
+      return Effect.andThen(Effect.all(log, { discard: true }), this.#write(result, durationMs));
+    });
+  }
+
+  #write(result: PassResult, durationMs: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const state = this.#state(result, durationMs);
+      const comparable = JSON.stringify({ ...state, writtenAt: '', lastReconcile: undefined });
+      const nowMs = performance.now();
+      if (comparable === this.#written && nowMs - this.#writtenMs < REFRESH_MS) return Effect.void;
+      try {
+        writeState(this.#config.paths.runDir, state);
+        this.#written = comparable;
+        this.#writtenMs = nowMs;
+        return Effect.void;
+      } catch (error) {
+        this.countError('state-file');
+        return Effect.andThen(
+          metrics.error('state-file'),
+          Effect.logError(`the state file cannot be written: ${messageOf(error)}`),
+        );
+      }
+    });
+  }
+
+  #state({ ztunnels, kubelets, hostNetnsCookie, applied, problems }: PassResult, durationMs: number): AgentState {
+    const now = new Date().toISOString();
+    const { paths, nodeName, inventory, policy, resyncIntervalMs, sampling } = this.#config;
+    return {
+      version: STATE_VERSION,
+      writtenAt: now,
+      agent: {
+        version: this.#places.version,
+        pid: process.pid,
+        startTicks: startTicks(process.pid, paths.proc) ?? '',
+        startedAt: this.#startedAt,
+      },
+      node: {
+        name: nodeName,
+        mode: 'node',
+        inventory: inventory.directory,
+        cgroupRoot: this.#places.cgroupRoot,
+        pinDirectory: pinDirectory(paths.bpffs),
+        hostNetns: this.#places.hostNetns,
+        hostNetnsCookie: String(hostNetnsCookie),
+        noZtunnel: policy.noZtunnel,
+        resyncIntervalMs,
+        sampling,
+      },
+      ztunnels: {
+        ipv4: ztunnels.ipv4,
+        ipv6: ztunnels.ipv6,
+        pods: ztunnels.pods.map(({ uid, namespace, name, ips, isReady }) => ({
+          namespace,
+          name,
+          ips,
+          isReady,
+          isActive: uid === ztunnels.active?.uid,
+        })),
+      },
+      kubelets: kubelets.map(({ cgroupPath, cgroupId, level }) => ({ path: cgroupPath, id: String(cgroupId), level })),
+      workloads: this.#workloads,
+      problems,
+      lastReconcile: {
+        at: now,
+        durationMs: Math.round(durationMs * 10) / 10,
+        written: applied.written,
+        removed: applied.removed,
+        failed: applied.failures.length,
+      },
+      errors: { ...this.#errors },
+    };
+  }
+}
+
+/** A line for each pod that came, went, or changed. */
+function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]): Effect.Effect<void>[] {
+  const was = new Map(before.map((status) => [status.uid, status]));
+  const lines: Effect.Effect<void>[] = [];
+  for (const status of after) {
+    const old = was.get(status.uid);
+    was.delete(status.uid);
+    const fields = {
+      pod: `${status.namespace}/${status.name}`,
+      uid: status.uid,
+      state: status.state,
+      reason: status.reason,
+    };
+    if (old?.state !== status.state || old.reason !== status.reason) lines.push(Effect.logInfo('workload', fields));
+    const known = new Set(old?.problems);
+    for (const problem of status.problems)
+      if (!known.has(problem)) lines.push(Effect.logWarning('workload', { ...fields, problem }));
+  }
+  for (const { uid, namespace, name } of was.values())
+    lines.push(Effect.logInfo('workload gone', { pod: `${namespace}/${name}`, uid }));
+  return lines;
+}

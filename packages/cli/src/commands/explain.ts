@@ -1,0 +1,86 @@
+// `sluice explain`: which row of the decision table a connection meets, on the maps as the kernel has them.
+import * as Console from 'effect/Console';
+import * as Effect from 'effect/Effect';
+import * as Option from 'effect/Option';
+import { Command, Flag } from 'effect/cli';
+import { CommandFailure, ExitCode, failureOf } from '../exit.js';
+import { configOf, output, placeFlags } from './flags.js';
+
+const flags = {
+  ...placeFlags,
+  output,
+  pod: Flag.String('pod').pipe(
+    Flag.withMetavar('NAMESPACE/NAME'),
+    Flag.withDescription('A pod of this node is the caller'),
+    Flag.optional,
+  ),
+  fromHost: Flag.Boolean('from-host').pipe(
+    Flag.withDescription('A process of the host is the caller'),
+    Flag.withDefault(false),
+  ),
+  fromKubelet: Flag.Boolean('from-kubelet').pipe(
+    Flag.withDescription('The kubelet is the caller'),
+    Flag.withDefault(false),
+  ),
+  to: Flag.String('to').pipe(
+    Flag.withMetavar('IP:PORT'),
+    Flag.withDescription('What it dials: 10.0.0.1:80 or [fd00::1]:80'),
+  ),
+};
+
+const usage = (message: string): CommandFailure => new CommandFailure({ exitCode: ExitCode.usage, message });
+
+interface CallerFlags {
+  readonly pod: Option.Option<string>;
+  readonly fromHost: boolean;
+  readonly fromKubelet: boolean;
+}
+
+function callerOf({
+  pod,
+  fromHost,
+  fromKubelet,
+}: CallerFlags): { kind: 'pod'; namespace: string; name: string } | { kind: 'host' | 'kubelet' } | undefined {
+  if ([Option.isSome(pod), fromHost, fromKubelet].filter(Boolean).length !== 1) return undefined;
+  if (Option.isNone(pod)) return { kind: fromHost ? 'host' : 'kubelet' };
+  const [namespace, name, ...rest] = pod.value.split('/');
+  if (namespace === undefined || namespace === '' || name === undefined || name === '' || rest.length > 0)
+    return undefined;
+  return { kind: 'pod', namespace, name };
+}
+
+export const explain = Command.make('explain', flags, (given) =>
+  Effect.gen(function* () {
+    const caller = callerOf(given);
+    if (caller === undefined) return yield* usage('say who calls: --pod NAMESPACE/NAME, --from-host or --from-kubelet');
+    const agent = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const to = agent.parseDestination(given.to);
+    if (to === undefined)
+      return yield* usage(`--to ${given.to} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`);
+    const config = yield* configOf(given);
+    const explanation = yield* Effect.try({
+      try: () => {
+        const { state } = agent.readNodeStatus(config.paths.runDir, config.paths.proc);
+        return agent.explain(state, caller, to, config.paths.proc);
+      },
+      catch: failureOf,
+    });
+    if (given.output === 'json') return yield* Console.log(JSON.stringify(explanation));
+    const { renderExplanation } = yield* Effect.promise(() => import('../render/explain.js'));
+    yield* Console.log(renderExplanation(explanation));
+  }),
+).pipe(
+  Command.withShortDescription('Say why a connection goes where it goes'),
+  Command.withDescription(
+    'Runs the decision table for a connection that need not be made, on the maps as they are pinned, which is what the kernel ' +
+      'enforces; prints each row that was tried and the one that decided. The agent need not run.',
+  ),
+  Command.withExamples([
+    { command: 'sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080', description: 'From a pod' },
+    {
+      command: "sluice explain --from-host --to '[fd00::12]:8080'",
+      description: 'From a process of the host, by IPv6',
+    },
+    { command: 'sluice explain --from-kubelet --to 10.1.2.3:8080', description: 'A probe' },
+  ]),
+);

@@ -1,0 +1,27 @@
+// `sluice run`: the agent, in the foreground, until SIGTERM or SIGINT.
+import * as Effect from 'effect/Effect';
+import { Command } from 'effect/cli';
+import { failureOf } from '../exit.js';
+import { configOf, runFlags } from './flags.js';
+
+export const run = Command.make('run', runFlags, (flags) =>
+  Effect.gen(function* () {
+    const config = yield* configOf(flags);
+    const { runAgent } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    return yield* Effect.mapError(runAgent(config), failureOf);
+  }),
+).pipe(
+  Command.withShortDescription('Run the agent'),
+  Command.withDescription(
+    'Runs the agent in the foreground: it keeps the datapath as the inventory wants it, logs to standard output, and prints a line ' +
+      '"ready" when everything known is enrolled. SIGTERM ends it with exit code 0 and leaves the datapath in force; `sluice cleanup` ' +
+      'removes that. Settings of the command line overrule those of the file.',
+  ),
+  Command.withExamples([
+    { command: 'sluice run --config /etc/sluice/config.yaml', description: 'As a service does' },
+    {
+      command: 'sluice run --inventory ./manifests --node-name node-1 --log-format pretty',
+      description: 'By hand, without a configuration file',
+    },
+  ]),
+);

@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+// The process: runs the command, turns signals into interruption and the outcome into an exit code.
+import * as Cause from 'effect/Cause';
+import * as Effect from 'effect/Effect';
+import * as Exit from 'effect/Exit';
+import * as Fiber from 'effect/Fiber';
+import { CliConfig, Command, GlobalFlag } from 'effect/cli';
+import { CommandFailure, ExitCode } from './exit.js';
+import { platform } from './platform.js';
+import { sluice } from './sluice.js';
+import { CLI_VERSION } from './version.js';
+
+function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
+  // `run` and `watch` have no other end than being interrupted.
+  if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return ExitCode.ok;
+  const error = Cause.squash(exit.cause);
+  if (error instanceof CommandFailure) {
+    if (error.message !== '') console.error(`sluice: ${error.message}`);
+    return error.exitCode;
+  }
+  // effect/cli has printed it already.
+  if (typeof error === 'object' && error !== null && '_tag' in error && error._tag === 'ShowHelp') {
+    return 'errors' in error && Array.isArray(error.errors) && error.errors.length > 0 ? ExitCode.usage : ExitCode.ok;
+  }
+  console.error(`sluice: this should not happen: ${Cause.pretty(exit.cause)}`);
+  return ExitCode.failure;
+}
+
+// `sluice watch | head` ends when nobody reads any more.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(ExitCode.ok);
+  throw error;
+});
+
+const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] as const;
+const program = Command.runWith(sluice, { version: CLI_VERSION })(process.argv.slice(2)).pipe(
+  Effect.provide([platform, CliConfig.layer({ builtIns })]),
+);
+const fiber = Effect.runFork(program);
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+  process.on(signal, () => void Effect.runFork(Fiber.interrupt(fiber)));
+fiber.addObserver((exit) => process.exit(exitCodeOf(exit)));

@@ -1,0 +1,29 @@
+// `sluice explain` for people: the caller, each row that was tried, and the verdict.
+import type { Explanation } from '@sluice/ambient-agent';
+import { table } from './table.js';
+
+function place({ ip, port }: { readonly ip: string; readonly port: number }): string {
+  return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`;
+}
+
+const verdicts = {
+  pass: () => 'goes there directly',
+  refuse: () => 'is refused (ECONNREFUSED)',
+  redirect: (target: string) => `goes to ztunnel at ${target}, which learns the original destination`,
+  'to-mesh': (target: string) => `goes to ztunnel's inbound port at ${target}, which learns the original destination`,
+} as const;
+
+/** Pure. */
+export function renderExplanation({ caller, destination, verdict, decidedBy, target, rows }: Explanation): string {
+  const lines = rows.map(({ row, question, finding, matched }) => [matched ? '=>' : '', row, question, finding]);
+  const outcome = verdicts[verdict](target === undefined ? 'an unknown address' : place(target));
+  return [
+    `from      ${caller.description} (${caller.inMaps})${caller.reason === undefined ? '' : `; ${caller.reason}`}`,
+    `cgroup    ${caller.cgroup}`,
+    `to        ${place(destination)}`,
+    '',
+    table(['', 'ROW', 'ASKS', 'FOUND'], lines),
+    '',
+    `${verdict}: decided by \`${decidedBy}\`; the connection ${outcome}`,
+  ].join('\n');
+}

@@ -1,0 +1,59 @@
+// `sluice status` for people: warnings, the agent, ztunnel, every pod, a summary.
+import type { DatedStatus, NodeStatus } from '@sluice/ambient-agent';
+import { age } from './age.js';
+import { table } from './table.js';
+
+const none = '-';
+const states = ['in', 'out', 'waiting', 'unknown'] as const;
+const stateWords = { in: 'in the mesh', out: 'out of it', waiting: 'waiting', unknown: 'unknown' } as const;
+
+function podOf({ namespace, name, uid }: DatedStatus): string {
+  return name === '' ? `(uid ${uid})` : `${namespace}/${name}`;
+}
+
+function cgroupsOf({ cgroups }: DatedStatus): string {
+  const [podLevel, ...others] = cgroups;
+  if (podLevel === undefined) return none;
+  return others.length === 0 ? podLevel.id : `${podLevel.id} +${others.length}`;
+}
+
+function ztunnelLines({ state }: NodeStatus): string[] {
+  if (state.ztunnels.pods.length === 0) return ['ztunnel   none on this node'];
+  return state.ztunnels.pods.map(({ namespace, name, ips, isReady, isActive }) => {
+    const condition = isActive ? 'active' : isReady ? 'ready, not used' : 'not ready';
+    return `ztunnel   ${namespace}/${name} ${ips.join(' ')} (${condition})`;
+  });
+}
+
+/** Pure. */
+export function renderStatus(node: NodeStatus, now: Date): string {
+  const { state } = node;
+  const agentLine =
+    node.agent === 'not-running'
+      ? `agent     not running; last seen ${age(state.writtenAt, now)} ago`
+      : `agent     pid ${state.agent.pid}, version ${state.agent.version}, up ${age(state.agent.startedAt, now)}`;
+  const rows = state.workloads.map((status) => [
+    podOf(status),
+    status.ips.join('\n') || none,
+    cgroupsOf(status),
+    status.state,
+    status.reason,
+    age(status.since, now),
+  ]);
+  const counts = states
+    .map((name) => [name, state.workloads.filter((status) => status.state === name).length] as const)
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${count} ${stateWords[name]}`);
+  const datapath = node.isEnforced ? `in force at ${state.node.cgroupRoot}` : 'not in force';
+  return [
+    ...node.warnings.map((text) => `warning: ${text}`),
+    ...(node.warnings.length > 0 ? [''] : []),
+    `node      ${state.node.name} (mode ${state.node.mode})`,
+    agentLine,
+    `datapath  ${datapath}`,
+    ...ztunnelLines(node),
+    '',
+    ...(rows.length === 0 ? [] : [table(['POD', 'IPS', 'CGROUP', 'MESH', 'WHY', 'SINCE'], rows), '']),
+    rows.length === 0 ? 'no pods on this node' : `${rows.length} pods: ${counts.join(', ')}`,
+  ].join('\n');
+}

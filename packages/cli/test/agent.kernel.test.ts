@@ -1,0 +1,273 @@
+// The whole way on a real kernel: the built command, a node in namespaces, real connections.
+import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InstalledDatapath } from '@sluice/datapath';
+import { endpoint, requires, type DialResult, type Pod } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+
+const isRedirected = ({ hops }: DialResult): boolean => hops[0]?.by === 'ztunnel';
+const wayOf = (result: DialResult): string => (result.ok ? result.hops.map(({ by }) => by).join(' > ') : result.error);
+
+describe.skipIf(need.skip)(`the agent${need.label}`, () => {
+  let host: NodeAgent;
+  let shop: Pod;
+  beforeAll(async () => {
+    host = await NodeAgent.create({ sampling: 1 });
+    const { node } = host;
+    node.kubernetes.setNamespace('shop', ambient);
+    node.kubernetes.setNamespace('plain', {});
+    await node.ztunnel();
+    shop = await node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    await host.agent.start();
+  });
+  afterAll(() => host?.node.close());
+
+  const direct = (): string => endpoint(host.node.remote.ip4, 80);
+  const mapInfo = (): { cgroups: bigint[]; localPods: string[]; netns: bigint[] } => {
+    using installed = InstalledDatapath.open(join(host.bpffs, 'sluice'));
+    const { cgroups, localPods, netns } = installed.read();
+    return { cgroups: [...cgroups.keys()], localPods: [...localPods.keys()], netns: [...netns.keys()] };
+  };
+
+  it('redirects a pod of a labelled namespace, v4 and v6, and ztunnel reads what was dialled', async () => {
+    for (const to of [direct(), endpoint(host.node.remote.ip6, 80)]) {
+      const result = await shop.dial(to);
+      expect(wayOf(result)).toBe('ztunnel > remote');
+      expect(result.hops[0]).toMatchObject({ port: 15001, originalDst: to });
+      expect(result.peername).toBe(to);
+    }
+  });
+
+  it('takes a host process to ztunnel’s inbound port, and the kubelet to the pod', async () => {
+    const process = await host.node.hostProcess();
+    const kubelet = await host.node.kubelet();
+    const to = endpoint(shop.ip4, 8080);
+    expect(
+      wayOf(
+        await eventually(
+          () => kubelet.dial(to),
+          (result) => !isRedirected(result),
+        ),
+      ),
+    ).toBe('shop/cart');
+    const result = await process.dial(to);
+    expect([wayOf(result), result.hops[0]?.port, result.hops[0]?.originalDst]).toEqual([
+      'ztunnel > shop/cart',
+      15006,
+      to,
+    ]);
+  });
+
+  it('enrols a pod that comes while it runs, and a container of it at once', async () => {
+    const late = await host.node.pod({ namespace: 'shop', name: 'late' });
+    expect(wayOf(await eventually(() => late.dial(direct()), isRedirected))).toBe('ztunnel > remote');
+    const more = await late.startContainer('sidecar');
+    expect(wayOf(await more.dial(direct()))).toBe('ztunnel > remote');
+    await late.delete();
+  });
+
+  it('follows a label that comes and goes while the pod runs', async () => {
+    const pod = await host.node.pod({ namespace: 'plain', name: 'switch' });
+    expect(wayOf(await pod.dial(direct()))).toBe('remote');
+    host.node.kubernetes.setNamespace('plain', ambient);
+    expect(wayOf(await eventually(() => pod.dial(direct()), isRedirected))).toBe('ztunnel > remote');
+    pod.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
+    expect(
+      wayOf(
+        await eventually(
+          () => pod.dial(direct()),
+          (result) => !isRedirected(result),
+        ),
+      ),
+    ).toBe('remote');
+    pod.update({ labels: {} });
+    expect(wayOf(await eventually(() => pod.dial(direct()), isRedirected))).toBe('ztunnel > remote');
+    host.node.kubernetes.setNamespace('plain', {});
+    expect(
+      wayOf(
+        await eventually(
+          () => pod.dial(direct()),
+          (result) => !isRedirected(result),
+        ),
+      ),
+    ).toBe('remote');
+    await pod.delete();
+  });
+
+  it('leaves no entry of a pod that was deleted', async () => {
+    const pod = await host.node.pod({ namespace: 'shop', name: 'brief' });
+    const ids = [pod.cgroup.path, ...pod.containers.map(({ place }) => place.cgroup)].map(
+      (path) => statSync(path, { bigint: true }).ino,
+    );
+    const filled = await eventually(
+      mapInfo,
+      ({ cgroups, localPods }) => ids.every((id) => cgroups.includes(id)) && localPods.includes(pod.ip4),
+    );
+    expect(filled.localPods).toEqual(expect.arrayContaining([pod.ip4, pod.ip6]));
+    await pod.delete();
+    const emptied = await eventually(
+      mapInfo,
+      ({ cgroups, localPods }) => !ids.some((id) => cgroups.includes(id)) && !localPods.includes(pod.ip4),
+    );
+    expect(emptied.cgroups.filter((id) => ids.includes(id))).toEqual([]);
+    expect(emptied.localPods).not.toContain(pod.ip4);
+  });
+
+  it('keeps what it knew of a manifest that became malformed, and says so', async () => {
+    const { node } = host;
+    node.kubernetes.writeText('namespace.shop.yaml', 'kind: Namespace\nmetadata:\n  name: [shop]\n');
+    const status = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.some((text) => text.includes('namespace.shop.yaml')),
+    );
+    expect(status.warnings.find((text) => text.includes('namespace.shop.yaml'))).toMatch(
+      /document 1, line 3 at metadata.name: .*; correct the field; until then the objects last read from this file stay in force/,
+    );
+    expect(wayOf(await shop.dial(direct()))).toBe('ztunnel > remote');
+    node.kubernetes.setNamespace('shop', ambient);
+    await eventually(
+      () => host.status(),
+      ({ warnings }) => !warnings.some((text) => text.includes('namespace.shop.yaml')),
+    );
+  });
+
+  it('shows every workload with the reason, and explains connections on what the kernel enforces', async () => {
+    const outside = await host.node.pod({ namespace: 'plain', name: 'outside' });
+    const status = await eventually(
+      () => host.status(),
+      ({ state }) => state.workloads.some(({ name }) => name === 'outside'),
+    );
+    const of = (name: string) => status.state.workloads.find((workload) => workload.name === name);
+    expect(of('cart')).toMatchObject({
+      state: 'in',
+      reason: 'in mesh: namespace label istio.io/dataplane-mode=ambient',
+      ips: shop.ips,
+      problems: [],
+    });
+    expect(of('outside')?.reason).toBe('out: no label istio.io/dataplane-mode=ambient on the pod or its namespace');
+    expect(of('ztunnel')).toMatchObject({ role: 'ztunnel', state: 'out' });
+    expect(status).toMatchObject({ agent: 'running', isEnforced: true });
+    const table = await host.sluice('status');
+    expect([table.code, table.stdout]).toEqual([0, expect.stringContaining('shop/cart')]);
+
+    const to = endpoint(host.node.remote.ip4, 80);
+    expect(await host.explain('--pod', 'shop/cart', '--to', to)).toMatchObject({
+      verdict: 'redirect',
+      decidedBy: 'redirect',
+      target: { port: 15001 },
+    });
+    expect(await host.explain('--pod', 'plain/outside', '--to', to)).toMatchObject({
+      verdict: 'pass',
+      decidedBy: 'not-in-mesh',
+    });
+    expect(await host.explain('--from-host', '--to', endpoint(shop.ip6, 8080))).toMatchObject({
+      verdict: 'to-mesh',
+      target: { port: 15006 },
+    });
+    expect(await host.explain('--from-kubelet', '--to', endpoint(shop.ip4, 8080))).toMatchObject({
+      verdict: 'pass',
+      decidedBy: 'probe',
+    });
+    await outside.delete();
+  });
+
+  it('refuses a second agent, and cleanup while one runs', async () => {
+    const second = await host.sluice('run');
+    expect([second.code, second.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^sluice: another agent is running: it holds .*lock; stop it first/),
+    ]);
+    const cleanup = await host.sluice('cleanup');
+    expect([cleanup.code, cleanup.stderr]).toEqual([1, expect.stringMatching(/an agent is running .* use --force/)]);
+  });
+
+  it('is killed under load without a connection refused or un-redirected, and adopts when it comes back', async () => {
+    const load = await shop.load([direct(), endpoint(host.node.remote.ip6, 80)]);
+    await eventually(() => shop.dial(direct()), isRedirected);
+    const since = (await host.status()).state.workloads.find(({ name }) => name === 'cart')?.since;
+    await host.agent.kill9();
+    const dead = await host.sluice('status');
+    expect([dead.code, dead.stdout]).toEqual([
+      3,
+      expect.stringContaining('warning: agent not running; datapath still enforced; as of'),
+    ]);
+    await host.agent.start();
+    expect(host.agent.process.history.find((line) => line.includes('"msg":"ready"'))).toContain('"adopted":true');
+    const summary = await load.stop();
+    expect(summary).toMatchObject({ refused: 0, direct: 0, errors: 0 });
+    expect(summary.redirected).toBe(summary.attempts);
+    expect(summary.attempts).toBeGreaterThan(0);
+    expect((await host.status()).state.workloads.find(({ name }) => name === 'cart')?.since).toBe(since);
+  });
+
+  it('ends on SIGTERM with 0, stays in force, and cleanup leaves nothing', async () => {
+    expect(await host.agent.stop()).toEqual({ code: 0, signal: null });
+    expect(wayOf(await shop.dial(direct()))).toBe('ztunnel > remote');
+    const first = await host.sluice('cleanup', '-o', 'json');
+    expect(first.code).toBe(0);
+    expect((JSON.parse(first.stdout) as { detached: string[] }).detached).toHaveLength(6);
+    expect(wayOf(await shop.dial(direct()))).toBe('remote');
+    // maps.debug and progs.debug are the kernel's own.
+    expect(readdirSync(host.bpffs)).not.toContain('sluice');
+    expect(readdirSync(host.node.directory)).not.toContain('run');
+    const second = await host.sluice('cleanup');
+    expect([second.code, second.stdout.trim()]).toEqual([0, 'nothing of Sluice is on this node']);
+  });
+});
+
+describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
+  it('says which map is full and for which pod, and does the rest', async () => {
+    await using host = await NodeAgent.create({ capacities: { localPods: 2 } });
+    host.node.kubernetes.setNamespace('shop', ambient);
+    await host.node.ztunnel();
+    const pods = [
+      await host.node.pod({ namespace: 'shop', name: 'a' }),
+      await host.node.pod({ namespace: 'shop', name: 'b' }),
+    ];
+    await host.agent.start();
+    const status = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.some((text) => text.includes('local_pods')),
+    );
+    expect(status.warnings.find((text) => text.includes('local_pods'))).toMatch(/full|max_entries/);
+    expect(status.state.errors['map-full']).toBeGreaterThan(0);
+    for (const pod of pods) expect(wayOf(await pod.dial(endpoint(host.node.remote.ip4, 80)))).toBe('ztunnel > remote');
+    await host.agent.stop();
+  });
+
+  it('refuses to start without its places, and says what to do', async () => {
+    await using host = await NodeAgent.create();
+    const directory = join(host.node.directory, 'plain');
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'file'), '');
+    const withPaths = async (more: Record<string, unknown>): Promise<string> => {
+      const paths = {
+        bpffs: host.bpffs,
+        runDir: host.runDir,
+        cgroupRoot: host.node.cgroup.path,
+        hostNetns: host.node.netns.path,
+      };
+      host.configure({ paths: { ...paths, ...more } });
+      const { code, stderr } = await host.sluice('run');
+      expect(code).toBe(1);
+      return stderr;
+    };
+    expect(await withPaths({ bpffs: directory })).toBe(
+      `sluice: ${directory} is not a BPF file system, and the datapath is pinned there to outlive the agent; mount one: mount -t bpf bpf ${directory}\n`,
+    );
+    expect(await withPaths({ cgroupRoot: directory })).toMatch(
+      /is not on a cgroup2 file system; name a directory of the cgroup2 tree/,
+    );
+    expect(await withPaths({ hostNetns: join(directory, 'absent') })).toMatch(
+      /network namespace .*absent is not there/,
+    );
+    host.configure({ inventory: { directory: join(directory, 'absent') } });
+    expect((await host.sluice('run')).stderr).toMatch(
+      /the inventory directory .*absent does not exist; make it, or name another/,
+    );
+  });
+});

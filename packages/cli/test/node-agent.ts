@@ -1,0 +1,107 @@
+// A testbed node with the built command on it: what the kernel tests of the command share.
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Explanation, NodeStatus } from '@sluice/ambient-agent';
+import { TestNode, toYaml, type Agent } from '@sluice/testbed';
+
+export const SLUICE = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end, whatever that is. */
+export function runProgram(argv: readonly string[]): Promise<CommandResult> {
+  const [program = '', ...rest] = argv;
+  return new Promise((resolve) => {
+    execFile(program, rest, { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
+
+export class NodeAgent implements AsyncDisposable {
+  readonly node: TestNode;
+  readonly agent: Agent;
+  readonly bpffs: string;
+  readonly configPath: string;
+  readonly #settings: Record<string, unknown>;
+
+  private constructor(node: TestNode, bpffs: string, settings: Record<string, unknown>) {
+    this.node = node;
+    this.bpffs = bpffs;
+    this.configPath = join(node.directory, 'config.yaml');
+    this.#settings = settings;
+    this.configure({});
+    this.agent = node.agent({
+      command: [process.execPath, SLUICE, 'run', '--config', this.configPath],
+      ready: /"msg":"ready"/,
+    });
+  }
+
+  /** The agent is not started yet. */
+  static async create(settings: Record<string, unknown> = {}): Promise<NodeAgent> {
+    const node = await TestNode.create();
+    try {
+      return new NodeAgent(node, await node.bpffs(), settings);
+    } catch (error) {
+      await node.close();
+      throw error;
+    }
+  }
+
+  get runDir(): string {
+    return join(this.node.directory, 'run');
+  }
+
+  /** Writes the configuration; the agent reads it when it starts. */
+  configure(more: Record<string, unknown>): void {
+    const paths = {
+      bpffs: this.bpffs,
+      runDir: this.runDir,
+      cgroupRoot: this.node.cgroup.path,
+      hostNetns: this.node.netns.path,
+    };
+    const inventory = { source: 'static', directory: this.node.kubernetes.path };
+    writeFileSync(this.configPath, toYaml({ nodeName: this.node.name, inventory, paths, ...this.#settings, ...more }));
+  }
+
+  sluice(...args: string[]): Promise<CommandResult> {
+    return runProgram([process.execPath, SLUICE, ...args, '--config', this.configPath]);
+  }
+
+  async status(): Promise<NodeStatus> {
+    const { stdout, stderr } = await this.sluice('status', '-o', 'json');
+    if (stdout === '') throw new Error(stderr);
+    return JSON.parse(stdout) as NodeStatus;
+  }
+
+  async explain(...args: string[]): Promise<Explanation> {
+    const { stdout, stderr } = await this.sluice('explain', '-o', 'json', ...args);
+    if (stdout === '') throw new Error(stderr);
+    return JSON.parse(stdout) as Explanation;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.node.close();
+  }
+}
+
+const STEP_MS = 50;
+const PATIENCE_MS = 30_000;
+
+/** Asks again until the answer is right; the last answer, right or not, after half a minute. */
+export async function eventually<T>(ask: () => Promise<T> | T, isRight: (answer: T) => boolean): Promise<T> {
+  const end = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await ask();
+    if (isRight(answer) || performance.now() > end) return answer;
+    await sleep(STEP_MS);
+  }
+}
