@@ -1,0 +1,52 @@
+// The demo's command line.
+import { parseArgs } from 'node:util';
+
+export interface DemoOptions {
+  readonly output: 'table' | 'json';
+  /** Only what has to work on every supported kernel: both families, v4-mapped, and the way into a meshed pod. */
+  readonly core: boolean;
+}
+
+export const USAGE = `Shows Sluice's main job on a small node made of network namespaces and cgroups, with real processes and sockets.
+
+usage: npm run demo -- [options]
+
+  --mode node        the mode to show; node is the one that is built so far
+  -o, --output FORM  table (default) or json: one line of JSON a row
+  --core             only the rows that have to work on every supported kernel
+  -h, --help         this text
+
+Exit code 0: every row is as it should be. 1: at least one is not, or the demo could not run. 2: wrong usage.
+It needs root, and leaves nothing behind, also when it is interrupted.
+`;
+
+/** What is wrong with the command line, in words. */
+export class UsageError extends Error {}
+
+/** 'help', or the options; throws UsageError. */
+export function parseOptions(argv: readonly string[]): DemoOptions | 'help' {
+  const { values } = parse(argv);
+  if (values.help) return 'help';
+  if (values.mode === 'inPod') throw new UsageError('--mode inPod is not built yet; use --mode node');
+  if (values.mode !== 'node') throw new UsageError(`--mode ${values.mode} is not a mode; use node`);
+  if (values.output !== 'table' && values.output !== 'json') {
+    throw new UsageError(`-o ${values.output} is not a form of output; use table or json`);
+  }
+  return { output: values.output, core: values.core };
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: {
+        mode: { type: 'string', default: 'node' },
+        output: { type: 'string', short: 'o', default: 'table' },
+        core: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}

@@ -1,0 +1,41 @@
+// The agent on the demo's node: the real command, as its users run it.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runToEnd, type Agent, type TestNode } from '@sluice/testbed';
+
+/** The command is started, not imported: the demo sees what a user sees. */
+const COMMAND = fileURLToPath(new URL('../../cli/dist/main.js', import.meta.url));
+
+export interface Sluice {
+  readonly agent: Agent;
+  /** Runs `sluice ...` with the demo's configuration and returns its lines. */
+  run(...args: string[]): Promise<string[]>;
+}
+
+/** Writes the configuration; the agent is not started yet. */
+export async function sluiceOn(node: TestNode): Promise<Sluice> {
+  const config = join(node.directory, 'sluice.yaml');
+  const bpffs = await node.bpffs();
+  // JSON is YAML.
+  writeFileSync(
+    config,
+    JSON.stringify({
+      mode: 'node',
+      nodeName: node.name,
+      inventory: { source: 'static', directory: node.kubernetes.path },
+      paths: {
+        cgroupRoot: node.cgroup.path,
+        bpffs,
+        runDir: join(node.directory, 'run'),
+        hostNetns: node.netns.path,
+      },
+      log: { format: 'json' },
+    }),
+  );
+  const command = [process.execPath, COMMAND];
+  return {
+    agent: node.agent({ command: [...command, 'run', '--config', config], ready: /"ready"/ }),
+    run: (...args) => runToEnd([...command, ...args, '--config', config]),
+  };
+}
