@@ -64,6 +64,7 @@ void Enumerators(Napi::Env env, Napi::Object row, const struct btf *btf, const s
   }
   row.Set("size", type->size);
   row.Set("signed", Napi::Boolean::New(env, is_signed));
+  row.Set("wide", Napi::Boolean::New(env, wide));
   row.Set("values", values);
 }
 

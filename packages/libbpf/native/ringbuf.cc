@@ -48,8 +48,13 @@ void Deliver(Napi::Env env, Napi::Function callback, Queue *queue, void *) {
   auto lengths = Napi::Uint32Array::New(env, batch.lengths.size());
   if (!batch.lengths.empty())
     memcpy(lengths.Data(), batch.lengths.data(), batch.lengths.size() * sizeof(uint32_t));
-  callback.Call({Napi::Buffer<uint8_t>::Copy(env, batch.bytes.data(), batch.bytes.size()), lengths,
-                 Napi::Number::New(env, static_cast<double>(batch.dropped))});
+  try {
+    callback.Call({Napi::Buffer<uint8_t>::Copy(env, batch.bytes.data(), batch.bytes.size()), lengths,
+                   Napi::Number::New(env, static_cast<double>(batch.dropped))});
+  } catch (const Napi::Error &error) {
+    // Node 20 only warns of an exception in a thread-safe function's call: make it the 'uncaughtException' that it is.
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 using Caller = Napi::TypedThreadSafeFunction<Queue, void, Deliver>;
@@ -73,7 +78,8 @@ private:
   void HandOver();
   void Close();
   Napi::Value Dropped(const Napi::CallbackInfo &info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(queue_->dropped.load()));
+    uint64_t dropped = ring_ != nullptr ? queue_->dropped.load() : dropped_at_close_;
+    return Napi::Number::New(info.Env(), static_cast<double>(dropped));
   }
   void Ref(const Napi::CallbackInfo &info) {
     if (ring_ != nullptr)
@@ -85,7 +91,8 @@ private:
   }
   void CloseCall(const Napi::CallbackInfo &) { Close(); }
 
-  Queue *queue_ = nullptr;
+  Queue *queue_ = nullptr; // valid as long as ring_ is
+  uint64_t dropped_at_close_ = 0;
   struct ring_buffer *ring_ = nullptr;
   int stop_ = -1;
   Batch fresh_; // the reader thread's own
@@ -182,6 +189,8 @@ void RingReader::Close() {
   ring_ = nullptr;
   close(stop_);
   napi_remove_env_cleanup_hook(env_, AtExit, this);
+  dropped_at_close_ = queue_->dropped.load();
+  queue_ = nullptr;
   caller_.Release(); // frees the queue when the last call is done
 }
 

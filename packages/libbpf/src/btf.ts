@@ -1,4 +1,5 @@
 // BTF: the C types of an object as plain values, and the small questions one asks of them.
+import { existsSync } from 'node:fs';
 import { native } from './native.js';
 import { attempt, refuse } from './error.js';
 
@@ -37,7 +38,10 @@ export interface BtfEnum {
   name: string;
   /** Bytes. */
   size: number;
+  /** clang before 15 does not say it: there, a negative enumerator shows as the unsigned number of the same bits. */
   signed: boolean;
+  /** Of kind ENUM64: without it the values are cut to 32 bits, whatever the size. */
+  wide: boolean;
   /** A bigint where a number would not be exact. */
   values: { name: string; value: number | bigint }[];
 }
@@ -100,8 +104,8 @@ export type BtfType =
   | { id: number; kind: 'unknown'; name: string; type: number };
 
 /**
- * The types of an object file (or of a raw BTF file such as /sys/kernel/btf/vmlinux). BpfError with code ENODATA when
- * it has no BTF, LIBBPF_FORMAT when it is no ELF file.
+ * The types of an object file (or of a raw BTF file such as /sys/kernel/btf/vmlinux). BpfError with code ENOENT or
+ * ENODATA when it has no BTF, LIBBPF_FORMAT when it is no ELF file.
  */
 export function readBtf(objectPath: string): BtfType[] {
   return attempt(
@@ -110,9 +114,11 @@ export function readBtf(objectPath: string): BtfType[] {
     (failure) => {
       switch (failure.code) {
         case 'ENOENT':
-          return 'the file does not exist (ENOENT). Build it, or correct the path';
         case 'ENODATA':
-          return 'it has no BTF (ENODATA). Compile it with clang -g, and strip it with llvm-strip -g only';
+          // libbpf 1.1 says ENOENT, and later ones ENODATA, of a file without a .BTF section.
+          return existsSync(objectPath)
+            ? `it has no BTF (${failure.code}). Compile it with clang -g, and strip it with llvm-strip -g only`
+            : 'the file does not exist (ENOENT). Build it, or correct the path';
         case 'LIBBPF_FORMAT':
         case 'LIBBPF_LIBELF':
         case 'EPROTO':

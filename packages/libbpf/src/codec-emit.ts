@@ -11,7 +11,8 @@ const LINE_WIDTH = 120;
 /** Breaks a line that is too long at the commas of its first bracket, as prettier would. */
 export function fit(line: string): string {
   if (line.length <= LINE_WIDTH) return line;
-  const open = line.search(/[[(]/);
+  const result = line.indexOf('=> [');
+  const open = result < 0 ? line.search(/[[(]/) : result + '=> '.length;
   const parts: string[] = [];
   let depth = 0;
   let start = open + 1;
@@ -142,8 +143,7 @@ export const LENGTH_CHECK = `function ofLength<T extends { readonly length: numb
 }
 `;
 
-export function emitEnum({ cName, name, values }: EnumShape): string {
-  const wide = values.some(({ value }) => typeof value === 'bigint');
+export function emitEnum({ cName, name, wide, values }: EnumShape): string {
   const literal = (value: number | bigint): string => `${value}${wide ? 'n' : ''}`;
   const names = enumeratorNames(
     name,
@@ -175,7 +175,7 @@ export function emitStruct({ cName, name, size, fields }: StructShape): string {
   const start = (offset: number): Place => ({ constant: offset, terms: ['offset'] });
   const sizeName = `${constantCase(name)}_SIZE`;
   return [
-    `/** ${cName}, ${size} bytes. */`,
+    `/** ${cName}, ${size} ${size === 1 ? 'byte' : 'bytes'}. */`,
     `export interface ${name} {`,
     ...fields.map((field) => `  readonly ${field.name}: ${typeText(field.shape)};`),
     '}',

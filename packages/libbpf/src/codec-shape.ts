@@ -34,6 +34,8 @@ export interface StructShape {
 export interface EnumShape {
   cName: string;
   name: string;
+  /** Of 64 bits: its values are bigints. */
+  wide: boolean;
   values: { name: string; value: number | bigint }[];
 }
 
@@ -84,8 +86,16 @@ export class ShapeCollector {
 
   #enum(type: BtfEnum, where: string, hint: string): Shape {
     const name = pascalCase(type.name || hint);
+    // Such an enum comes from clang before 15, which cuts its values to 32 bits without a word.
+    if (type.size === 8 && !type.wide)
+      throw cannot(where, 'a 64-bit enum whose values the compiler has cut to 32 bits');
     if (this.#claim(name, type.id, where)) {
-      this.enums.push({ cName: type.name === '' ? `enum ${hint}` : `enum ${type.name}`, name, values: type.values });
+      this.enums.push({
+        cName: type.name === '' ? `enum ${hint}` : `enum ${type.name}`,
+        name,
+        wide: type.wide,
+        values: type.values,
+      });
     }
     return { kind: 'enum', name, size: width(type.size, where), signed: type.signed };
   }

@@ -17,6 +17,8 @@ export function writeVariables(
   const section = types.find((type) => type.kind === 'section' && type.name === sectionName);
   // libbpf names the map after the object and the section, and finds it by the section alone.
   const bytes = section === undefined ? undefined : handle.initialValue(sectionName);
+  const names =
+    section?.kind === 'section' ? section.variables.flatMap((variable) => nameOf(types, variable.type) ?? []) : [];
   for (const [name, value] of Object.entries(values)) {
     const place =
       section?.kind === 'section'
@@ -25,7 +27,8 @@ export function writeVariables(
     if (place === undefined || bytes === undefined) {
       throw refuse(
         'ENOENT',
-        `${path} has no variable '${name}' in ${sectionName}: declare it "const volatile" and use it`,
+        `${path} has no variable '${name}' in ${sectionName}; it has ${names.join(', ') || 'none'}. ` +
+          'Declare it "const volatile" in C, and use it there',
       );
     }
     const type = resolveType(types, place.type);

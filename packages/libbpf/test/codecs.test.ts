@@ -1,0 +1,149 @@
+// The generator and what it writes, without a kernel.
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { btfMaps, generateCodecs, readBtf } from '../src/index.js';
+import type { BtfType } from '../src/index.js';
+import * as types from './generated/types.js';
+import { everyKind, point } from './support/arbitraries.js';
+import { objectPath } from './support/objects.js';
+import { messageOf } from './support/places.js';
+
+const GENERATED = fileURLToPath(new URL('./generated/types.ts', import.meta.url));
+
+describe('generateCodecs', () => {
+  it('gives the committed codecs for the committed C', () => {
+    const source = generateCodecs(readBtf(objectPath('types')), { source: 'types.bpf.o' });
+    expect(source).toBe(readFileSync(GENERATED, 'utf8'));
+  });
+
+  it('takes only the asked maps and what they need', () => {
+    const source = generateCodecs(readBtf(objectPath('types')), { maps: ['words_map'] });
+    expect(source).toContain('words_map: {');
+    expect(source).not.toContain('every_kind_map');
+    expect(source).not.toContain('EveryKind');
+  });
+
+  it('exports what a global pointer points to', () => {
+    expect(types.decodeSample(types.encodeSample({ sequence: 2n ** 64n - 1n, length: 3 }))).toEqual({
+      sequence: 2n ** 64n - 1n,
+      length: 3,
+    });
+  });
+
+  it.each([
+    ['with_bit_field', 'with_bit_field.low: it is a bit field'],
+    ['with_union', 'with_union.either: it is a union'],
+    ['with_pointer', 'with_pointer.pointer: it is a pointer'],
+  ])('refuses %s by name, with the way out', (struct, words) => {
+    const types = readBtf(objectPath('unsupported')).filter((type) => type.kind !== 'variable');
+    const message = messageOf(() => generateCodecs(replaceHoles(types), { structs: [struct] }));
+    expect(message).toContain(words);
+    expect(message).toMatch(/leave the field out with skip \(--skip \w+\.\w+\)/);
+  });
+
+  it('leaves out skipped fields, and writes them as zeros', () => {
+    const source = generateCodecs(readBtf(objectPath('unsupported')), {
+      skip: ['with_bit_field.low', 'with_bit_field.high', 'with_union.either', 'with_pointer.pointer'],
+    });
+    expect(source).toContain('export const WITH_UNION_SIZE = 8;');
+    expect(source).not.toContain('either');
+  });
+
+  it('says how to bring a struct into the BTF that is not in it', () => {
+    const message = messageOf(() => generateCodecs(readBtf(objectPath('types')), { structs: ['nowhere'] }));
+    expect(message).toContain("no struct 'nowhere'");
+    expect(message).toContain('const struct nowhere *const volatile export_nowhere = 0;');
+  });
+
+  it('says which maps there are when one is not', () => {
+    const message = messageOf(() => generateCodecs(readBtf(objectPath('types')), { maps: ['typo_map'] }));
+    expect(message).toContain("no map 'typo_map'; it has every_kind_map, words_map, untyped_map");
+  });
+
+  it('writes a 64-bit enum in bigints, and refuses one that the compiler has cut', () => {
+    const wideEnum = (wide: boolean): BtfType[] => [
+      { id: 0, kind: 'void' },
+      {
+        id: 1,
+        kind: 'enum',
+        name: 'wide',
+        size: 8,
+        signed: false,
+        wide,
+        values: [
+          { name: 'WIDE_SMALL', value: 1 },
+          { name: 'WIDE_LARGE', value: 2n ** 63n },
+        ],
+      },
+    ];
+    const source = generateCodecs(wideEnum(true), { enums: ['wide'] });
+    expect(source).toContain('  SMALL: 1n,\n  LARGE: 9223372036854775808n,');
+    expect(() => generateCodecs(wideEnum(false), { enums: ['wide'] })).toThrow('cut to 32 bits');
+  });
+});
+
+describe('generated codecs', () => {
+  it('read what they wrote', () => {
+    fc.assert(
+      fc.property(everyKind, (value) => {
+        expect(types.decodeEveryKind(types.encodeEveryKind(value))).toEqual(value);
+      }),
+    );
+  });
+
+  it('work at an offset and touch nothing around it', () => {
+    fc.assert(
+      fc.property(point, fc.nat({ max: 40 }), (value, offset) => {
+        const buffer = Buffer.alloc(48, 0xee);
+        types.encodePoint(value, buffer, offset);
+        expect(types.decodePoint(buffer, offset)).toEqual(value);
+        expect(buffer.subarray(0, offset).every((byte) => byte === 0xee)).toBe(true);
+        expect(buffer.subarray(offset + types.POINT_SIZE).every((byte) => byte === 0xee)).toBe(true);
+      }),
+    );
+  });
+
+  it('write zeros into padding', () => {
+    const bytes = types.encodePoint({ x: -1, y: -1 }, Buffer.alloc(8, 0xee));
+    expect([...bytes]).toEqual([0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+  });
+
+  it('refuse numbers and lengths that do not fit', () => {
+    expect(() => types.encodePoint({ x: 32768, y: 0 })).toThrow(RangeError);
+    const [value] = fc.sample(everyKind, 1);
+    if (value === undefined) throw new Error('no sample');
+    expect(() => types.encodeEveryKind({ ...value, text: new Uint8Array(15) })).toThrow(
+      'EveryKind.text must have length 16, not 15',
+    );
+    expect(() => types.encodeEveryKind({ ...value, many: [1] })).toThrow('EveryKind.many must have length 20, not 1');
+    expect(() => types.encodePoint({ x: 0, y: 0 }, Buffer.alloc(7))).toThrow(RangeError);
+  });
+
+  it('name enumerators without their common beginning', () => {
+    expect(types.Colour).toEqual({ RED: 0, GREEN: 7, BLUE: 9, AZURE: 9 });
+    expect(types.colourNames.get(9)).toBe('BLUE');
+    expect(types.colourNames.get(8)).toBeUndefined();
+  });
+});
+
+describe('btfMaps', () => {
+  it('reads the definitions of the maps', () => {
+    expect(btfMaps(readBtf(objectPath('types'))).map(({ keyType: _key, valueType: _value, ...rest }) => rest)).toEqual([
+      { name: 'every_kind_map', type: 'hash', keySize: 8, valueSize: types.EVERY_KIND_SIZE, maxEntries: 64, flags: 0 },
+      { name: 'words_map', type: 'array', keySize: 4, valueSize: 16, maxEntries: 2, flags: 0 },
+      { name: 'untyped_map', type: 'hash', keySize: 6, valueSize: 10, maxEntries: 8, flags: 0 },
+    ]);
+  });
+});
+
+/** Types refer to each other by index: where some were taken out, void stands in. */
+function replaceHoles(types: readonly BtfType[]): BtfType[] {
+  const list: BtfType[] = Array.from({ length: Math.max(...types.map((type) => type.id)) + 1 }, () => ({
+    id: 0,
+    kind: 'void',
+  }));
+  for (const type of types) list[type.id] = type;
+  return list;
+}

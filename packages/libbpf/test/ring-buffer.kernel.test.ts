@@ -1,0 +1,141 @@
+// The ring buffer reader: order, completeness, the bound when JavaScript is busy, and its end.
+import { execFileSync } from 'node:child_process';
+import { Worker } from 'node:worker_threads';
+import { requires } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openObject, RingBuffer } from '../src/index.js';
+import type { BpfObject } from '../src/index.js';
+import { objectPath } from './support/objects.js';
+import { messageOf } from './support/places.js';
+
+const need = requires('root', 'bpf');
+const DIST = new URL('../dist/index.js', import.meta.url).href;
+const RECORD_BYTES = 16;
+/** What one run of the program submits at most. */
+const MOST_A_RUN = 4096;
+
+describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
+  let object: BpfObject;
+  beforeEach(() => {
+    object = openObject(objectPath('maps'));
+    object.load();
+  });
+  afterEach(() => object.close());
+
+  /** Has the kernel submit records `first`, `first + 1`, ...; returns how many its ring had no room for. */
+  function submit(first: number, count: number): number {
+    const ctx = Buffer.alloc(16);
+    ctx.writeBigUInt64LE(BigInt(first));
+    ctx.writeUInt32LE(count, 8);
+    return object.program('submit').testRun({ ctx }).ctx?.readUInt32LE(12) ?? 0;
+  }
+
+  it('deliver every record once and in order, in batches', async () => {
+    const sequences: number[] = [];
+    let batches = 0;
+    const total = 3 * MOST_A_RUN;
+    await new Promise<void>((resolve) => {
+      const ring = new RingBuffer(object.map('records'), (batch, dropped) => {
+        batches += 1;
+        expect(dropped).toBe(0);
+        for (const record of batch) {
+          expect(record.length).toBe(RECORD_BYTES);
+          expect(record.readBigUInt64LE(8)).toBe(record.readBigUInt64LE(0) * 2n);
+          sequences.push(Number(record.readBigUInt64LE()));
+        }
+        if (sequences.length === total) {
+          ring.close();
+          resolve();
+        }
+      });
+      for (let first = 0; first < total; first += MOST_A_RUN) expect(submit(first, MOST_A_RUN)).toBe(0);
+    });
+    expect(sequences).toEqual(Array.from({ length: total }, (_, index) => index));
+    expect(batches).toBeLessThan(total);
+  });
+
+  it('drop and count what a busy event loop has no room for', async () => {
+    const queueBytes = 100 * RECORD_BYTES;
+    let delivered = 0;
+    let dropped = 0;
+    const rounds = 5;
+    let refused = 0;
+    await new Promise<void>((resolve, reject) => {
+      const ring = new RingBuffer(
+        object.map('records'),
+        (batch, lost) => {
+          delivered += batch.length;
+          dropped += lost;
+          expect(batch.length).toBeLessThanOrEqual(100);
+          if (delivered + dropped + refused === rounds * MOST_A_RUN) {
+            try {
+              expect(ring.dropped).toBe(dropped);
+              expect(dropped).toBeGreaterThan(0);
+              resolve();
+            } catch (error) {
+              reject(error as Error);
+            }
+            ring.close();
+          }
+        },
+        { queueBytes },
+      );
+      // All in one turn of the event loop: nothing is delivered meanwhile.
+      for (let round = 0; round < rounds; round++) refused += submit(round * MOST_A_RUN, MOST_A_RUN);
+    });
+    expect(delivered).toBeGreaterThanOrEqual(100);
+  });
+
+  it('deliver nothing after close(), which may be called twice', async () => {
+    let calls = 0;
+    const ring = new RingBuffer(object.map('records'), () => {
+      calls += 1;
+    });
+    submit(0, 10);
+    ring.close();
+    ring.close();
+    ring.unref().ref();
+    submit(10, 10);
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toBe(0);
+    expect(ring.dropped).toBe(0);
+  });
+
+  it('refuse a map that is no ring buffer', () => {
+    expect(messageOf(() => new RingBuffer(object.map('small_hash'), () => undefined))).toBe(
+      "cannot read map 'small_hash' as a ring buffer: it is of type hash",
+    );
+  });
+
+  it('hand what the callback throws to uncaughtException', () => {
+    const source = `
+      import { openObject, RingBuffer } from '${DIST}';
+      const object = openObject('${objectPath('maps')}');
+      object.load();
+      const ring = new RingBuffer(object.map('records'), () => { throw new Error('from the callback'); });
+      process.on('uncaughtException', (error) => { console.log(error.message); ring.close(); });
+      const ctx = Buffer.alloc(16);
+      ctx.writeUInt32LE(3, 8);
+      object.program('submit').testRun({ ctx });`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', source], { encoding: 'utf8' });
+    expect(output).toBe('from the callback\n');
+  });
+
+  it('end with the worker thread that left them open', async () => {
+    const source = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      import(workerData.module).then(({ openObject, RingBuffer }) => {
+        const object = openObject(workerData.object);
+        object.load();
+        globalThis.ring = new RingBuffer(object.map('records'), () => {});
+        parentPort.postMessage('open');
+      });`;
+    const worker = new Worker(source, { eval: true, workerData: { module: DIST, object: objectPath('maps') } });
+    await new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+    expect(await worker.terminate()).toBe(1);
+  });
+});
