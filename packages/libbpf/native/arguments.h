@@ -2,7 +2,9 @@
 #pragma once
 
 #include <napi.h>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace sluice {
@@ -16,16 +18,24 @@ inline Napi::TypeError WrongArgument(Napi::Env env, size_t index, const char *wa
   return Napi::TypeError::New(env, "argument " + std::to_string(index) + " must be " + wanted);
 }
 
-inline int IntArgument(const Napi::CallbackInfo &info, size_t index) {
+// Whole numbers only: Node-API would turn 1.5 into 1 and -1 into 4294967295 without a word.
+template <typename Number> Number WholeNumber(const Napi::CallbackInfo &info, size_t index, const char *wanted) {
   if (!info[index].IsNumber())
-    throw WrongArgument(info.Env(), index, "a number");
-  return info[index].As<Napi::Number>().Int32Value();
+    throw WrongArgument(info.Env(), index, wanted);
+  double value = info[index].As<Napi::Number>().DoubleValue();
+  // Compared as doubles, which hold every 32-bit integer exactly; false for NaN.
+  bool in_range = value >= std::numeric_limits<Number>::min() && value <= std::numeric_limits<Number>::max();
+  if (!in_range || value != std::trunc(value))
+    throw WrongArgument(info.Env(), index, wanted);
+  return static_cast<Number>(value);
+}
+
+inline int IntArgument(const Napi::CallbackInfo &info, size_t index) {
+  return WholeNumber<int>(info, index, "a 32-bit integer");
 }
 
 inline uint32_t UintArgument(const Napi::CallbackInfo &info, size_t index) {
-  if (!info[index].IsNumber())
-    throw WrongArgument(info.Env(), index, "a number");
-  return info[index].As<Napi::Number>().Uint32Value();
+  return WholeNumber<uint32_t>(info, index, "an integer from 0 to 4294967295");
 }
 
 inline std::string StringArgument(const Napi::CallbackInfo &info, size_t index) {

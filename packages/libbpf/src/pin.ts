@@ -1,8 +1,8 @@
 // Pins: names in a BPF file system that keep programs, maps and links alive without a process.
-import { statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, readlinkSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { native } from './native.js';
-import { attempt, BpfError } from './error.js';
+import { attempt, BpfError, refuse } from './error.js';
 import type { CallFailure } from './error.js';
 
 /** BPF_FS_MAGIC of linux/magic.h. */
@@ -17,16 +17,38 @@ export function pinAt(fd: number, path: string, what: string): void {
   );
 }
 
-/** The descriptor behind a pin. */
-export function openPin(path: string, what: string): number {
-  return attempt(
-    `open the pinned ${what} ${path}`,
+export type PinnedKind = 'map' | 'program' | 'link';
+
+/** What the kernel calls the file behind a descriptor (anon_inode_getfd in kernel/bpf/syscall.c). */
+const KIND_OF_FILE: ReadonlyMap<string, PinnedKind> = new Map([
+  ['anon_inode:bpf-map', 'map'],
+  ['anon_inode:bpf-prog', 'program'],
+  ['anon_inode:bpf_link', 'link'],
+]);
+
+/** The descriptor behind a pin. EINVAL when something of another kind is pinned there. */
+export function openPin(path: string, wanted: PinnedKind): number {
+  const what = `open the pinned ${wanted} ${path}`;
+  const fd = attempt(
+    what,
     () => native.objGet(path),
-    (failure) => {
-      if (failure.code === 'ENOENT') return 'there is no such pin (ENOENT)';
-      return explainPin(failure, path);
-    },
+    (failure) => (failure.code === 'ENOENT' ? 'there is no such pin (ENOENT)' : explainPin(failure, path)),
   );
+  const kind = kindOf(fd);
+  if (kind !== undefined && kind !== wanted) {
+    closeSync(fd);
+    throw refuse('EINVAL', `cannot ${what}: what is pinned there is a ${kind}`);
+  }
+  return fd;
+}
+
+/** undefined where /proc does not tell. */
+function kindOf(fd: number): PinnedKind | undefined {
+  try {
+    return KIND_OF_FILE.get(readlinkSync(`/proc/self/fd/${fd}`));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Removes a pin; nothing is said when it is gone already. */

@@ -6,6 +6,7 @@ import {
   attachCgroupExclusively,
   ATTACH_ALLOW_MULTI,
   BpfLink,
+  BpfMap,
   BpfProgram,
   detachCgroup,
   explainAttachFailure,
@@ -112,6 +113,36 @@ describe.skipIf(need.skip)(`links${need.label}`, () => {
     expect(queryCgroup(cgroup.path, 'connect4').programs).toEqual([]);
     expect(messageOf(() => link.update(object.program('allow_connect4')))).toContain('is gone (ENOLINK)');
     link.close();
+  });
+
+  it('are told apart from pinned maps and programs', () => {
+    const pin = join(bpffs.path, 'program');
+    object.program('allow_connect4').pin(pin);
+    expect(messageOf(() => BpfLink.openPinned(pin))).toBe(
+      `cannot open the pinned link ${pin}: what is pinned there is a program`,
+    );
+    expect(messageOf(() => BpfMap.openPinned(pin))).toContain('what is pinned there is a program');
+  });
+
+  it('are 64 to a cgroup at most', () => {
+    const links = Array.from({ length: 64 }, () => object.program('allow_connect4').attachCgroup(cgroup.path));
+    expect(queryCgroup(cgroup.path, 'connect4').programs.length).toBe(64);
+    expect(messageOf(() => object.program('allow_connect4').attachCgroup(cgroup.path))).toContain(
+      "the cgroup has 64 programs of type cgroup_inet4_connect already, which is the kernel's limit (E2BIG). Detach some",
+    );
+    for (const link of links) link.close();
+  });
+
+  it('of a cgroup below show more than 64 in an effective query', () => {
+    const child = makeCgroup(cgroup.path, 'child');
+    const program = object.program('allow_connect4');
+    const links = [cgroup, child].flatMap(({ path }) => Array.from({ length: 40 }, () => program.attachCgroup(path)));
+    try {
+      expect(queryCgroup(child.path, 'connect4', true).programs.length).toBe(80);
+    } finally {
+      for (const link of links) link.close();
+      child.remove();
+    }
   });
 
   it('of a pinned program: it can take another’s place', () => {

@@ -1,5 +1,5 @@
 // Opening objects and reading types: what can be wrong before the kernel is asked. No root needed.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import { attachTypeName, attachTypeNumber, mapTypeName } from '../src/names.js';
 import { objectPath } from './support/objects.js';
 import { messageOf } from './support/places.js';
 
+const VMLINUX = '/sys/kernel/btf/vmlinux';
 const directory = mkdtempSync(join(tmpdir(), 'sluice-open-'));
 const text = join(directory, 'text.bpf.o');
 writeFileSync(text, 'this is no ELF file, but long enough to be looked at as one\n'.repeat(4));
@@ -76,6 +77,12 @@ describe('openObject', () => {
     );
   });
 
+  it('refuses a capacity that is no such number', () => {
+    for (const maxEntries of [-1, 1.5, 2 ** 32, Number.NaN]) {
+      expect(() => openObject(objectPath('maps'), { maps: { small_hash: { maxEntries } } })).toThrow(TypeError);
+    }
+  });
+
   it('refuses a value that does not fit its variable', () => {
     expect(() => openObject(objectPath('maps'), { rodata: { port: 65536 } })).toThrow(RangeError);
     expect(() => openObject(objectPath('maps'), { rodata: { port: -1 } })).toThrow(
@@ -105,6 +112,12 @@ describe('readBtf', () => {
         { name: 'y', bitOffset: 32, bitfieldSize: 0 },
       ],
     });
+  });
+
+  it.skipIf(!existsSync(VMLINUX))('reads raw BTF too: the kernel’s own', () => {
+    const types = readBtf(VMLINUX);
+    expect(types.find((type) => type.kind === 'struct' && type.name === 'task_struct')).toBeDefined();
+    expect(types.find((type) => type.kind === 'unknown')).toBeUndefined();
   });
 
   it('says that an object has no BTF, that a file is missing, that it is no object', () => {
