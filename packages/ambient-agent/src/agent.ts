@@ -49,7 +49,7 @@ const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Sc
     const places = { cgroupRoot: resolver.cgroupRoot, hostNetns: resolver.hostNetns, version: AGENT_VERSION };
     const keeper = new StateKeeper(config, places);
     const layers = Layer.mergeAll(
-      staticSource({ directory: config.inventory.directory }),
+      staticSource({ directory: config.inventory.directory, runDir: config.paths.runDir }),
       datapathEnforcement(config, resolver.cgroupRoot),
     );
     return yield* Effect.provide(enrolForEver(config, view, keeper), layers);

@@ -25,6 +25,7 @@ export {
 } from './inspect/watch.js';
 export { readNodeStatus, type NodeStatus } from './inspect/node-status.js';
 export { ManifestDirectory } from './inventory/directory.js';
+export { ManifestMemory } from './inventory/memory.js';
 export { describeProblem, parseManifest, type Manifest, type ManifestProblem } from './inventory/manifest.js';
 export type { Inventory, Namespace, Pod } from './inventory/model.js';
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
@@ -32,6 +33,10 @@ export { staticSource } from './inventory/static-source.js';
 export { pinDirectory } from './node/enforcement.js';
 export { StartupError } from './node/startup-error.js';
 export { recordOf } from './observe/log.js';
+export { serveMetrics } from './observe/metrics-server.js';
+export { logging } from './observe/log.js';
+export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';
+export type { PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
 export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';

@@ -2,9 +2,10 @@
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
-import { endpoint, requires, type DialResult, type Pod } from '@sluice/testbed';
+import { endpoint, LineProcess, requires, type DialResult, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, NodeAgent } from './node-agent.js';
+import { runProgram, SLUICE } from './program.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
@@ -16,7 +17,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
   let host: NodeAgent;
   let shop: Pod;
   beforeAll(async () => {
-    host = await NodeAgent.create({ sampling: 1 });
+    host = await NodeAgent.create({ sampling: 1, metrics: { listen: '127.0.0.1:0' } });
     const { node } = host;
     node.kubernetes.setNamespace('shop', ambient);
     node.kubernetes.setNamespace('plain', {});
@@ -175,6 +176,67 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await outside.delete();
   });
 
+  it('watches processes of pods and the datapath’s decisions', async () => {
+    const watch = await LineProcess.start([
+      process.execPath,
+      SLUICE,
+      'watch',
+      '--decisions',
+      '-o',
+      'json',
+      '--config',
+      host.configPath,
+    ]);
+    const to = endpoint(host.node.remote.ip4, 443);
+    // Until it has subscribed it sees nothing: dial from new processes again and again.
+    const dialAgain = async (): Promise<string[]> => {
+      await (
+        await shop.app.exec(['dial', '--to', to])
+      ).exited;
+      return watch.history;
+    };
+    const has = (lines: string[], ...words: string[]): boolean =>
+      lines.some((line) => words.every((word) => line.includes(word)));
+    const lines = await eventually(
+      dialAgain,
+      (seen) =>
+        has(seen, '"exec"', 'shop/cart') && has(seen, '"exit"', 'shop/cart') && has(seen, '"decision"', 'shop/cart'),
+    );
+    const records = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    const containerId = shop.app.id;
+    expect(records).toContainEqual(
+      expect.objectContaining({
+        kind: 'process',
+        event: 'exec',
+        where: 'pod',
+        pod: 'shop/cart',
+        containerId,
+        state: 'in',
+      }),
+    );
+    const [ip, port] = [host.node.remote.ip4, 443];
+    expect(records).toContainEqual(
+      expect.objectContaining({
+        kind: 'decision',
+        pod: 'shop/cart',
+        destination: { ip, port },
+        verdict: 'redirect',
+        reason: 'redirect',
+      }),
+    );
+    expect(await watch.stop()).toEqual({ code: 0, signal: null });
+  });
+
+  it('serves what it counted', async () => {
+    const line = host.agent.process.history.find((text) => text.includes('metrics are served')) ?? '{}';
+    const { port } = JSON.parse(line) as { port: number };
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    expect(text).toMatch(/^sluice_decisions\{[^}]*reason="redirect"[^}]*\} [1-9]/m);
+    expect(text).toMatch(/^sluice_workloads\{[^}]*state="in"[^}]*\} [1-9]/m);
+    expect(text).toMatch(/^sluice_hints_total\{[^}]*kind="pod-process"[^}]*\} [1-9]/m);
+    expect(text).toMatch(/^sluice_reconciles_total(\{[^}]*\})? [1-9]/m);
+  });
+
   it('refuses a second agent, and cleanup while one runs', async () => {
     const second = await host.sluice('run');
     expect([second.code, second.stderr]).toEqual([
@@ -265,9 +327,41 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
     expect(await withPaths({ hostNetns: join(directory, 'absent') })).toMatch(
       /network namespace .*absent is not there/,
     );
+    const proc = join(directory, 'proc');
+    mkdirSync(join(proc, 'self'), { recursive: true });
+    writeFileSync(join(proc, 'self/mountinfo'), '25 1 0:23 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n');
+    expect(await withPaths({ proc, cgroupRoot: undefined })).toMatch(
+      /shows no cgroup2 file system, only cgroup v1 controllers; boot with/,
+    );
     host.configure({ inventory: { directory: join(directory, 'absent') } });
     expect((await host.sluice('run')).stderr).toMatch(
       /the inventory directory .*absent does not exist; make it, or name another/,
     );
+  });
+
+  it('says whom it needs to be, and where it needs to run', async () => {
+    await using host = await NodeAgent.create();
+    const run = [process.execPath, SLUICE, 'run', '--config', host.configPath];
+    // The configuration lies in a directory of root's, so it is given by hand here.
+    const nobody = await runProgram([
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      process.execPath,
+      SLUICE,
+      'run',
+    ]);
+    expect([nobody.code, nobody.stderr]).toEqual([
+      1,
+      'sluice: this process runs as user 65534, and loading BPF programs and watching processes needs root; start it as root (sudo sluice ..., or runAsUser: 0 in Kubernetes)\n',
+    ]);
+    const elsewhere = await runProgram(['unshare', '--net', ...run]);
+    expect([elsewhere.code, elsewhere.stderr]).toEqual([
+      1,
+      expect.stringMatching(/only in the initial network namespace; run with the network namespace of the host/),
+    ]);
+    const left = await host.sluice('cleanup', '-o', 'json');
+    expect((JSON.parse(left.stdout) as { detached: string[] }).detached).toEqual([]);
   });
 });

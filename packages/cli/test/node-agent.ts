@@ -1,30 +1,10 @@
 // A testbed node with the built command on it: what the kernel tests of the command share.
-import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Explanation, NodeStatus } from '@sluice/ambient-agent';
 import { TestNode, toYaml, type Agent } from '@sluice/testbed';
-
-export const SLUICE = fileURLToPath(new URL('../dist/main.js', import.meta.url));
-
-export interface CommandResult {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a program to its end, whatever that is. */
-export function runProgram(argv: readonly string[]): Promise<CommandResult> {
-  const [program = '', ...rest] = argv;
-  return new Promise((resolve) => {
-    execFile(program, rest, { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-      resolve({ code, stdout, stderr });
-    });
-  });
-}
+import { runProgram, SLUICE, type CommandResult } from './program.js';
 
 export class NodeAgent implements AsyncDisposable {
   readonly node: TestNode;

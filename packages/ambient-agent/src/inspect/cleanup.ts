@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { lockFile, type FileLock } from '@sluice/linux';
+import { memoryPath } from '../inventory/memory.js';
 import { lockPath } from '../node/checks.js';
 import { pinDirectory } from '../node/enforcement.js';
 import { statePath } from '../state/state.js';
@@ -38,7 +39,7 @@ export function cleanupNode({ bpffs, runDir }: CleanupPlaces, force: boolean): C
   try {
     const { detached, unpinned } = cleanupDatapath(pinDirectory(bpffs));
     const files: string[] = [];
-    for (const path of [statePath(runDir), ...(lock === undefined ? [] : [lockPath(runDir)])]) {
+    for (const path of [statePath(runDir), memoryPath(runDir), ...(lock === undefined ? [] : [lockPath(runDir)])]) {
       if (!existsSync(path)) continue;
       unlinkSync(path);
       files.push(path);

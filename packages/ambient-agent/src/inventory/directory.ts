@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeProblem, parseManifest } from './manifest.js';
+import type { ManifestMemory } from './memory.js';
 import { mergeFiles, type FileObjects } from './merge.js';
 import { emptyInventory } from './model.js';
 import type { InventorySnapshot } from './source.js';
@@ -27,8 +28,12 @@ export class ManifestDirectory {
   #files: ReadonlyMap<string, KnownFile> = new Map();
   #snapshot: InventorySnapshot = { inventory: emptyInventory, problems: [] };
 
-  constructor(path: string) {
+  readonly #memory: ManifestMemory | undefined;
+
+  /** @param memory of an earlier run; asked for files that cannot be used at the first look */
+  constructor(path: string, memory?: ManifestMemory) {
     this.path = path;
+    this.#memory = memory;
   }
 
   get snapshot(): InventorySnapshot {
@@ -50,12 +55,17 @@ export class ManifestDirectory {
       files.size === this.#files.size && [...files].every(([name, known]) => this.#files.get(name) === known);
     this.#files = files;
     if (isSame) return false;
+    this.#memory?.remember([...files.values()].map(({ objects }) => objects));
     const { inventory, duplicates } = mergeFiles([...files.values()].map(({ objects }) => objects));
     this.#snapshot = {
       inventory,
       problems: [...[...files.values()].flatMap(({ problems }) => problems), ...duplicates],
     };
     return true;
+  }
+
+  #lastGood(path: string, known: KnownFile | undefined): FileObjects {
+    return known?.objects ?? this.#memory?.recall(path) ?? nothing(path);
   }
 
   #list(): string[] {
@@ -84,7 +94,7 @@ export class ManifestDirectory {
       if (manifest.problems.length === 0) {
         return { version, objects: { file: path, pods: manifest.pods, namespaces: manifest.namespaces }, problems: [] };
       }
-      return { version, objects: known?.objects ?? nothing(path), problems: manifest.problems.map(describeProblem) };
+      return { version, objects: this.#lastGood(path, known), problems: manifest.problems.map(describeProblem) };
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
       // Removed between the listing and the reading.
@@ -92,7 +102,7 @@ export class ManifestDirectory {
       const version = `unreadable:${code ?? message}`;
       if (known?.version === version) return known;
       const problem = `${path}: cannot be read (${message}); the objects last read from it stay in force`;
-      return { version, objects: known?.objects ?? nothing(path), problems: [problem] };
+      return { version, objects: this.#lastGood(path, known), problems: [problem] };
     }
   }
 }

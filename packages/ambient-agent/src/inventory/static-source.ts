@@ -7,10 +7,13 @@ import * as Stream from 'effect/Stream';
 import { StartupError } from '../node/startup-error.js';
 import { metrics } from '../observe/metrics.js';
 import { DirectoryError, ManifestDirectory } from './directory.js';
+import { ManifestMemory } from './memory.js';
 import { InventorySource, type InventorySnapshot } from './source.js';
 
 export interface StaticSourceOptions {
   readonly directory: string;
+  /** Where what the manifests last held is kept for the next start; nowhere if left out. */
+  readonly runDir?: string;
   /** How often to look when inotify says nothing (network file systems say nothing). Default: 10 s */
   readonly rescanMs?: number;
 }
@@ -24,7 +27,10 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
   Layer.effect(
     InventorySource,
     Effect.gen(function* () {
-      const directory = new ManifestDirectory(options.directory);
+      const directory = new ManifestDirectory(
+        options.directory,
+        options.runDir === undefined ? undefined : new ManifestMemory(options.runDir),
+      );
       let missing: string | undefined;
       const changed = yield* Queue.sliding<void>(1);
       const touched = yield* Queue.sliding<void>(1);

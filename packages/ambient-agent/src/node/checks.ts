@@ -77,5 +77,6 @@ export const holdLock = (runDir: string): Effect.Effect<void, StartupError, Scop
 
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const hasMessage = typeof error === 'object' && error !== null && 'message' in error;
+  return hasMessage ? String(error.message) : String(error);
 }

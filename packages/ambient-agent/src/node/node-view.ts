@@ -16,6 +16,9 @@ export interface NodeTruth {
   readonly problems: readonly string[];
 }
 
+const levelUnknown =
+  'how deep the mounted cgroup tree lies cannot be told, so that containers may be looked for at the wrong depth; mount the whole tree of the host, or run in its pid and cgroup namespaces';
+
 /** Synchronous: it reads cgroupfs and /proc, which do not wait for a disk. */
 export class NodeView {
   readonly resolver: CgroupResolver;
@@ -41,7 +44,7 @@ export class NodeView {
       if (membership(pod, inventory, ztunnelUids, this.#config).isWanted && !wantedIps.has(cgroupUid(pod)))
         wantedIps.set(cgroupUid(pod), pod.ips);
     }
-    const problems: string[] = [];
+    const problems: string[] = this.resolver.hierarchy.levelKnown ? [] : [levelUnknown];
     const workloads = new Map<string, Workload>();
     for (const pod of this.resolver.pods()) {
       const ips = wantedIps.get(pod.podUid);

@@ -3,6 +3,7 @@
 import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
+import { messageOf } from '../node/checks.js';
 import type { Enforcement } from '../node/enforcement.js';
 import type { InventorySource } from '../inventory/source.js';
 import { metrics } from '../observe/metrics.js';
@@ -68,9 +69,8 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       Effect.catchCause((cause) => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>);
         const error = Cause.squash(cause);
-        const message = error instanceof Error ? error.message : String(error);
         const kind = typeof error === 'object' && error !== null && '_tag' in error ? String(error._tag) : 'defect';
-        return Effect.as(options.onFailure({ kind, message }), true);
+        return Effect.as(options.onFailure({ kind, message: messageOf(error) }), true);
       }),
     );
 

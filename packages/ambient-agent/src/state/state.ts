@@ -1,7 +1,8 @@
 // The agent's view as others read it: `sluice status` and `explain`. Plain JSON in the run directory, replaced as a whole.
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatedStatus } from '../enrolment/status.js';
+import { replaceFile } from './replace-file.js';
 
 /** Raised when a reader of the former form would go wrong. */
 export const STATE_VERSION = 1;
@@ -62,21 +63,7 @@ export const statePath = (runDir: string): string => join(runDir, 'state.json');
 
 /** Readers see the former file or this one, never a part. Mode 0600. Throws what the file system says. */
 export function writeState(runDir: string, state: AgentState): void {
-  const path = statePath(runDir);
-  const temporary = `${path}.${process.pid}`;
-  const file = openSync(temporary, 'w', 0o600);
-  try {
-    writeSync(file, `${JSON.stringify(state)}\n`);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  try {
-    renameSync(temporary, path);
-  } catch (error) {
-    unlinkSync(temporary);
-    throw error;
-  }
+  replaceFile(statePath(runDir), `${JSON.stringify(state)}\n`);
 }
 
 export type StateReading =

@@ -2,6 +2,7 @@
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import { Command, Flag } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
 import { configOf, output, placeFlags } from './flags.js';
 
@@ -14,7 +15,7 @@ const flags = {
 export const cleanup = Command.make('cleanup', flags, (given) =>
   Effect.gen(function* () {
     const config = yield* configOf(given);
-    const { cleanupNode } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const { cleanupNode } = yield* loadAgent;
     const report = yield* Effect.try({ try: () => cleanupNode(config.paths, given.force), catch: failureOf });
     if (given.output === 'json') return yield* Console.log(JSON.stringify(report));
     const { renderCleanup } = yield* Effect.promise(() => import('../render/cleanup.js'));

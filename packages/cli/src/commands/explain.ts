@@ -3,6 +3,7 @@ import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
 import { Command, Flag } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
 import { configOf, output, placeFlags } from './flags.js';
 
@@ -53,7 +54,7 @@ export const explain = Command.make('explain', flags, (given) =>
   Effect.gen(function* () {
     const caller = callerOf(given);
     if (caller === undefined) return yield* usage('say who calls: --pod NAMESPACE/NAME, --from-host or --from-kubelet');
-    const agent = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const agent = yield* loadAgent;
     const to = agent.parseDestination(given.to);
     if (to === undefined)
       return yield* usage(`--to ${given.to} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`);

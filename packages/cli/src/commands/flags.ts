@@ -4,6 +4,7 @@ import type { AgentConfig } from '@sluice/ambient-agent';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
 import { Flag } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { failureOf, type CommandFailure } from '../exit.js';
 
 /** Read when --config is not given, if it is there. */
@@ -38,6 +39,7 @@ export const runFlags = {
     Flag.optional,
   ),
   logFormat: Flag.Literals('log-format', ['json', 'pretty']).pipe(
+    Flag.withAlias('o'),
     Flag.withDescription('How lines are logged'),
     Flag.optional,
   ),
@@ -48,7 +50,7 @@ export type FlagValues = Partial<Record<Exclude<keyof typeof runFlags, never>, O
 /** The file, and over it what was given on the command line. */
 export const configOf = (flags: FlagValues): Effect.Effect<AgentConfig, CommandFailure> =>
   Effect.gen(function* () {
-    const { loadConfig } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const { loadConfig } = yield* loadAgent;
     const given = (name: keyof FlagValues): string | undefined => Option.getOrUndefined(flags[name] ?? Option.none());
     const path = given('config') ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined);
     const values = {

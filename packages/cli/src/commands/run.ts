@@ -1,13 +1,14 @@
 // `sluice run`: the agent, in the foreground, until SIGTERM or SIGINT.
 import * as Effect from 'effect/Effect';
 import { Command } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
 import { configOf, runFlags } from './flags.js';
 
 export const run = Command.make('run', runFlags, (flags) =>
   Effect.gen(function* () {
     const config = yield* configOf(flags);
-    const { runAgent } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const { runAgent } = yield* loadAgent;
     return yield* Effect.mapError(runAgent(config), failureOf);
   }),
 ).pipe(

@@ -2,13 +2,14 @@
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import { Command } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
 import { configOf, output, placeFlags } from './flags.js';
 
 export const status = Command.make('status', { ...placeFlags, output }, (flags) =>
   Effect.gen(function* () {
     const config = yield* configOf(flags);
-    const { readNodeStatus } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const { readNodeStatus } = yield* loadAgent;
     const node = yield* Effect.try({
       try: () => readNodeStatus(config.paths.runDir, config.paths.proc),
       catch: (error) => new CommandFailure({ exitCode: ExitCode.noAgent, message: failureOf(error).message }),

@@ -4,6 +4,7 @@ import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
 import * as Stream from 'effect/Stream';
 import { Command, Flag } from 'effect/cli';
+import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
 import { configOf, output, runFlags, placeFlags } from './flags.js';
 
@@ -26,7 +27,7 @@ const flags = {
 export const watch = Command.make('watch', flags, (given) =>
   Effect.gen(function* () {
     const config = yield* configOf(given);
-    const { pinDirectory, readState, watchNode } = yield* Effect.promise(() => import('@sluice/ambient-agent'));
+    const { pinDirectory, readState, watchNode } = yield* loadAgent;
     const { renderRecord } = yield* Effect.promise(() => import('../render/watch.js'));
     const { runDir, proc, cgroupRoot, hostNetns, bpffs } = config.paths;
     const reading = readState(runDir, proc);

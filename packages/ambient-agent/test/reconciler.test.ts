@@ -1,0 +1,189 @@
+// The machinery around the pure parts: buffers that do not grow, passes that do not overlap, failures that do not end it.
+import * as Context from 'effect/Context';
+import * as Deferred from 'effect/Deferred';
+import * as Effect from 'effect/Effect';
+import * as Fiber from 'effect/Fiber';
+import * as Stream from 'effect/Stream';
+import { BpfError } from '@sluice/libbpf';
+import { Observable, of, Subject, throwError } from 'rxjs';
+import { describe, expect, it } from 'vitest';
+import {
+  fromObservable,
+  makeReconciler,
+  reportFailures,
+  settledCgroups,
+  type PassResult,
+  type StreamOverrun,
+} from '../src/index.js';
+import { enrolWorld, pod, workload } from './world.js';
+
+/** Lets others run until something is so. */
+const until = (isSo: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => (isSo() ? Effect.void : Effect.andThen(Effect.sleep(1), until(isSo))));
+
+describe('fromObservable', () => {
+  it('emits what the source emits, and ends with it', async () => {
+    const all = await Effect.runPromise(Stream.runCollect(fromObservable(of(1, 2, 3), { capacity: 8 })));
+    expect(all).toEqual([1, 2, 3]);
+  });
+
+  it('fails with the source’s error', async () => {
+    const error = new Error('no such socket');
+    const failure = await Effect.runPromise(
+      Effect.flip(
+        Stream.runDrain(
+          fromObservable(
+            throwError(() => error),
+            { capacity: 8 },
+          ),
+        ),
+      ),
+    );
+    expect(failure).toBe(error);
+  });
+
+  it('tells a loss at its place with its number, also when nothing follows', async () => {
+    const subject = new Subject<number>();
+    const seen: (number | StreamOverrun)[] = [];
+    const program = Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(fromObservable(subject, { capacity: 3 }), (one) => Effect.sync(() => void seen.push(one))),
+      );
+      yield* until(() => subject.observed);
+      // All at once: the consumer cannot run in between.
+      for (let value = 0; value < 10; value++) subject.next(value);
+      yield* until(() => seen.length >= 4);
+      subject.next(10);
+      yield* until(() => seen.length >= 5);
+      yield* Fiber.interrupt(fiber);
+    });
+    await Effect.runPromise(program);
+    expect(seen).toEqual([0, 1, 2, { kind: 'stream-overrun', lost: 7 }, 10]);
+    expect(subject.observed).toBe(false);
+  });
+
+  it('unsubscribes when it is interrupted', async () => {
+    let isOpen = false;
+    const source = new Observable<never>(() => {
+      isOpen = true;
+      return () => void (isOpen = false);
+    });
+    const program = Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(Stream.runDrain(fromObservable(source, { capacity: 1 })));
+      yield* until(() => isOpen);
+      yield* Fiber.interrupt(fiber);
+    });
+    await Effect.runPromise(program);
+    expect(isOpen).toBe(false);
+  });
+});
+
+const nothingDone: PassResult = {
+  statuses: [],
+  ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
+  kubelets: [],
+  hostNetnsCookie: 1n,
+  problems: [],
+  applied: { written: 0, removed: 0, failures: [] },
+  failureKinds: [],
+  isIncomplete: false,
+};
+
+/** The passes of these tests use no services. */
+const bare = <A>(effect: Effect.Effect<A, never, never>): Promise<A> => Effect.runPromise(effect);
+const withoutServices = <A, R>(effect: Effect.Effect<A, never, R>): Effect.Effect<A> =>
+  Effect.provideContext(effect, Context.empty() as Context.Context<R>);
+
+describe('the reconciler', () => {
+  it('runs one pass at a time, and one more for all requests that came meanwhile', async () => {
+    let running = 0;
+    let most = 0;
+    const reasons: string[][] = [];
+    const program = Effect.gen(function* () {
+      const open = yield* Deferred.make<void>();
+      const reconciler = yield* makeReconciler({
+        pass: () =>
+          Effect.gen(function* () {
+            running += 1;
+            most = Math.max(most, running);
+            yield* Deferred.await(open);
+            running -= 1;
+            return nothingDone;
+          }),
+        onPass: (_result, why) => Effect.sync(() => void reasons.push([...why])),
+        onFailure: () => Effect.void,
+        resyncIntervalMs: 3_600_000,
+      });
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(false)));
+      reconciler.request('inventory');
+      yield* until(() => running > 0);
+      for (let count = 0; count < 100; count++) reconciler.request(count % 2 === 0 ? 'pod-process' : 'inventory');
+      yield* Deferred.succeed(open, undefined);
+      yield* until(() => reasons.length >= 2);
+      yield* Effect.sleep(20);
+      yield* Fiber.interrupt(fiber);
+    });
+    await bare(program);
+    expect(most).toBe(1);
+    expect(reasons).toEqual([['inventory'], ['pod-process', 'inventory']]);
+  });
+
+  it('reports what fails, also what nobody foresaw, and tries again by itself', async () => {
+    const failures: string[] = [];
+    let passes = 0;
+    const program = Effect.gen(function* () {
+      const reconciler = yield* makeReconciler({
+        pass: (): Effect.Effect<PassResult, { readonly _tag: 'Broken'; readonly message: string }> => {
+          passes += 1;
+          if (passes === 1) return Effect.fail({ _tag: 'Broken' as const, message: 'it broke' });
+          if (passes === 2) return Effect.die(new TypeError('undefined is not a function'));
+          return Effect.succeed(nothingDone);
+        },
+        onPass: () => Effect.void,
+        onFailure: ({ kind, message }) => Effect.sync(() => void failures.push(`${kind}: ${message}`)),
+        resyncIntervalMs: 3_600_000,
+      });
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(false)));
+      reconciler.request('inventory');
+      yield* until(() => passes >= 3);
+      yield* Fiber.interrupt(fiber);
+    });
+    await bare(program);
+    expect(failures).toEqual(['Broken: it broke', 'defect: undefined is not a function']);
+  });
+});
+
+describe('what comes of a pass', () => {
+  it('tells a refused entry to the pod that it is about', () => {
+    const { desired } = enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })], workloads: [workload('a', 100n, 7n)] });
+    const error = new BpfError('map cgroup_info_map is full (max_entries 2); raise its capacity', {
+      code: 'E2BIG',
+      errno: 7,
+      syscall: 'bpf',
+    });
+    const key = Buffer.alloc(8);
+    key.writeBigUInt64LE(101n);
+    const report = reportFailures(
+      [
+        { map: 'cgroup_info_map', key: key.toString('hex'), error },
+        { map: 'local_pods', key: '00', error },
+      ],
+      desired,
+    );
+    const sentence = 'not enrolled as it should be: map cgroup_info_map is full (max_entries 2); raise its capacity';
+    expect(report).toEqual({
+      byWorkload: new Map([[100n, [sentence]]]),
+      others: [sentence],
+      kinds: ['map-full', 'map-full'],
+    });
+  });
+
+  it('keeps an eye on cgroups of pods that are not enrolled as a whole', () => {
+    const pods = [pod('whole', { ips: ['10.0.0.2'] }), pod('part'), pod('outside', { namespace: 'plain' })];
+    const workloads = [workload('whole', 100n, 7n), workload('part', 200n), workload('outside', 300n)];
+    const { statuses } = enrolWorld({ pods, workloads });
+    const settled = settledCgroups({ statuses, applied: { written: 0, removed: 0, failures: [] } });
+    const podLevel = (uid: string): string => `/cg/kubepods/besteffort/pod${uid}`;
+    expect(['whole', 'part', 'outside'].map((uid) => settled.has(podLevel(uid)))).toEqual([true, false, true]);
+  });
+});

@@ -1,0 +1,166 @@
+// What the agent leaves for others to read: the state file, the log, the metrics.
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as Effect from 'effect/Effect';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  dateStatuses,
+  logging,
+  ManifestDirectory,
+  ManifestMemory,
+  readNodeStatus,
+  readState,
+  serveMetrics,
+  statePath,
+  writeState,
+  type AgentState,
+} from '../src/index.js';
+import { enrolWorld, pod } from './world.js';
+
+let directory: string;
+beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'sluice-state-'))));
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const state = (over: Partial<AgentState> = {}): AgentState => ({
+  version: 1,
+  writtenAt: '2026-01-01T00:00:00.000Z',
+  agent: { version: '0.1.0', pid: process.pid, startTicks: 'another', startedAt: '2026-01-01T00:00:00.000Z' },
+  node: {
+    name: 'node-1',
+    mode: 'node',
+    inventory: '/i',
+    cgroupRoot: '/cg',
+    pinDirectory: join(directory, 'pins'),
+    hostNetns: '/proc/1/ns/net',
+    hostNetnsCookie: '1',
+    noZtunnel: 'closed',
+    resyncIntervalMs: 30_000,
+    sampling: 0,
+  },
+  ztunnels: { ipv4: '10.0.0.9', ipv6: undefined, pods: [] },
+  kubelets: [],
+  workloads: [],
+  problems: [],
+  lastReconcile: undefined,
+  errors: {},
+  ...over,
+});
+
+describe('the state file', () => {
+  it('comes back as it was written, only root may read it, and no temporary file stays', () => {
+    writeState(directory, state({ problems: ['a'] }));
+    writeState(directory, state({ problems: ['b'] }));
+    expect(readState(directory)).toMatchObject({ kind: 'state', isRunning: false, state: { problems: ['b'] } });
+    expect(statSync(statePath(directory)).mode & 0o777).toBe(0o600);
+    expect(readdirSync(directory)).toEqual(['state.json']);
+  });
+
+  it('of an agent that is gone says so, and what is enforced without it', () => {
+    writeState(directory, state());
+    const status = readNodeStatus(directory);
+    expect(status).toMatchObject({ agent: 'not-running', isEnforced: false });
+    expect(status.warnings).toEqual(['agent not running; no datapath in force; as of 2026-01-01T00:00:00.000Z']);
+  });
+
+  it('warns when no ztunnel is known, and of each pod that is not as it should be', () => {
+    const { statuses } = enrolWorld({ pods: [pod('a', { badIps: ['x'] })] });
+    const workloads = dateStatuses(statuses, [], new Date(0)).map((status) => ({ ...status, problems: ['odd'] }));
+    writeState(directory, state({ ztunnels: { ipv4: undefined, ipv6: undefined, pods: [] }, workloads }));
+    expect(readNodeStatus(directory).warnings.slice(1)).toEqual([
+      'no ztunnel is known on this node: connections of pods in the mesh are refused',
+      'pod shop/a: odd',
+    ]);
+  });
+
+  it('that is absent, damaged or of another version is no surprise', () => {
+    expect(() => readNodeStatus(directory)).toThrow(
+      /no agent has run here: there is no .*state.json; start one with `sluice run`/,
+    );
+    writeFileSync(statePath(directory), '{');
+    expect(readState(directory)).toMatchObject({ kind: 'unusable' });
+    writeFileSync(statePath(directory), '{"version":99}');
+    expect(readState(directory)).toEqual({
+      kind: 'unusable',
+      why: 'it is of version 99, and this command reads version 1',
+    });
+  });
+});
+
+describe('since', () => {
+  it('changes with the state or the reason, and with nothing else', () => {
+    const at = (ms: number): Date => new Date(ms);
+    const waiting = dateStatuses(enrolWorld({ pods: [pod('a')] }).statuses, [], at(1));
+    const later = dateStatuses(enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })] }).statuses, waiting, at(2));
+    expect(later[0]?.since).toBe(waiting[0]?.since);
+    const out = dateStatuses(enrolWorld({ pods: [pod('a', { namespace: 'plain' })] }).statuses, later, at(3));
+    expect(out[0]?.since).toBe(at(3).toISOString());
+  });
+});
+
+describe('the memory of manifests', () => {
+  it('gives a new agent the objects of a file that is malformed when it starts', () => {
+    const manifests = mkdtempSync(join(tmpdir(), 'sluice-inventory-'));
+    try {
+      const file = join(manifests, 'a.yaml');
+      writeFileSync(file, 'kind: Namespace\nmetadata: {name: shop}\n');
+      new ManifestDirectory(manifests, new ManifestMemory(directory)).scan();
+      writeFileSync(file, 'kind: [');
+      const restarted = new ManifestDirectory(manifests, new ManifestMemory(directory));
+      restarted.scan();
+      expect([...restarted.snapshot.inventory.namespaces.keys()]).toEqual(['shop']);
+      expect(restarted.snapshot.problems).toHaveLength(1);
+      const forgetful = new ManifestDirectory(manifests);
+      forgetful.scan();
+      expect(forgetful.snapshot.inventory.namespaces.size).toBe(0);
+    } finally {
+      rmSync(manifests, { recursive: true });
+    }
+  });
+});
+
+describe('the log', () => {
+  it('is a JSON object a line, with the message in `msg`', async () => {
+    const lines: string[] = [];
+    const program = Effect.andThen(Effect.logInfo('ready', { inMesh: 3, id: 5n }), Effect.logDebug('not this'));
+    await Effect.runPromise(
+      Effect.provide(
+        program,
+        logging({ level: 'info', format: 'json' }, (line) => void lines.push(line)),
+      ),
+    );
+    expect(lines.map((line) => ({ ...(JSON.parse(line) as object), time: '' }))).toEqual([
+      { time: '', level: 'info', msg: 'ready', inMesh: 3, id: '5' },
+    ]);
+  });
+
+  it('is a line for people', async () => {
+    const lines: string[] = [];
+    const layer = logging({ level: 'debug', format: 'pretty' }, (line) => void lines.push(line));
+    await Effect.runPromise(Effect.provide(Effect.logWarning('workload', { pod: 'a/b', ips: ['10.0.0.2'] }), layer));
+    expect(lines[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} WARN  workload pod=a\/b ips=\["10\.0\.0\.2"\]$/);
+  });
+});
+
+describe('the metrics server', () => {
+  it('answers what it has, and says where it cannot listen', async () => {
+    let isReady = false;
+    const program = Effect.gen(function* () {
+      const options = { host: '127.0.0.1', port: 0, refresh: Effect.void, isReady: () => isReady };
+      const port = yield* serveMetrics(options);
+      const get = (path: string) =>
+        Effect.promise(async () => {
+          const response = await fetch(`http://127.0.0.1:${port}${path}`);
+          return [response.status, await response.text()] as const;
+        });
+      const before = yield* get('/readyz');
+      isReady = true;
+      const after = yield* get('/readyz');
+      const taken = yield* Effect.flip(serveMetrics({ ...options, port }));
+      return { before, after, metrics: yield* get('/metrics'), other: yield* get('/'), taken: taken.message };
+    });
+    const { before, after, metrics, other, taken } = await Effect.runPromise(Effect.scoped(program));
+    expect([before[0], after[0], metrics[0], other[0]]).toEqual([503, 200, 200, 404]);
+    expect(taken).toMatch(/^metrics cannot be served at 127.0.0.1 port \d+: .*EADDRINUSE.*; change `metrics.listen`$/);
+  });
+});

@@ -1,0 +1,69 @@
+// The built command from outside: help, usage errors, exit codes, and who may run it.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runProgram, SLUICE, type CommandResult } from './program.js';
+
+const sluice = (...args: string[]): Promise<CommandResult> => runProgram([process.execPath, SLUICE, ...args]);
+const directory = mkdtempSync(join(tmpdir(), 'sluice-cli-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe('the command', () => {
+  it('explains itself', async () => {
+    const { code, stdout } = await sluice('--help');
+    expect(code).toBe(0);
+    for (const name of ['run', 'status', 'watch', 'explain', 'cleanup', 'version', 'Exit codes'])
+      expect(stdout).toContain(name);
+    const explain = await sluice('explain', '--help');
+    expect(explain.stdout).toContain('sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080');
+  });
+
+  it('shows its version, for people and for machines', async () => {
+    expect((await sluice('version')).stdout).toMatch(/^sluice \d+\.\d+\.\d+ \(Node\.js v\d+/);
+    expect(JSON.parse((await sluice('version', '-o', 'json')).stdout)).toMatchObject({ version: expect.any(String) });
+  });
+
+  const usage: [string, string[], RegExp][] = [
+    ['unknown subcommand', ['stats'], /Unknown subcommand "stats"[^]*status/],
+    ['unknown flag', ['status', '--wat'], /--wat/],
+    [
+      'no caller',
+      ['explain', '--to', '10.0.0.1:80'],
+      /^sluice: say who calls: --pod NAMESPACE\/NAME, --from-host or --from-kubelet$/m,
+    ],
+    ['two callers', ['explain', '--from-host', '--pod', 'a/b', '--to', '10.0.0.1:80'], /say who calls/],
+    [
+      'no destination',
+      ['explain', '--from-host', '--to', 'shop:80'],
+      /--to shop:80 is not an address and a port; write 10.0.0.1:80 or \[fd00::1\]:80/,
+    ],
+    [
+      'no such file',
+      ['status', '--config', '/nonexistent.yaml'],
+      /\/nonexistent.yaml: cannot be read .*name an existing file with --config/,
+    ],
+  ];
+  it.each(usage)('exits with 2: %s', async (_name, args, message) => {
+    const { code, stderr, stdout } = await sluice(...args);
+    expect([code, stderr + stdout]).toEqual([2, expect.stringMatching(message)]);
+  });
+
+  it('names every mistake of a configuration file', async () => {
+    const path = join(directory, 'config.yaml');
+    writeFileSync(path, 'mode: inPod\nztunnel:\n  namspace: x\n');
+    const { code, stderr } = await sluice('run', '--config', path);
+    expect([code, stderr]).toEqual([
+      2,
+      `sluice: ${path}: 2 problems\n  - \`ztunnel.namspace\` is not a setting; did you mean \`namespace\`?\n  - \`mode: inPod\` is not built yet; use \`mode: node\` (ztunnel in a pod of its own), the default\n`,
+    ]);
+  });
+
+  it('exits with 3 where no agent has run', async () => {
+    const { code, stderr } = await sluice('status', '--run-dir', join(directory, 'none'));
+    expect([code, stderr]).toEqual([
+      3,
+      expect.stringMatching(/no agent has run here: there is no .*state.json; start one with `sluice run`/),
+    ]);
+  });
+});

@@ -1,0 +1,194 @@
+// What people see, as they see it.
+import type { AgentState, DatedStatus, NodeStatus } from '@sluice/ambient-agent';
+import { describe, expect, it } from 'vitest';
+import { renderCleanup, renderExplanation, renderRecord, renderStatus } from '../src/index.js';
+
+const now = new Date('2026-01-01T12:00:00.000Z');
+
+const workload = (over: Partial<DatedStatus>): DatedStatus => ({
+  uid: 'u',
+  namespace: 'shop',
+  name: 'cart',
+  ips: [],
+  cgroups: [],
+  netnsCookie: undefined,
+  role: 'workload',
+  state: 'in',
+  reason: 'in mesh: namespace label istio.io/dataplane-mode=ambient',
+  problems: [],
+  since: '2026-01-01T11:59:00.000Z',
+  ...over,
+});
+
+const state: AgentState = {
+  version: 1,
+  writtenAt: '2026-01-01T11:59:50.000Z',
+  agent: { version: '0.1.0', pid: 42, startTicks: '1', startedAt: '2026-01-01T09:00:00.000Z' },
+  node: {
+    name: 'node-1',
+    mode: 'node',
+    inventory: '/etc/sluice/inventory',
+    cgroupRoot: '/sys/fs/cgroup',
+    pinDirectory: '/sys/fs/bpf/sluice',
+    hostNetns: '/proc/1/ns/net',
+    hostNetnsCookie: '1',
+    noZtunnel: 'closed',
+    resyncIntervalMs: 30_000,
+    sampling: 0,
+  },
+  ztunnels: {
+    ipv4: '10.0.0.9',
+    ipv6: 'fd00::9',
+    pods: [
+      { namespace: 'istio-system', name: 'ztunnel-x', ips: ['10.0.0.9', 'fd00::9'], isReady: true, isActive: true },
+    ],
+  },
+  kubelets: [],
+  workloads: [
+    workload({
+      ips: ['10.0.0.2', 'fd00::2'],
+      cgroups: [
+        { path: '/a', id: '100' },
+        { path: '/a/b', id: '101' },
+      ],
+    }),
+    workload({
+      uid: 'v',
+      namespace: 'plain',
+      name: 'web',
+      state: 'out',
+      reason: 'out: hostNetwork',
+      since: '2025-12-20T12:00:00.000Z',
+    }),
+    workload({
+      uid: '5cd8a7c4',
+      namespace: '',
+      name: '',
+      state: 'unknown',
+      reason: 'unknown: the inventory has no pod with this UID',
+    }),
+  ],
+  problems: [],
+  lastReconcile: undefined,
+  errors: {},
+};
+
+describe('status', () => {
+  it('shows every workload', () => {
+    const node: NodeStatus = { state, agent: 'running', isEnforced: true, warnings: [] };
+    const lines = renderStatus(node, now).split('\n');
+    expect(lines.slice(0, 5)).toEqual([
+      'node      node-1 (mode node)',
+      'agent     pid 42, version 0.1.0, up 3h',
+      'datapath  in force at /sys/fs/cgroup',
+      'ztunnel   istio-system/ztunnel-x 10.0.0.9 fd00::9 (active)',
+      '',
+    ]);
+    expect(lines.slice(5)).toEqual([
+      expect.stringMatching(/^POD +IPS +CGROUP +MESH +WHY +SINCE$/),
+      expect.stringMatching(
+        /^shop\/cart +10\.0\.0\.2 +100 \+1 +in +in mesh: namespace label istio\.io\/dataplane-mode=ambient +60s$/,
+      ),
+      expect.stringMatching(/^ +fd00::2$/),
+      expect.stringMatching(/^plain\/web +- +- +out +out: hostNetwork +12d$/),
+      expect.stringMatching(/^\(uid 5cd8a7c4\) +- +- +unknown +unknown: the inventory has no pod with this UID +60s$/),
+      '',
+      '3 pods: 1 in the mesh, 1 out of it, 1 unknown',
+    ]);
+  });
+
+  it('begins with the warnings', () => {
+    const bare = { ...state, workloads: [], ztunnels: { ...state.ztunnels, pods: [] } };
+    const node: NodeStatus = {
+      state: bare,
+      agent: 'not-running',
+      isEnforced: false,
+      warnings: ['agent not running', 'b'],
+    };
+    expect(renderStatus(node, now)).toBe(
+      `warning: agent not running
+warning: b
+
+node      node-1 (mode node)
+agent     not running; last seen 10s ago
+datapath  not in force
+ztunnel   none on this node
+
+no pods on this node`,
+    );
+  });
+});
+
+describe('explain', () => {
+  it('marks the row that decided', () => {
+    const text = renderExplanation({
+      caller: {
+        description: 'pod shop/cart',
+        cgroup: '/a/b',
+        netnsCookie: '7',
+        inMaps: 'in the mesh',
+        reason: 'in mesh: pod label',
+      },
+      destination: { ip: 'fd00::1', port: 80 },
+      verdict: 'redirect',
+      decidedBy: 'redirect',
+      target: { ip: 'fd00::9', port: 15001 },
+      rows: [
+        { row: 'ztunnel', question: 'is the caller ztunnel?', finding: 'it is not', matched: false },
+        { row: 'redirect', question: 'otherwise', finding: 'to ztunnel', matched: true },
+      ],
+    });
+    const lines = text.split('\n');
+    expect(lines.slice(0, 3)).toEqual([
+      'from      pod shop/cart (in the mesh); in mesh: pod label',
+      'cgroup    /a/b',
+      'to        [fd00::1]:80',
+    ]);
+    expect(lines[6]).toMatch(/^=> +redirect +otherwise +to ztunnel$/);
+    expect(lines[8]).toBe(
+      'redirect: decided by `redirect`; the connection goes to ztunnel at [fd00::9]:15001, which learns the original destination',
+    );
+  });
+});
+
+describe('watch', () => {
+  it('is a line a record', () => {
+    const process = { kind: 'process' as const, event: 'exec', pid: 7, comm: 'nginx', podUid: 'u', netnsCookie: '7' };
+    expect(
+      renderRecord({
+        ...process,
+        where: 'pod',
+        pod: 'shop/cart',
+        ips: ['10.0.0.2'],
+        state: 'in',
+        containerId: 'abcdef0123456789',
+        cgroupId: '101',
+      }),
+    ).toBe('exec           7 nginx           shop/cart container=abcdef012345 cgroup=101 ip=10.0.0.2 mesh=in');
+    expect(renderRecord({ kind: 'overrun', of: 'processes', lost: undefined })).toBe('(lost some processes)');
+    expect(
+      renderRecord({
+        kind: 'decision',
+        pid: 7,
+        comm: 'curl',
+        pod: 'shop/cart',
+        destination: { ip: '10.0.0.1', port: 80 },
+        verdict: 'redirect',
+        reason: 'redirect',
+      }),
+    ).toBe('connect        7 curl            shop/cart -> 10.0.0.1:80 redirect (redirect)');
+  });
+});
+
+describe('cleanup', () => {
+  it('says what it removed, and when there was nothing', () => {
+    expect(
+      renderCleanup({
+        detached: ['sluice_connect4'],
+        unpinned: ['/b/maps/settings'],
+        files: ['/run/sluice/state.json'],
+      }),
+    ).toBe('detached  sluice_connect4\nunpinned  /b/maps/settings\nremoved   /run/sluice/state.json');
+    expect(renderCleanup({ detached: [], unpinned: [], files: [] })).toBe('nothing of Sluice is on this node');
+  });
+});
