@@ -1,0 +1,80 @@
+// The demo as its users run it: every row right, nothing left behind, whichever way it ends.
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+import { LineProcess, cgroup2Root, requires, runToEnd } from '@sluice/testbed';
+import { describe, expect, it } from 'vitest';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const DEMO = [process.execPath, fileURLToPath(new URL('../dist/main.js', import.meta.url))];
+
+interface ShownRow {
+  what: string;
+  ok: boolean;
+}
+
+/** What bears the name of a demo with this pid: cgroups, mounts, processes below them. */
+function leftovers(pid: number): string[] {
+  const name = `sluice-${pid}-`;
+  const cgroups = readdirSync(cgroup2Root()).filter((entry) => entry.startsWith(name));
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(`/${name}`));
+  const files = readdirSync('/tmp').filter((entry) => entry.startsWith(name));
+  return [...cgroups, ...mounts, ...files];
+}
+
+/** Links of ours on a cgroup that is gone: held by a pin or a process that outlived its demo. */
+function orphanLinks(): number[] {
+  return linkIds().filter((id) => {
+    try {
+      const { type, cgroupId, programId } = linkInfo(id);
+      return type === 'cgroup' && cgroupId === 0n && programInfo(programId).name.startsWith('sluice_');
+    } catch {
+      return false; // gone meanwhile
+    }
+  });
+}
+
+describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
+  it('shows every row as it should be, and leaves nothing behind', async () => {
+    const demo = await LineProcess.start([...DEMO, '-o', 'json']);
+    const { code } = await demo.exited;
+    const rows = demo.history.map((line) => JSON.parse(line) as ShownRow);
+    expect(rows.filter(({ ok }) => !ok)).toEqual([]);
+    expect(rows.length).toBeGreaterThan(25);
+    expect(rows.map(({ what }) => what)).toContain('agent killed: redirection goes on');
+    expect([code, demo.stderr]).toEqual([0, '']);
+    expect(leftovers(demo.pid)).toEqual([]);
+    expect(orphanLinks()).toEqual([]);
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('leaves nothing behind when it is interrupted by %s', async (signal) => {
+    const demo = await LineProcess.start([...DEMO, '-o', 'json']);
+    await demo.nextLine();
+    expect(leftovers(demo.pid)).not.toEqual([]);
+    demo.signal(signal);
+    await demo.exited;
+    expect(leftovers(demo.pid)).toEqual([]);
+  });
+
+  it('is swept up by the next one when it was killed', async () => {
+    const killed = await LineProcess.start([...DEMO, '-o', 'json']);
+    await killed.nextLine();
+    killed.signal('SIGKILL');
+    await killed.exited;
+    expect(await runToEnd([...DEMO, '--core', '-o', 'json'])).not.toEqual([]);
+    expect(leftovers(killed.pid)).toEqual([]);
+  });
+
+  it.each([
+    [['--mode', 'inPod'], /--mode inPod is not built yet; use --mode node/],
+    [['-o', 'xml'], /-o xml is not a form of output; use table or json/],
+    [['--colour'], /Unknown option '--colour'/],
+  ])('says what is wrong with %j', async (args, message) => {
+    const demo = await LineProcess.start([...DEMO, ...args]);
+    expect(await demo.exited).toEqual({ code: 2, signal: null });
+    expect(demo.stderr).toMatch(message);
+    expect(demo.stderr).toContain('usage: npm run demo');
+  });
+});
