@@ -209,6 +209,17 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect([...map.keys()]).toEqual([]);
   });
 
+  it('a full LPM trie says so as a hash does', () => {
+    load();
+    const map = object.map('prefixes');
+    const fill = (): void => {
+      for (let last = 0; last <= map.maxEntries; last++) map.update(u32(32, last), u32(0));
+    };
+    expect(messageOf(fill)).toContain(
+      "cannot write to map 'prefixes': it is full: it holds at most 64 entries (ENOSPC)",
+    );
+  });
+
   it('says what the kernel does not offer for a type', () => {
     expect(messageOf(() => [...object.map('sockets').entries()])).toMatch(/ENOTSUPP|EINVAL|EOPNOTSUPP/);
   });
