@@ -16,11 +16,8 @@ async function runChild(
   options = {},
   nodeOptions: readonly string[] = [],
 ): Promise<unknown> {
-  const [program, ...rest] = [...wrapper, process.execPath, ...nodeOptions, child, mode, JSON.stringify(options)] as [
-    string,
-    ...string[],
-  ];
-  const { stdout } = await run(program, rest);
+  const command = [...wrapper, process.execPath, ...nodeOptions, child, mode, JSON.stringify(options)];
+  const { stdout } = await run(command[0] ?? process.execPath, command.slice(1));
   return JSON.parse(stdout.split('\n')[0] ?? '');
 }
 

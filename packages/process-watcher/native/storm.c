@@ -2,7 +2,6 @@
 // of standard input. Prints "halfway" and "done". Usage: storm COUNT KEEP
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,14 +17,8 @@ static void wait_for_end_of_input(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 2 && strcmp(argv[1], "leave") == 0)
-    return 0;
-  if (argc == 2 && strcmp(argv[1], "stay") == 0) {
-    wait_for_end_of_input();
-    return 0;
-  }
-  if (argc != 3)
-    return fprintf(stderr, "usage: %s COUNT KEEP\n", argv[0]), 2;
+  if (argc != 5)
+    return fprintf(stderr, "usage: %s COUNT KEEP LEAVE_PROGRAM STAY_PROGRAM\n", argv[0]), 2;
   const long count = atol(argv[1]), keep = atol(argv[2]);
   const long every = keep > 0 ? count / keep : count + 1;
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -35,7 +28,8 @@ int main(int argc, char **argv) {
     if (child < 0)
       return fail("vfork");
     if (child == 0) {
-      execl("/proc/self/exe", argv[0], stays ? "stay" : "leave", (char *)NULL);
+      const char *program = argv[stays ? 4 : 3];
+      execl(program, program, (char *)NULL);
       _exit(127);
     }
     if (!stays && waitpid(child, NULL, 0) < 0)

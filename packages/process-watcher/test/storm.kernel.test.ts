@@ -10,7 +10,7 @@ import { processes, type ProcessWatcherOptions, type ProcessWatcherStats } from 
 import { difference, View } from './view.js';
 
 const need = requires('root', 'proc-connector');
-const program = fileURLToPath(new URL('../build/storm', import.meta.url));
+const built = (name: string): string => fileURLToPath(new URL(`../build/${name}`, import.meta.url));
 const KEPT = 50;
 const BLOCKED_MS = 2000;
 
@@ -33,7 +33,9 @@ describe.skipIf(need.skip)(`processes() in a storm${need.label}`, () => {
     const changes = processes(options);
     subscription = changes.subscribe((change) => view.take(change));
     await vi.waitFor(() => expect(view.synced).toBe(true));
-    const started = spawn(program, [String(count), String(KEPT)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const started = spawn(built('storm'), [String(count), String(KEPT), built('leave'), built('stay')], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     storm = started;
     for await (const line of createInterface({ input: started.stdout })) {
       if (line === 'done') break;
