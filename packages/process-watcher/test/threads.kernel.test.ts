@@ -1,0 +1,126 @@
+// Real processes whose threads end in unusual orders, and /proc while they do.
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { requires } from '@sluice/testbed';
+import type { Subscription } from 'rxjs';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { processes, processEvents, type ProcessChange, type ProcessEvent } from '../src/index.js';
+
+const need = requires('root', 'proc-connector');
+const program = fileURLToPath(new URL('../build/threads', import.meta.url));
+
+/** The program in one of its modes, led line by line. */
+class Led {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(mode: string) {
+    this.#child = spawn(program, [mode], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? expect.fail('not started');
+  }
+
+  async says(line: string): Promise<void> {
+    expect(await this.#lines.next()).toMatchObject({ value: line });
+  }
+
+  goOn(): void {
+    this.#child.stdin.write('\n');
+  }
+
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill('SIGKILL');
+    await once(this.#child, 'exit');
+  }
+}
+
+describe.skipIf(need.skip)(`threads${need.label}`, () => {
+  let subscriptions: Subscription[] = [];
+  let led: Led | undefined;
+  let events: ProcessEvent[] = [];
+  let changes: ProcessChange[] = [];
+
+  beforeEach(() => {
+    [subscriptions, events, changes] = [[], [], []];
+  });
+  afterEach(async () => {
+    for (const subscription of subscriptions) subscription.unsubscribe();
+    await led?.end();
+  });
+
+  async function watch(): Promise<void> {
+    subscriptions.push(processEvents().subscribe((event) => events.push(event)));
+    subscriptions.push(processes().subscribe((change) => changes.push(change)));
+    await vi.waitFor(() => expect(changes).toContainEqual({ kind: 'synced' }));
+  }
+
+  const start = (mode: string): Led => (led = new Led(mode));
+  const eventsOf = (pid: number): string[] =>
+    events.filter((event) => event.kind !== 'overrun' && event.pid === pid).map((event) => event.kind);
+  const changesOf = (pid: number): string[] =>
+    changes.filter((change) => 'process' in change && change.process.pid === pid).map((change) => change.kind);
+  const settled = (pid: number, kinds: string[], changeKinds: string[]): Promise<void> =>
+    vi.waitFor(() => {
+      expect(eventsOf(pid)).toEqual(kinds);
+      expect(changesOf(pid)).toEqual(changeKinds);
+    });
+  /** Until something that happened now has come through, so that whatever happened before has too. */
+  async function caughtUp(): Promise<void> {
+    const marker = spawn('/bin/true');
+    await once(marker, 'exit');
+    await vi.waitFor(() => expect(eventsOf(marker.pid ?? 0)).toEqual(['fork', 'exec', 'exit']));
+  }
+
+  it('a process whose first thread has ended lives until its last thread ends', async () => {
+    await watch();
+    const { pid } = start('leader-exits');
+    await settled(pid, ['fork', 'exec'], ['started', 'exec']);
+    led?.goOn();
+    await led?.says('leaving');
+    await caughtUp();
+    expect(eventsOf(pid)).toEqual(['fork', 'exec']);
+    led?.goOn();
+    await led?.says('ending');
+    await settled(pid, ['fork', 'exec', 'exit'], ['started', 'exec', 'exited']);
+  });
+
+  it('so it does when the watcher comes after its first thread has ended', async () => {
+    const { pid } = start('leader-exits');
+    led?.goOn();
+    await led?.says('leaving');
+    await watch();
+    expect(changesOf(pid)).toEqual(['started']);
+    led?.goOn();
+    await settled(pid, ['exit'], ['started', 'exited']);
+  });
+
+  it('a process of which another thread calls exec stays the same process', async () => {
+    await watch();
+    const { pid } = start('thread-execs');
+    await led?.says('ready');
+    led?.goOn();
+    await led?.says('execed');
+    await settled(pid, ['fork', 'exec', 'exec'], ['started', 'exec', 'exec']);
+    await caughtUp();
+    expect(eventsOf(pid)).toEqual(['fork', 'exec', 'exec']);
+    led?.goOn();
+    await settled(pid, ['fork', 'exec', 'exec', 'exit'], ['started', 'exec', 'exec', 'exited']);
+  });
+
+  it('a hundred threads are no processes', async () => {
+    await watch();
+    const { pid } = start('many');
+    await led?.says('joined');
+    await caughtUp();
+    expect(eventsOf(pid)).toEqual(['fork', 'exec']);
+    led?.goOn();
+    await settled(pid, ['fork', 'exec', 'exit'], ['started', 'exec', 'exited']);
+  });
+});
