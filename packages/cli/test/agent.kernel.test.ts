@@ -152,6 +152,8 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(of('outside')?.reason).toBe('out: no label istio.io/dataplane-mode=ambient on the pod or its namespace');
     expect(of('ztunnel')).toMatchObject({ role: 'ztunnel', state: 'out' });
     expect(status).toMatchObject({ agent: 'running', isEnforced: true });
+    const json = await host.sluice('status', '-o', 'json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ agent: 'running', state: { node: { name: host.node.name } } });
     const table = await host.sluice('status');
     expect([table.code, table.stdout]).toEqual([0, expect.stringContaining('shop/cart')]);
 
@@ -250,7 +252,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
   it('is killed under load without a connection refused or un-redirected, and adopts when it comes back', async () => {
     const load = await shop.load([direct(), endpoint(host.node.remote.ip6, 80)]);
     await eventually(() => shop.dial(direct()), isRedirected);
-    const since = (await host.status()).state.workloads.find(({ name }) => name === 'cart')?.since;
+    const since = host.status().state.workloads.find(({ name }) => name === 'cart')?.since;
     await host.agent.kill9();
     const dead = await host.sluice('status');
     expect([dead.code, dead.stdout]).toEqual([
@@ -263,7 +265,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(summary).toMatchObject({ refused: 0, direct: 0, errors: 0 });
     expect(summary.redirected).toBe(summary.attempts);
     expect(summary.attempts).toBeGreaterThan(0);
-    expect((await host.status()).state.workloads.find(({ name }) => name === 'cart')?.since).toBe(since);
+    expect(host.status().state.workloads.find(({ name }) => name === 'cart')?.since).toBe(since);
   });
 
   it('ends on SIGTERM with 0, stays in force, and cleanup leaves nothing', async () => {

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Explanation, NodeStatus } from '@sluice/ambient-agent';
+import { readNodeStatus, type Explanation, type NodeStatus } from '@sluice/ambient-agent';
 import { TestNode, toYaml, type Agent } from '@sluice/testbed';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
@@ -56,10 +56,9 @@ export class NodeAgent implements AsyncDisposable {
     return runProgram([process.execPath, SLUICE, ...args, '--config', this.configPath]);
   }
 
-  async status(): Promise<NodeStatus> {
-    const { stdout, stderr } = await this.sluice('status', '-o', 'json');
-    if (stdout === '') throw new Error(stderr);
-    return JSON.parse(stdout) as NodeStatus;
+  /** What `sluice status -o json` prints, without a process for each look. */
+  status(): NodeStatus {
+    return readNodeStatus(this.runDir);
   }
 
   async explain(...args: string[]): Promise<Explanation> {

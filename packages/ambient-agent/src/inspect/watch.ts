@@ -141,6 +141,8 @@ const processRecords = (options: WatchOptions, names: PodNames): Stream.Stream<W
     return fromObservable(watchedEvents(options.procPath), { capacity: CAPACITY }).pipe(
       Stream.flatMap((event) => {
         if (event.kind === 'overrun' || event.kind === 'stream-overrun') {
+          // Whose ends were lost would be remembered for good.
+          inPods.clear();
           const lost = 'lost' in event && typeof event.lost === 'number' ? event.lost : undefined;
           return Stream.succeed<WatchRecord>({ kind: 'overrun', of: 'processes', lost });
         }

@@ -28,6 +28,8 @@ export function levelOf(resolver: CgroupResolver, directory: string): number {
   );
 }
 
+const ROOT_UID = 0;
+
 function read<T>(get: () => T): T | undefined {
   try {
     return get();
@@ -70,11 +72,12 @@ export class KubeletFinder {
     return { kubelets: [...found.values()], problems };
   }
 
-  /** Whether a process has a kubelet's name and the host's network; pods are not looked at here. */
+  /** Whether a process is root's, has a kubelet's name and the host's network; pods are not looked at here. */
   isKubelet(pid: number): boolean {
     const { procPath, names } = this.#options;
     const comm = read(() => readFileSync(join(procPath, String(pid), 'comm'), 'utf8').trim());
     if (comm === undefined || !names.includes(comm)) return false;
+    if (read(() => statSync(join(procPath, String(pid))).uid) !== ROOT_UID) return false;
     const own = read(() => statSync(join(procPath, String(pid), 'ns/net'), { bigint: true }).ino);
     return own !== undefined && own === read(() => statSync(this.#resolver.hostNetns, { bigint: true }).ino);
   }

@@ -1,7 +1,6 @@
 // Serves /metrics (Prometheus text), /healthz and /readyz, only where the configuration says to listen.
 import { createServer } from 'node:http';
 import * as Effect from 'effect/Effect';
-import { PrometheusMetrics } from 'effect/observability';
 import type * as Scope from 'effect/Scope';
 import { StartupError } from '../node/startup-error.js';
 
@@ -35,7 +34,12 @@ export const serveMetrics = ({
         answer(isReady() ? 200 : 503, isReady() ? 'ready\n' : 'no reconciliation has succeeded yet\n');
       else if (request.url !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
       else {
-        const text = Effect.andThen(refresh, PrometheusMetrics.format());
+        // Loaded when first asked for: it brings the whole of Effect's HTTP with it.
+        const text = Effect.gen(function* () {
+          const { format } = yield* Effect.promise(() => import('effect/observability/PrometheusMetrics'));
+          yield* refresh;
+          return yield* format();
+        });
         Effect.runPromise(text).then(
           (body) => answer(200, body),
           (error: unknown) => answer(500, `${String(error)}\n`),

@@ -1,0 +1,180 @@
+// Istio's rules on real pods: who is redirected and who is not, as connections show it.
+import {
+  endpoint,
+  enterCommand,
+  LineProcess,
+  peerProgram,
+  requires,
+  type DialResult,
+  type Pod,
+  type PodSpec,
+  type StandInZtunnel,
+} from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+const wayOf = (result: DialResult): string => (result.ok ? result.hops.map(({ by }) => by).join(' > ') : result.error);
+
+describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
+  let host: NodeAgent;
+  let ztunnel: StandInZtunnel;
+  let shop: Pod;
+  const to = (): string => endpoint(host.node.remote.ip4, 80);
+  const isKnown = async (name: string): Promise<string> => {
+    const reasonOf = (): string | undefined =>
+      host.status().state.workloads.find((workload) => workload.name === name)?.reason;
+    return (await eventually(reasonOf, (reason) => reason !== undefined)) ?? '';
+  };
+  beforeAll(async () => {
+    host = await NodeAgent.create();
+    host.node.kubernetes.setNamespace('shop', ambient);
+    host.node.kubernetes.setNamespace('kube-system', ambient);
+    ztunnel = await host.node.ztunnel();
+    shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    await host.agent.start();
+  });
+  afterAll(() => host?.node.close());
+
+  const cases: [string, Omit<PodSpec, 'name'>, string, string][] = [
+    [
+      'systemd',
+      { namespace: 'shop', cgroupStyle: 'systemd' },
+      'ztunnel > remote',
+      'in mesh: namespace label istio.io/dataplane-mode=ambient',
+    ],
+    [
+      'guaranteed',
+      { namespace: 'shop', qosClass: 'guaranteed' },
+      'ztunnel > remote',
+      'in mesh: namespace label istio.io/dataplane-mode=ambient',
+    ],
+    [
+      'by-pod-label',
+      { namespace: 'plain', labels: ambient },
+      'ztunnel > remote',
+      'in mesh: pod label istio.io/dataplane-mode=ambient',
+    ],
+    [
+      'opted-out',
+      { namespace: 'shop', labels: { 'istio.io/dataplane-mode': 'none' } },
+      'remote',
+      'out: pod label istio.io/dataplane-mode=none',
+    ],
+    ['host-network', { namespace: 'shop', hostNetwork: true }, 'remote', 'out: hostNetwork'],
+    [
+      'sidecar',
+      { namespace: 'shop', annotations: { 'sidecar.istio.io/status': '{}' } },
+      'remote',
+      'out: has a sidecar',
+    ],
+    ['of-the-system', { namespace: 'kube-system' }, 'remote', 'out: namespace kube-system is excluded'],
+    [
+      'port-excluded',
+      { namespace: 'shop', annotations: { 'traffic.sidecar.istio.io/excludeOutboundPorts': '80' } },
+      'remote',
+      'in mesh: namespace label istio.io/dataplane-mode=ambient',
+    ],
+    [
+      'range-excluded',
+      { namespace: 'shop', annotations: { 'traffic.sidecar.istio.io/excludeOutboundIPRanges': '10.66.1.0/24' } },
+      'remote',
+      'in mesh: namespace label istio.io/dataplane-mode=ambient',
+    ],
+  ];
+  it.each(cases)('%s', async (name, spec, way, reason) => {
+    const pod = await host.node.pod({ ...spec, name });
+    expect(await isKnown(name)).toBe(reason);
+    expect(
+      wayOf(
+        await eventually(
+          () => pod.dial(to()),
+          (result) => wayOf(result) === way,
+        ),
+      ),
+    ).toBe(way);
+    await pod.delete();
+  });
+
+  it('takes a process that entered the pod’s network from outside its cgroup into the mesh', async () => {
+    const argv = enterCommand({ cgroup: host.node.cgroup.child('system').path, netns: shop.netns }, [
+      peerProgram(),
+      'dial',
+      '--to',
+      to(),
+    ]);
+    const dial = await LineProcess.start(argv);
+    expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('ztunnel > remote');
+  });
+
+  it('takes no tenant’s pod for ztunnel', async () => {
+    const thief = await host.node.pod({
+      namespace: 'shop',
+      name: 'thief',
+      labels: { app: 'ztunnel' },
+      serviceAccountName: 'ztunnel',
+      serve: [15001],
+    });
+    const status = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.some((text) => text.includes('shop/thief')),
+    );
+    expect(status.warnings).toContain(
+      "pod shop/thief has ztunnel's labels but is not taken for it: it is not in namespace istio-system",
+    );
+    expect(status.state.ztunnels).toMatchObject({ ipv4: ztunnel.ip4, ipv6: ztunnel.ip6 });
+    expect(wayOf(await shop.dial(to()))).toBe('ztunnel > remote');
+    await thief.delete();
+  });
+
+  it('refuses while no ztunnel is ready, and goes on when one is', async () => {
+    ztunnel.setReady(false);
+    expect(
+      wayOf(
+        await eventually(
+          () => shop.dial(to()),
+          ({ ok }) => !ok,
+        ),
+      ),
+    ).toBe('ECONNREFUSED');
+    const status = host.status();
+    expect(status.warnings).toContain('no ztunnel is known on this node: connections of pods in the mesh are refused');
+    ztunnel.setReady(true);
+    expect(
+      wayOf(
+        await eventually(
+          () => shop.dial(to()),
+          ({ ok }) => ok,
+        ),
+      ),
+    ).toBe('ztunnel > remote');
+  });
+
+  it('gives an IP that comes round again to the new pod, in the mesh or not', async () => {
+    const first = await host.node.pod({ namespace: 'shop', name: 'first', serve: [8080] });
+    const process = await host.node.hostProcess('caller');
+    const address = endpoint(first.ip4, 8080);
+    expect(
+      wayOf(
+        await eventually(
+          () => process.dial(address),
+          (result) => wayOf(result).startsWith('ztunnel'),
+        ),
+      ),
+    ).toBe('ztunnel > shop/first');
+    const { ip4, ip6 } = first;
+    await first.delete();
+    const second = await host.node.pod({ namespace: 'plain', name: 'second', ip4, ip6, serve: [8080] });
+    await isKnown('second');
+    expect(
+      wayOf(
+        await eventually(
+          () => process.dial(address),
+          (result) => wayOf(result) === 'plain/second',
+        ),
+      ),
+    ).toBe('plain/second');
+    expect(wayOf(await second.dial(to()))).toBe('remote');
+  });
+});
