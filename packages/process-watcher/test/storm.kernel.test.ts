@@ -32,7 +32,7 @@ describe.skipIf(need.skip)(`processes() in a storm${need.label}`, () => {
     const view = new View();
     const changes = processes(options);
     subscription = changes.subscribe((change) => view.take(change));
-    await vi.waitFor(() => expect(view.synced).toBe(true));
+    await vi.waitFor(() => expect(view.synced).toBe(true), { timeout: 30_000 });
     const started = spawn(built('storm'), [String(count), String(KEPT), built('leave'), built('stay')], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

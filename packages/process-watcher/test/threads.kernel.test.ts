@@ -41,6 +41,9 @@ class Led {
   }
 }
 
+/** As long as a busy machine may take. */
+const eventually = <T>(holds: () => T): Promise<T> => vi.waitFor(holds, { timeout: 30_000, interval: 20 });
+
 describe.skipIf(need.skip)(`threads${need.label}`, () => {
   let subscriptions: Subscription[] = [];
   let led: Led | undefined;
@@ -58,7 +61,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
   async function watch(): Promise<void> {
     subscriptions.push(processEvents().subscribe((event) => events.push(event)));
     subscriptions.push(processes().subscribe((change) => changes.push(change)));
-    await vi.waitFor(() => expect(changes).toContainEqual({ kind: 'synced' }));
+    await eventually(() => expect(changes).toContainEqual({ kind: 'synced' }));
   }
 
   const start = (mode: string): Led => (led = new Led(mode));
@@ -67,7 +70,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
   const changesOf = (pid: number): string[] =>
     changes.filter((change) => 'process' in change && change.process.pid === pid).map((change) => change.kind);
   const settled = (pid: number, kinds: string[], changeKinds: string[]): Promise<void> =>
-    vi.waitFor(() => {
+    eventually(() => {
       expect(eventsOf(pid)).toEqual(kinds);
       expect(changesOf(pid)).toEqual(changeKinds);
     });
@@ -75,7 +78,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
   async function caughtUp(): Promise<void> {
     const marker = spawn('/bin/true');
     await once(marker, 'exit');
-    await vi.waitFor(() => expect(eventsOf(marker.pid ?? 0)).toEqual(['fork', 'exec', 'exit']));
+    await eventually(() => expect(eventsOf(marker.pid ?? 0)).toEqual(['fork', 'exec', 'exit']));
   }
 
   it('a process whose first thread has ended lives until its last thread ends', async () => {

@@ -5,7 +5,7 @@ import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requires } from '@sluice/testbed';
-import { firstValueFrom, share, take, toArray, type Subscription } from 'rxjs';
+import { firstValueFrom, share, take, tap, toArray, type Subscription } from 'rxjs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   processes,
@@ -21,6 +21,9 @@ import { difference, View } from './view.js';
 
 const need = requires('root', 'proc-connector');
 
+/** As long as a busy machine may take. */
+const eventually = <T>(holds: () => T | Promise<T>): Promise<T> => vi.waitFor(holds, { timeout: 30_000, interval: 20 });
+
 describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
   let subscriptions: Subscription[] = [];
   afterEach(() => {
@@ -33,7 +36,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     subscriptions = [events.subscribe(), events.subscribe()];
     expect([openConnectors(), events.stats().connectors]).toEqual([2, 2]);
     spawnSync('/bin/true');
-    await vi.waitFor(() => expect(events.stats().messages).toBeGreaterThanOrEqual(6));
+    await eventually(() => expect(events.stats().messages).toBeGreaterThanOrEqual(6));
     for (const subscription of subscriptions) subscription.unsubscribe();
     expect([openConnectors(), events.stats().connectors]).toEqual([0, 0]);
     expect(events.stats().messages).toBeGreaterThanOrEqual(6); // what has been counted stays
@@ -56,7 +59,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     const seen: ProcessEvent[] = [];
     subscriptions = [processEvents().subscribe((event) => seen.push(event))];
     const { pid } = spawnSync('sh', ['-c', 'exit 3']);
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(seen.filter((event) => event.kind !== 'overrun' && event.pid === pid)).toMatchObject([
         { kind: 'fork', parentPid: process.pid },
         { kind: 'exec' },
@@ -66,11 +69,12 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
   });
 
   it('can be pulled by a consumer that is too slow', async () => {
-    const events = pullEvents(processEvents(), { bufferSize: 10 });
+    let come = 0;
+    const events = pullEvents(processEvents().pipe(tap(() => (come += 1))), { bufferSize: 10 });
     for (let i = 0; i < 50; i += 1) spawnSync('/bin/true');
     const got: ProcessEvent[] = [];
     // Not asked for anything until everything has come.
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await eventually(() => expect(come).toBeGreaterThanOrEqual(150));
     for await (const event of events) {
       got.push(event);
       if (event.kind === 'overrun') break;
@@ -100,11 +104,11 @@ describe.skipIf(need.skip)(`processes()${need.label}`, () => {
     const [first, second] = [new View(), new View()];
     subscription = changes.subscribe((change) => first.take(change));
     subscription.add(changes.subscribe((change) => second.take(change)));
-    await vi.waitFor(() => expect([first.synced, second.synced]).toEqual([true, true]));
+    await eventually(() => expect([first.synced, second.synced]).toEqual([true, true]));
     const self = parseStat(readFileSync('/proc/self/stat', 'utf8'));
     for (const view of [first, second]) {
       expect(view.live.get(process.pid)).toBe(self?.startTime);
-      await vi.waitFor(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
+      await eventually(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
       expect(view.contradictions).toEqual([]);
     }
     expect(changes.stats()).toMatchObject({ connectors: 2, scans: 2 });
@@ -120,16 +124,18 @@ describe.skipIf(need.skip)(`processes()${need.label}`, () => {
   });
 
   it('can be pulled by a consumer that is too slow, which ends with the right set', async () => {
-    const changes = pullChanges(processes(), { bufferSize: 8 });
+    let come = 0;
+    const changes = pullChanges(processes().pipe(tap(() => (come += 1))), { bufferSize: 8 });
     const view = new View();
     await view.pull(changes, 'synced'); // more processes than the buffer holds
+    const before = come;
     for (let i = 0; i < 50; i += 1) spawnSync('/bin/true');
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await eventually(() => expect(come - before).toBeGreaterThanOrEqual(150));
     await view.pull(changes, 'synced');
     expect(view.counts.overrun).toBeGreaterThan(0);
     expect(view.contradictions).toEqual([]);
     const rest = view.pullAll(changes);
-    await vi.waitFor(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
+    await eventually(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
     await changes.return?.();
     await rest;
     expect(openConnectors()).toBe(0);
