@@ -4,6 +4,7 @@ import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Stream from 'effect/Stream';
 import type * as Scope from 'effect/Scope';
+import type { Observable } from 'rxjs';
 import type { AgentConfig } from './config/config.js';
 import { InventorySource } from './inventory/source.js';
 import { staticSource } from './inventory/static-source.js';
@@ -18,7 +19,7 @@ import { metrics } from './observe/metrics.js';
 import { serveMetrics } from './observe/metrics-server.js';
 import { fromObservable } from './reconcile/from-observable.js';
 import { reconcilePass, type PassResult } from './reconcile/pass.js';
-import { ProcessHints } from './reconcile/process-hints.js';
+import { ProcessHints, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
@@ -64,6 +65,7 @@ const enrolForEver = (
     const source = yield* InventorySource;
     const enforcement = yield* Enforcement;
     const hints = new ProcessHints(view, config.paths.proc);
+    const events = watchedEvents(config.paths.proc);
     let isReady = false;
 
     const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
@@ -99,7 +101,7 @@ const enrolForEver = (
 
     const { listen } = config.metrics;
     if (listen !== undefined) {
-      const refresh = refreshCounters(enforcement, hints.counts);
+      const refresh = refreshCounters(enforcement, () => events.stats());
       const port = yield* serveMetrics({ ...listen, refresh, isReady: () => isReady });
       yield* Effect.logInfo('metrics are served', { host: listen.host, port });
     }
@@ -107,17 +109,8 @@ const enrolForEver = (
     const main = Effect.gen(function* () {
       // Let the subscription to process events come first: what starts during the first pass is then not missed.
       yield* Effect.yieldNow;
-      const started = performance.now();
-      const first = yield* reconcilePass(view, config, true).pipe(
-        Effect.mapError(
-          ({ _tag, message }) =>
-            new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message }),
-        ),
-      );
-      const { attached, updated } = yield* enforcement.activate.pipe(
-        Effect.mapError(({ message }) => new StartupError({ check: 'datapath', message })),
-      );
-      yield* onPass(first, performance.now() - started);
+      const { first, attached, durationMs } = yield* takeOver(view, config);
+      yield* onPass(first, durationMs);
       isReady = true;
       yield* Effect.logInfo('ready', {
         node: config.nodeName,
@@ -125,26 +118,41 @@ const enrolForEver = (
         ztunnel: first.ztunnels.ipv4 ?? first.ztunnels.ipv6,
         inMesh: first.statuses.filter(({ state }) => state === 'in').length,
         adopted: enforcement.adopted.length > 0,
-        attached: attached.length,
-        updated: updated.length,
+        attached: attached.attached.length,
+        updated: attached.updated.length,
       });
       return yield* reconciler.run(first.isIncomplete);
     });
     const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
     return yield* Effect.raceFirst(
       main,
-      Effect.all([processHints(config, hints, reconciler), Effect.andThen(inventoryHints, Effect.never)], {
+      Effect.all([processHints(events, hints, reconciler), Effect.andThen(inventoryHints, Effect.never)], {
         concurrency: 2,
       }).pipe(Effect.andThen(Effect.never)),
     );
   }).pipe(Effect.onInterrupt(() => Effect.logInfo('stopped; the datapath stays in force')));
 
+/** The first pass, and only then the programs: none of them ever runs on half-filled maps. */
+const takeOver = Effect.fnUntraced(function* (view: NodeView, config: AgentConfig) {
+  const enforcement = yield* Enforcement;
+  const started = performance.now();
+  const first = yield* reconcilePass(view, config, true).pipe(
+    Effect.mapError(
+      ({ _tag, message }) => new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message }),
+    ),
+  );
+  const attached = yield* enforcement.activate.pipe(
+    Effect.mapError(({ message }) => new StartupError({ check: 'datapath', message })),
+  );
+  return { first, attached, durationMs: performance.now() - started };
+});
+
 const processHints = (
-  config: AgentConfig,
+  events: Observable<WatchedEvent>,
   hints: ProcessHints,
   reconciler: Reconciler,
 ): Effect.Effect<never, StartupError> =>
-  fromObservable(watchedEvents(config.paths.proc), { capacity: EVENT_CAPACITY }).pipe(
+  fromObservable(events, { capacity: EVENT_CAPACITY }).pipe(
     Stream.runForEachArray((events) =>
       Effect.sync(() => {
         for (const hint of hints.of(events)) reconciler.request(hint);

@@ -1,7 +1,9 @@
 // The whole way on a real kernel: the built command, a node in namespaces, real connections.
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { InstalledDatapath } from '@sluice/datapath';
+import { attachCgroupExclusively, openObject } from '@sluice/libbpf';
 import { endpoint, LineProcess, requires, type DialResult, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, NodeAgent } from './node-agent.js';
@@ -236,6 +238,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(text).toMatch(/^sluice_decisions\{[^}]*reason="redirect"[^}]*\} [1-9]/m);
     expect(text).toMatch(/^sluice_workloads\{[^}]*state="in"[^}]*\} [1-9]/m);
     expect(text).toMatch(/^sluice_hints_total\{[^}]*kind="pod-process"[^}]*\} [1-9]/m);
+    expect(text).toMatch(/^sluice_process_events\{[^}]*outcome="messages"[^}]*\} [1-9]/m);
     expect(text).toMatch(/^sluice_reconciles_total(\{[^}]*\})? [1-9]/m);
   });
 
@@ -365,5 +368,17 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
     ]);
     const left = await host.sluice('cleanup', '-o', 'json');
     expect((JSON.parse(left.stdout) as { detached: string[] }).detached).toEqual([]);
+  });
+
+  it('names the foreign program that will not share the cgroup', async () => {
+    await using host = await NodeAgent.create();
+    using foreign = openObject(fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o', import.meta.url)));
+    foreign.load();
+    const program = foreign.program('sluice_connect4');
+    attachCgroupExclusively(program, host.node.cgroup.path);
+    const { code, stderr } = await host.sluice('run');
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^sluice: sluice_connect4 could not be attached to /)]);
+    expect(stderr).toContain(`id ${program.id}, tag`);
+    expect((await host.sluice('cleanup')).stdout).toContain('detached  sluice_getsockopt');
   });
 });

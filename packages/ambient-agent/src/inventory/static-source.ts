@@ -19,7 +19,7 @@ export interface StaticSourceOptions {
 }
 
 // Several events come for one change; a file written in place is given this long to become whole.
-const SETTLE_MS = 50;
+const SETTLE_MS = 20;
 const RESCAN_MS = 10_000;
 
 /** Ends with StartupError when the directory is not there at the start; later that is a problem, and what is known stays. */

@@ -1,9 +1,7 @@
 // The one place where process-watcher is asked for events.
-import { processEvents } from '@sluice/process-watcher';
-import type { Observable } from 'rxjs';
-import type { WatchedEvent } from '../reconcile/process-hints.js';
+import { processEvents, type MeteredObservable, type ProcessEvent } from '@sluice/process-watcher';
 
-/** Opens the proc connector when subscribed to; its errors (not root, wrong namespace) are the Observable's. */
-export function watchedEvents(procPath: string): Observable<WatchedEvent> {
+/** Opens the proc connector when subscribed to; its errors (not root, wrong namespace) are the Observable's. Counts what it meets. */
+export function watchedEvents(procPath: string): MeteredObservable<ProcessEvent> {
   return processEvents({ procPath });
 }

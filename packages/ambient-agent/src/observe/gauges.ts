@@ -2,7 +2,6 @@
 import * as Effect from 'effect/Effect';
 import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
-import type { HintCounts } from '../reconcile/process-hints.js';
 import { metrics } from './metrics.js';
 
 const states: readonly WorkloadState[] = ['in', 'out', 'waiting', 'unknown'];
@@ -15,11 +14,24 @@ export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Ef
     { discard: true },
   );
 
-/** The datapath's own counters and the process events; those that cannot be read stay what they were. */
-export const refreshCounters = (enforcement: Enforcement['Service'], counts: HintCounts): Effect.Effect<void> =>
+/** Of the process watcher's counters, those that say how well it hears. */
+const watched = [
+  'messages',
+  'lost',
+  'ringLost',
+  'enobufs',
+  'malformed',
+  'truncated',
+  'foreign',
+  'receiveErrors',
+] as const;
+type Watched = Readonly<Record<(typeof watched)[number], number>>;
+
+/** The datapath's own counters and the process watcher's; those that cannot be read stay what they were. */
+export const refreshCounters = (enforcement: Enforcement['Service'], stats: () => Watched): Effect.Effect<void> =>
   Effect.gen(function* () {
-    yield* metrics.processEvents('seen', counts.events);
-    yield* metrics.processEvents('overrun', counts.overruns);
+    const counts = stats();
+    for (const name of watched) yield* metrics.processEvents(name, counts[name]);
     const { decisions, events } = yield* enforcement.counters;
     for (const { verdict, reason, count } of decisions) yield* metrics.decisions({ verdict, reason }, Number(count));
     for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));

@@ -31,7 +31,7 @@ const datapathEvents = Metric.gauge('sluice_datapath_events', {
   description: 'Events of the datapath that are no decisions, since it was loaded',
 });
 const processEvents = Metric.gauge('sluice_process_events', {
-  description: 'Process events since the start, by what became of them',
+  description: 'Messages of the proc connector since the start, and what went wrong with them',
 });
 
 type Labels = Record<string, string>;

@@ -11,13 +11,7 @@ export type WatchedEvent = { readonly kind: string; readonly pid?: number } | St
 
 export type Hint = 'pod-process' | 'kubelet' | 'overrun';
 
-export interface HintCounts {
-  events: number;
-  overruns: number;
-}
-
 export class ProcessHints {
-  readonly counts: HintCounts = { events: 0, overruns: 0 };
   readonly #view: NodeView;
   readonly #procPath: string;
   #settled: ReadonlySet<string> = new Set();
@@ -37,11 +31,8 @@ export class ProcessHints {
     const hints = new Set<Hint>();
     const pids = new Set<number>();
     for (const event of events) {
-      this.counts.events += 1;
-      if (event.kind === 'overrun' || event.kind === 'stream-overrun') {
-        this.counts.overruns += 1;
-        hints.add('overrun');
-      } else if (event.kind === 'exec' && 'pid' in event && event.pid !== undefined) pids.add(event.pid);
+      if (event.kind === 'overrun' || event.kind === 'stream-overrun') hints.add('overrun');
+      else if (event.kind === 'exec' && 'pid' in event && event.pid !== undefined) pids.add(event.pid);
     }
     // After a loss everything is looked at anyway.
     if (hints.has('overrun')) return hints;

@@ -1,17 +1,12 @@
 // Writes a file such that readers see the former one or the new one, never a part.
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 
 /** Mode 0600. Throws what the file system says; the former file stays then. */
 export function replaceFile(path: string, text: string): void {
   const temporary = `${path}.${process.pid}`;
   try {
-    const file = openSync(temporary, 'w', 0o600);
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    // No fsync: it is for readers of this boot, in a directory that is a tmpfs on most machines, and it would hold up a pass.
+    writeFileSync(temporary, text, { mode: 0o600 });
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
