@@ -131,7 +131,13 @@ class World {
   }
 
   #take(changes: readonly ProcessChange[]): void {
-    for (const change of changes) this.view.take(change);
+    for (const change of changes) {
+      this.view.take(change);
+      // Never may a process that lives be said to have ended, not even for a moment.
+      if (change.kind === 'exited' && this.table.get(change.process.pid)?.startTime === change.process.startTime) {
+        this.view.contradictions.push(`${change.process.pid} lives`);
+      }
+    }
   }
 }
 
@@ -155,8 +161,17 @@ describe('LiveSet', () => {
           }
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 3000 },
     );
+  });
+
+  it('does not end a process by the late exit event of an earlier one with its pid', () => {
+    const world = new World();
+    for (const action of ['fork', 'exit', 'fork'] as const) world.step({ do: action, pid: 1 });
+    world.step({ do: 'scan', count: PIDS }); // sees the second one, and no event has been delivered yet
+    world.settle();
+    expect(world.view.counts).toMatchObject({ started: 1, exited: 0 });
+    expect(world.view.contradictions).toEqual([]);
   });
 
   it('tells an exec that was lost', () => {
