@@ -5,6 +5,7 @@ import { lockFile, type FileLock } from '@sluice/linux';
 import { memoryPath } from '../inventory/memory.js';
 import { lockPath } from '../node/checks.js';
 import { pinDirectory } from '../node/enforcement.js';
+import { temporaryOf } from '../state/replace-file.js';
 import { statePath } from '../state/state.js';
 import { InspectError } from './errors.js';
 
@@ -39,7 +40,10 @@ export function cleanupNode({ bpffs, runDir }: CleanupPlaces, force: boolean): C
   try {
     const { detached, unpinned } = cleanupDatapath(pinDirectory(bpffs));
     const files: string[] = [];
-    for (const path of [statePath(runDir), memoryPath(runDir), ...(lock === undefined ? [] : [lockPath(runDir)])]) {
+    const written = [statePath(runDir), memoryPath(runDir)];
+    // An agent that was killed while it wrote left the part that it had.
+    const left = [...written, ...written.map(temporaryOf), ...(lock === undefined ? [] : [lockPath(runDir)])];
+    for (const path of left) {
       if (!existsSync(path)) continue;
       unlinkSync(path);
       files.push(path);

@@ -78,7 +78,8 @@ export function readState(runDir: string, procPath = '/proc'): StateReading {
     text = readFileSync(statePath(runDir), 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' ? { kind: 'absent' } : { kind: 'unusable', why: message };
+    if (code === 'ENOENT') return { kind: 'absent' };
+    return { kind: 'unusable', why: code === 'EACCES' ? `${message}; run this as root` : message };
   }
   try {
     const state = JSON.parse(text) as AgentState;
