@@ -1,6 +1,14 @@
 // Makes the maps what they ought to be, in an order that never lets a pod out of the mesh or sends it nowhere on the way.
 import { BpfError, type BpfMap } from '@sluice/libbpf';
-import { configKey, decodeConfig, encodeConfig, encodeMaps, type EntryTable, type WrittenMap } from './entries.js';
+import {
+  configKey,
+  decodeConfig,
+  encodeConfig,
+  encodeMaps,
+  isNeverRedirected,
+  type EntryTable,
+  type WrittenMap,
+} from './entries.js';
 import type { DatapathSettings, DesiredMaps } from './desired.js';
 
 /** An entry that could not be written: the rest was. */
@@ -20,32 +28,41 @@ export interface ApplyResult {
 /** The maps that user space writes entry by entry. */
 export type WrittenMaps = Readonly<Record<WrittenMap | 'config', BpfMap>>;
 
-/** What pods refer to comes before the pods, and goes after them. */
+/** What redirects and what it needs; workloads refer to it. */
 const REFERRED_TO: readonly WrittenMap[] = ['settings', 'excluded_ports', 'excluded_cidrs', 'local_pods'];
 const WORKLOADS: readonly WrittenMap[] = ['cgroup_info_map', 'netns_info_map'];
 
 /**
  * Writes the difference between what the maps hold and what they ought to. Reads them first: they, and no memory of
  * ours, say what is enforced. Idempotent.
+ *
+ * Everything that is new is written before anything stale is removed, so that a workload whose entry moves to another key
+ * is always found. ztunnel and the kubelet come first and go last: while connections are sent to ztunnel, a ztunnel that
+ * is not known as such would be sent to itself.
  */
 export function applyDesired(maps: WrittenMaps, desired: DesiredMaps): ApplyResult {
   const wanted = encodeMaps(desired);
   const changes = new Changes(maps, readTables(maps));
   // While entries come and go, a lookup tries the depths of both the old entries and the new.
   const present = decodeConfig(maps.config.lookup(configKey()));
-  const levels = [...new Set([...present.cgroupLevels, ...desired.settings.cgroupLevels])];
-  changes.writeConfig({ ...desired.settings, cgroupLevels: levels });
+  const cgroupLevels = [...new Set([...present.cgroupLevels, ...desired.settings.cgroupLevels])];
+  changes.writeConfig({ ...present, cgroupLevels });
+  for (const map of WORKLOADS) changes.write(map, wanted[map], isNeverRedirected);
+  changes.writeConfig({ ...desired.settings, cgroupLevels });
   for (const map of REFERRED_TO) changes.write(map, wanted[map]);
-  for (const map of WORKLOADS) {
-    // A stale workload's room may be what a new one needs.
-    changes.removeOthers(map, wanted[map]);
-    changes.write(map, wanted[map]);
-  }
+  for (const map of WORKLOADS) changes.write(map, wanted[map], isWorkload);
+  for (const map of WORKLOADS) changes.removeOthers(map, wanted[map], isWorkload);
   for (const map of REFERRED_TO) changes.removeOthers(map, wanted[map]);
+  for (const map of WORKLOADS) changes.removeOthers(map, wanted[map], isNeverRedirected);
   changes.retryFailures();
   changes.writeConfig(desired.settings);
   return changes.result();
 }
+
+/** By an entry's value. */
+type Selection = (value: Buffer) => boolean;
+const isWorkload: Selection = (value) => !isNeverRedirected(value);
+const every: Selection = () => true;
 
 class Changes {
   readonly #maps: WrittenMaps;
@@ -66,17 +83,17 @@ class Changes {
     this.#written += 1;
   }
 
-  write(name: WrittenMap, wanted: EntryTable): void {
+  write(name: WrittenMap, wanted: EntryTable, selected = every): void {
     for (const [id, { key, value }] of wanted) {
-      if (this.#present[name].get(id)?.value.equals(value) === true) continue;
+      if (this.#present[name].get(id)?.value.equals(value) === true || !selected(value)) continue;
       this.#put(name, id, key, value);
     }
   }
 
-  removeOthers(name: WrittenMap, wanted: EntryTable): void {
+  removeOthers(name: WrittenMap, wanted: EntryTable, selected = every): void {
     const map = this.#maps[name];
-    for (const [id, { key }] of this.#present[name]) {
-      if (wanted.has(id)) continue;
+    for (const [id, { key, value }] of this.#present[name]) {
+      if (wanted.has(id) || !selected(value)) continue;
       if (map.delete(key)) this.#removed += 1;
     }
   }

@@ -137,6 +137,11 @@ function decodeInfo(value: CgroupInfoValue): CgroupInfo {
   };
 }
 
+/** Whether a value of `cgroup_info_map` or `netns_info_map` is of a caller that the table lets pass: ztunnel, the kubelet. */
+export function isNeverRedirected(value: Buffer): boolean {
+  return (maps.cgroup_info_map.decodeValue(value).flags & (WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET)) !== 0;
+}
+
 const workloadWords = (id: bigint): readonly [number, number] => [Number(id & LOW_WORD), Number(id >> 32n)];
 const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
 

@@ -1,0 +1,99 @@
+// What a connection meets while thousands of entries change: never a moment that is neither the old state nor the new.
+import { endpoint, requires, type LoadSummary, type Pod, type StandInZtunnel } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from '../src/index.js';
+import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const ROUNDS = 10;
+/** Enough for an apply() to last as long as many connections. */
+const OTHERS = 2000;
+
+/** Workloads that are not there; those of two rounds have nothing in common. */
+function others(round: number): Pick<DesiredMaps, 'cgroups' | 'localPods'> {
+  const cgroups = new Map<bigint, CgroupInfo>();
+  const localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
+  for (let n = 0; n < OTHERS; n++) {
+    const ip = `10.${200 + (round % 2)}.${n >> 8}.${n & 255}`;
+    const id = BigInt(1_000_000_000 + (round % 2) * OTHERS + n);
+    cgroups.set(id, { id, inMesh: true, ip, flags: WorkloadFlag.AMBIENT, detectedFlags: WorkloadFlag.AMBIENT });
+    if (n % 2 === 0) localPods.set(ip, { netnsCookie: id, flags: WorkloadFlag.AMBIENT });
+  }
+  return { cgroups, localPods };
+}
+
+describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () => {
+  let mesh: MeshedNode;
+  let ztunnel: StandInZtunnel;
+  let pod: Pod;
+
+  beforeEach(async () => {
+    mesh = await MeshedNode.create();
+    ztunnel = await mesh.node.ztunnel({ mode: 'answer' });
+    mesh.setZtunnel(ztunnel);
+    pod = await mesh.node.pod({ name: 'a', serve: [80] });
+    mesh.enrol(pod);
+    mesh.settings = { ...mesh.settings, sampleEvery: 0 };
+    mesh.apply();
+  });
+  afterEach(async () => mesh?.close());
+
+  /** Applies one state after another while somebody dials; a round lasts until he has been heard of again. */
+  async function during(
+    caller: Pod,
+    to: readonly string[],
+    state: (round: number) => DesiredMaps,
+  ): Promise<LoadSummary> {
+    const load = await caller.load(to);
+    for (let round = 0; round < ROUNDS; round++) {
+      expect(mesh.datapath.apply(state(round)).failures).toEqual([]);
+      await caller.dial('127.0.0.1:1');
+    }
+    return load.stop();
+  }
+
+  it('a pod whose entry moves to another of its cgroups stays in the mesh', async () => {
+    const { desired } = mesh;
+    const [id, container] = [cgroupId(pod.cgroup.path), pod.app.cgroupId];
+    const info = desired.cgroups.get(id) as CgroupInfo;
+    const settings = {
+      ...desired.settings,
+      cgroupLevels: [...desired.settings.cgroupLevels, levelOf(pod.app.place.cgroup)],
+    };
+    const summary = await during(pod, [endpoint(mesh.node.remote.ip4, 80)], (round) => {
+      const { cgroups, localPods } = others(round);
+      return {
+        ...desired,
+        settings,
+        netns: new Map(),
+        cgroups: new Map([...desired.cgroups, ...cgroups].filter(([key]) => key !== id)).set(
+          round % 2 === 0 ? container : id,
+          info,
+        ),
+        localPods: new Map([...desired.localPods, ...localPods]),
+      };
+    });
+    expect(summary).toMatchObject({ direct: 0, refused: 0, errors: 0, redirected: summary.attempts });
+    expect(summary.attempts).toBeGreaterThan(ROUNDS);
+  });
+
+  it('a ztunnel that comes and goes is never sent to itself', async () => {
+    const { desired } = mesh;
+    const summary = await during(ztunnel.pod, [endpoint(pod.ip4, 80)], (round) => {
+      const { cgroups, localPods } = others(round);
+      const known = round % 2 === 0;
+      return {
+        ...desired,
+        cgroups: new Map(
+          [...desired.cgroups, ...cgroups].filter(([, { flags }]) => known || !(flags & WorkloadFlag.ZTUNNEL)),
+        ),
+        localPods: new Map([...desired.localPods, ...localPods]),
+        settings: known ? desired.settings : { ...desired.settings, ztunnelIPv4: undefined, ztunnelIPv6: undefined },
+      };
+    });
+    // Refused while no ztunnel is known: it is a caller like any other then.
+    expect(summary).toMatchObject({ redirected: 0, errors: 0 });
+    expect(summary.direct).toBeGreaterThan(0);
+    expect(summary.refused).toBeGreaterThan(0);
+  });
+});
