@@ -14,7 +14,7 @@ const MAPS = fileURLToPath(new URL('../../../bpf/maps.h', import.meta.url));
 describe('deploy/sluice.yaml', () => {
   it('is accepted, and says the defaults', async () => {
     const example = await Effect.runPromise(loadConfig(EXAMPLE));
-    const defaults = Result.getOrThrow(resolveConfig({}, process.env));
+    const defaults = Result.getOrThrow(resolveConfig({}, 'nothing', process.env));
     expect({ ...example, capacities: {} }).toEqual(defaults);
   });
 
