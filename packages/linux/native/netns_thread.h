@@ -1,0 +1,9 @@
+// Work inside a network namespace, on a thread that is made for it and ends with it.
+#pragma once
+
+#include <functional>
+#include <string>
+
+// Enters the namespace of the open file `netns` on a new thread, runs `body` there and waits for it. Throws Failure, or
+// what `body` throws. `object` names the namespace in errors.
+void insideNetns(int netns, const std::string &object, const std::function<void()> &body);

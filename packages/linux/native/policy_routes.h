@@ -1,0 +1,10 @@
+// Routes (ip-route(8)) of a network namespace.
+#pragma once
+
+#include <napi.h>
+
+// netnsRoutes(netnsFd, path, table):
+//   [{ family, type, protocol, scope, destination, prefixLength, table, metric, interface, others }]
+Napi::Value netnsRoutes(const Napi::CallbackInfo &info);
+// changeRoute(netnsFd, path, add, family, table, type, destination, prefixLength, interface, metric, protocol)
+Napi::Value changeRoute(const Napi::CallbackInfo &info);

@@ -1,0 +1,89 @@
+// What the addon exports for the inside of a network namespace. Numbers are as the kernel has them.
+
+export interface NativeRule {
+  family: 4 | 6;
+  priority: number;
+  table: number;
+  mark: number;
+  mask: number;
+  protocol: number;
+  action: number;
+  others: string[];
+}
+
+export interface NativeRoute {
+  family: 4 | 6;
+  type: number;
+  protocol: number;
+  scope: number;
+  destination: string;
+  prefixLength: number;
+  table: number;
+  metric: number;
+  interface: string;
+  others: string[];
+}
+
+export interface NativeQdisc {
+  kind: string;
+  handle: number;
+  parent: number;
+}
+
+export interface NativeTcFilter {
+  kind: string;
+  priority: number;
+  protocol: number;
+  handle: number;
+  chain: number;
+  programName: string;
+  programTag: string;
+  programId: number;
+  directAction: boolean;
+}
+
+/** Every function takes an open namespace file, and the path that names it in errors. */
+export interface NativePlumbing {
+  netnsRules(netns: number, path: string): NativeRule[];
+  changeRule(
+    netns: number,
+    path: string,
+    add: boolean,
+    family: 4 | 6,
+    priority: number,
+    table: number,
+    mark: number,
+    mask: number,
+    protocol: number,
+  ): void;
+  netnsRoutes(netns: number, path: string, table: number): NativeRoute[];
+  changeRoute(
+    netns: number,
+    path: string,
+    add: boolean,
+    family: 4 | 6,
+    table: number,
+    type: number,
+    destination: string,
+    prefixLength: number,
+    device: string,
+    metric: number,
+    protocol: number,
+  ): void;
+  netnsQdiscs(netns: number, path: string, device: string): NativeQdisc[];
+  changeClsact(netns: number, path: string, device: string, add: boolean): void;
+  netnsTcFilters(netns: number, path: string, device: string, egress: boolean): NativeTcFilter[];
+  changeTcFilter(
+    netns: number,
+    path: string,
+    device: string,
+    egress: boolean,
+    change: 'add' | 'replace' | 'delete',
+    priority: number,
+    handle: number,
+    programFd?: number,
+    name?: string,
+  ): void;
+  readNetnsSysctl(netns: number, path: string, file: string): string;
+  writeNetnsSysctl(netns: number, path: string, file: string, value: string): void;
+}

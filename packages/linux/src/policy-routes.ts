@@ -1,0 +1,153 @@
+// Routes of a network namespace that lead to a device, without a gateway (ip-route(8)).
+import { isIP } from 'node:net';
+import { native } from './native.js';
+import type { NativeRoute } from './plumbing-native.js';
+import { inNetns, unless, type NetnsTarget } from './netns-target.js';
+import { RTPROT_STATIC, withoutIpv6, type Added, type Deleted } from './policy-rules.js';
+
+/** rtm_type of linux/rtnetlink.h, by name. */
+const TYPES = [
+  'unspec',
+  'unicast',
+  'local',
+  'broadcast',
+  'anycast',
+  'multicast',
+  'blackhole',
+  'unreachable',
+  'prohibit',
+];
+/** IP6_RT_PRIO_USER of the kernel's ip6_route.h: the metric of an IPv6 route that is added without one. */
+const IPV6_DEFAULT_METRIC = 1024;
+
+/** `type destination dev interface table n`. */
+export interface PolicyRoute {
+  family: 4 | 6;
+  /** Number of the routing table, 1 to 2^32-1. */
+  table: number;
+  /** 'local': the packet is delivered on this machine, whatever its destination. */
+  type: 'unicast' | 'local';
+  /** 'default', or a network address in canonical text and a prefix length, such as '10.0.0.0/8' or 'fd66::/64'. */
+  destination: string;
+  interface: string;
+  /** The kernel's own default when left out: 0 for IPv4, 1024 for IPv6. */
+  metric?: number;
+  /** Who made it, RTPROT_*. Without it, adding says RTPROT_STATIC (4) and deleting takes it of anyone. */
+  protocol?: number;
+}
+
+/** A route as the kernel has it. */
+export interface ListedRoute {
+  family: 4 | 6;
+  table: number;
+  /** A name of ip-route(8), or the number when it has none here. */
+  type: string;
+  /** 'default', or an address in canonical text and a prefix length. */
+  destination: string;
+  /** Empty when it leads to no device, or when that has vanished meanwhile. */
+  interface: string;
+  metric: number;
+  protocol: number;
+  /** enum rt_scope_t of linux/rtnetlink.h (254: host); always 0 for IPv6. */
+  scope: number;
+  /** Names of what else the route has, such as 'via', 'src' or 'multipath'. */
+  others: string[];
+}
+
+/** Every IPv4 and IPv6 route of one table; none when there is no such table. Throws as `readNetns` does. */
+export function routes(netnsPath: string, table: number): ListedRoute[] {
+  return inNetns(netnsPath, (netns) => list(netns, table));
+}
+
+/**
+ * Adds a route. 'present' when there is the same one already, whoever made it; 'ipv6-disabled' also when the device has
+ * IPv6 switched off (net.ipv6.conf.*.disable_ipv6).
+ * @throws SystemCallError EEXIST when another route to that destination is in the table; ENODEV without such a device;
+ * ENETDOWN when it is down; EPERM without CAP_NET_ADMIN.
+ */
+export function addRoute(netnsPath: string, route: PolicyRoute): Added {
+  checkRoute(route);
+  return inNetns(netnsPath, (netns) =>
+    unless(
+      (): Added => {
+        change(netns, true, route, route.metric ?? 0, route.protocol ?? RTPROT_STATIC);
+        return 'added';
+      },
+      (code) => {
+        // EACCES: IPv6 is disabled on the device (fib6_nh_init of net/ipv6/route.c); without the capability it is EPERM.
+        if (route.family === 6 && (withoutIpv6(code) || code === 'EACCES')) return 'ipv6-disabled';
+        if (code !== 'EEXIST') return undefined;
+        return list(netns, route.table).some((listed) => sameRoute(route, listed)) ? 'present' : undefined;
+      },
+    ),
+  );
+}
+
+/** Deletes this very route and no other. @throws SystemCallError EPERM without CAP_NET_ADMIN. */
+export function deleteRoute(netnsPath: string, route: PolicyRoute): Deleted {
+  checkRoute(route);
+  return inNetns(netnsPath, (netns) => {
+    const ours = list(netns, route.table).find(
+      (listed) => sameRoute(route, listed) && (route.protocol === undefined || route.protocol === listed.protocol),
+    );
+    if (ours === undefined) return 'absent';
+    return unless(
+      (): Deleted => {
+        change(netns, false, route, ours.metric, ours.protocol);
+        return 'deleted';
+      },
+      (code) => (code === 'ESRCH' || code === 'ENOENT' || code === 'ENODEV' ? 'absent' : undefined),
+    );
+  });
+}
+
+/** Whether a listed route leads exactly where `route` says; who made it does not matter. */
+export function sameRoute(route: PolicyRoute, listed: ListedRoute): boolean {
+  return (
+    listed.family === route.family &&
+    listed.table === route.table &&
+    listed.type === route.type &&
+    listed.destination === textOf(route) &&
+    listed.interface === route.interface &&
+    listed.metric === (route.metric ?? (route.family === 6 ? IPV6_DEFAULT_METRIC : 0)) &&
+    listed.others.length === 0
+  );
+}
+
+function list({ fd, path }: NetnsTarget, table: number): ListedRoute[] {
+  return native.netnsRoutes(fd, path, table).map(listedRoute);
+}
+
+function listedRoute({ type, destination, prefixLength, ...rest }: NativeRoute): ListedRoute {
+  return {
+    ...rest,
+    type: TYPES[type] ?? String(type),
+    destination: prefixLength === 0 ? 'default' : `${destination}/${prefixLength}`,
+  };
+}
+
+function change({ fd, path }: NetnsTarget, add: boolean, route: PolicyRoute, metric: number, protocol: number): void {
+  const { family, table, interface: device } = route;
+  const { address, prefixLength } = destinationOf(route);
+  const type = TYPES.indexOf(route.type);
+  native.changeRoute(fd, path, add, family, table, type, address, prefixLength, device, metric, protocol);
+}
+
+function destinationOf({ family, destination }: PolicyRoute): { address: string; prefixLength: number } {
+  const any = family === 4 ? '0.0.0.0' : '::';
+  if (destination === 'default') return { address: any, prefixLength: 0 };
+  const [address = '', length = ''] = destination.split('/');
+  return { address, prefixLength: /^\d{1,3}$/.test(length) ? Number(length) : -1 };
+}
+
+function textOf(route: PolicyRoute): string {
+  return destinationOf(route).prefixLength === 0 ? 'default' : route.destination;
+}
+
+function checkRoute(route: PolicyRoute): void {
+  if (route.family !== 4 && route.family !== 6) throw new RangeError('family must be 4 or 6');
+  if (route.type !== 'unicast' && route.type !== 'local') throw new RangeError("type must be 'unicast' or 'local'");
+  const { address, prefixLength } = destinationOf(route);
+  if (isIP(address) !== route.family || prefixLength < 0 || prefixLength > (route.family === 4 ? 32 : 128))
+    throw new RangeError(`destination must be 'default' or an IPv${route.family} prefix such as 10.0.0.0/8`);
+}

@@ -1,0 +1,138 @@
+// Policy rules of a network namespace: which routing table a marked packet is looked up in (ip-rule(8)).
+import { constants } from 'node:os';
+import { SystemCallError } from './errors.js';
+import { native } from './native.js';
+import type { NativeRule } from './plumbing-native.js';
+import { inNetns, unless, type NetnsTarget } from './netns-target.js';
+
+/** RTPROT_STATIC of linux/rtnetlink.h: "installed by the administrator", as opposed to `ip`'s RTPROT_BOOT (3). */
+export const RTPROT_STATIC = 4;
+/** FR_ACT_TO_TBL of linux/fib_rules.h. */
+const TO_TABLE = 1;
+
+/** `fwmark value/mask lookup table priority n`. */
+export interface PolicyRule {
+  family: 4 | 6;
+  /** Rules are tried in the order of this number, 1 to 2^32-1. */
+  priority: number;
+  /** Number of the routing table, 1 to 2^32-1. */
+  table: number;
+  /** The packets whose mark has `value` in the bits of `mask`; left out: every packet. */
+  fwmark?: { value: number; mask: number };
+  /** Who made it, RTPROT_*. Without it, adding says RTPROT_STATIC (4) and deleting takes it of anyone. */
+  protocol?: number;
+}
+
+/** A rule as the kernel has it. */
+export interface ListedRule extends PolicyRule {
+  protocol: number;
+  /** Whether it is a lookup in `table`; else it is another action (goto, blackhole, ...) and `table` means nothing. */
+  lookup: boolean;
+  /** Names of the further conditions and effects of the rule, such as 'from', 'iif' or 'not'. */
+  others: string[];
+}
+
+/** 'ipv6-disabled': the kernel or the namespace has no IPv6, so that there is nothing to steer either. */
+export type Added = 'added' | 'present' | 'ipv6-disabled';
+export type Deleted = 'deleted' | 'absent';
+
+/** Every IPv4 and IPv6 rule, in the order in which the kernel tries them. Throws as `readNetns` does. */
+export function rules(netnsPath: string): ListedRule[] {
+  return inNetns(netnsPath, list);
+}
+
+/**
+ * Adds a rule. 'present' when there is the same one already, whoever made it.
+ * @throws SystemCallError EEXIST when one stands there that the kernel takes for the same but that does more; EPERM
+ * without CAP_NET_ADMIN.
+ */
+export function addRule(netnsPath: string, rule: PolicyRule): Added {
+  checkRule(rule);
+  return inNetns(netnsPath, (netns) =>
+    unless(
+      (): Added => {
+        change(netns, true, rule, rule.protocol ?? RTPROT_STATIC);
+        return 'added';
+      },
+      (code) => {
+        if (rule.family === 6 && withoutIpv6(code)) return 'ipv6-disabled';
+        return code === 'EEXIST' && list(netns).some((listed) => sameRule(rule, listed)) ? 'present' : undefined;
+      },
+    ),
+  );
+}
+
+/**
+ * Deletes this very rule and no other. The kernel deletes the first rule that has at least what it is asked for, so one
+ * with further conditions that stands before ours would go in its place: then nothing is deleted.
+ * @throws SystemCallError EBUSY in that case; EPERM without CAP_NET_ADMIN.
+ */
+export function deleteRule(netnsPath: string, rule: PolicyRule): Deleted {
+  checkRule(rule);
+  return inNetns(netnsPath, (netns) => {
+    const candidates = list(netns).filter((listed) => kernelWouldTake(rule, listed));
+    const ours = candidates.find((listed) => isTheRule(rule, listed));
+    if (ours === undefined) return 'absent';
+    if (candidates[0] !== ours) {
+      const where = `${netnsPath} (RTM_DELRULE, IPv${rule.family}, priority ${rule.priority})`;
+      const object = `${where}: a rule with further conditions stands before it and would go in its place`;
+      throw new SystemCallError({ errno: constants.errno.EBUSY, syscall: 'rtnetlink', object });
+    }
+    return unless(
+      (): Deleted => {
+        change(netns, false, rule, ours.protocol);
+        return 'deleted';
+      },
+      (code) => (code === 'ENOENT' || code === 'ESRCH' ? 'absent' : undefined),
+    );
+  });
+}
+
+/** Whether a listed rule does exactly what `rule` says; who made it does not matter. */
+export function sameRule(rule: PolicyRule, listed: ListedRule): boolean {
+  return kernelWouldTake(rule, listed) && listed.others.length === 0 && maskOf(rule) === maskOf(listed);
+}
+
+/** The codes with which the kernel refuses IPv6 rules and routes where it has no IPv6. */
+export function withoutIpv6(code: string): boolean {
+  return code === 'EAFNOSUPPORT' || code === 'EOPNOTSUPP';
+}
+
+function isTheRule(rule: PolicyRule, listed: ListedRule): boolean {
+  return sameRule(rule, listed) && (rule.protocol === undefined || rule.protocol === listed.protocol);
+}
+
+/** What rule_find() of net/core/fib_rules.c compares; conditions that are not asked for match any. */
+function kernelWouldTake(rule: PolicyRule, listed: ListedRule): boolean {
+  const { family, priority, table, fwmark } = rule;
+  return (
+    listed.lookup &&
+    listed.family === family &&
+    listed.priority === priority &&
+    listed.table === table &&
+    (fwmark === undefined || fwmark.value === 0 || listed.fwmark?.value === fwmark.value) &&
+    (maskOf(rule) === 0 || maskOf(listed) === maskOf(rule))
+  );
+}
+
+const maskOf = (rule: PolicyRule): number => rule.fwmark?.mask ?? 0;
+
+function list({ fd, path }: NetnsTarget): ListedRule[] {
+  return native.netnsRules(fd, path).map(listedRule);
+}
+
+function listedRule({ mark, mask, action, ...rest }: NativeRule): ListedRule {
+  const fwmark = mask === 0 ? {} : { fwmark: { value: mark, mask } };
+  return { ...rest, ...fwmark, lookup: action === TO_TABLE };
+}
+
+function change({ fd, path }: NetnsTarget, add: boolean, rule: PolicyRule, protocol: number): void {
+  const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
+  native.changeRule(fd, path, add, rule.family, rule.priority, rule.table, value, mask, protocol);
+}
+
+function checkRule({ family, fwmark }: PolicyRule): void {
+  if (family !== 4 && family !== 6) throw new RangeError('family must be 4 or 6');
+  if (fwmark !== undefined && (fwmark.mask === 0 || (fwmark.value & ~fwmark.mask) !== 0))
+    throw new RangeError('fwmark.value must have no bits outside fwmark.mask, and the mask must not be 0');
+}

@@ -1,0 +1,64 @@
+// Sysctls of a network namespace (the ones below net.).
+import { inNetns, unless } from './netns-target.js';
+import { native } from './native.js';
+
+export interface SysctlOptions {
+  /** Where a proc file system is mounted whose sys/net can be written; default '/proc'. */
+  procPath?: string;
+}
+
+/** What a sysctl was before it was written, so that it can be given back. */
+export interface SysctlWritten {
+  previous: string;
+  changed: boolean;
+}
+
+/**
+ * The value of a sysctl such as 'net.ipv4.tcp_fwmark_accept', without the newline at its end. Parts that have a dot in
+ * them are written with slashes, as for sysctl(8): 'net/ipv4/conf/eth0.7/rp_filter'.
+ * @returns undefined when this kernel or namespace has no such sysctl (net.ipv6 without IPv6).
+ * @throws SystemCallError as `readNetns` does.
+ */
+export function readSysctl(netnsPath: string, name: string, options: SysctlOptions = {}): string | undefined {
+  const file = fileOf(name, options);
+  return inNetns(
+    netnsPath,
+    ({ fd, path }) =>
+      unless(
+        (): string | null => withoutNewline(native.readNetnsSysctl(fd, path, file)),
+        (code) => (code === 'ENOENT' ? null : undefined),
+      ) ?? undefined,
+  );
+}
+
+/**
+ * Sets a sysctl, unless it has the value already, and says what it was.
+ * @throws SystemCallError ENOENT when there is no such sysctl; EINVAL when it does not take the value; EROFS when
+ * /proc/sys is mounted read-only, as in containers: see `procPath`; EACCES without CAP_NET_ADMIN.
+ */
+export function writeSysctl(
+  netnsPath: string,
+  name: string,
+  value: string,
+  options: SysctlOptions = {},
+): SysctlWritten {
+  const file = fileOf(name, options);
+  return inNetns(netnsPath, ({ fd, path }) => {
+    const previous = withoutNewline(native.readNetnsSysctl(fd, path, file));
+    const changed = previous !== value;
+    if (changed) native.writeNetnsSysctl(fd, path, file, value);
+    return { previous, changed };
+  });
+}
+
+function withoutNewline(text: string): string {
+  return text.endsWith('\n') ? text.slice(0, -1) : text;
+}
+
+function fileOf(name: string, { procPath = '/proc' }: SysctlOptions): string {
+  const parts = name.split(name.includes('/') ? '/' : '.');
+  const plain = parts.every((part) => part !== '' && part !== '.' && part !== '..');
+  // Only those below net are the namespace's; another would be changed for the whole machine.
+  if (!plain || parts.length < 2 || parts[0] !== 'net') throw new RangeError(`${name} is no sysctl below net`);
+  return `${procPath}/sys/${parts.join('/')}`;
+}
