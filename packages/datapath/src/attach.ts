@@ -1,8 +1,9 @@
 // Attaches the programs to a cgroup by pinned links, and takes over the links that an earlier agent left.
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { BpfLink, type BpfObject } from '@sluice/libbpf';
 import { DatapathError } from './errors.js';
 import { PROGRAMS, linkPin } from './layout.js';
+import { clearPin, openIfPinned } from './pins.js';
 
 /** What attaching did, for the log. */
 export interface AttachResult {
@@ -12,7 +13,7 @@ export interface AttachResult {
 
 /**
  * Every program ends up attached to the cgroup and pinned. A link that is pinned there already gets the new program by one atomic
- * update; one that sits on another cgroup, or was detached, makes way for a new one.
+ * update; one that sits on another cgroup, or was detached, makes way for a new one, and so does anything else.
  */
 export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirectory: string): AttachResult {
   const cgroupId = statSync(cgroupPath, { bigint: true }).ino;
@@ -20,8 +21,9 @@ export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirecto
   const updated: string[] = [];
   for (const { program } of PROGRAMS) {
     const pin = linkPin(pinDirectory, program);
-    if (existsSync(pin) && updateLink(object, program, pin, cgroupId)) updated.push(program);
+    if (updateLink(object, program, pin, cgroupId)) updated.push(program);
     else {
+      clearPin(pin);
       attachLink(object, program, pin, cgroupPath);
       attached.push(program);
     }
@@ -29,14 +31,16 @@ export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirecto
   return { attached, updated };
 }
 
-/** False if the pinned link is of no use here; it is unpinned then, which detaches it. */
+/** False if there is no link to the cgroup; one to another place is detached. */
 function updateLink(object: BpfObject, program: string, pin: string, cgroupId: bigint): boolean {
-  using link = BpfLink.openPinned(pin);
+  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+  if (link === undefined) return false;
   if (link.info().cgroupId === cgroupId) {
     link.update(object.program(program));
     return true;
   }
-  link.unpin();
+  // Not by its pin alone: the kernel would detach it some time later.
+  link.detach();
   return false;
 }
 

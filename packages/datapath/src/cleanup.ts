@@ -1,8 +1,9 @@
 // Removes everything of the datapath from the node: attachments first, then pins.
-import { existsSync, readdirSync, rmdirSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfError, BpfLink, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
 import { PROGRAMS, linkPin, linksDirectory, mapsDirectory } from './layout.js';
+import { clearPin, openIfPinned } from './pins.js';
 
 /** What was removed, by path or name. */
 export interface CleanupResult {
@@ -23,8 +24,8 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   const unpinned: string[] = [];
   for (const { program } of PROGRAMS.toReversed()) {
     const pin = linkPin(pinDirectory, program);
-    if (!existsSync(pin)) continue;
-    using link = BpfLink.openPinned(pin);
+    using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+    if (link === undefined) continue;
     link.detach();
     link.unpin();
     detached.push(program);
@@ -33,7 +34,7 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   for (const directory of [linksDirectory(pinDirectory), mapsDirectory(pinDirectory)]) {
     if (!existsSync(directory)) continue;
     for (const name of readdirSync(directory)) {
-      unlinkSync(join(directory, name));
+      clearPin(join(directory, name));
       unpinned.push(join(directory, name));
     }
     rmdirSync(directory);

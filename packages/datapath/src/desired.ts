@@ -1,5 +1,5 @@
 // What the maps ought to hold, in the words of the agent: addresses are text, flags are bits of WorkloadFlag.
-// encode.ts turns it into map entries; nothing else knows their layout.
+// entries.ts turns it into map entries; nothing else knows their layout.
 
 import { WorkloadFlag } from './generated/maps.js';
 

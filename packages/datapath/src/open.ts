@@ -12,6 +12,7 @@ import {
   type Capacities,
   type MapName,
 } from './layout.js';
+import { clearPin, openIfPinned } from './pins.js';
 
 /** BPF_FS_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -49,8 +50,8 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     const adopted: MapName[] = [];
     for (const name of PINNED_MAPS) {
       const pin = mapPin(pinDirectory, name);
-      if (!existsSync(pin)) continue;
-      const map = BpfMap.openPinned(pin);
+      const map = openIfPinned(pin, (path) => BpfMap.openPinned(path));
+      if (map === undefined) continue;
       opened.push(map);
       if (!fits(map, definitions.get(name))) continue;
       mapOptions[name] = { ...mapOptions[name], reuse: map };
@@ -72,10 +73,7 @@ export function loadObject(options: DatapathOptions): LoadedObject {
 export function pinFresh({ object, fresh }: LoadedObject, pinDirectory: string): void {
   for (const name of fresh) {
     const pin = mapPin(pinDirectory, name);
-    if (existsSync(pin)) {
-      using unfit = BpfMap.openPinned(pin);
-      unfit.unpin();
-    }
+    clearPin(pin);
     object.map(name).pin(pin);
   }
 }

@@ -1,0 +1,21 @@
+// What lies at the place of a pin: what is looked for, nothing, or something that does not belong there.
+import { rmSync } from 'node:fs';
+import { BpfError } from '@sluice/libbpf';
+
+/** No such pin (or a link to nowhere); an object of another kind; no BPF object, such as a directory (bpf_inode_type). */
+const NOT_THERE: readonly (string | undefined)[] = ['ENOENT', 'EINVAL', 'EACCES'];
+
+/** Opens what is pinned; undefined if it is not there. Whatever is there instead stays until {@link clearPin}. */
+export function openIfPinned<T>(pin: string, open: (pin: string) => T): T | undefined {
+  try {
+    return open(pin);
+  } catch (error) {
+    if (error instanceof BpfError && NOT_THERE.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+/** Makes room for a pin. An object that nothing else holds goes with it. Idempotent. */
+export function clearPin(pin: string): void {
+  rmSync(pin, { recursive: true, force: true });
+}

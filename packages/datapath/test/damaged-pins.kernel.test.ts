@@ -1,0 +1,93 @@
+// A start after a crash, and on a pin directory in which something lies that does not belong there.
+import { existsSync, mkdirSync, symlinkSync, unlinkSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { openObject, queryCgroup } from '@sluice/libbpf';
+import { endpoint, requires, type Pod } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Datapath, cleanup } from '../src/index.js';
+import { loadObject, pinFresh } from '../src/open.js';
+import { MeshedNode } from './meshed-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const OBJECT = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
+
+describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
+  let mesh: MeshedNode;
+  let pod: Pod;
+  let at: { pinDirectory: string; cgroup: string };
+  const acceptors = async (): Promise<string[]> =>
+    (await pod.dial(endpoint(mesh.node.remote.ip4, 80))).hops.map(({ by }) => by);
+
+  beforeEach(async () => {
+    mesh = await MeshedNode.create();
+    mesh.setZtunnel(await mesh.node.ztunnel());
+    pod = await mesh.node.pod({ name: 'a' });
+    mesh.enrol(pod);
+    mesh.apply();
+    at = { pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path };
+  });
+  afterEach(async () => mesh?.close());
+
+  function start(): ReturnType<Datapath['activate']> {
+    mesh.datapath.close();
+    mesh.datapath = Datapath.open(at);
+    mesh.apply();
+    return mesh.datapath.activate();
+  }
+
+  /** A program where a map should be, a map where a link should be, a directory, a link to nowhere. */
+  function damage(): void {
+    using object = openObject(OBJECT);
+    object.load();
+    const { pinDirectory } = at;
+    for (const pin of [
+      'maps/settings',
+      'maps/local_pods',
+      'maps/counters',
+      'links/sluice_connect4',
+      'links/sluice_sockops',
+    ])
+      unlinkSync(`${pinDirectory}/${pin}`);
+    object.program('sluice_connect4').pin(`${pinDirectory}/maps/settings`);
+    object.map('settings').pin(`${pinDirectory}/links/sluice_connect4`);
+    mkdirSync(`${pinDirectory}/maps/local_pods/inner`, { recursive: true });
+    mkdirSync(`${pinDirectory}/links/sluice_sockops`);
+    symlinkSync('/nowhere', `${pinDirectory}/maps/counters`);
+    mkdirSync(`${pinDirectory}/maps/of-nobody`);
+  }
+
+  it('starts on what is left, and puts its own where something else lay', async () => {
+    damage();
+    expect(start().attached).toEqual(['sluice_sockops', 'sluice_connect4']);
+    expect(mesh.datapath.adopted).toHaveLength(9);
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
+    expect(start().updated).toHaveLength(6);
+    expect(mesh.datapath.adopted).toHaveLength(12);
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
+  });
+
+  it('cleans up whatever lies there', async () => {
+    damage();
+    cleanup(at.pinDirectory, at.cgroup);
+    expect(existsSync(at.pinDirectory)).toBe(false);
+    for (const type of ['cgroup_inet4_connect', 'cgroup_inet6_connect', 'cgroup_sock_ops', 'cgroup_getsockopt']) {
+      expect(queryCgroup(at.cgroup, type).programs).toEqual([]);
+    }
+    expect(await acceptors()).toEqual(['remote']);
+  });
+
+  it('a crash between the pinning of new maps and the attachment leaves the old in force, and the next start mends it', async () => {
+    const loaded = loadObject({ ...at, capacities: { cgroup_info_map: 64 } });
+    expect(loaded.fresh).toContain('cgroup_info_map');
+    pinFresh(loaded, at.pinDirectory);
+    loaded.object.close();
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
+    // The pinned map is empty and nobody's yet: what is pinned and what is wanted are put right before it is used.
+    mesh.datapath.close();
+    mesh.datapath = Datapath.open({ ...at, capacities: { cgroup_info_map: 64 } });
+    expect(mesh.datapath.adopted).toHaveLength(12);
+    mesh.apply();
+    expect(mesh.datapath.activate().updated).toHaveLength(6);
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
+  });
+});
