@@ -15,6 +15,7 @@
 #define FAMILY_INET6 10
 
 /* Length 0 leaves the kernel's own answer and buffer alone, at any length (Documentation/bpf/prog_cgroup_sockopt.rst).
+ * But for a negative one, which no program gets to see: while any is attached, the kernel answers it with EINVAL.
  * The stores are volatile because clang would merge two neighbours into one of 8 bytes, which the verifier refuses. */
 static __always_inline int leave_alone(struct bpf_sockopt *ctx) {
   *(volatile __s32 *)&ctx->optlen = 0;

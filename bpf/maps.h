@@ -74,7 +74,7 @@ enum event {
   EVENT_ORIGIN_MISSING,
   /* pending_origin is full: ztunnel sees its own address instead of the original destination, and rejects. */
   EVENT_PENDING_FULL,
-  /* No memory for the socket's storage: the connection was refused. */
+  /* No memory for the socket's storage: a connecting socket is refused, an accepted one has no original destination. */
   EVENT_STORAGE_FAILED,
   /* The ring buffer was full: a sampled decision is not in it. */
   EVENT_DECISION_LOST,
@@ -252,7 +252,7 @@ struct {
   __type(value, __u64);
 } counters SEC(".maps");
 
-/* Written by all programs, read by user space. Index: enum event. */
+/* Written by connect, sockops and getsockopt, read by user space. Index: enum event. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, EVENTS);
