@@ -4,6 +4,7 @@
 #include "file_lock.h"
 #include "mounts.h"
 #include "network_namespace.h"
+#include "seqpacket.h"
 #include "socket_option.h"
 
 static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
@@ -13,6 +14,8 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("mount", Napi::Function::New<mountFileSystem>(env, "mount"));
   exports.Set("unmount", Napi::Function::New<unmountFileSystem>(env, "unmount"));
   exports.Set("FileLock", FileLock::define(env));
+  OwnedFd::define(env);
+  exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
   return exports;
 }
 

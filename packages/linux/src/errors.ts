@@ -1,7 +1,12 @@
 // The one error of this package: which system call failed, on what, why, and what to do about it.
 import { constants } from 'node:os';
 
-const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name] as const));
+// Of two names for one number (EAGAIN, EWOULDBLOCK) the first in the list, hence the reversal: a Map keeps the last.
+const errnoNames = new Map(
+  Object.entries(constants.errno)
+    .toReversed()
+    .map(([name, number]) => [number, name] as const),
+);
 
 // What is worth telling beyond the errno, by call and code. A code alone serves every call that has no line of its own.
 const remedies: Readonly<Record<string, string>> = {
@@ -18,6 +23,15 @@ const remedies: Readonly<Record<string, string>> = {
     'the kernel answered with a message that does not parse; please report it with the kernel version',
   'recvfrom EAGAIN': 'the addresses kept changing while they were read; try again',
   'pthread_create EAGAIN': 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
+  'bind EADDRINUSE': 'stop the process that listens there, or choose another path; `ss -xlp` shows it',
+  'flock EAGAIN': 'another process is making a socket in this directory; try again',
+  'connect ECONNREFUSED': 'nobody listens on this socket',
+  'connect EPROTOTYPE': 'this socket is not of type SOCK_SEQPACKET',
+  'connect EAGAIN': 'the listener does not accept: its queue is full; try again',
+  'sendmsg EPIPE': 'the peer has closed the connection',
+  'sendmsg EMSGSIZE': 'the packet is longer than the send buffer',
+  'sendmsg ETOOMANYREFS': 'too many descriptors are under way to sockets that nobody reads; raise RLIMIT_NOFILE',
+  ENAMETOOLONG: 'the name is too long; the path of a socket has at most 107 bytes',
   EACCES: 'access is refused; /proc/<pid>/ns needs root and the right to trace that process (CAP_SYS_PTRACE)',
   ENOENT: 'it does not exist (a path under /proc/<pid> goes away with its process)',
   EMFILE: 'too many open files; raise RLIMIT_NOFILE',

@@ -1,6 +1,17 @@
-// The few Linux calls that Node lacks. Everything is synchronous, and every failure is a SystemCallError.
+// The few Linux calls that Node lacks: all synchronous but the seqpacket sockets. Every failure is a SystemCallError.
 export { SystemCallError } from './errors.js';
 export { lockFile, type FileLock } from './lock.js';
 export { mount, MountFlag, unmount, UnmountFlag } from './mounts.js';
 export { netnsAddresses, netnsCookie, readNetns, type InterfaceAddress, type NetnsFacts } from './netns.js';
+export {
+  connectSeqpacket,
+  listenSeqpacket,
+  OwnedFd,
+  type ListenOptions,
+  type PeerCredentials,
+  type ReceiveOptions,
+  type SeqpacketConnection,
+  type SeqpacketListener,
+  type SeqpacketPacket,
+} from './seqpacket.js';
 export { getSockOpt, setSockOptInt } from './sockets.js';

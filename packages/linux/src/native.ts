@@ -27,6 +27,53 @@ export interface NativeFileLock {
   close(): void;
 }
 
+export interface NativeOwnedFd {
+  readonly fd: number;
+  close(): void;
+}
+
+export interface NativeCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface NativePeer {
+  readonly credentials: NativeCredentials;
+  readonly pidfd?: NativeOwnedFd;
+  readonly pidfdFromSocket: boolean;
+}
+
+export interface NativePacket {
+  readonly bytes: Buffer;
+  readonly fds: readonly NativeOwnedFd[];
+  readonly sender: NativeCredentials | undefined;
+  readonly truncated: boolean;
+  readonly controlTruncated: boolean;
+  readonly malformedControl: boolean;
+}
+
+/** The answer to one request of a seqpacket socket. `socket` is the new one where a connection was accepted. */
+export type NativeCompletion = { readonly request: number; readonly socket: number } & (
+  | { readonly kind: 'accepted'; readonly peer: NativePeer }
+  | { readonly kind: 'received'; readonly packet: NativePacket }
+  | { readonly kind: 'ended' | 'sent' }
+  | { readonly kind: 'failed'; readonly errno: number; readonly syscall: string }
+);
+
+/** Sockets and requests are numbers; what they mean is said in seqpacket.ts and native/seqpacket_loop.h. */
+export interface NativeSeqpacketSockets {
+  listen(path: string, backlog: number): number;
+  connect(path: string): { readonly socket: number; readonly peer: NativePeer };
+  accept(socket: number, request: number): void;
+  receive(socket: number, request: number, maxBytes: number, maxFds: number): void;
+  send(socket: number, request: number, bytes: Uint8Array, fds: readonly number[]): boolean;
+  readable(socket: number): boolean;
+  endSending(socket: number): void;
+  close(socket: number): void;
+  keepAlive(keep: boolean): void;
+}
+
 interface Addon {
   readNetns(path: string, withAddresses: boolean): NativeNetns;
   getSockOpt(fd: number, level: number, name: number, length: number): Buffer;
@@ -34,6 +81,7 @@ interface Addon {
   mount(source: string, target: string, fsType: string, flags: number, data: string): void;
   unmount(target: string, flags: number): void;
   readonly FileLock: new (path: string) => NativeFileLock;
+  readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }
 
 function load(): Addon {

@@ -1,0 +1,296 @@
+// Arguments in, completions out; what the sockets do is in seqpacket_loop.cc and seqpacket_socket.cc.
+#include "seqpacket.h"
+
+#include <climits>
+
+#include "failure.h"
+
+namespace {
+
+// SCM_MAX_FD of include/net/scm.h.
+constexpr int64_t mostDescriptors = 253;
+// Far above the default send buffer (212 992 bytes), which bounds a packet.
+constexpr int64_t mostBytes = 1 << 24;
+
+SocketId socketArgument(const Napi::CallbackInfo &info) {
+  return static_cast<SocketId>(integerArgument(info, 0, "socket", 1, UINT32_MAX));
+}
+
+RequestId requestArgument(const Napi::CallbackInfo &info) {
+  return static_cast<RequestId>(integerArgument(info, 1, "request", 0, UINT32_MAX));
+}
+
+Napi::Object credentialsObject(Napi::Env env, const PeerCredentials &credentials) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("pid", Napi::Number::New(env, credentials.pid));
+  object.Set("uid", Napi::Number::New(env, credentials.uid));
+  object.Set("gid", Napi::Number::New(env, credentials.gid));
+  return object;
+}
+
+Napi::Object peerObject(Napi::Env env, SeqpacketPeer &peer) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("credentials", credentialsObject(env, peer.credentials));
+  if (peer.pidfd)
+    object.Set("pidfd", OwnedFd::wrap(env, std::move(*peer.pidfd)));
+  object.Set("pidfdFromSocket", Napi::Boolean::New(env, peer.pidfdFromSocket));
+  return object;
+}
+
+Napi::Object packetObject(Napi::Env env, SeqpacketPacket &packet) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("bytes", Napi::Buffer<uint8_t>::Copy(env, packet.bytes.data(), packet.bytes.size()));
+  Napi::Array descriptors = Napi::Array::New(env);
+  uint32_t count = 0;
+  for (Descriptor &one : packet.descriptors)
+    descriptors.Set(count++, OwnedFd::wrap(env, std::move(one)));
+  object.Set("fds", descriptors);
+  if (packet.sender)
+    object.Set("sender", credentialsObject(env, *packet.sender));
+  object.Set("truncated", Napi::Boolean::New(env, packet.truncated));
+  object.Set("controlTruncated", Napi::Boolean::New(env, packet.controlTruncated));
+  object.Set("malformedControl", Napi::Boolean::New(env, packet.malformedControl));
+  return object;
+}
+
+const char *kindName(SeqpacketCompletion::Kind kind) {
+  switch (kind) {
+  case SeqpacketCompletion::Kind::Accepted:
+    return "accepted";
+  case SeqpacketCompletion::Kind::Received:
+    return "received";
+  case SeqpacketCompletion::Kind::Ended:
+    return "ended";
+  case SeqpacketCompletion::Kind::Sent:
+    return "sent";
+  case SeqpacketCompletion::Kind::Failed:
+    break;
+  }
+  return "failed";
+}
+
+Napi::Object completionObject(Napi::Env env, SeqpacketCompletion &completion) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("request", Napi::Number::New(env, completion.request));
+  object.Set("socket", Napi::Number::New(env, completion.socket));
+  object.Set("kind", Napi::String::New(env, kindName(completion.kind)));
+  if (completion.kind == SeqpacketCompletion::Kind::Accepted)
+    object.Set("peer", peerObject(env, completion.peer));
+  if (completion.kind == SeqpacketCompletion::Kind::Received)
+    object.Set("packet", packetObject(env, completion.packet));
+  if (completion.kind == SeqpacketCompletion::Kind::Failed) {
+    object.Set("errno", Napi::Number::New(env, completion.error));
+    object.Set("syscall", Napi::String::New(env, completion.syscall));
+  }
+  return object;
+}
+
+} // namespace
+
+// The class's constructor, one for each environment: what wrap() calls.
+struct SeqpacketInstance {
+  Napi::FunctionReference ownedFd;
+};
+
+Napi::Function OwnedFd::define(Napi::Env env) {
+  Napi::Function constructor =
+      DefineClass(env, "OwnedFd", {InstanceAccessor<&OwnedFd::fd>("fd"), InstanceMethod<&OwnedFd::close>("close")});
+  auto *instance = new SeqpacketInstance;
+  instance->ownedFd = Napi::Persistent(constructor);
+  env.SetInstanceData(instance);
+  return constructor;
+}
+
+OwnedFd::OwnedFd(const Napi::CallbackInfo &info) : Napi::ObjectWrap<OwnedFd>(info) {}
+
+Napi::Object OwnedFd::wrap(Napi::Env env, Descriptor owned) {
+  Napi::Object object = env.GetInstanceData<SeqpacketInstance>()->ownedFd.New({});
+  OwnedFd::Unwrap(object)->owned_.emplace(std::move(owned));
+  return object;
+}
+
+Napi::Value OwnedFd::fd(const Napi::CallbackInfo &info) {
+  return Napi::Number::New(info.Env(), owned_ ? owned_->get() : -1);
+}
+
+Napi::Value OwnedFd::close(const Napi::CallbackInfo &info) {
+  owned_.reset();
+  return info.Env().Undefined();
+}
+
+Napi::Function SeqpacketSockets::define(Napi::Env env) {
+  return DefineClass(
+      env, "SeqpacketSockets",
+      {InstanceMethod<&SeqpacketSockets::listen>("listen"), InstanceMethod<&SeqpacketSockets::connect>("connect"),
+       InstanceMethod<&SeqpacketSockets::accept>("accept"), InstanceMethod<&SeqpacketSockets::receive>("receive"),
+       InstanceMethod<&SeqpacketSockets::send>("send"), InstanceMethod<&SeqpacketSockets::readable>("readable"),
+       InstanceMethod<&SeqpacketSockets::endSending>("endSending"), InstanceMethod<&SeqpacketSockets::close>("close"),
+       InstanceMethod<&SeqpacketSockets::keepAlive>("keepAlive")});
+}
+
+SeqpacketSockets::SeqpacketSockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<SeqpacketSockets>(info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsFunction())
+    throw Napi::TypeError::New(env, "the callback must be a function");
+  // A queue of one is enough: the loop asks for a wake only when none is under way.
+  wake_ = Wake::New(
+      env, info[0].As<Napi::Function>(), "seqpacket", 1, 1, new std::shared_ptr<Channel>(channel_),
+      [](Napi::Env, void *, std::shared_ptr<Channel> *context) { delete context; }, static_cast<void *>(nullptr));
+  wake_.Unref(env);
+  try {
+    channel_->loop = std::make_unique<SeqpacketLoop>([wake = wake_]() mutable { wake.NonBlockingCall(); });
+  } catch (const Failure &failure) {
+    wake_.Release();
+    throw toJavaScript(env, failure);
+  }
+  // Runs before the thread-safe function's own hook (last in, first out), so that the thread is gone before it is.
+  napi_add_env_cleanup_hook(env, &SeqpacketSockets::atExit, this);
+  env_ = env;
+  hooked_ = true;
+}
+
+SeqpacketSockets::~SeqpacketSockets() {
+  shut();
+}
+
+void SeqpacketSockets::atExit(void *self) {
+  auto *sockets = static_cast<SeqpacketSockets *>(self);
+  sockets->hooked_ = false;
+  sockets->shut();
+}
+
+void SeqpacketSockets::shut() {
+  if (channel_->loop == nullptr)
+    return;
+  if (hooked_)
+    napi_remove_env_cleanup_hook(env_, &SeqpacketSockets::atExit, this);
+  hooked_ = false;
+  channel_->loop.reset();
+  wake_.Release();
+}
+
+void SeqpacketSockets::onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *channel, void *) {
+  // A null env means that the environment is going down.
+  if (env == nullptr || (*channel)->loop == nullptr)
+    return;
+  // At most one per request that JavaScript has made: no need to cut it into pieces.
+  std::vector<SeqpacketCompletion> completions = (*channel)->loop->take();
+  try {
+    Napi::Array batch = Napi::Array::New(env, completions.size());
+    for (size_t i = 0; i < completions.size(); i++)
+      batch.Set(static_cast<uint32_t>(i), completionObject(env, completions[i]));
+    callback.Call({batch});
+  } catch (const Napi::Error &error) {
+    // An empty error means that the environment is being terminated.
+    if (!error.IsEmpty())
+      napi_fatal_exception(env, error.Value());
+  }
+}
+
+SeqpacketLoop &SeqpacketSockets::loop() {
+  if (channel_->loop == nullptr)
+    throw Failure{"epoll_wait", ESHUTDOWN, "seqpacket sockets of an environment that is ending"};
+  return *channel_->loop;
+}
+
+// listen(path, backlog): socket
+Napi::Value SeqpacketSockets::listen(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const std::string path = textArgument(info, 0, "path");
+    const int64_t backlog = integerArgument(info, 1, "backlog", 0, INT_MAX);
+    SocketFile file;
+    Descriptor listener = listenSeqpacketSocket(path, static_cast<int>(backlog), file);
+    return Napi::Number::New(info.Env(), loop().add(std::move(listener), file));
+  });
+}
+
+// connect(path): { socket, peer }
+Napi::Value SeqpacketSockets::connect(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    Descriptor connection = connectSeqpacketSocket(textArgument(info, 0, "path"));
+    SeqpacketPeer peer = seqpacketPeer(connection.get());
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("peer", peerObject(info.Env(), peer));
+    object.Set("socket", Napi::Number::New(info.Env(), loop().add(std::move(connection), std::nullopt)));
+    return object;
+  });
+}
+
+// accept(socket, request)
+Napi::Value SeqpacketSockets::accept(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    loop().accept(socketArgument(info), requestArgument(info));
+    return info.Env().Undefined();
+  });
+}
+
+// receive(socket, request, maxBytes, maxFds)
+Napi::Value SeqpacketSockets::receive(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const int64_t maxBytes = integerArgument(info, 2, "maxBytes", 1, mostBytes);
+    const int64_t maxFds = integerArgument(info, 3, "maxFds", 0, mostDescriptors);
+    loop().receive(socketArgument(info), requestArgument(info), static_cast<size_t>(maxBytes),
+                   static_cast<size_t>(maxFds));
+    return info.Env().Undefined();
+  });
+}
+
+// send(socket, request, bytes: Uint8Array, fds: number[]): boolean
+Napi::Value SeqpacketSockets::send(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+      throw Napi::TypeError::New(env, "bytes must be a Uint8Array");
+    if (!info[3].IsArray())
+      throw Napi::TypeError::New(env, "fds must be an array");
+    const auto bytes = info[2].As<Napi::Uint8Array>();
+    const auto list = info[3].As<Napi::Array>();
+    if (list.Length() > mostDescriptors)
+      throw Napi::RangeError::New(env, "a packet carries at most 253 descriptors (SCM_MAX_FD)");
+    std::vector<int> descriptors;
+    for (uint32_t i = 0; i < list.Length(); i++) {
+      const Napi::Value value = list.Get(i);
+      const double fd = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+      if (!(fd >= 0 && fd <= INT_MAX) || fd != static_cast<int>(fd))
+        throw Napi::RangeError::New(env, "fds must hold file descriptors");
+      descriptors.push_back(static_cast<int>(fd));
+    }
+    std::vector<uint8_t> copy(bytes.Data(), bytes.Data() + bytes.ByteLength());
+    return Napi::Boolean::New(env,
+                              loop().send(socketArgument(info), requestArgument(info), std::move(copy), descriptors));
+  });
+}
+
+// readable(socket): boolean
+Napi::Value SeqpacketSockets::readable(const Napi::CallbackInfo &info) {
+  return guarded(
+      info, [&]() -> Napi::Value { return Napi::Boolean::New(info.Env(), loop().readable(socketArgument(info))); });
+}
+
+// endSending(socket)
+Napi::Value SeqpacketSockets::endSending(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    loop().endSending(socketArgument(info));
+    return info.Env().Undefined();
+  });
+}
+
+// close(socket)
+Napi::Value SeqpacketSockets::close(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    if (channel_->loop != nullptr)
+      channel_->loop->close(socketArgument(info));
+    return info.Env().Undefined();
+  });
+}
+
+// keepAlive(boolean): whether the process stays for what the sockets may bring.
+Napi::Value SeqpacketSockets::keepAlive(const Napi::CallbackInfo &info) {
+  if (channel_->loop != nullptr) {
+    if (info[0].ToBoolean())
+      wake_.Ref(info.Env());
+    else
+      wake_.Unref(info.Env());
+  }
+  return info.Env().Undefined();
+}

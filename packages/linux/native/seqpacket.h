@@ -1,0 +1,57 @@
+// Seqpacket sockets for JavaScript: one SeqpacketSockets object holds all of an environment, each known by a number.
+#pragma once
+
+#include <memory>
+
+#include <napi.h>
+
+#include "descriptor.h"
+#include "seqpacket_loop.h"
+
+// A file descriptor that JavaScript owns: closed once, by close() or by the garbage collector.
+class OwnedFd : public Napi::ObjectWrap<OwnedFd> {
+public:
+  static Napi::Function define(Napi::Env env);
+  explicit OwnedFd(const Napi::CallbackInfo &info);
+  // A new object for a descriptor. The constructor is no way in: a number from JavaScript owns nothing.
+  static Napi::Object wrap(Napi::Env env, Descriptor owned);
+
+private:
+  Napi::Value fd(const Napi::CallbackInfo &info);
+  Napi::Value close(const Napi::CallbackInfo &info);
+  std::optional<Descriptor> owned_;
+};
+
+// new SeqpacketSockets((completions: object[]) => void)
+class SeqpacketSockets : public Napi::ObjectWrap<SeqpacketSockets> {
+public:
+  static Napi::Function define(Napi::Env env);
+  explicit SeqpacketSockets(const Napi::CallbackInfo &info);
+  ~SeqpacketSockets() override;
+
+private:
+  // What a wake needs, alive until the last wake is over.
+  struct Channel {
+    std::unique_ptr<SeqpacketLoop> loop; // empty once the environment goes down
+  };
+  static void onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *channel, void *);
+  using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &SeqpacketSockets::onWake>;
+  static void atExit(void *self);
+
+  Napi::Value listen(const Napi::CallbackInfo &info);
+  Napi::Value connect(const Napi::CallbackInfo &info);
+  Napi::Value accept(const Napi::CallbackInfo &info);
+  Napi::Value receive(const Napi::CallbackInfo &info);
+  Napi::Value send(const Napi::CallbackInfo &info);
+  Napi::Value readable(const Napi::CallbackInfo &info);
+  Napi::Value endSending(const Napi::CallbackInfo &info);
+  Napi::Value close(const Napi::CallbackInfo &info);
+  Napi::Value keepAlive(const Napi::CallbackInfo &info);
+  SeqpacketLoop &loop();
+  void shut();
+
+  std::shared_ptr<Channel> channel_ = std::make_shared<Channel>();
+  Wake wake_;
+  napi_env env_ = nullptr;
+  bool hooked_ = false;
+};
