@@ -43,20 +43,23 @@ export function rules(netnsPath: string): ListedRule[] {
 
 /**
  * Adds a rule. 'present' when there is the same one already, whoever made it.
- * @throws SystemCallError EEXIST when one stands there that the kernel takes for the same but that does more; EPERM
- * without CAP_NET_ADMIN.
+ * @throws SystemCallError EEXIST when one stands there that an older kernel takes for the same but that does something
+ * else; EPERM without CAP_NET_ADMIN.
  */
 export function addRule(netnsPath: string, rule: PolicyRule): Added {
   checkRule(rule);
+  const present = (netns: NetnsTarget): boolean => list(netns).some((listed) => sameRule(rule, listed));
   return inNetns(netnsPath, (netns) =>
     unless(
       (): Added => {
+        // The kernel would put ours beside one that only differs in its protocol.
+        if (present(netns)) return 'present';
         change(netns, true, rule, rule.protocol ?? RTPROT_STATIC);
         return 'added';
       },
       (code) => {
         if (rule.family === 6 && withoutIpv6(code)) return 'ipv6-disabled';
-        return code === 'EEXIST' && list(netns).some((listed) => sameRule(rule, listed)) ? 'present' : undefined;
+        return code === 'EEXIST' && present(netns) ? 'present' : undefined;
       },
     ),
   );
@@ -70,10 +73,10 @@ export function addRule(netnsPath: string, rule: PolicyRule): Added {
 export function deleteRule(netnsPath: string, rule: PolicyRule): Deleted {
   checkRule(rule);
   return inNetns(netnsPath, (netns) => {
-    const candidates = list(netns).filter((listed) => kernelWouldTake(rule, listed));
-    const ours = candidates.find((listed) => isTheRule(rule, listed));
+    const all = list(netns);
+    const ours = all.find((listed) => isTheRule(rule, listed));
     if (ours === undefined) return 'absent';
-    if (candidates[0] !== ours) {
+    if (all.find((listed) => kernelWouldTake({ ...rule, protocol: ours.protocol }, listed)) !== ours) {
       const where = `${netnsPath} (RTM_DELRULE, IPv${rule.family}, priority ${rule.priority})`;
       const object = `${where}: a rule with further conditions stands before it and would go in its place`;
       throw new SystemCallError({ errno: constants.errno.EBUSY, syscall: 'rtnetlink', object });
@@ -90,7 +93,8 @@ export function deleteRule(netnsPath: string, rule: PolicyRule): Deleted {
 
 /** Whether a listed rule does exactly what `rule` says; who made it does not matter. */
 export function sameRule(rule: PolicyRule, listed: ListedRule): boolean {
-  return kernelWouldTake(rule, listed) && listed.others.length === 0 && maskOf(rule) === maskOf(listed);
+  const anyone = { ...rule, protocol: 0 };
+  return kernelWouldTake(anyone, listed) && listed.others.length === 0 && maskOf(rule) === maskOf(listed);
 }
 
 /** The codes with which the kernel refuses IPv6 rules and routes where it has no IPv6. */
@@ -102,16 +106,17 @@ function isTheRule(rule: PolicyRule, listed: ListedRule): boolean {
   return sameRule(rule, listed) && (rule.protocol === undefined || rule.protocol === listed.protocol);
 }
 
-/** What rule_find() of net/core/fib_rules.c compares; conditions that are not asked for match any. */
+/** What rule_find() of net/core/fib_rules.c compares when it deletes; what is 0 or not asked for matches any. */
 function kernelWouldTake(rule: PolicyRule, listed: ListedRule): boolean {
-  const { family, priority, table, fwmark } = rule;
+  const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
   return (
     listed.lookup &&
-    listed.family === family &&
-    listed.priority === priority &&
-    listed.table === table &&
-    (fwmark === undefined || fwmark.value === 0 || listed.fwmark?.value === fwmark.value) &&
-    (maskOf(rule) === 0 || maskOf(listed) === maskOf(rule))
+    listed.family === rule.family &&
+    listed.priority === rule.priority &&
+    listed.table === rule.table &&
+    (value === 0 || listed.fwmark?.value === value) &&
+    (mask === 0 || maskOf(listed) === mask) &&
+    ((rule.protocol ?? 0) === 0 || listed.protocol === rule.protocol)
   );
 }
 
