@@ -22,6 +22,13 @@ const remedies: Readonly<Record<string, string>> = {
   'recvfrom EBADMSG':
     'the kernel answered with a message that does not parse; please report it with the kernel version',
   'recvfrom EAGAIN': 'the addresses kept changing while they were read; try again',
+  'rtnetlink EPERM': 'changing a network namespace needs CAP_NET_ADMIN in the user namespace that owns it',
+  'rtnetlink EEXIST': 'something else has that place, and is left alone',
+  'rtnetlink EBADMSG':
+    'the kernel answered with a message that does not parse; please report it with the kernel version',
+  'rtnetlink EAGAIN': 'the tables kept changing while they were read; try again',
+  'open EROFS': '/proc/sys is read-only, as it is in containers; give the path of a proc mount that is not',
+  'if_nametoindex ENODEV': 'the namespace has no interface of that name',
   'pthread_create EAGAIN': 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
   'bind EADDRINUSE': 'stop the process that listens there, or choose another path; `ss -xlp` shows it',
   'flock EAGAIN': 'another process is making a socket in this directory; try again',

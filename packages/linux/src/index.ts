@@ -15,3 +15,25 @@ export {
   type SeqpacketPacket,
 } from './seqpacket.js';
 export { getSockOpt, setSockOptInt } from './sockets.js';
+export { addRoute, deleteRoute, routes, type ListedRoute, type PolicyRoute } from './policy-routes.js';
+export {
+  addRule,
+  deleteRule,
+  rules,
+  type Added,
+  type Deleted,
+  type ListedRule,
+  type PolicyRule,
+} from './policy-rules.js';
+export { readSysctl, writeSysctl, type SysctlOptions, type SysctlWritten } from './sysctls.js';
+export {
+  attachTc,
+  detachTc,
+  tcFilters,
+  type TcAttached,
+  type TcAttachment,
+  type TcDetached,
+  type TcDirection,
+  type TcFilter,
+  type TcPlace,
+} from './traffic-control.js';

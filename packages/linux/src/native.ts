@@ -1,5 +1,6 @@
 // Loads the addon, and says what it exports. The relative path is the same from src/ and from dist/.
 import { createRequire } from 'node:module';
+import type { NativePlumbing } from './plumbing-native.js';
 
 /** An IPv4 or IPv6 address of a network interface, as rtnetlink(7) reports it. */
 export interface InterfaceAddress {
@@ -74,7 +75,7 @@ export interface NativeSeqpacketSockets {
   keepAlive(keep: boolean): void;
 }
 
-interface Addon {
+interface Addon extends NativePlumbing {
   readNetns(path: string, withAddresses: boolean): NativeNetns;
   getSockOpt(fd: number, level: number, name: number, length: number): Buffer;
   setSockOptInt(fd: number, level: number, name: number, value: number): void;

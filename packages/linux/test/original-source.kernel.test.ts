@@ -1,0 +1,172 @@
+// The whole of it, once: a process in a pod accepts a connection and dials the application from the client's address.
+import { fileURLToPath } from 'node:url';
+import { openObject, type BpfObject } from '@sluice/libbpf';
+import {
+  Cgroup,
+  cgroup2Root,
+  enterCommand,
+  LineProcess,
+  Namespace,
+  peerProgram,
+  requires,
+  runToEnd,
+  uniqueName,
+} from '@sluice/testbed';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  addRoute,
+  addRule,
+  attachTc,
+  deleteRoute,
+  deleteRule,
+  detachTc,
+  writeSysctl,
+  type PolicyRoute,
+  type PolicyRule,
+} from '../src/index.js';
+
+const need = requires('root', 'bpf', 'netns', 'cgroup2');
+const built = (name: string): string => fileURLToPath(new URL(`../build/test/${name}`, import.meta.url));
+
+const FAMILIES = [4, 6] as const;
+const CLIENT = { 4: '10.66.30.1', 6: 'fd66:30::1' } as const;
+const POD = { 4: '10.66.30.2', 6: 'fd66:30::2' } as const;
+const APPLICATION_PORT = 8080;
+/** The relays' ports: one dials the application by IPv4, one by IPv6. */
+const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
+const at = (address: string, port: number): string =>
+  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+
+const place = { name: 'sluice_lo', priority: 100, handle: 1 };
+const ACCEPT = 'net.ipv4.tcp_fwmark_accept';
+const rule = (family: 4 | 6): PolicyRule => ({
+  family,
+  priority: 32764,
+  table: 100,
+  fwmark: { value: 0x111, mask: 0xfff },
+});
+const route = (family: 4 | 6): PolicyRoute => ({
+  family,
+  table: 100,
+  type: 'local',
+  destination: 'default',
+  interface: 'lo',
+});
+
+/** What is put into the namespace, a part at a time. */
+type Part = 'rules' | 'routes' | 'filter' | 'sysctl';
+const PARTS: readonly Part[] = ['rules', 'routes', 'filter', 'sysctl'];
+
+interface Answer {
+  by: string;
+  peer?: string;
+  local?: string;
+  error?: string;
+}
+
+describe.skipIf(need.skip)(`an application dialled from the client’s address${need.label}`, () => {
+  let cgroup: Cgroup;
+  let pod: Namespace;
+  let client: Namespace;
+  let object: BpfObject;
+  const processes: LineProcess[] = [];
+
+  async function start(...argv: string[]): Promise<void> {
+    const process = await LineProcess.start(enterCommand({ netns: pod.path }, argv));
+    processes.push(process);
+    await process.lineMatching(/ready/);
+  }
+
+  beforeAll(async () => {
+    cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
+    pod = await Namespace.create(cgroup);
+    client = await Namespace.create(cgroup);
+    await client.ip(
+      `link add eth0 type veth peer name eth0 netns ${pod.pid}`,
+      'link set eth0 up',
+      `address add ${CLIENT[4]}/24 dev eth0`,
+      `address add ${CLIENT[6]}/64 dev eth0 nodad`,
+    );
+    await pod.ip('link set eth0 up', `address add ${POD[4]}/24 dev eth0`, `address add ${POD[6]}/64 dev eth0 nodad`);
+    object = openObject(built('marks.bpf.o'));
+    object.load();
+    await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
+    const relay = built('original-source-relay');
+    await start(relay, String(RELAY_PORT[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT));
+    await start(relay, String(RELAY_PORT[6]), POD[6], String(APPLICATION_PORT));
+  });
+  afterAll(async () => {
+    for (const process of processes) await process.stop();
+    await client?.close();
+    await pod?.close();
+    object?.close();
+    cgroup?.remove();
+  });
+  afterEach(remove);
+
+  function put(parts: readonly Part[]): void {
+    for (const family of FAMILIES) {
+      if (parts.includes('rules')) addRule(pod.path, rule(family));
+      if (parts.includes('routes')) addRoute(pod.path, route(family));
+    }
+    if (parts.includes('filter')) attachTc(pod.path, 'lo', { ...place, programFd: object.program('rewrite_mark').fd });
+    if (parts.includes('sysctl')) writeSysctl(pod.path, ACCEPT, '1');
+  }
+
+  function remove(): void {
+    for (const family of FAMILIES) {
+      deleteRule(pod.path, rule(family));
+      deleteRoute(pod.path, route(family));
+    }
+    detachTc(pod.path, 'lo', place);
+    writeSysctl(pod.path, ACCEPT, '0');
+  }
+
+  /** Who answered the client, in the answer's own words. */
+  async function dial(to: string): Promise<Answer[]> {
+    const argv = [peerProgram(), 'dial', '--to', to, '--timeout', '20000'];
+    const [line = ''] = await runToEnd(enterCommand({ netns: client.path }, argv));
+    return (JSON.parse(line) as { hops: Answer[] }).hops;
+  }
+
+  /** All that the pod's namespace holds of what we put there, in the words of iproute2. */
+  async function state(): Promise<string[]> {
+    const commands = ['ip -4 rule', 'ip -6 rule', 'ip -4 route show table all', 'ip -6 route show table all'];
+    commands.push('tc qdisc show dev lo', 'tc filter show dev lo ingress', `sysctl ${ACCEPT}`);
+    return (await Promise.all(commands.map((command) => pod.run(command.split(' '))))).flat();
+  }
+
+  it.each(FAMILIES)('reaches the application by IPv%d, which sees the client', async (family) => {
+    put(PARTS);
+    // An address and the port that the relay's own socket got; and straight to the application, as before.
+    for (const port of [RELAY_PORT[family], APPLICATION_PORT]) {
+      const [hop] = await dial(at(POD[family], port));
+      expect(hop).toMatchObject({ by: 'application', local: at(POD[family], APPLICATION_PORT) });
+      expect(hop?.peer?.replace(/:\d+$/, ':0')).toBe(at(CLIENT[family], 0));
+    }
+  });
+
+  it('works for IPv4 in a namespace that has IPv6 switched off', async () => {
+    writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '1');
+    try {
+      put(PARTS);
+      expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
+    } finally {
+      writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '0');
+    }
+  });
+
+  it.each(PARTS)('gets no answer without the %s', async (missing) => {
+    put(PARTS.filter((part) => part !== missing));
+    const answers = await Promise.all(FAMILIES.map((family) => dial(at(POD[family], RELAY_PORT[family]))));
+    expect(answers).toEqual(FAMILIES.map(() => [{ by: 'relay', error: 'no answer' }]));
+  });
+
+  it('leaves the namespace as it was', async () => {
+    const before = await state();
+    put(PARTS);
+    expect(await state()).not.toEqual(before);
+    remove();
+    expect(await state()).toEqual(before);
+  });
+});
