@@ -138,12 +138,18 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
 
   it.each(FAMILIES)('reaches the application by IPv%d, which sees the client', async (family) => {
     put(PARTS);
-    // An address and the port that the relay's own socket got; and straight to the application, as before.
+    // Through the relay, whose socket has a port of its own; and straight to the application, as before.
     for (const port of [RELAY_PORT[family], APPLICATION_PORT]) {
       const [hop] = await dial(at(POD[family], port));
       expect(hop).toMatchObject({ by: 'application', local: at(POD[family], APPLICATION_PORT) });
       expect(hop?.peer?.replace(/:\d+$/, ':0')).toBe(at(CLIENT[family], 0));
     }
+  });
+
+  it('is not in the way of strict reverse path filtering', async () => {
+    for (const device of ['all', 'lo', 'eth0']) writeSysctl(pod.path, `net.ipv4.conf.${device}.rp_filter`, '1');
+    put(PARTS);
+    expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
   });
 
   it('works for IPv4 in a namespace that has IPv6 switched off', async () => {
