@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include "maps.h"
+#include "read.h"
 
 /* Deepest ancestor that is looked at. kind inside docker nests a container at level 7. */
 #define DEEPEST_LEVEL 15
@@ -16,18 +17,17 @@ static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 n
     return true;
 
   struct address ip = {.ip = {info->cgroup_ip[0], info->cgroup_ip[1], info->cgroup_ip[2], info->cgroup_ip[3]}};
-  const struct local_pod *pod = bpf_map_lookup_elem(&local_pods, &ip);
+  struct local_pod pod;
 
-  return !pod || !pod->netns_cookie || pod->netns_cookie == netns_cookie;
+  return !READ(&local_pods, &ip, &pod) || !pod.netns_cookie || pod.netns_cookie == netns_cookie;
 }
 
 /* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. */
-static __always_inline const struct cgroup_info *caller_by_cgroup(__u32 levels) {
+static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *info) {
   __u64 current = bpf_get_current_cgroup_id();
-  const struct cgroup_info *info = bpf_map_lookup_elem(&cgroup_info_map, &current);
 
-  if (info)
-    return info;
+  if (READ(&cgroup_info_map, &current, info))
+    return true;
 #pragma unroll
   for (int level = DEEPEST_LEVEL; level > 0; level--) {
     if (!(levels & (1U << level)))
@@ -35,19 +35,18 @@ static __always_inline const struct cgroup_info *caller_by_cgroup(__u32 levels) 
     __u64 ancestor = bpf_get_current_ancestor_cgroup_id(level);
     if (!ancestor || ancestor == current)
       continue;
-    info = bpf_map_lookup_elem(&cgroup_info_map, &ancestor);
-    if (info)
-      return info;
+    if (READ(&cgroup_info_map, &ancestor, info))
+      return true;
   }
-  return NULL;
+  return false;
 }
 
-static __always_inline const struct cgroup_info *find_caller(const struct agent_config *config, __u64 netns_cookie) {
-  const struct cgroup_info *info = caller_by_cgroup(config->cgroup_levels);
-
-  if (info && in_own_netns(info, netns_cookie))
-    return info;
-  return bpf_map_lookup_elem(&netns_info_map, &netns_cookie);
+/* False: nobody that the agent knows. */
+static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie,
+                                        struct cgroup_info *info) {
+  if (caller_by_cgroup(config->cgroup_levels, info) && in_own_netns(info, netns_cookie))
+    return true;
+  return READ(&netns_info_map, &netns_cookie, info);
 }
 
 #endif

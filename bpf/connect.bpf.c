@@ -32,8 +32,8 @@ static __always_inline int refuse(void) {
   return 0;
 }
 
-/* Returns 1 to let the connect() go on, to target where that is set, or 0 to refuse it. */
-static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, const struct address **target,
+/* Returns 1 to let the connect() go on, to target if target_port is set, or 0 to refuse it. */
+static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, struct address *target,
                                          __u16 *target_port) {
   struct bpf_sock *sk = ctx->sk;
   __u32 zero = 0;
@@ -44,10 +44,10 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   q->mark = sk->mark;
   q->netns_cookie = bpf_get_netns_cookie(ctx);
   q->port = bpf_ntohs(ctx->user_port);
-  q->caller = find_caller(q->config, q->netns_cookie);
+  if (!find_caller(q->config, q->netns_cookie, &q->caller))
+    q->caller = (struct cgroup_info){};
 
-  const struct address *ztunnel = NULL;
-  struct decision decision = decide(q, &ztunnel);
+  struct decision decision = decide(q);
 
   count_in(&counters, decision.reason * VERDICTS + decision.verdict);
   record_decision(ctx, q, decision);
@@ -60,7 +60,7 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
-    *target = ztunnel;
+    *target = decision.target;
     *target_port = decision.verdict == VERDICT_REDIRECT ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
     return 1;
   case VERDICT_REFUSE:
@@ -83,12 +83,12 @@ int sluice_connect4(struct bpf_sock_addr *ctx) {
     return 1;
 
   struct query q = {.destination = mapped(ctx->user_ip4)};
-  const struct address *target = NULL;
+  struct address target = {};
   __u16 port = 0;
   int allowed = route_connect(ctx, &q, &target, &port);
 
-  if (target) {
-    ctx->user_ip4 = target->ip[3];
+  if (port) {
+    ctx->user_ip4 = target.ip[3];
     ctx->user_port = bpf_htons(port);
   }
   return allowed;
@@ -101,15 +101,15 @@ int sluice_connect6(struct bpf_sock_addr *ctx) {
     return 1;
 
   struct query q = {.destination = {.ip = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}}};
-  const struct address *target = NULL;
+  struct address target = {};
   __u16 port = 0;
   int allowed = route_connect(ctx, &q, &target, &port);
 
-  if (target) {
-    ctx->user_ip6[0] = target->ip[0];
-    ctx->user_ip6[1] = target->ip[1];
-    ctx->user_ip6[2] = target->ip[2];
-    ctx->user_ip6[3] = target->ip[3];
+  if (port) {
+    ctx->user_ip6[0] = target.ip[0];
+    ctx->user_ip6[1] = target.ip[1];
+    ctx->user_ip6[2] = target.ip[2];
+    ctx->user_ip6[3] = target.ip[3];
     ctx->user_port = bpf_htons(port);
   }
   return allowed;

@@ -7,11 +7,12 @@
 #include <stdbool.h>
 #include "address.h"
 #include "maps.h"
+#include "read.h"
 #include "ztunnel.h"
 
 struct query {
   const struct agent_config *config;
-  const struct cgroup_info *caller; /* NULL: nobody that the agent knows */
+  struct cgroup_info caller; /* zero: nobody that the agent knows */
   __u64 netns_cookie;
   __u32 mark;
   struct address destination;
@@ -21,10 +22,11 @@ struct query {
 struct decision {
   enum verdict verdict;
   enum reason reason;
+  struct address target; /* where to go instead, if the verdict says so */
 };
 
 static __always_inline bool has_flag(const struct query *q, enum workload_flag flag) {
-  return q->caller && (q->caller->flags & flag);
+  return q->caller.flags & flag;
 }
 
 static __always_inline bool is_ztunnel(const struct query *q) {
@@ -37,19 +39,20 @@ static __always_inline bool is_kubelet(const struct query *q) {
 }
 
 static __always_inline bool is_in_mesh(const struct query *q) {
-  return q->caller && q->caller->is_in_mesh;
+  return q->caller.is_in_mesh;
 }
 
+/* destination: zero if it is no meshed pod of this node. */
 static __always_inline bool is_self(const struct query *q, const struct local_pod *destination) {
-  return same_address(q->destination.ip, q->caller->cgroup_ip) ||
-         (destination && destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
+  return same_address(q->destination.ip, q->caller.cgroup_ip) ||
+         (destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
 }
 
 static __always_inline bool is_excluded(const struct query *q) {
   if (!has_flag(q, EXCLUDES))
     return false;
 
-  __u32 low = q->caller->id, high = q->caller->id >> 32;
+  __u32 low = q->caller.id, high = q->caller.id >> 32;
   struct excluded_port port = {.workload = {low, high}, .port = q->port};
   if (bpf_map_lookup_elem(&excluded_ports, &port))
     return true;
@@ -66,47 +69,47 @@ static __always_inline bool is_excluded(const struct query *q) {
   return family && *family == (is_v4(ip) ? 4 : 6);
 }
 
-/* ztunnel's address in the family of the destination, or NULL. */
-static __always_inline const struct address *ztunnel_for(const struct address *destination) {
+/* ztunnel's address in the family of the destination; false if none is known. */
+static __always_inline bool ztunnel_for(const struct address *destination, struct address *ztunnel) {
   __u32 key = is_v4(destination->ip) ? SETTING_ZTUNNEL_IPV4 : SETTING_ZTUNNEL_IPV6;
 
-  return bpf_map_lookup_elem(&settings, &key);
+  return READ(&settings, &key, ztunnel);
 }
 
 static __always_inline struct decision pass(enum reason reason) {
-  return (struct decision){VERDICT_PASS, reason};
+  return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
 }
 
 /* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. */
-static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason,
-                                                  const struct address **ztunnel) {
-  *ztunnel = ztunnel_for(&q->destination);
-  if (*ztunnel)
-    return (struct decision){verdict, reason};
+static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason) {
+  struct decision decision = {.verdict = verdict, .reason = reason};
+
+  if (ztunnel_for(&q->destination, &decision.target))
+    return decision;
   if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
     return pass(REASON_NO_ZTUNNEL);
-  return (struct decision){VERDICT_REFUSE, REASON_NO_ZTUNNEL};
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_NO_ZTUNNEL};
 }
 
-/* ztunnel: where to go if the verdict says so. */
-static __always_inline struct decision decide(const struct query *q, const struct address **ztunnel) {
-  const struct local_pod *meshed_pod = bpf_map_lookup_elem(&local_pods, &q->destination);
+static __always_inline struct decision decide(const struct query *q) {
+  struct local_pod pod = {};
+  bool meshed_pod = READ(&local_pods, &q->destination, &pod);
 
   if (is_ztunnel(q))
     return pass(REASON_ZTUNNEL);
   if (is_kubelet(q) && meshed_pod)
     return pass(REASON_PROBE);
   if (!is_in_mesh(q) && meshed_pod)
-    return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH, ztunnel);
+    return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH);
   if (!is_in_mesh(q))
     return pass(REASON_NOT_IN_MESH);
   if (is_loopback(q->destination.ip))
     return pass(REASON_LOOPBACK);
-  if (is_self(q, meshed_pod))
+  if (is_self(q, &pod))
     return pass(REASON_SELF);
   if (is_excluded(q))
     return pass(REASON_EXCLUDED);
-  return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT, ztunnel);
+  return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
 }
 
 #endif

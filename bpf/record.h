@@ -19,7 +19,7 @@ static __always_inline void record_decision(struct bpf_sock_addr *ctx, const str
   }
   record->timestamp_ns = bpf_ktime_get_ns();
   record->cgroup_id = bpf_get_current_cgroup_id();
-  record->workload = q->caller ? q->caller->id : 0;
+  record->workload = q->caller.id;
   record->netns_cookie = q->netns_cookie;
   record->socket_cookie = bpf_get_socket_cookie(ctx);
   record->pid = bpf_get_current_pid_tgid() >> 32;

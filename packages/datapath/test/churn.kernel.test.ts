@@ -1,7 +1,9 @@
 // What a connection meets while thousands of entries change: never a moment that is neither the old state nor the new.
+import { BpfMap } from '@sluice/libbpf';
 import { endpoint, requires, type LoadSummary, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from '../src/index.js';
+import { encodeMaps } from '../src/entries.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -95,5 +97,21 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
     expect(summary).toMatchObject({ redirected: 0, errors: 0 });
     expect(summary.direct).toBeGreaterThan(0);
     expect(summary.refused).toBeGreaterThan(0);
+  });
+
+  it('a caller is never taken for another whose entry takes the room of its own', async () => {
+    // An update of an entry frees its room, and the next update, here of ztunnel's entry, takes it.
+    const { desired } = mesh;
+    // Nothing listens on 15001 there: what is redirected is refused at once, so that many connections are made.
+    mesh.datapath.apply({ ...desired, settings: { ...desired.settings, ztunnelIPv4: '10.66.1.3' } });
+    const { cgroup_info_map: entries } = encodeMaps(desired);
+    const updates = Array.from({ length: 5000 }, () => [...entries.values()]).flat();
+    const keys = Buffer.concat(updates.map(({ key }) => key));
+    const values = Buffer.concat(updates.map(({ value }) => value));
+    using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/cgroup_info_map`);
+    const load = await pod.load([endpoint(mesh.node.remote.ip4, 80)]);
+    for (let batch = 0; batch < 800; batch++) map.updateBatch(keys, values, updates.length);
+    const summary = await load.stop();
+    expect(summary).toMatchObject({ direct: 0, redirected: 0, errors: 0, refused: summary.attempts });
   });
 });
