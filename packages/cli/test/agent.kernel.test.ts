@@ -353,6 +353,9 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
       '--reuid=65534',
       '--regid=65534',
       '--clear-groups',
+      // The checkout may lie in a directory of root's, too.
+      '--inh-caps=-all,+dac_read_search',
+      '--ambient-caps=-all,+dac_read_search',
       process.execPath,
       SLUICE,
       'run',
