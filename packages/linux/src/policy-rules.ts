@@ -97,9 +97,12 @@ export function sameRule(rule: PolicyRule, listed: ListedRule): boolean {
   return kernelWouldTake(anyone, listed) && listed.others.length === 0 && maskOf(rule) === maskOf(listed);
 }
 
-/** The codes with which the kernel refuses IPv6 rules and routes where it has no IPv6. */
+/**
+ * The codes with which a kernel that has no IPv6 (ipv6.disable=1) refuses rules and routes. ENOTSUP and EOPNOTSUPP are
+ * one number, which Node gives the first of these names.
+ */
 export function withoutIpv6(code: string): boolean {
-  return code === 'EAFNOSUPPORT' || code === 'EOPNOTSUPP';
+  return code === 'EAFNOSUPPORT' || code === 'ENOTSUP';
 }
 
 function isTheRule(rule: PolicyRule, listed: ListedRule): boolean {
