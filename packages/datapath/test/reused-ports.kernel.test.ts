@@ -42,4 +42,25 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
     });
     expect(mesh.pendingOrigins()).toBe(0);
   });
+
+  it('the same by eight processes at once', async () => {
+    const { ip4, ip6 } = mesh.node.remote;
+    const lists = [
+      [endpoint(ip4, 80), endpoint(ip4, 443), endpoint(ip4, 8080), endpoint('10.66.1.3', 443)],
+      [endpoint(ip6, 80), endpoint(ip6, 443), `[::ffff:${ip4}]:80`, `[::ffff:${ip4}]:443`],
+    ];
+    const before = mesh.datapath.counters().events['origin-moved'];
+    const count = 1250;
+    const summaries = await Promise.all(
+      Array.from({ length: 8 }, (_, n) =>
+        pod.dialSourcePorts({ targets: lists[n % 2] ?? [], ports: [20_000 + n * 50, 20_049 + n * 50], count }),
+      ),
+    );
+    for (const summary of summaries)
+      expect(summary).toMatchObject({ count, ok: count, redirected: count / 2, wrong: [] });
+    const { events } = mesh.datapath.counters();
+    expect(events).toMatchObject({ 'origin-missing': 0n, 'pending-full': 0n });
+    expect(events['origin-moved'] - before).toBe(BigInt((8 * count) / 2));
+    expect(mesh.pendingOrigins()).toBe(0);
+  });
 });
