@@ -64,18 +64,12 @@ export function tcFilters(netnsPath: string, device: string, direction: TcDirect
  * no sched_cls program; ENODEV without such a device; EPERM without CAP_NET_ADMIN.
  */
 export function attachTc(netnsPath: string, device: string, attachment: TcAttachment): TcAttached {
-  const { programFd, direction = 'ingress', name, priority, handle } = attachment;
   return inNetns(netnsPath, (netns) => {
     const qdisc = addClsact(netns, device);
     try {
-      const there = list(netns, device, direction).find((filter) => isAt(attachment, filter));
-      if (there !== undefined && !isOurs(attachment, there)) throw occupied(netns, device, attachment);
-      if (there !== undefined && there.directAction && there.programId === programIdOf(programFd))
-        return { filter: 'present', qdisc };
-      const change = there === undefined ? 'add' : 'replace';
-      const egress = direction === 'egress';
-      native.changeTcFilter(netns.fd, netns.path, device, egress, change, priority, handle, programFd, name);
-      return { filter: change === 'add' ? 'added' : 'replaced', qdisc };
+      const add = (): TcAttached['filter'] => addFilter(netns, device, attachment);
+      // Another who does the same at the same time may have been quicker: then it is looked at once more.
+      return { filter: unless(add, (code) => (code === 'EEXIST' ? add() : undefined)), qdisc };
     } catch (error) {
       if (qdisc === 'added') removeClsactIfEmpty(netns, device);
       throw error;
@@ -140,6 +134,17 @@ function addClsact({ fd, path }: NetnsTarget, device: string): 'added' | 'presen
     // The older ingress qdisc stands at the same place, and takes the filters of its direction as well.
     (code) => (code === 'EEXIST' ? 'present' : undefined),
   );
+}
+
+function addFilter(netns: NetnsTarget, device: string, attachment: TcAttachment): TcAttached['filter'] {
+  const { programFd, direction = 'ingress', name, priority, handle } = attachment;
+  const there = list(netns, device, direction).find((filter) => isAt(attachment, filter));
+  if (there !== undefined && !isOurs(attachment, there)) throw occupied(netns, device, attachment);
+  if (there !== undefined && there.directAction && there.programId === programIdOf(programFd)) return 'present';
+  const change = there === undefined ? 'add' : 'replace';
+  const egress = direction === 'egress';
+  native.changeTcFilter(netns.fd, netns.path, device, egress, change, priority, handle, programFd, name);
+  return there === undefined ? 'added' : 'replaced';
 }
 
 function qdiscKind({ fd, path }: NetnsTarget, device: string): string | undefined {

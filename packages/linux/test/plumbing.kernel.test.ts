@@ -1,8 +1,10 @@
 // Rules, routes, filters and sysctls in a namespace of the test's own, compared with what iproute2 says of them.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { openObject, type BpfObject } from '@sluice/libbpf';
 import { requires } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -435,6 +437,48 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
     expect(new Set(threads())).toEqual(new Set([readlinkSync('/proc/self/ns/net')]));
     expect(threads()).toHaveLength(before.threads);
     expect(files()).toBe(before.files);
+  });
+
+  it('does each thing once when several do the same at the same time', async () => {
+    const object = openObject(fileURLToPath(new URL('../build/test/marks.bpf.o', import.meta.url)));
+    object.load();
+    try {
+      // A worker that is given as text is a module too, as its import says.
+      const source = `
+        import { parentPort, workerData } from 'node:worker_threads';
+        import { addRoute, addRule, attachTc } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+        const { path, rule, route, attachment } = workerData;
+        parentPort.once('message', () => {
+          const { filter, qdisc } = attachTc(path, 'lo', attachment);
+          parentPort.postMessage([addRule(path, rule), addRoute(path, route), filter, qdisc]);
+        });
+        parentPort.postMessage('ready');`;
+      const attachment = { ...ours, programFd: object.program('pass_first').fd };
+      const workerData = { path, rule: rule(4), route: route(4), attachment };
+      const workers = Array.from({ length: 4 }, () => new Worker(source, { eval: true, workerData }));
+      await Promise.all(workers.map((worker) => once(worker, 'message')));
+      const answers = workers.map((worker) => once(worker, 'message') as Promise<[string[]]>);
+      for (const worker of workers) worker.postMessage('go');
+      const outcomes = (await Promise.all(answers)).map(([outcome]) => outcome);
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      for (const column of [0, 1, 2, 3])
+        expect(outcomes.map((outcome) => outcome[column]).toSorted()).toEqual([
+          'added',
+          'present',
+          'present',
+          'present',
+        ]);
+      expect([rules(path).filter((listed) => listed.table === 100), routes(path, 100), tcFilters(path, 'lo')]).toEqual([
+        [expect.anything()],
+        [expect.anything()],
+        [expect.anything()],
+      ]);
+      deleteRule(path, rule(4));
+      deleteRoute(path, route(4));
+      detachTc(path, 'lo', ours);
+    } finally {
+      object.close();
+    }
   });
 
   it('says what an unprivileged caller lacks', () => {
