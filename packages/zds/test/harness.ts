@@ -1,0 +1,94 @@
+// A server on a socket of its own, with short deadlines, its events on record, and everything closed afterwards.
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach } from 'vitest';
+import { connectSeqpacket, type SeqpacketConnection } from '@sluice/linux';
+import { ZdsServer, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '../src/index.js';
+import { ZdsClient, type Answer } from './zds-client.js';
+
+/** Namespaces of this process, of other kinds: as good as network namespaces where nobody enters them, without root. */
+const kinds = ['net', 'uts', 'ipc', 'mnt', 'user', 'cgroup', 'pid'] as const;
+export const netnsPath = (index = 0): string => `/proc/self/ns/${kinds[index % kinds.length]}`;
+export const inodeOf = (path: string): bigint => statSync(path, { bigint: true }).ino;
+
+export function workload(uid: string, netns: ZdsWorkload['netns'] = { path: netnsPath() }): ZdsWorkload {
+  return { uid, name: `pod-${uid}`, namespace: 'shop', serviceAccount: 'clerk', netns };
+}
+
+export interface Harness {
+  readonly path: string;
+  serve(workloads?: Iterable<ZdsWorkload>, options?: Partial<ZdsServerOptions>): ZdsServer;
+  readonly events: ZdsEvent[];
+  /** The first event that fits, whether it was there already or comes. */
+  event<Kind extends ZdsEvent['kind']>(
+    kind: Kind,
+    fits?: (event: Extract<ZdsEvent, { kind: Kind }>) => boolean,
+  ): Promise<Extract<ZdsEvent, { kind: Kind }>>;
+  client(answer?: Answer, before?: ZdsClient): ZdsClient;
+  /** A peer that says nothing by itself. */
+  rude(): SeqpacketConnection;
+}
+
+export function harness(): Harness {
+  const state = { path: '', directory: '', events: [] as ZdsEvent[] };
+  const servers: ZdsServer[] = [];
+  const open: Disposable[] = [];
+  const watchers = new Set<() => void>();
+
+  beforeEach(() => {
+    state.directory = mkdtempSync(join(tmpdir(), 'sluice-zds-'));
+    state.path = join(state.directory, 'ztunnel.sock');
+    state.events.length = 0;
+  });
+  afterEach(async () => {
+    for (const one of open.splice(0)) one[Symbol.dispose]();
+    for (const server of servers.splice(0)) await server.close();
+    rmSync(state.directory, { recursive: true, force: true });
+  });
+
+  return {
+    get path() {
+      return state.path;
+    },
+    events: state.events,
+    serve(workloads = [], options = {}) {
+      const { server } = ZdsServer.listen({
+        path: state.path,
+        workloads,
+        authorize: () => true,
+        acceptsPerSecond: 1000,
+        allowOwnNetns: true,
+        ...options,
+      });
+      servers.push(server);
+      server.events.subscribe((event) => {
+        state.events.push(event);
+        for (const wake of watchers) wake();
+      });
+      return server;
+    },
+    async event(kind, fits = () => true) {
+      for (;;) {
+        for (const event of state.events) if (event.kind === kind && fits(event as never)) return event as never;
+        await new Promise<void>((resolve) => {
+          watchers.add(resolve);
+        });
+        watchers.clear();
+      }
+    },
+    client(answer, before) {
+      const client = ZdsClient.connect(state.path, {
+        ...(answer === undefined ? {} : { answer }),
+        ...(before === undefined ? {} : { before }),
+      });
+      open.push(client);
+      return client;
+    },
+    rude() {
+      const connection = connectSeqpacket(state.path);
+      open.push(connection);
+      return connection;
+    },
+  };
+}
