@@ -141,6 +141,15 @@ describe('entries', () => {
     expect(statuses[0]?.problems).toEqual(['it has no IP yet: who dials it goes there directly']);
   });
 
+  it('says so when a pod’s cgroup is deeper than lookups reach', () => {
+    const { pod: cgroup, netns } = workload('a', 100n, 7n);
+    const { statuses } = enrolWorld({
+      pods: [pod('a', { ips: ['10.0.0.1'] })],
+      workloads: [{ pod: { ...cgroup, level: 16 }, netns }],
+    });
+    expect(statuses[0]).toMatchObject({ state: 'in', problems: [expect.stringMatching(/16 levels deep .* reach 15/)] });
+  });
+
   it('gives an address that two pods claim to the newer, also when that one is not in the mesh', () => {
     const old = pod('old', { ips: ['10.0.0.2'], bornMs: 1 });
     const workloads = [workload('old', 100n, 7n), workload('new', 200n, 8n)];

@@ -6,6 +6,9 @@ import { WorkloadFlag } from './generated/maps.js';
 /** Bits of a workload's `flags`: `enum workload_flag` of bpf/maps.h. The first three are the project's fixed interface. */
 export { WorkloadFlag };
 
+/** The deepest level of `cgroupLevels` that a lookup tries: DEEPEST_LEVEL of bpf/caller.h. */
+export const DEEPEST_LEVEL = 15;
+
 /** The value of `cgroup_info_map` and `netns_info_map`: who a caller is. */
 export interface CgroupInfo {
   /** The workload's own id: the cgroup id of the pod-level cgroup, the same in the entry of each of its containers. */
@@ -43,7 +46,7 @@ export interface DatapathSettings {
   readonly ztunnelByMark: boolean;
   /** Cookie of the host's network namespace: where the kubelet's probes come from. */
   readonly hostNetnsCookie: bigint;
-  /** Depths below the cgroup2 root (root = 0) at which `cgroups` has entries: the ancestors that a lookup tries. */
+  /** Depths below the cgroup2 root (root = 0) at which `cgroups` has entries: the ancestors that a lookup tries. Those beyond {@link DEEPEST_LEVEL} do not count. */
   readonly cgroupLevels: readonly number[];
   /** One decision in this many is reported in the ring buffer; 0 reports none, 1 all. */
   readonly sampleEvery: number;

@@ -1,6 +1,13 @@
 // Between the agent's words (desired.ts) and the bytes of the map entries, by the codecs generated from the object.
 import { addressText, addressWords, cidrText, cidrWords } from './address.js';
-import { WorkloadFlag, type CgroupInfo, type DatapathSettings, type DesiredMaps, type Exclusion } from './desired.js';
+import {
+  DEEPEST_LEVEL,
+  WorkloadFlag,
+  type CgroupInfo,
+  type DatapathSettings,
+  type DesiredMaps,
+  type Exclusion,
+} from './desired.js';
 import { PolicyBit, Setting, maps, type AgentConfig, type CgroupInfo as CgroupInfoValue } from './generated/maps.js';
 
 /** The maps that user space writes entry by entry. */
@@ -96,7 +103,9 @@ export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: 
     (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0);
   const value: AgentConfig = {
     hostNetnsCookie: settings.hostNetnsCookie,
-    cgroupLevels: settings.cgroupLevels.reduce((bits, level) => bits | (1 << level), 0) >>> 0,
+    cgroupLevels: settings.cgroupLevels
+      .filter((level) => level <= DEEPEST_LEVEL)
+      .reduce((bits, level) => bits | (1 << level), 0),
     policy,
     sampleEvery: settings.sampleEvery,
   };
@@ -112,7 +121,9 @@ export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: st
     noZtunnel: config.policy & PolicyBit.NO_ZTUNNEL_OPEN ? 'open' : 'closed',
     ztunnelByMark: (config.policy & PolicyBit.ZTUNNEL_BY_MARK) !== 0,
     hostNetnsCookie: config.hostNetnsCookie,
-    cgroupLevels: Array.from({ length: 32 }, (_, level) => level).filter((level) => config.cgroupLevels & (1 << level)),
+    cgroupLevels: Array.from({ length: DEEPEST_LEVEL + 1 }, (_, level) => level).filter(
+      (level) => config.cgroupLevels & (1 << level),
+    ),
     sampleEvery: config.sampleEvery,
   };
 }

@@ -10,7 +10,7 @@ export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';
 export type { DatapathErrorKind } from './errors.js';
-export { WorkloadFlag } from './desired.js';
+export { DEEPEST_LEVEL, WorkloadFlag } from './desired.js';
 export type { CgroupInfo, DatapathSettings, DesiredMaps, Exclusion, LocalPod } from './desired.js';
 export type { Counters, DecisionCount } from './counters.js';
 export type { DecisionRecord } from './decisions.js';

@@ -1,7 +1,15 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { WorkloadFlag, canonicalAddress, canonicalCidr, type DesiredMaps, type Exclusion } from '../src/index.js';
-import { decodeMaps, encodeConfig, encodeMaps } from '../src/entries.js';
+import {
+  DEEPEST_LEVEL,
+  WorkloadFlag,
+  canonicalAddress,
+  canonicalCidr,
+  type DesiredMaps,
+  type Exclusion,
+} from '../src/index.js';
+import { decodeConfig, decodeMaps, encodeConfig, encodeMaps } from '../src/entries.js';
 
 const address = fc
   .oneof(fc.ipV4(), fc.ipV6())
@@ -51,7 +59,9 @@ const desired: fc.Arbitrary<DesiredMaps> = fc.record({
     noZtunnel: fc.constantFrom('closed' as const, 'open' as const),
     ztunnelByMark: fc.boolean(),
     hostNetnsCookie: id,
-    cgroupLevels: fc.uniqueArray(fc.integer({ min: 0, max: 31 })).map((levels) => levels.toSorted((a, b) => a - b)),
+    cgroupLevels: fc
+      .uniqueArray(fc.integer({ min: 0, max: DEEPEST_LEVEL }))
+      .map((levels) => levels.toSorted((a, b) => a - b)),
     sampleEvery: fc.integer({ min: 0, max: 1000 }),
   }),
 });
@@ -98,6 +108,21 @@ describe('map entries', () => {
       WorkloadFlag.AMBIENT | WorkloadFlag.EXCLUDES,
       WorkloadFlag.AMBIENT,
     ]);
+  });
+
+  it('name only depths that the programs look at', () => {
+    const source = readFileSync(new URL('../../../bpf/caller.h', import.meta.url), 'utf8');
+    expect(source).toContain(`#define DEEPEST_LEVEL ${DEEPEST_LEVEL}\n`);
+    const config = encodeConfig({
+      ztunnelIPv4: undefined,
+      ztunnelIPv6: undefined,
+      noZtunnel: 'closed',
+      ztunnelByMark: false,
+      hostNetnsCookie: 0n,
+      cgroupLevels: [3, DEEPEST_LEVEL, DEEPEST_LEVEL + 1, 35],
+      sampleEvery: 0,
+    }).value;
+    expect(decodeConfig(config).cgroupLevels).toEqual([3, DEEPEST_LEVEL]);
   });
 
   it('have the layout of the fixed interface', () => {

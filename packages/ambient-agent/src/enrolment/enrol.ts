@@ -1,6 +1,13 @@
 // Enrolment: a pure function from what is wanted and what is there to what the maps ought to hold. Nothing else decides
 // who is in the mesh, and nothing else writes the maps.
-import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type Exclusion, type LocalPod } from '@sluice/datapath';
+import {
+  DEEPEST_LEVEL,
+  WorkloadFlag,
+  type CgroupInfo,
+  type DesiredMaps,
+  type Exclusion,
+  type LocalPod,
+} from '@sluice/datapath';
 import type { NetnsRef, PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
 import { podName, type Inventory, type Pod } from '../inventory/model.js';
@@ -162,6 +169,14 @@ function strangerStatus(uid: string, workload: Workload): WorkloadStatus {
   };
 }
 
+/** Its containers have entries of their own; what starts later is found only from an ancestor that lookups reach. */
+function depthProblems({ pod: { level } }: Workload): string[] {
+  if (level <= DEEPEST_LEVEL) return [];
+  return [
+    `its cgroup lies ${level} levels deep and lookups reach ${DEEPEST_LEVEL}: a container that starts later is in the mesh only from the next pass on`,
+  ];
+}
+
 class MapsBuilder {
   isIncomplete = false;
   readonly #input: EnrolmentInput;
@@ -200,7 +215,12 @@ class MapsBuilder {
 
   /** @returns what is not as it should be with this pod */
   addMeshed(pod: Pod, workload: Workload, ips: readonly string[]): readonly string[] {
-    const { exclusions, problems } = podExclusions(pod, workload.pod.cgroupId, this.#input.config.exclude);
+    const { exclusions, problems: badExclusions } = podExclusions(
+      pod,
+      workload.pod.cgroupId,
+      this.#input.config.exclude,
+    );
+    const problems = [...badExclusions, ...depthProblems(workload)];
     const info: CgroupInfo = {
       id: workload.pod.cgroupId,
       inMesh: true,
