@@ -1,6 +1,6 @@
 // The whole of it, once: a process in a pod accepts a connection and dials the application from the client's address.
 import { fileURLToPath } from 'node:url';
-import { openObject, type BpfObject } from '@sluice/libbpf';
+import type { BpfObject } from '@sluice/libbpf';
 import {
   Cgroup,
   cgroup2Root,
@@ -13,22 +13,13 @@ import {
   uniqueName,
 } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import {
-  addRoute,
-  addRule,
-  attachTc,
-  deleteRoute,
-  deleteRule,
-  detachTc,
-  writeSysctl,
-  type PolicyRoute,
-  type PolicyRule,
-} from '../src/index.js';
+import { addRoute, addRule, attachTc, deleteRoute, deleteRule, detachTc, writeSysctl } from '../src/index.js';
+import { FAMILIES, loadMarks, place, route, rule } from './support/plumbing.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
-const built = (name: string): string => fileURLToPath(new URL(`../build/test/${name}`, import.meta.url));
+/** What the Makefile builds of native/test/original_source_relay.cc. */
+const RELAY = fileURLToPath(new URL('../build/test/original-source-relay', import.meta.url));
 
-const FAMILIES = [4, 6] as const;
 const CLIENT = { 4: '10.66.30.1', 6: 'fd66:30::1' } as const;
 const POD = { 4: '10.66.30.2', 6: 'fd66:30::2' } as const;
 const APPLICATION_PORT = 8080;
@@ -37,21 +28,7 @@ const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
 const at = (address: string, port: number): string =>
   address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 
-const place = { name: 'sluice_lo', priority: 100, handle: 1 };
 const ACCEPT = 'net.ipv4.tcp_fwmark_accept';
-const rule = (family: 4 | 6): PolicyRule => ({
-  family,
-  priority: 32764,
-  table: 100,
-  fwmark: { value: 0x111, mask: 0xfff },
-});
-const route = (family: 4 | 6): PolicyRoute => ({
-  family,
-  table: 100,
-  type: 'local',
-  destination: 'default',
-  interface: 'lo',
-});
 
 /** What is put into the namespace, a part at a time. */
 type Part = 'rules' | 'routes' | 'filter' | 'sysctl';
@@ -88,12 +65,10 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
       `address add ${CLIENT[6]}/64 dev eth0 nodad`,
     );
     await pod.ip('link set eth0 up', `address add ${POD[4]}/24 dev eth0`, `address add ${POD[6]}/64 dev eth0 nodad`);
-    object = openObject(built('marks.bpf.o'));
-    object.load();
+    object = loadMarks();
     await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
-    const relay = built('original-source-relay');
-    await start(relay, String(RELAY_PORT[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT));
-    await start(relay, String(RELAY_PORT[6]), POD[6], String(APPLICATION_PORT));
+    await start(RELAY, String(RELAY_PORT[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT));
+    await start(RELAY, String(RELAY_PORT[6]), POD[6], String(APPLICATION_PORT));
   });
   afterAll(async () => {
     for (const process of processes) await process.stop();

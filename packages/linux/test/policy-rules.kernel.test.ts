@@ -1,0 +1,109 @@
+// Policy rules in a namespace of the test’s own, compared with what `ip rule` says of them.
+import { requires } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { addRule, deleteRule, rules, type PolicyRule } from '../src/index.js';
+import { failureOf, FAMILIES, NamedNetns, rule } from './support/plumbing.js';
+
+const need = requires('root', 'netns');
+
+describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
+  let netns: NamedNetns;
+  beforeEach(() => {
+    netns = new NamedNetns();
+  });
+  afterEach(() => netns?.remove());
+
+  it.each(FAMILIES)('adds and deletes an IPv%d rule, once', (family) => {
+    const before = netns.rules(family);
+    expect(addRule(netns.path, rule(family))).toBe('added');
+    expect(addRule(netns.path, rule(family))).toBe('present');
+    expect(netns.rules(family)).toContain('32764:\tfrom all fwmark 0x111/0xfff lookup 100 proto static');
+    expect(netns.rules(family)).toHaveLength(before.length + 1);
+    expect(deleteRule(netns.path, rule(family))).toBe('deleted');
+    expect(deleteRule(netns.path, rule(family))).toBe('absent');
+    expect(netns.rules(family)).toEqual(before);
+  });
+
+  it('lists what iproute2 lists, in its order', () => {
+    netns.ip('rule', 'add', 'fwmark', '0x7', 'lookup', '70', 'priority', '70');
+    netns.ip('rule', 'add', 'not', 'from', '10.0.0.0/8', 'iif', 'lo', 'lookup', '1000', 'priority', '71');
+    netns.ip('rule', 'add', 'priority', '72', 'blackhole');
+    netns.ip('rule', 'add', 'priority', '73', 'lookup', 'main', 'suppress_prefixlength', '0');
+    netns.ip(
+      '-6',
+      'rule',
+      'add',
+      'uidrange',
+      '0-7',
+      'ipproto',
+      'tcp',
+      'dport',
+      '80-90',
+      'lookup',
+      '74',
+      'priority',
+      '74',
+    );
+    expect(rules(netns.path).filter(({ family }) => family === 4)).toEqual([
+      { family: 4, priority: 0, table: 255, protocol: 2, lookup: true, others: [] },
+      {
+        family: 4,
+        priority: 70,
+        table: 70,
+        protocol: expect.any(Number),
+        lookup: true,
+        others: [],
+        fwmark: { value: 7, mask: 0xffffffff },
+      },
+      {
+        family: 4,
+        priority: 71,
+        table: 1000,
+        protocol: expect.any(Number),
+        lookup: true,
+        others: expect.arrayContaining(['not', 'from', 'iif']),
+      },
+      { family: 4, priority: 72, table: expect.any(Number), protocol: expect.any(Number), lookup: false, others: [] },
+      { family: 4, priority: 73, table: 254, protocol: expect.any(Number), lookup: true, others: ['suppress'] },
+      { family: 4, priority: 32766, table: 254, protocol: 2, lookup: true, others: [] },
+      { family: 4, priority: 32767, table: 253, protocol: 2, lookup: true, others: [] },
+    ]);
+    const six = rules(netns.path).find(({ family, priority }) => family === 6 && priority === 74);
+    expect(six?.others.toSorted()).toEqual(['dport', 'ipproto', 'uidrange']);
+  });
+
+  it('takes the same rule of another for present, and leaves it when asked for its own', () => {
+    netns.ip('rule', 'add', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764'); // of no protocol
+    expect(addRule(netns.path, rule(4))).toBe('present');
+    expect(deleteRule(netns.path, { ...rule(4), protocol: 4 })).toBe('absent');
+    netns.ip('rule', 'add', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764', 'protocol', 'static');
+    expect(deleteRule(netns.path, { ...rule(4), protocol: 4 })).toBe('deleted');
+    expect(netns.rules(4)).toContain('32764:\tfrom all fwmark 0x111/0xfff lookup 100');
+    expect(deleteRule(netns.path, rule(4))).toBe('deleted');
+    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+  });
+
+  it('never deletes a rule that has more conditions', () => {
+    netns.ip('rule', 'add', 'from', '10.1.0.0/16', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764');
+    const before = netns.rules(4);
+    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+    const narrower = ['iif', 'lo', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764', 'protocol', 'static'];
+    netns.ip('rule', 'add', ...narrower);
+    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+    // Ours behind it: the kernel would take the first of the two.
+    expect(addRule(netns.path, rule(4))).toBe('added');
+    expect(failureOf(() => deleteRule(netns.path, rule(4)))).toMatchObject({ code: 'EBUSY', syscall: 'rtnetlink' });
+    expect(netns.rules(4)).toHaveLength(before.length + 2);
+    netns.ip('rule', 'delete', ...narrower);
+    expect(deleteRule(netns.path, rule(4))).toBe('deleted');
+    expect(netns.rules(4)).toEqual(before);
+  });
+
+  it('adds one for every packet, and in any table', () => {
+    const every: PolicyRule = { family: 4, priority: 7, table: 0xffff_fff0 };
+    expect(addRule(netns.path, every)).toBe('added');
+    expect(netns.rules(4)).toContain('7:\tfrom all lookup 4294967280 proto static');
+    expect(rules(netns.path)).toContainEqual({ ...every, protocol: 4, lookup: true, others: [] });
+    expect(deleteRule(netns.path, every)).toBe('deleted');
+  });
+});
