@@ -19,13 +19,13 @@ export type ZdsEvent =
     }
   /** The newest ztunnel listens in the workload's present namespace. */
   | { readonly kind: 'acked'; readonly uid: string; readonly connection: number }
-  /** A ztunnel refused a workload (or its removal); it is offered again after `retryMs`. */
+  /** A ztunnel refused a workload (or its removal); it hears of it again after `retryMs`, if that is a number. */
   | {
       readonly kind: 'nacked';
       readonly uid: string;
       readonly connection: number;
       readonly reason: string;
-      readonly retryMs: number;
+      readonly retryMs: number | undefined;
     }
   /** A workload that was acked is not any more. */
   | { readonly kind: 'pending'; readonly uid: string; readonly reason: string }

@@ -19,7 +19,7 @@ export interface SessionHost {
   onAcked(session: Session, workload: DesiredWorkload): void;
   /** Nothing needs to be said of this workload: ztunnel has it as it is wanted. */
   onStillAcked(session: Session, workload: DesiredWorkload): void;
-  onNacked(session: Session, uid: string, request: 'add' | 'del', reason: string, retryMs: number): void;
+  onNacked(session: Session, uid: string, request: 'add' | 'del', reason: string, retryMs: number | undefined): void;
   onRemoved(session: Session, uid: string): void;
 }
 
@@ -185,7 +185,7 @@ export class Session {
         counters.keepsSent++;
         const refusal = await this.#say({ kind: 'keep', uid });
         // Nothing to repeat: after the snapshot a Keep is a protocol error.
-        if (refusal !== '') this.#host.onNacked(this, uid, 'add', refusal, 0);
+        if (refusal !== '') this.#host.onNacked(this, uid, 'add', refusal, undefined);
         return;
       }
       case 'del': {

@@ -38,6 +38,15 @@ describe('a refusal', () => {
     expect(client.inodes).toEqual([inodeOf(netnsPath(0)), inodeOf(netnsPath(1))]);
   });
 
+  it('to keep is final on this connection', async () => {
+    const server = test.serve([workload('a', 'unknown')], quick);
+    const client = await test.client((request) => (request === 'keep a' ? 'what?' : '')).until((c) => c.ready);
+    expect(await test.event('nacked')).toMatchObject({ uid: 'a', retryMs: undefined });
+    server.set(workload('b'));
+    await client.until((c) => c.workloads.has('b'));
+    expect(client.log).toEqual(['keep a', 'snapshot', 'add b']);
+  });
+
   it('of a removal is tried again', async () => {
     const server = test.serve([workload('a')], quick);
     let refused = false;
