@@ -38,6 +38,17 @@ describe('a refusal', () => {
     expect(client.inodes).toEqual([inodeOf(netnsPath(0)), inodeOf(netnsPath(1))]);
   });
 
+  it('of what has been changed meanwhile is no reason to wait', async () => {
+    const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
+    const client = test.client((request) => {
+      if (request !== 'add a' || client.inodes.length > 1) return '';
+      server.set(workload('a', { path: netnsPath(1) }));
+      return 'no';
+    });
+    await client.until((c) => c.workloads.has('a'));
+    expect(client.inodes).toEqual([inodeOf(netnsPath(0)), inodeOf(netnsPath(1))]);
+  });
+
   it('to keep is final on this connection', async () => {
     const server = test.serve([workload('a', 'unknown')], quick);
     const client = await test.client((request) => (request === 'keep a' ? 'what?' : '')).until((c) => c.ready);
@@ -219,5 +230,36 @@ describe('the newest ztunnel', () => {
     await test.client((request) => (request === 'add a' ? 'cannot' : '')).until((c) => c.ready);
     expect(server.status('a')).toEqual({ state: 'pending', reason: 'ztunnel refused it: cannot' });
     expect(await test.event('pending')).toMatchObject({ uid: 'a' });
+  });
+
+  it.each([
+    ['yes', '', 'cannot', 'pending'],
+    ['no', 'cannot', '', 'acked'],
+  ])('is not overruled by the %s of an older one', async (_, older, newer, state) => {
+    const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
+    let release: (answer: string) => void = () => undefined;
+    const held = new Promise<string>((resolve) => {
+      release = resolve;
+    });
+    const first = test.client((request) => (request === 'add a' ? held : ''));
+    await first.until((c) => c.log.length === 1);
+    await test.client((request) => (request === 'add a' ? newer : '')).until((c) => c.ready);
+    await test.event('synced', ({ connection }) => connection === 2);
+    release(older);
+    await test.event('synced', ({ connection }) => connection === 1);
+    expect(server.status('a')?.state).toBe(state);
+  });
+
+  it('acknowledges the present namespace, not one that was replaced meanwhile', async () => {
+    const server = test.serve([workload('a')]);
+    const client = test.client((request) => {
+      if (request === 'add a' && client.inodes.length === 1) server.set(workload('a', { path: netnsPath(1) }));
+      return '';
+    });
+    await client.until((c) => c.ready);
+    await test.event('synced');
+    expect(client.log).toEqual(['add a', 'add a', 'snapshot']);
+    expect(test.events.filter(({ kind }) => kind === 'acked')).toHaveLength(1);
+    expect(server.status('a')).toEqual({ state: 'acked' });
   });
 });

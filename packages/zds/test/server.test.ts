@@ -122,6 +122,7 @@ describe('workloads', () => {
     const before = openDescriptors();
     for (let round = 0; round < 3; round++)
       server.replace(['a', 'b', 'c'].map((uid, i) => workload(uid, { path: netnsPath(i + round) })));
+    server.replace(['a', 'b', 'c'].map((uid, i) => workload(uid, { path: netnsPath(i + 2) })));
     expect(openDescriptors()).toBe(before + 3);
     server.set(workload('a', 'unknown'));
     server.delete('b');
