@@ -8,7 +8,7 @@ needs=(
   g++:g++ make:make clang:clang llvm-strip:llvm pkg-config:pkg-config clang-format:clang-format
   /usr/include/bpf/libbpf.h:libbpf-dev
   /usr/lib/llvm-14/lib/clang/14.0.6/include/fuzzer/FuzzedDataProvider.h:libclang-rt-14-dev
-  ip:iproute2 /etc/protocols:netbase nsenter:util-linux sysctl:procps runc:runc /bin/busybox:busybox-static
+  ip:iproute2 /etc/protocols:netbase nsenter:util-linux sysctl:procps protoc:protobuf-compiler runc:runc /bin/busybox:busybox-static
 )
 missing=()
 for need in "${needs[@]}"; do
