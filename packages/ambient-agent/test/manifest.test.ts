@@ -1,5 +1,6 @@
 // Manifests as people write them, and the messages for those that cannot be used.
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -74,6 +75,41 @@ describe('a manifest', () => {
     expect(problem).toMatchObject({ file: 'a.yaml', document: 2, line: 5 });
   });
 
+  it('has no other addresses than those that a pod can have', () => {
+    const strange = ['fe80::1%eth0', 'fe80::1', '127.0.0.1', '::1', '0.0.0.0', '::', '224.0.0.1', '::ffff:127.0.0.1'];
+    const ips = [...strange, '10.0.0.2'].map((ip) => ({ ip }));
+    const text = JSON.stringify({ kind: 'Pod', metadata: { name: 'a', uid: 'u' }, spec: {}, status: { podIPs: ips } });
+    expect(parseManifest(text, 'a.json').pods[0]).toMatchObject({ ips: ['10.0.0.2'], badIps: strange });
+  });
+
+  it('may use anchors, aliases and merge keys, but not without end', () => {
+    const merged = 'x: &names {name: shop}\nkind: Namespace\nmetadata: {<<: *names, labels: {a: b}}\n';
+    expect(parseManifest(merged, 'a.yaml').namespaces).toEqual([{ name: 'shop', labels: { a: 'b' } }]);
+    const lines = Array.from(
+      { length: 12 },
+      (_, i) =>
+        `k${i}: &k${i} [${Array(9)
+          .fill(i ? `*k${i - 1}` : 'x')
+          .join()}]`,
+    );
+    const [problem] = parseManifest(`${lines.join('\n')}\nkind: Pod\n`, 'a.yaml').problems;
+    expect(problem?.text).toContain('Excessive alias count');
+  });
+
+  it('names a key that is there twice, also among very many', () => {
+    const many = Array.from({ length: 50_000 }, (_, i) => `  k${i}: v`).join('\n');
+    expect(parseManifest(`kind: ConfigMap\ndata:\n${many}\n`, 'a.yaml').problems).toEqual([]);
+    expect(parseManifest(`kind: Pod\nmetadata:\n  name: a\n  uid: u\n  name: b\n`, 'a.yaml').problems).toMatchObject([
+      { document: 1, line: 5, text: 'the key `name` is there twice' },
+    ]);
+  });
+
+  it('that is wrong all over has its first problems described, and the others counted', () => {
+    const { problems } = parseManifest(`kind: List\nitems:\n${'- 3\n'.repeat(5000)}`, 'a.yaml');
+    expect(problems).toHaveLength(21);
+    expect(problems.at(-1)?.text).toBe('4980 more problems are in this file');
+  });
+
   it('never throws', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => void parseManifest(text, 'a.yaml')));
     const lines = podYaml('u1').split('\n');
@@ -128,6 +164,43 @@ describe('a directory of manifests', () => {
     expect(known.snapshot.problems).toEqual([
       `pod shop/late (uid u1) is in ${directory}/a.yaml and in ${directory}/b.yaml; ${directory}/b.yaml counts; remove one of them`,
     ]);
+  });
+
+  it('takes symbolic links, also when the directory that they lead through is exchanged', () => {
+    for (const [name, uid] of [
+      ['..one', 'u1'],
+      ['..two', 'u2'],
+    ] as const) {
+      mkdirSync(join(directory, name));
+      writeFileSync(join(directory, name, 'a.yaml'), podYaml(uid));
+    }
+    symlinkSync('..one', join(directory, '..data'));
+    symlinkSync('..data/a.yaml', join(directory, 'a.yaml'));
+    const known = new ManifestDirectory(directory);
+    known.scan();
+    expect(uids(known)).toEqual(['u1']);
+    symlinkSync('..two', join(directory, '..data_tmp'));
+    renameSync(join(directory, '..data_tmp'), join(directory, '..data'));
+    known.scan();
+    expect(uids(known)).toEqual(['u2']);
+  });
+
+  it('is not held up by what is no file, or a file too large, and says so', () => {
+    put('a.yaml', podYaml('u1'));
+    const known = new ManifestDirectory(directory);
+    known.scan();
+    put('a.yaml', '');
+    truncateSync(join(directory, 'a.yaml'), 9 * 2 ** 20);
+    execFileSync('mkfifo', [join(directory, 'pipe.yaml')]);
+    symlinkSync('/dev/zero', join(directory, 'zero.yaml'));
+    known.scan();
+    expect(uids(known)).toEqual(['u1']);
+    expect(known.snapshot.problems).toEqual([
+      `${directory}/a.yaml: is larger than 8 MiB; split it; the objects last read from it stay in force`,
+      `${directory}/pipe.yaml: is not a file; remove it; the objects last read from it stay in force`,
+      `${directory}/zero.yaml: is not a file; remove it; the objects last read from it stay in force`,
+    ]);
+    expect(known.scan()).toBe(false);
   });
 
   it('that is not there says what to do', () => {

@@ -125,7 +125,7 @@ function wantedStatus(
     return { ...common, state: 'waiting', reason: 'waiting: no cgroup on this node yet', problems: [] };
   }
   const problems = [
-    ...pod.badIps.map((ip) => `its status has an IP that is none: ${ip}`),
+    ...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`),
     ...owners.problemsOf(pod),
     ...maps.addMeshed(pod, workload, owners.of(pod)),
   ];

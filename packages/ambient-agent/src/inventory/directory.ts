@@ -18,6 +18,10 @@ interface KnownFile {
 
 const manifestName = /^[^.].*\.(?:ya?ml|json)$/;
 
+// A node's pods are a few MB at most; parsing takes seconds for each 2 MB of YAML, and the agent waits for it.
+const MAX_FILE_MIB = 8;
+const MIB = 2 ** 20;
+
 /** Not the whole directory could be listed: it is gone, or may not be read. */
 export class DirectoryError extends Error {
   override readonly name = 'DirectoryError';
@@ -87,9 +91,13 @@ export class ManifestDirectory {
   #readFile(name: string, known: KnownFile | undefined): KnownFile | undefined {
     const path = join(this.path, name);
     try {
-      const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
-      const version = `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+      const status = statSync(path, { bigint: true });
+      const version = `${status.ino}:${status.size}:${status.mtimeNs}:${status.ctimeNs}`;
       if (known?.version === version) return known;
+      // A pipe would be waited for, and a device may never end.
+      if (!status.isFile()) return this.#refused(path, version, known, 'is not a file; remove it');
+      if (status.size > MAX_FILE_MIB * MIB)
+        return this.#refused(path, version, known, `is larger than ${MAX_FILE_MIB} MiB; split it`);
       const manifest = parseManifest(readFileSync(path, 'utf8'), path);
       if (manifest.problems.length === 0) {
         return { version, objects: { file: path, pods: manifest.pods, namespaces: manifest.namespaces }, problems: [] };
@@ -101,9 +109,13 @@ export class ManifestDirectory {
       if (code === 'ENOENT') return undefined;
       const version = `unreadable:${code ?? message}`;
       if (known?.version === version) return known;
-      const problem = `${path}: cannot be read (${message}); the objects last read from it stay in force`;
-      return { version, objects: this.#lastGood(path, known), problems: [problem] };
+      return this.#refused(path, version, known, `cannot be read (${message})`);
     }
+  }
+
+  #refused(path: string, version: string, known: KnownFile | undefined, why: string): KnownFile {
+    const problem = `${path}: ${why}; the objects last read from it stay in force`;
+    return { version, objects: this.#lastGood(path, known), problems: [problem] };
   }
 }
 

@@ -1,7 +1,7 @@
 // From the text of a manifest file to Pods and Namespaces, or to what is wrong with it: document, line, field, remedy.
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
-import { isNode, LineCounter, parseAllDocuments, type Document } from 'yaml';
+import { isNode, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
 import { describeIssue } from './issue.js';
 import { NamespaceObject, PodObject, type Namespace, type Pod } from './model.js';
 import { trimNamespace, trimPod } from './trim.js';
@@ -36,6 +36,9 @@ type Key = string | number;
 const decodePod = Schema.decodeUnknownResult(PodObject);
 const decodeNamespace = Schema.decodeUnknownResult(NamespaceObject);
 
+// A file that is wrong all over says so as well by its first problems.
+const MAX_PROBLEMS = 20;
+
 const syntaxRemedy = 'fix the YAML; until then the objects last read from this file stay in force';
 const fieldRemedy = 'correct the field; until then the objects last read from this file stay in force';
 
@@ -46,16 +49,39 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** Pure. A text of no objects is no problem: an empty file is an empty list. */
 export function parseManifest(text: string, file: string): Manifest {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+  // The parser looks for a key that is there twice in a time that grows with the square of the keys; see duplicateKey().
+  const options = { lineCounter: lines, prettyErrors: false, merge: true, uniqueKeys: false };
+  const documents = parseAllDocuments(text, options);
   const reader = new ManifestReader(file, lines);
   if (Array.isArray(documents)) for (const [index, document] of documents.entries()) reader.read(document, index + 1);
-  return reader;
+  return reader.manifest;
 }
 
-class ManifestReader implements Manifest {
-  readonly pods: Pod[] = [];
-  readonly namespaces: Namespace[] = [];
-  readonly problems: ManifestProblem[] = [];
+/** The first key of a document that its mapping has had already, and where it is. */
+function duplicateKey(document: Document.Parsed): { readonly key: string; readonly offset: number } | undefined {
+  let found: { key: string; offset: number } | undefined;
+  visit(document, {
+    Map: (_key, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key) || key.value === '<<' || typeof key.value === 'symbol') continue;
+        if (seen.has(key.value)) {
+          found = { key: String(key.value), offset: key.range?.[0] ?? 0 };
+          return visit.BREAK;
+        }
+        seen.add(key.value);
+      }
+      return undefined;
+    },
+  });
+  return found;
+}
+
+class ManifestReader {
+  readonly #pods: Pod[] = [];
+  readonly #namespaces: Namespace[] = [];
+  readonly #problems: ManifestProblem[] = [];
+  #problemCount = 0;
   readonly #file: string;
   readonly #lines: LineCounter;
 
@@ -64,12 +90,29 @@ class ManifestReader implements Manifest {
     this.#lines = lines;
   }
 
+  get manifest(): Manifest {
+    const problems = [...this.#problems];
+    const [first] = problems;
+    const more = this.#problemCount - problems.length;
+    if (first !== undefined && more > 0) {
+      const text = `${more} more problem${more === 1 ? ' is' : 's are'} in this file`;
+      problems.push({ ...first, field: '', text, remedy: 'correct those above, and the next ones are shown' });
+    }
+    return { pods: this.#pods, namespaces: this.#namespaces, problems };
+  }
+
   read(document: Document.Parsed, number: number): void {
     for (const error of document.errors) {
       const { line } = this.#lines.linePos(error.pos[0]);
       this.#report(number, line, '', error.message.split('\n')[0] ?? error.message, syntaxRemedy);
     }
     if (document.errors.length > 0) return;
+    const twice = duplicateKey(document);
+    if (twice !== undefined) {
+      const { line } = this.#lines.linePos(twice.offset);
+      this.#report(number, line, '', `the key \`${twice.key}\` is there twice`, syntaxRemedy);
+      return;
+    }
     let value: unknown;
     try {
       value = document.toJS({ maxAliasCount: 100 });
@@ -95,10 +138,10 @@ class ManifestReader implements Manifest {
     }
     const { kind } = value;
     if (kind === 'Pod')
-      this.#decode(document, number, at, decodePod(value, { errors: 'all' }), (pod) => this.pods.push(trimPod(pod)));
+      this.#decode(document, number, at, decodePod(value, { errors: 'all' }), (pod) => this.#pods.push(trimPod(pod)));
     else if (kind === 'Namespace') {
       const decoded = decodeNamespace(value, { errors: 'all' });
-      this.#decode(document, number, at, decoded, (namespace) => this.namespaces.push(trimNamespace(namespace)));
+      this.#decode(document, number, at, decoded, (namespace) => this.#namespaces.push(trimNamespace(namespace)));
     } else if (kind === 'List' || kind === 'PodList' || kind === 'NamespaceList')
       this.#list(document, number, value, at, kind);
   }
@@ -157,7 +200,9 @@ class ManifestReader implements Manifest {
   }
 
   #report(document: number, line: number, field: string, text: string, remedy: string): void {
-    this.problems.push({ file: this.#file, document, line, field, text, remedy });
+    this.#problemCount += 1;
+    if (this.#problems.length >= MAX_PROBLEMS) return;
+    this.#problems.push({ file: this.#file, document, line, field, text, remedy });
   }
 }
 

@@ -1,12 +1,34 @@
 // From a decoded Kubernetes object to the fields that the agent keeps.
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { canonicalAddress } from '@sluice/datapath';
 import type { Namespace, NamespaceObject, Pod, PodObject } from './model.js';
+
+// What no CNI plugin gives a pod, and what would redirect connections of the host to itself: IPv4 and IPv6.
+const notOfPods = new BlockList();
+for (const [network, prefix] of [
+  ['0.0.0.0', 8],
+  ['127.0.0.0', 8],
+  ['224.0.0.0', 4],
+] as const)
+  notOfPods.addSubnet(network, prefix, 'ipv4');
+for (const [network, prefix] of [
+  ['::', 127],
+  ['fe80::', 10],
+  ['ff00::', 8],
+] as const)
+  notOfPods.addSubnet(network, prefix, 'ipv6');
+
+/** Canonical text; undefined for what is no address, or none that a pod can have. Pure. */
+function podAddress(text: string): string | undefined {
+  if (isIP(text) === 0 || text.includes('%')) return undefined;
+  const address = canonicalAddress(text);
+  return notOfPods.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6') ? undefined : address;
+}
 
 /** Pure. Absent fields get the values that the API server would give them. */
 export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod {
   const reported = [...(status?.podIPs ?? []).map(({ ip }) => ip), ...(status?.podIP ? [status.podIP] : [])];
-  const good = reported.filter((ip) => isIP(ip) !== 0).map((ip) => canonicalAddress(ip));
+  const good = reported.map(podAddress).filter((ip) => ip !== undefined);
   const born = metadata.creationTimestamp ?? status?.startTime;
   return {
     uid: metadata.uid,
@@ -20,7 +42,7 @@ export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod 
     serviceAccount: spec.serviceAccountName ?? 'default',
     phase: status?.phase ?? 'Pending',
     ips: [...new Set(good)],
-    badIps: [...new Set(reported.filter((ip) => isIP(ip) === 0))],
+    badIps: [...new Set(reported.filter((ip) => podAddress(ip) === undefined))],
     isReady: (status?.conditions ?? []).some(({ type, status: value }) => type === 'Ready' && value === 'True'),
     bornMs: born === undefined || born === null ? 0 : Date.parse(born),
   };

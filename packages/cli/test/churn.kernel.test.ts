@@ -1,0 +1,172 @@
+// A busy node: pods that come, go and are relabelled faster than the agent can follow. What the kernel holds when all is
+// quiet is what the enrolment says of what is there, and a pod that stays has been in the mesh all along.
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  discoverZtunnels,
+  enrol,
+  loadConfig,
+  ManifestDirectory,
+  type AgentConfig,
+  type Enrolment,
+  type Workload,
+} from '@sluice/ambient-agent';
+import { CgroupResolver } from '@sluice/cgroup-resolver';
+import { InstalledDatapath, type DesiredMaps } from '@sluice/datapath';
+import { netnsCookie } from '@sluice/linux';
+import { endpoint, requires, type Pod } from '@sluice/testbed';
+import * as Effect from 'effect/Effect';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+const POD_COUNT = 100;
+const KILLS = 6;
+
+/** A pod without processes: its cgroups and its manifest, either of which may be missing. */
+class PaperPod {
+  readonly uid = randomUUID();
+  readonly #directories: readonly string[];
+  readonly #manifest: (labels: Record<string, string>) => Record<string, unknown>;
+  readonly #host: NodeAgent;
+  readonly #file: string;
+
+  constructor(host: NodeAgent, index: number, ip: string) {
+    const place = join(host.node.cgroup.path, `kubepods/besteffort/pod${this.uid}`);
+    this.#directories = [place, join(place, randomBytes(32).toString('hex'))];
+    this.#host = host;
+    this.#file = `pod.paper.p${index}-${this.uid}.yaml`;
+    this.#manifest = (labels) => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: `p${index}`, namespace: 'paper', uid: this.uid, labels },
+      spec: { nodeName: host.node.name },
+      status: { phase: 'Running', podIP: ip, startTime: new Date(1_700_000_000_000 + index * 1000).toISOString() },
+    });
+  }
+
+  makeCgroups(): void {
+    for (const directory of this.#directories) mkdirSync(directory, { recursive: true });
+  }
+
+  removeCgroups(): void {
+    for (const directory of this.#directories.toReversed()) rmdirSync(directory);
+  }
+
+  publish(labels: Record<string, string> = {}): void {
+    this.#host.node.kubernetes.writeText(this.#file, JSON.stringify(this.#manifest(labels)));
+  }
+
+  withdraw(): void {
+    rmSync(join(this.#host.node.kubernetes.path, this.#file));
+  }
+}
+
+/** What the maps ought to hold, worked out here from the manifests and the cgroup tree. */
+function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
+  const directory = new ManifestDirectory(host.node.kubernetes.path);
+  directory.scan();
+  const { inventory } = directory.snapshot;
+  const resolver = new CgroupResolver({ cgroupRoot: host.node.cgroup.path, hostNetns: host.node.netns.path });
+  const ztunnels = discoverZtunnels(inventory, config);
+  const pods = resolver.pods();
+  const hostNetnsCookie = netnsCookie(host.node.netns.path);
+  const attempt = (isIn: (uid: string) => boolean): Enrolment => {
+    const workloads = new Map<string, Workload>();
+    for (const pod of pods) {
+      const ips = inventory.pods.get(pod.podUid)?.ips ?? [];
+      const netns = isIn(pod.podUid) && ips.length > 0 ? resolver.podNetns(pod, ips) : undefined;
+      workloads.set(pod.podUid, { pod, netns });
+    }
+    return enrol({ inventory, workloads, ztunnels, kubelets: [], hostNetnsCookie, config });
+  };
+  const first = attempt(() => false);
+  const inMesh = new Set(first.statuses.filter(({ state }) => state === 'in').map(({ uid }) => uid));
+  return attempt((uid) => inMesh.has(uid)).desired;
+}
+
+const comparable = ({ exclusions, ...maps }: DesiredMaps): unknown => ({
+  ...maps,
+  exclusions: exclusions.map((exclusion) => JSON.stringify(exclusion, (_, value: unknown) => String(value))).sort(),
+});
+
+describe.skipIf(need.skip)(`a busy node${need.label}`, () => {
+  let host: NodeAgent;
+  let config: AgentConfig;
+  let steady: Pod;
+  beforeAll(async () => {
+    host = await NodeAgent.create();
+    host.node.kubernetes.setNamespace('shop', ambient);
+    host.node.kubernetes.setNamespace('paper', ambient);
+    await host.node.ztunnel();
+    steady = await host.node.pod({ namespace: 'shop', name: 'steady' });
+    await host.agent.start();
+    config = await Effect.runPromise(loadConfig(host.configPath));
+  });
+  afterAll(() => host?.node.close());
+
+  const present = (): DesiredMaps => {
+    using installed = InstalledDatapath.open(join(host.bpffs, 'sluice'));
+    return installed.read();
+  };
+  const isSettled = (): boolean =>
+    JSON.stringify(comparable(present()), replacer) === JSON.stringify(comparable(wanted(host, config)), replacer);
+  const expectSettled = async (): Promise<void> => {
+    await eventually(isSettled, (settled) => settled);
+    expect(comparable(present())).toEqual(comparable(wanted(host, config)));
+  };
+
+  it('holds what is there after pods came, went and changed, and never lets go of one that stays', async () => {
+    const load = await steady.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
+    const pods = Array.from({ length: POD_COUNT }, (_, index) => new PaperPod(host, index, `10.66.1.${index % 40}`));
+    const real: Pod[] = [];
+    for (const [index, pod] of pods.entries()) {
+      if (index % 2 === 0) pod.makeCgroups();
+      pod.publish();
+      if (index % 2 === 1) pod.makeCgroups();
+      const earlier = pods[index - 10];
+      if (index % 3 === 0) earlier?.publish({ 'istio.io/dataplane-mode': 'none' });
+      if (index % 4 === 0) earlier?.removeCgroups();
+      if (index % 5 === 0) earlier?.withdraw();
+      if (index % 25 === 0) real.push(await host.node.pod({ namespace: 'shop', name: `real-${index}` }));
+      if (index % 50 === 30) await real.shift()?.delete();
+      if (index % 20 === 0) host.node.kubernetes.setNamespace('paper', index % 40 === 20 ? {} : ambient);
+    }
+    await expectSettled();
+    const { cgroups } = present();
+    expect(cgroups.size).toBeGreaterThan(POD_COUNT / 2);
+    expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0 });
+  });
+
+  it('is killed again and again while it starts, and every start after that works', async () => {
+    const load = await steady.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
+    await host.agent.kill9();
+    const began = performance.now();
+    await host.agent.start();
+    const startMs = performance.now() - began;
+    await host.agent.kill9();
+    // Spread over the second half of a start, before which it has only loaded its modules.
+    for (let round = 1; round <= KILLS; round++) {
+      const isReady = host.agent.start().catch(() => 'killed');
+      await sleep(startMs * (0.5 + round / (2 * KILLS)));
+      await host.agent.kill9();
+      await isReady;
+    }
+    await host.agent.start();
+    await expectSettled();
+    expect(host.status()).toMatchObject({ agent: 'running', isEnforced: true });
+    expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0 });
+  });
+});
+
+function replacer(_: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return String(value);
+  if (value instanceof Map) {
+    const entries = [...(value as Map<unknown, unknown>)].map(([key, item]) => [String(key), item] as const);
+    return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+  return value;
+}
