@@ -26,9 +26,9 @@ if [ -e "$cache/release" ]; then
 fi
 [ "$(dpkg --print-architecture)" = amd64 ] || fail "only amd64 machines are provided for"
 
-# The meta package depends on the one real package of the day.
+# The meta package depends on the one real package of the day. Prints nothing where apt does not know it.
 real_package() {
-  apt-cache depends "$meta" 2>/dev/null | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }'
+  { apt-cache depends "$meta" 2>/dev/null || true; } | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }'
 }
 
 work=$(mktemp -d)
@@ -38,7 +38,7 @@ package=$(real_package)
 if [ -z "$package" ] || ! (cd "$work" && apt-get -q download "$package" >"$work/log" 2>&1); then
   apt-get -q update >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2 && fail "apt-get update failed"; }
   package=$(real_package)
-  [ -n "$package" ] || fail "apt knows no package $meta: Debian 12 has it in main or security; look at apt's sources"
+  [ -n "$package" ] || fail "apt knows no package $meta: Debian 12 has it in main or in bookworm-security; add that to apt's sources"
   (cd "$work" && apt-get -q download "$package" >"$work/log" 2>&1) ||
     { tail -n 5 "$work/log" >&2 && fail "cannot download $package"; }
 fi
