@@ -28,6 +28,20 @@ describe('defaults', () => {
   });
 });
 
+describe('a file', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-config-file-'));
+  afterAll(() => rmSync(directory, { recursive: true }));
+
+  it('with an asterisk that YAML takes for an alias is not understood, and says so', async () => {
+    const path = join(directory, 'config.yaml');
+    writeFileSync(path, 'metrics:\n  listen: *:15014\n');
+    const error = await Effect.runPromise(Effect.flip(loadConfig(path)));
+    expect(error.message).toBe(
+      `${path}: not YAML: Unresolved alias (the anchor must be set before the alias): :15014; put a value that begins with \`*\` or \`&\` in quotes`,
+    );
+  });
+});
+
 describe('problems', () => {
   const cases: [string, unknown, readonly string[]][] = [
     ['unknown name', { nodename: 'a' }, ['`nodename` is not a setting; did you mean `nodeName`?']],

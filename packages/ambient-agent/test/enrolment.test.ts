@@ -223,6 +223,16 @@ describe('entries', () => {
 });
 
 describe('ztunnel', () => {
+  it('whose cgroup is not known yet is looked for again soon, and said', () => {
+    const before = enrolWorld({ pods: [ztunnelPod()] });
+    expect([before.isIncomplete, before.statuses[0]?.problems]).toEqual([
+      true,
+      [expect.stringMatching(/^it has no cgroup on this node yet/)],
+    ]);
+    const after = enrolWorld({ pods: [ztunnelPod()], workloads: [workload(ztunnelPod().uid, 900n)] });
+    expect([after.isIncomplete, after.statuses[0]?.problems]).toEqual([false, []]);
+  });
+
   const settingsOf = (pods: readonly Pod[]) => enrolWorld({ pods, workloads: [] }).desired.settings;
   it('is not a pod of another namespace, service account or node', () => {
     const impostors = [

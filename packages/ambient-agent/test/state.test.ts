@@ -82,7 +82,7 @@ describe('the state file', () => {
     writeFileSync(statePath(directory), '{"version":99}');
     expect(readState(directory)).toEqual({
       kind: 'unusable',
-      why: 'it is of version 99, and this command reads version 1',
+      why: 'it is of version 99, and this command reads version 1; use the command that came with the agent',
     });
   });
 });
@@ -119,6 +119,32 @@ describe('the memory of manifests', () => {
   });
 });
 
+describe('what an earlier agent left', () => {
+  const garbage = [
+    '',
+    'null',
+    '[]',
+    '"x"',
+    '{"version":1}',
+    '{"version":1,"files":{}}',
+    '{"version":1,"files":[null,{"file":"FILE"}]}',
+    '{"version":1,"files":[{"file":"FILE","pods":[{"uid":"u"}],"namespaces":[]}]}',
+    '{"version":1,"agent":{"pid":1,"startTicks":"1"},"workloads":[null]}',
+  ];
+
+  it.each(garbage)('does no harm when it is no such file: %s', (text) => {
+    const file = join(directory, 'a.yaml');
+    writeFileSync(file, 'kind: [');
+    writeFileSync(join(directory, 'inventory.json'), text.replace('FILE', file));
+    const known = new ManifestDirectory(directory, new ManifestMemory(directory));
+    known.scan();
+    expect(known.snapshot.inventory.pods.size).toBe(0);
+    writeFileSync(statePath(directory), text);
+    expect(readState(directory)).toMatchObject({ kind: 'unusable', why: expect.not.stringContaining('undefined') });
+    expect(() => readNodeStatus(directory)).toThrow(/cannot be used: .*; start the agent, which writes it anew/);
+  });
+});
+
 describe('the log', () => {
   it('is a JSON object a line, with the message in `msg`', async () => {
     const lines: string[] = [];
@@ -148,19 +174,26 @@ describe('the metrics server', () => {
     const program = Effect.gen(function* () {
       const options = { host: '127.0.0.1', port: 0, refresh: Effect.void, isReady: () => isReady };
       const port = yield* serveMetrics(options);
-      const get = (path: string) =>
+      const get = (path: string, method = 'GET') =>
         Effect.promise(async () => {
-          const response = await fetch(`http://127.0.0.1:${port}${path}`);
+          const response = await fetch(`http://127.0.0.1:${port}${path}`, { method });
           return [response.status, await response.text()] as const;
         });
       const before = yield* get('/readyz');
       isReady = true;
       const after = yield* get('/readyz');
       const taken = yield* Effect.flip(serveMetrics({ ...options, port }));
-      return { before, after, metrics: yield* get('/metrics'), other: yield* get('/'), taken: taken.message };
+      const odd = [
+        yield* get('/metrics?name[]=x'),
+        yield* get('/healthz', 'HEAD'),
+        yield* get('/metrics', 'POST'),
+        yield* get('//metrics'),
+      ].map(([status]) => status);
+      return { before, after, metrics: yield* get('/metrics'), other: yield* get('/'), odd, taken: taken.message };
     });
-    const { before, after, metrics, other, taken } = await Effect.runPromise(Effect.scoped(program));
+    const { before, after, metrics, other, odd, taken } = await Effect.runPromise(Effect.scoped(program));
     expect([before[0], after[0], metrics[0], other[0]]).toEqual([503, 200, 200, 404]);
+    expect(odd).toEqual([200, 200, 405, 404]);
     expect(taken).toMatch(/^metrics cannot be served at 127.0.0.1 port \d+: .*EADDRINUSE.*; change `metrics.listen`$/);
   });
 });

@@ -119,7 +119,14 @@ function parseYaml(text: string, source: string): Result.Result<Tree, ConfigErro
   const document = parseDocument(text);
   const [error] = document.errors;
   if (error !== undefined) return Result.fail(new ConfigError({ source, problems: [`not YAML: ${error.message}`] }));
-  const value: unknown = document.toJS();
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const remedy = 'put a value that begins with `*` or `&` in quotes';
+    return Result.fail(new ConfigError({ source, problems: [`not YAML: ${why}; ${remedy}`] }));
+  }
   if (value === null || value === undefined) return Result.succeed({});
   if (isTree(value)) return Result.succeed(value);
   return Result.fail(

@@ -89,7 +89,7 @@ export function enrol(input: EnrolmentInput): Enrolment {
     // Two pods of one cgroup are one static pod and the mirror that replaced it: the newest speaks for it.
     const workload = known.has(uid) ? undefined : input.workloads.get(uid);
     known.add(uid);
-    if (ztunnelUids.has(pod.uid) && workload !== undefined) maps.addZtunnel(pod, workload);
+    if (ztunnelUids.has(pod.uid)) maps.addZtunnel(pod, workload);
     const { isWanted, because } = membership(pod, input.inventory, ztunnelUids, input.config);
     statuses.push(
       isWanted
@@ -99,7 +99,7 @@ export function enrol(input: EnrolmentInput): Enrolment {
             role: ztunnelUids.has(pod.uid) ? 'ztunnel' : 'workload',
             state: 'out',
             reason: `out: ${because}`,
-            problems: [],
+            problems: ztunnelUids.has(pod.uid) && workload === undefined ? [ztunnelWithoutCgroup] : [],
           },
     );
   }
@@ -169,6 +169,9 @@ function strangerStatus(uid: string, workload: Workload): WorkloadStatus {
   };
 }
 
+const ztunnelWithoutCgroup =
+  'it has no cgroup on this node yet, by which its connections are told from others: those to meshed pods of this node come back to it';
+
 /** Its containers have entries of their own; what starts later is found only from an ancestor that lookups reach. */
 function depthProblems({ pod: { level } }: Workload): string[] {
   if (level <= DEEPEST_LEVEL) return [];
@@ -203,7 +206,11 @@ class MapsBuilder {
   }
 
   /** By cgroup only: whoever else enters ztunnel's network namespace is not ztunnel. */
-  addZtunnel(pod: Pod, workload: Workload): void {
+  addZtunnel(pod: Pod, workload: Workload | undefined): void {
+    if (workload === undefined) {
+      this.isIncomplete = true;
+      return;
+    }
     this.#addCgroups(workload, {
       id: workload.pod.cgroupId,
       inMesh: false,

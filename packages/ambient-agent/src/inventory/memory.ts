@@ -3,15 +3,38 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { replaceFile } from '../state/replace-file.js';
+import * as Schema from 'effect/Schema';
 import type { FileObjects } from './merge.js';
 
 /** Raised when the kept form would be misread. */
 const MEMORY_VERSION = 1;
 
-interface Kept {
-  readonly version: number;
-  readonly files: readonly FileObjects[];
-}
+const strings = Schema.Array(Schema.String);
+const stringMap = Schema.Record(Schema.String, Schema.String);
+const isKept = Schema.is(
+  Schema.Struct({
+    version: Schema.Literal(MEMORY_VERSION),
+    files: Schema.Array(
+      Schema.Struct({
+        file: Schema.String,
+        pods: Schema.Array(
+          Schema.Struct({
+            uid: Schema.String,
+            name: Schema.String,
+            namespace: Schema.String,
+            labels: stringMap,
+            annotations: stringMap,
+            phase: Schema.String,
+            ips: strings,
+            badIps: strings,
+            bornMs: Schema.Finite,
+          }),
+        ),
+        namespaces: Schema.Array(Schema.Struct({ name: Schema.String, labels: stringMap })),
+      }),
+    ),
+  }),
+);
 
 export const memoryPath = (runDir: string): string => join(runDir, 'inventory.json');
 
@@ -27,8 +50,9 @@ export class ManifestMemory {
   /** The objects of the last good version of a file, by its path. */
   recall(file: string): FileObjects | undefined {
     try {
-      const kept = JSON.parse(readFileSync(this.#path, 'utf8')) as Kept;
-      return kept.version === MEMORY_VERSION ? kept.files.find((objects) => objects.file === file) : undefined;
+      const kept: unknown = JSON.parse(readFileSync(this.#path, 'utf8'));
+      const files = isKept(kept) ? (kept.files as readonly unknown[] as readonly FileObjects[]) : [];
+      return files.find((objects) => objects.file === file);
     } catch {
       return undefined;
     }
@@ -36,7 +60,7 @@ export class ManifestMemory {
 
   /** In the place of everything kept before. */
   remember(files: readonly FileObjects[]): void {
-    const text = `${JSON.stringify({ version: MEMORY_VERSION, files } satisfies Kept)}\n`;
+    const text = `${JSON.stringify({ version: MEMORY_VERSION, files })}\n`;
     if (text === this.#last) return;
     try {
       replaceFile(this.#path, text);

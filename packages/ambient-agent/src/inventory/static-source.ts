@@ -1,9 +1,11 @@
 // The inventory of a directory of manifests, watched: inotify says when to look, a timer looks anyway.
-import { watch } from 'node:fs';
+import { statSync, watch, type FSWatcher } from 'node:fs';
+import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Queue from 'effect/Queue';
 import * as Stream from 'effect/Stream';
+import { messageOf } from '../node/checks.js';
 import { StartupError } from '../node/startup-error.js';
 import { metrics } from '../observe/metrics.js';
 import { DirectoryError, ManifestDirectory } from './directory.js';
@@ -21,6 +23,56 @@ export interface StaticSourceOptions {
 // Several events come for one change; a file written in place is given this long to become whole.
 const SETTLE_MS = 20;
 const RESCAN_MS = 10_000;
+// A directory that is not there cannot be watched.
+const MISSING_RESCAN_MS = 1000;
+
+/** inotify on whatever directory has the name now: it follows the directory, and not the name. */
+class DirectoryWatch {
+  readonly #path: string;
+  readonly #onTouch: () => void;
+  #watcher: FSWatcher | undefined;
+  #watched: string | undefined;
+  #refusal: string | undefined;
+
+  constructor(path: string, onTouch: () => void) {
+    this.#path = path;
+    this.#onTouch = onTouch;
+  }
+
+  /** Never fails: without inotify the timer looks. */
+  readonly follow: Effect.Effect<void> = Effect.suspend(() => {
+    try {
+      const { dev, ino } = statSync(this.#path, { bigint: true });
+      const identity = `${dev}:${ino}`;
+      if (this.#watcher !== undefined && identity === this.#watched) return Effect.void;
+      this.close();
+      this.#watcher = watch(this.#path, { persistent: false }, this.#onTouch);
+      this.#watched = identity;
+      this.#refusal = undefined;
+      this.#watcher.on('error', () => {
+        this.close();
+        this.#onTouch();
+      });
+      return Effect.void;
+    } catch (error) {
+      this.close();
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT' || code === this.#refusal) return Effect.void;
+      this.#refusal = code;
+      const remedy = 'it is looked at from time to time; raise fs.inotify.max_user_watches and max_user_instances';
+      return Effect.logWarning(
+        `the inventory directory ${this.#path} cannot be watched: ${messageOf(error)}; ${remedy}`,
+      );
+    }
+  });
+
+  /** Idempotent. */
+  close(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    this.#watched = undefined;
+  }
+}
 
 /** Ends with StartupError when the directory is not there at the start; later that is a problem, and what is known stays. */
 export const staticSource = (options: StaticSourceOptions): Layer.Layer<InventorySource, StartupError> =>
@@ -52,26 +104,32 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
         }
         if (!isChanged && missing === before) return;
         yield* metrics.manifestProblems(snapshot().problems.length);
-        for (const problem of snapshot().problems) yield* Effect.logWarning(problem);
         yield* Queue.offer(changed, undefined);
       });
 
       yield* scan;
       if (missing !== undefined) return yield* new StartupError({ check: 'inventory', message: missing });
 
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          const watcher = watch(options.directory, { persistent: false }, () => Queue.offerUnsafe(touched, undefined));
-          // The directory itself went away: the timer sees that.
-          watcher.on('error', () => Queue.offerUnsafe(touched, undefined));
-          return watcher;
-        }),
-        (watcher) => Effect.sync(() => watcher.close()),
+      const watching = new DirectoryWatch(options.directory, () => Queue.offerUnsafe(touched, undefined));
+      yield* Effect.acquireRelease(watching.follow, () => Effect.sync(() => watching.close()));
+      const rescanMs = options.rescanMs ?? RESCAN_MS;
+      const nextTouch = Effect.suspend(() =>
+        Effect.raceFirst(
+          Queue.take(touched),
+          Effect.sleep(missing === undefined ? rescanMs : Math.min(rescanMs, MISSING_RESCAN_MS)),
+        ),
       );
-      const nextTouch = Effect.raceFirst(Queue.take(touched), Effect.sleep(options.rescanMs ?? RESCAN_MS));
+      // Whatever a file makes of the parser, the others are looked at again.
+      const guarded = Effect.catchCause(scan, (cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.failCause(cause)
+          : Effect.logError(`the inventory could not be read: ${messageOf(Cause.squash(cause))}`),
+      );
       yield* nextTouch.pipe(
         Effect.andThen(Effect.sleep(SETTLE_MS)),
-        Effect.andThen(scan),
+        // First, so that nothing comes between the looking and the watching.
+        Effect.andThen(watching.follow),
+        Effect.andThen(guarded),
         Effect.forever,
         Effect.forkScoped,
       );

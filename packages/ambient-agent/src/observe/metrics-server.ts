@@ -15,6 +15,9 @@ export interface MetricsServerOptions {
 // Prometheus's text exposition format, version 0.0.4.
 const contentType = 'text/plain; version=0.0.4; charset=utf-8';
 
+// Whoever reaches the listener must not be able to use up the agent's file descriptors.
+const MAX_CONNECTIONS = 64;
+
 /** Listens for as long as the scope lasts; the port that was bound (the one asked for, unless that was 0). */
 export const serveMetrics = ({
   host,
@@ -25,14 +28,17 @@ export const serveMetrics = ({
   Effect.gen(function* () {
     const server = createServer((request, response) => {
       const answer = (status: number, body: string): void => {
-        response.writeHead(status, { 'content-type': contentType, connection: 'close' });
+        const allow = status === 405 ? { allow: 'GET, HEAD' } : {};
+        response.writeHead(status, { 'content-type': contentType, connection: 'close', ...allow });
         response.end(body);
       };
-      if (request.method !== 'GET') answer(405, 'only GET\n');
-      else if (request.url === '/healthz') answer(200, 'ok\n');
-      else if (request.url === '/readyz')
+      // A scraper may be configured to send parameters.
+      const path = request.url?.split('?', 1)[0];
+      if (request.method !== 'GET' && request.method !== 'HEAD') answer(405, 'only GET and HEAD\n');
+      else if (path === '/healthz') answer(200, 'ok\n');
+      else if (path === '/readyz')
         answer(isReady() ? 200 : 503, isReady() ? 'ready\n' : 'no reconciliation has succeeded yet\n');
-      else if (request.url !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
+      else if (path !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
       else {
         // Loaded when first asked for: it brings the whole of Effect's HTTP with it.
         const text = Effect.gen(function* () {
@@ -46,6 +52,7 @@ export const serveMetrics = ({
         );
       }
     });
+    server.maxConnections = MAX_CONNECTIONS;
     const listening = Effect.callback<number, StartupError>((resume) => {
       const fail = (error: Error): void => {
         const message = `metrics cannot be served at ${host} port ${port}: ${error.message}; change \`metrics.listen\``;
@@ -54,6 +61,8 @@ export const serveMetrics = ({
       server.once('error', fail);
       server.listen(port, host, () => {
         server.off('error', fail);
+        // A connection that could not be accepted is its client's trouble, and nobody's end.
+        server.on('error', () => {});
         const address = server.address();
         resume(Effect.succeed(typeof address === 'object' && address !== null ? address.port : port));
       });

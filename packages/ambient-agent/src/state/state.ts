@@ -1,5 +1,6 @@
 // The agent's view as others read it: `sluice status` and `explain`. Plain JSON in the run directory, replaced as a whole.
 import { readFileSync } from 'node:fs';
+import * as Schema from 'effect/Schema';
 import { join } from 'node:path';
 import type { DatedStatus } from '../enrolment/status.js';
 import { replaceFile } from './replace-file.js';
@@ -71,6 +72,47 @@ export type StateReading =
   | { readonly kind: 'absent' }
   | { readonly kind: 'unusable'; readonly why: string };
 
+const strings = Schema.Array(Schema.String);
+
+// Of what was read: enough that nobody who goes through it meets a hole. Members of ours that are plain text are not all named.
+const readable = Schema.Struct({
+  version: Schema.Literal(STATE_VERSION),
+  writtenAt: Schema.String,
+  agent: Schema.Struct({
+    version: Schema.String,
+    pid: Schema.Int,
+    startTicks: Schema.String,
+    startedAt: Schema.String,
+  }),
+  node: Schema.Struct({
+    name: Schema.String,
+    cgroupRoot: Schema.String,
+    pinDirectory: Schema.String,
+    hostNetns: Schema.String,
+    hostNetnsCookie: Schema.String,
+    resyncIntervalMs: Schema.Finite,
+  }),
+  ztunnels: Schema.Struct({ pods: Schema.Array(Schema.Struct({ ips: strings })) }),
+  kubelets: Schema.Array(Schema.Struct({ path: Schema.String })),
+  workloads: Schema.Array(
+    Schema.Struct({
+      uid: Schema.String,
+      namespace: Schema.String,
+      name: Schema.String,
+      ips: strings,
+      cgroups: Schema.Array(Schema.Struct({ path: Schema.String, id: Schema.String })),
+      state: Schema.String,
+      reason: Schema.String,
+      since: Schema.String,
+      problems: strings,
+    }),
+  ),
+  problems: strings,
+  errors: Schema.Record(Schema.String, Schema.Finite),
+});
+const anew = 'start the agent, which writes it anew';
+const isReadable = Schema.is(readable);
+
 /** What an agent last wrote, and whether that agent still runs. */
 export function readState(runDir: string, procPath = '/proc'): StateReading {
   let text: string;
@@ -82,16 +124,18 @@ export function readState(runDir: string, procPath = '/proc'): StateReading {
     return { kind: 'unusable', why: code === 'EACCES' ? `${message}; run this as root` : message };
   }
   try {
-    const state = JSON.parse(text) as AgentState;
-    if (state.version !== STATE_VERSION) {
+    const value: unknown = JSON.parse(text);
+    const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : STATE_VERSION;
+    if (version !== STATE_VERSION)
       return {
         kind: 'unusable',
-        why: `it is of version ${String(state.version)}, and this command reads version ${STATE_VERSION}`,
+        why: `it is of version ${String(version)}, and this command reads version ${STATE_VERSION}; use the command that came with the agent`,
       };
-    }
+    if (!isReadable(value)) return { kind: 'unusable', why: `it is not what an agent writes; ${anew}` };
+    const state = value as unknown as AgentState;
     return { kind: 'state', state, isRunning: startTicks(state.agent.pid, procPath) === state.agent.startTicks };
   } catch (error) {
-    return { kind: 'unusable', why: (error as Error).message };
+    return { kind: 'unusable', why: `${(error as Error).message}; ${anew}` };
   }
 }
 
