@@ -6,6 +6,7 @@ import * as Exit from 'effect/Exit';
 import * as Fiber from 'effect/Fiber';
 import { CliConfig, Command, GlobalFlag } from 'effect/cli';
 import { CommandFailure, ExitCode } from './exit.js';
+import { watchOutput, whenWritten } from './output.js';
 import { platform } from './platform.js';
 import { sluice } from './sluice.js';
 import { CLI_VERSION } from './version.js';
@@ -27,9 +28,10 @@ function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
 }
 
 // `sluice watch | head` ends when nobody reads any more.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(ExitCode.ok);
-  throw error;
+watchOutput((cause) => {
+  if (cause === undefined) process.exit(ExitCode.ok);
+  console.error(`sluice: the output cannot be written: ${cause}`);
+  process.exit(ExitCode.failure);
 });
 
 const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] as const;
@@ -37,6 +39,19 @@ const program = Command.runWith(sluice, { version: CLI_VERSION })(process.argv.s
   Effect.provide([platform, CliConfig.layer({ builtIns })]),
 );
 const fiber = Effect.runFork(program);
-for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
-  process.on(signal, () => void Effect.runFork(Fiber.interrupt(fiber)));
-fiber.addObserver((exit) => process.exit(exitCodeOf(exit)));
+let isSignalled = false;
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    isSignalled = true;
+    if (hasEnded) process.exit();
+    void Effect.runFork(Fiber.interrupt(fiber));
+  });
+}
+let hasEnded = false;
+fiber.addObserver((exit) => {
+  hasEnded = true;
+  process.exitCode = exitCodeOf(exit);
+  // A reader that takes nothing must not keep what was told to end.
+  if (isSignalled) process.exit();
+  whenWritten(() => process.exit());
+});

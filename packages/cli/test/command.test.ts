@@ -1,7 +1,8 @@
 // The built command from outside: help, usage errors, exit codes, and who may run it.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeState, type AgentState } from '@sluice/ambient-agent';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
@@ -32,11 +33,21 @@ describe('the command', () => {
       ['explain', '--to', '10.0.0.1:80'],
       /^sluice: say who calls: --pod NAMESPACE\/NAME, --from-host or --from-kubelet$/m,
     ],
-    ['two callers', ['explain', '--from-host', '--pod', 'a/b', '--to', '10.0.0.1:80'], /say who calls/],
+    ['two callers', ['explain', '--from-host', '--pod', 'a/b', '--to', '10.0.0.1:80'], /say who calls, once/],
     [
       'no destination',
       ['explain', '--from-host', '--to', 'shop:80'],
       /--to shop:80 is not an address and a port; write 10.0.0.1:80 or \[fd00::1\]:80/,
+    ],
+    [
+      'every argument wrong',
+      ['explain', '--pod', 'a', '--to', '1.2.3'],
+      /^sluice: --pod a is not NAMESPACE\/NAME, such as shop\/cart; --to 1.2.3 is not an address and a port; write 10.0.0.1:80 or \[fd00::1\]:80$/m,
+    ],
+    [
+      'port out of range',
+      ['explain', '--from-host', '--to', '[::1]:65536'],
+      /^sluice: --to \[::1\]:65536 is not an address and a port/m,
     ],
     [
       'no such file',
@@ -59,6 +70,24 @@ describe('the command', () => {
     ]);
   });
 
+  it('prints all of it, however slow the reader', async () => {
+    const runDir = join(directory, 'large');
+    mkdirSync(runDir);
+    const problems = Array.from({ length: 5000 }, (_, index) => `problem ${index} of a node where nothing is right`);
+    writeState(runDir, largeState(problems));
+    const argv = `"${process.execPath}" "${SLUICE}" status -o json --run-dir "${runDir}"`;
+    const { stdout } = await runProgram(['sh', '-c', `${argv} | { sleep 1; cat; }`]);
+    expect((JSON.parse(stdout) as { state: AgentState }).state.problems).toEqual(problems);
+  });
+
+  it('says in one line that what it prints cannot be written', async () => {
+    const { code, stderr } = await runProgram(['sh', '-c', `"${process.execPath}" "${SLUICE}" version > /dev/full`]);
+    expect([code, stderr]).toEqual([
+      1,
+      'sluice: the output cannot be written: ENOSPC: no space left on device, write\n',
+    ]);
+  });
+
   it('exits with 3 where no agent has run', async () => {
     const { code, stderr } = await sluice('status', '--run-dir', join(directory, 'none'));
     expect([code, stderr]).toEqual([
@@ -66,4 +95,28 @@ describe('the command', () => {
       expect.stringMatching(/no agent has run here: there is no .*state.json; start one with `sluice run`/),
     ]);
   });
+});
+
+const largeState = (problems: readonly string[]): AgentState => ({
+  version: 1,
+  writtenAt: '2026-01-01T00:00:00.000Z',
+  agent: { version: '0.1.0', pid: 1, startTicks: '', startedAt: '2026-01-01T00:00:00.000Z' },
+  node: {
+    name: 'node-1',
+    mode: 'node',
+    inventory: '/i',
+    cgroupRoot: '/cg',
+    pinDirectory: join(directory, 'pins'),
+    hostNetns: '/proc/1/ns/net',
+    hostNetnsCookie: '1',
+    noZtunnel: 'closed',
+    resyncIntervalMs: 30_000,
+    sampling: 0,
+  },
+  ztunnels: { ipv4: undefined, ipv6: undefined, pods: [] },
+  kubelets: [],
+  workloads: [],
+  problems,
+  lastReconcile: undefined,
+  errors: {},
 });

@@ -62,6 +62,9 @@ export const logging = (
     Layer.succeed(References.MinimumLogLevel, effectLevels[level]),
   );
 
+// A reader that stopped reading must not fill the agent's memory.
+const MAX_UNREAD_BYTES = 1 << 20;
+
 function writeLine(line: string): void {
-  process.stdout.write(`${line}\n`);
+  if (process.stdout.writableLength < MAX_UNREAD_BYTES) process.stdout.write(`${line}\n`);
 }

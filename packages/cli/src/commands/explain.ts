@@ -37,27 +37,30 @@ interface CallerFlags {
   readonly fromKubelet: boolean;
 }
 
-function callerOf({
-  pod,
-  fromHost,
-  fromKubelet,
-}: CallerFlags): { kind: 'pod'; namespace: string; name: string } | { kind: 'host' | 'kubelet' } | undefined {
-  if ([Option.isSome(pod), fromHost, fromKubelet].filter(Boolean).length !== 1) return undefined;
+type Caller = { kind: 'pod'; namespace: string; name: string } | { kind: 'host' | 'kubelet' };
+
+/** Who calls, or what is wrong with the flags that say so. */
+function callerOf({ pod, fromHost, fromKubelet }: CallerFlags): Caller | string {
+  const count = [Option.isSome(pod), fromHost, fromKubelet].filter(Boolean).length;
+  if (count === 0) return 'say who calls: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
+  if (count > 1) return 'say who calls, once: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
   if (Option.isNone(pod)) return { kind: fromHost ? 'host' : 'kubelet' };
-  const [namespace, name, ...rest] = pod.value.split('/');
-  if (namespace === undefined || namespace === '' || name === undefined || name === '' || rest.length > 0)
-    return undefined;
+  const [namespace = '', name = '', ...rest] = pod.value.split('/');
+  if (namespace === '' || name === '' || rest.length > 0)
+    return `--pod ${pod.value} is not NAMESPACE/NAME, such as shop/cart`;
   return { kind: 'pod', namespace, name };
 }
 
 export const explain = Command.make('explain', flags, (given) =>
   Effect.gen(function* () {
     const caller = callerOf(given);
-    if (caller === undefined) return yield* usage('say who calls: --pod NAMESPACE/NAME, --from-host or --from-kubelet');
     const agent = yield* loadAgent;
     const to = agent.parseDestination(given.to);
-    if (to === undefined)
-      return yield* usage(`--to ${given.to} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`);
+    if (typeof caller === 'string' || to === undefined) {
+      const notTo = `--to ${given.to} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`;
+      const problems = [...(typeof caller === 'string' ? [caller] : []), ...(to === undefined ? [notTo] : [])];
+      return yield* usage(problems.join('; '));
+    }
     const config = yield* configOf(given);
     const explanation = yield* Effect.try({
       try: () => {

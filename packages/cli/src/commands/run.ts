@@ -3,12 +3,14 @@ import * as Effect from 'effect/Effect';
 import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
+import { outputIsLog } from '../output.js';
 import { configOf, runFlags } from './flags.js';
 
 export const run = Command.make('run', runFlags, (flags) =>
   Effect.gen(function* () {
     const config = yield* configOf(flags);
     const { runAgent } = yield* loadAgent;
+    outputIsLog();
     return yield* Effect.mapError(runAgent(config), failureOf);
   }),
 ).pipe(
