@@ -4,7 +4,7 @@ export type { DatapathOptions } from './open.js';
 export type { Capacities } from './layout.js';
 export type { ApplyFailure, ApplyResult } from './apply.js';
 export type { AttachResult } from './attach.js';
-export { InstalledDatapath } from './installed.js';
+export { InstalledDatapath, readLinks } from './installed.js';
 export type { InstalledLink } from './installed.js';
 export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';

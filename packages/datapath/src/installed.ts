@@ -1,5 +1,4 @@
 // What is pinned, seen without touching it: for status, explain and watch, whether the agent runs or not.
-import { existsSync } from 'node:fs';
 import { BpfLink, BpfMap, type LinkInfo } from '@sluice/libbpf';
 import { readTables } from './apply.js';
 import { readCounters, type Counters } from './counters.js';
@@ -8,12 +7,21 @@ import type { DesiredMaps } from './desired.js';
 import { configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
 import { PROGRAMS, linkPin, mapPin, type MapName } from './layout.js';
+import { openIfPinned } from './pins.js';
 
 /** A program's pinned link. */
 export interface InstalledLink {
   readonly program: string;
   /** Undefined if it is not pinned. */
   readonly link: LinkInfo | undefined;
+}
+
+/** The links of every program, whatever of the maps is pinned. Throws BpfError without the right to look. */
+export function readLinks(pinDirectory: string): InstalledLink[] {
+  return PROGRAMS.map(({ program }) => {
+    using link = openIfPinned(linkPin(pinDirectory, program), (pin) => BpfLink.openPinned(pin));
+    return { program, link: link?.info() };
+  });
 }
 
 const READ_MAPS = [
@@ -44,14 +52,15 @@ export class InstalledDatapath {
     const opened: Partial<Record<(typeof READ_MAPS)[number], BpfMap>> = {};
     for (const name of READ_MAPS) {
       const pin = mapPin(pinDirectory, name);
-      if (!existsSync(pin)) {
-        for (const map of Object.values(opened)) map.close();
+      const map = openIfPinned(pin, (path) => BpfMap.openPinned(path));
+      if (map === undefined) {
+        for (const other of Object.values(opened)) other.close();
         throw new DatapathError(
           'not-installed',
-          `no datapath is pinned at ${pinDirectory} (${name} is missing). Start the agent: sluice run`,
+          `no datapath is pinned at ${pinDirectory} (the map ${name} is missing). Start the agent: sluice run`,
         );
       }
-      opened[name] = BpfMap.openPinned(pin);
+      opened[name] = map;
     }
     return new InstalledDatapath(pinDirectory, opened as Record<(typeof READ_MAPS)[number], BpfMap>);
   }
@@ -66,12 +75,7 @@ export class InstalledDatapath {
   }
 
   links(): InstalledLink[] {
-    return PROGRAMS.map(({ program }) => {
-      const pin = linkPin(this.#pinDirectory, program);
-      if (!existsSync(pin)) return { program, link: undefined };
-      using link = BpfLink.openPinned(pin);
-      return { program, link: link.info() };
-    });
+    return readLinks(this.#pinDirectory);
   }
 
   /** See {@link readDecisions}. */
