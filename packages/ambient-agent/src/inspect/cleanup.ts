@@ -1,12 +1,12 @@
 // Takes everything of Sluice off the node: attachments, pins, and what the agent left in its run directory.
-import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { lockFile, type FileLock } from '@sluice/linux';
 import { memoryPath } from '../inventory/memory.js';
-import { lockPath } from '../node/checks.js';
+import { lockPath, unusableRunDir } from '../node/checks.js';
 import { pinDirectory } from '../node/enforcement.js';
 import { temporaryOf } from '../state/replace-file.js';
-import { statePath } from '../state/state.js';
+import { readState, statePath } from '../state/state.js';
 import { InspectError } from './errors.js';
 
 export interface CleanupReport {
@@ -21,9 +21,17 @@ export interface CleanupPlaces {
   readonly runDir: string;
 }
 
+function takeLock(runDir: string): FileLock | undefined {
+  try {
+    return lockFile(lockPath(runDir));
+  } catch (error) {
+    throw new InspectError('run-directory', unusableRunDir(runDir, error));
+  }
+}
+
 function heldLock(runDir: string, force: boolean): FileLock | undefined {
   if (!existsSync(runDir)) return undefined;
-  const lock = lockFile(lockPath(runDir));
+  const lock = takeLock(runDir);
   if (lock === undefined && !force) {
     const message = `an agent is running (it holds ${lockPath(runDir)}) and would put back what is removed; stop it first, or use --force`;
     throw new InspectError('agent-running', message);
@@ -38,18 +46,24 @@ function heldLock(runDir: string, force: boolean): FileLock | undefined {
 export function cleanupNode({ bpffs, runDir }: CleanupPlaces, force: boolean): CleanupReport {
   const lock = heldLock(runDir, force);
   try {
-    const { detached, unpinned } = cleanupDatapath(pinDirectory(bpffs));
+    // The agent may have been told other places than this command.
+    const left = readState(runDir);
+    const known = left.kind === 'state' ? left.state.node : undefined;
+    const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
+    const results = places.map((place) => cleanupDatapath(place));
     const files: string[] = [];
     const written = [statePath(runDir), memoryPath(runDir)];
     // An agent that was killed while it wrote left the part that it had.
-    const left = [...written, ...written.map(temporaryOf), ...(lock === undefined ? [] : [lockPath(runDir)])];
-    for (const path of left) {
+    const candidates = [...written, ...written.map(temporaryOf), ...(lock === undefined ? [] : [lockPath(runDir)])];
+    for (const path of candidates) {
       if (!existsSync(path)) continue;
-      unlinkSync(path);
+      rmSync(path, { recursive: true, force: true });
       files.push(path);
     }
     if (existsSync(runDir) && readdirSync(runDir).length === 0) rmdirSync(runDir);
     // The lock's file is made by taking the lock: it is not news that it was removed.
+    const detached = results.flatMap((result) => result.detached);
+    const unpinned = results.flatMap((result) => result.unpinned);
     return { detached, unpinned, files: files.filter((path) => path !== lockPath(runDir)) };
   } finally {
     lock?.close();

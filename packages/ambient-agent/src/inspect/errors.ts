@@ -1,6 +1,6 @@
 // What `status`, `explain`, `watch` and `cleanup` cannot do, and why.
 
-export type InspectErrorKind = 'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running';
+export type InspectErrorKind = 'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running' | 'run-directory';
 
 export class InspectError extends Error {
   override readonly name = 'InspectError';

@@ -1,14 +1,13 @@
 // What there is to say of this node to somebody who asks: the agent's view, whether it still holds, and whether the datapath
 // is in force without it.
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { readLinks } from '@sluice/datapath';
 import { readState, statePath, type AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
 
 export interface NodeStatus {
   readonly state: AgentState;
   readonly agent: 'running' | 'not-running' | 'stale';
-  /** Whether links are pinned: connections are redirected, agent or not. */
+  /** Whether any program is attached: connections are redirected, agent or not. */
   readonly isEnforced: boolean;
   /** What to tell before everything else. */
   readonly warnings: readonly string[];
@@ -30,7 +29,10 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     throw new InspectError('no-state', `the agent's state in ${statePath(runDir)} cannot be used: ${reading.why}`);
   }
   const { state, isRunning } = reading;
-  const isEnforced = existsSync(join(state.node.pinDirectory, 'links'));
+  const links = readLinks(state.node.pinDirectory);
+  // A link that was detached, or whose cgroup is gone, has none.
+  const idle = links.filter(({ link }) => link?.cgroupId === undefined || link.cgroupId === 0n);
+  const isEnforced = idle.length < links.length;
   const isStale = isRunning && now - Date.parse(state.writtenAt) > 3 * state.node.resyncIntervalMs + GRACE_MS;
   const agent = !isRunning ? 'not-running' : isStale ? 'stale' : 'running';
   const datapath = isEnforced ? 'datapath still enforced' : 'no datapath in force';
@@ -39,6 +41,15 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     stale: [`agent (pid ${state.agent.pid}) has not written its state for long; ${datapath}; as of ${state.writtenAt}`],
     'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}`],
   }[agent];
+  const names = idle.map(({ program }) => program).join(', ');
+  const inPart =
+    isEnforced && idle.length > 0
+      ? [`the datapath is in force only in part: ${names} not attached; restart the agent, which attaches them`]
+      : [];
+  const notAttached =
+    !isEnforced && isRunning
+      ? ['no datapath is in force although an agent runs; restart it, which attaches the programs']
+      : [];
   const noZtunnel =
     state.ztunnels.ipv4 === undefined && state.ztunnels.ipv6 === undefined
       ? [
@@ -48,5 +59,10 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
   const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>
     problems.map((text) => `pod ${namespace}/${name}: ${text}`),
   );
-  return { state, agent, isEnforced, warnings: [...first, ...noZtunnel, ...state.problems, ...ofPods] };
+  return {
+    state,
+    agent,
+    isEnforced,
+    warnings: [...first, ...inPart, ...notAttached, ...noZtunnel, ...state.problems, ...ofPods],
+  };
 }

@@ -2,10 +2,9 @@
 // connector and reads the agent's state file for names; the agent need not run.
 import { CgroupResolver, type ProcessResolution } from '@sluice/cgroup-resolver';
 import { InstalledDatapath, type DecisionRecord } from '@sluice/datapath';
-import * as Effect from 'effect/Effect';
-import * as Queue from 'effect/Queue';
 import * as Stream from 'effect/Stream';
 import { readFileSync } from 'node:fs';
+import { Observable } from 'rxjs';
 import { fromObservable } from '../reconcile/from-observable.js';
 import { watchedEvents } from '../node/process-source.js';
 import { readState, type AgentState } from '../state/state.js';
@@ -165,37 +164,36 @@ const processRecords = (options: WatchOptions, names: PodNames): Stream.Stream<W
     );
   });
 
+/** Decisions as an Observable: opened when subscribed to, closed with the subscription. */
+function decisionsOf(pinDirectory: string): Observable<DecisionRecord | WatchedOverrun> {
+  return new Observable((subscriber) => {
+    const installed = InstalledDatapath.open(pinDirectory);
+    const reader = installed.decisions((batch, dropped) => {
+      for (const decision of batch) subscriber.next(decision);
+      if (dropped > 0) subscriber.next({ kind: 'overrun', of: 'decisions', lost: dropped });
+    });
+    return () => {
+      reader.close();
+      installed.close();
+    };
+  });
+}
+
 const decisionRecords = (options: WatchOptions, names: PodNames): Stream.Stream<WatchRecord, unknown> =>
-  Stream.callback<WatchRecord, unknown>(
-    (queue) =>
-      Effect.gen(function* () {
-        const installed = yield* Effect.acquireRelease(
-          Effect.try({ try: () => InstalledDatapath.open(options.pinDirectory), catch: (error) => error }),
-          (opened) => Effect.sync(() => opened.close()),
-        );
-        const offer = (batch: readonly DecisionRecord[], dropped: number): void => {
-          for (const { pid, comm, ip, port, verdict, reason, workload, cgroupId } of batch) {
-            const status = names.byCgroup(String(workload === 0n ? cgroupId : workload));
-            const destination = { ip, port };
-            queueOffer({
-              kind: 'decision',
-              pid,
-              comm,
-              pod: nameOf(status),
-              destination,
-              verdict: verdict ?? 'unknown',
-              reason: reason ?? 'unknown',
-            });
-          }
-          if (dropped > 0) queueOffer({ kind: 'overrun', of: 'decisions', lost: dropped });
-        };
-        const queueOffer = (record: WatchRecord): void => void Queue.offerUnsafe(queue, record);
-        yield* Effect.acquireRelease(
-          Effect.sync(() => installed.decisions(offer)),
-          (reader) => Effect.sync(() => reader.close()),
-        );
-      }),
-    { bufferSize: CAPACITY, strategy: 'dropping' },
+  fromObservable(decisionsOf(options.pinDirectory), { capacity: CAPACITY }).pipe(
+    Stream.map((record): WatchRecord => {
+      if ('kind' in record) return { kind: 'overrun', of: 'decisions', lost: record.lost };
+      const { pid, comm, ip, port, verdict, reason, workload, cgroupId } = record;
+      return {
+        kind: 'decision',
+        pid,
+        comm,
+        pod: nameOf(names.byCgroup(String(workload === 0n ? cgroupId : workload))),
+        destination: { ip, port },
+        verdict: verdict ?? 'unknown',
+        reason: reason ?? 'unknown',
+      };
+    }),
   );
 
 /** Runs until it is interrupted; fails when the proc connector cannot be opened, or nothing is pinned for decisions. */

@@ -53,6 +53,13 @@ export const openResolver = ({ paths }: Pick<AgentConfig, 'paths'>): Effect.Effe
 /** Where the lock is. */
 export const lockPath = (runDir: string): string => join(runDir, 'lock');
 
+/** What to say of a run directory in which nothing can be written, or no lock taken. */
+export function unusableRunDir(runDir: string, error: unknown): string {
+  const isReadOnly = typeof error === 'object' && error !== null && 'code' in error && error.code === 'EROFS';
+  const why = isReadOnly ? 'its file system is read-only (EROFS)' : messageOf(error);
+  return `the run directory ${runDir} cannot be used: ${why}; name another with \`paths.runDir\``;
+}
+
 /** Makes the run directory (0700) and takes its lock; undefined when another process has it. */
 export const tryLock = (runDir: string): Effect.Effect<FileLock | undefined, StartupError> =>
   Effect.try({
@@ -60,10 +67,7 @@ export const tryLock = (runDir: string): Effect.Effect<FileLock | undefined, Sta
       mkdirSync(runDir, { recursive: true, mode: 0o700 });
       return lockFile(lockPath(runDir));
     },
-    catch: (error) => {
-      const message = `the run directory ${runDir} cannot be used: ${messageOf(error)}; name another with \`paths.runDir\``;
-      return new StartupError({ check: 'run-directory', message });
-    },
+    catch: (error) => new StartupError({ check: 'run-directory', message: unusableRunDir(runDir, error) }),
   });
 
 /** One agent a run directory, for as long as the scope lasts. */

@@ -26,6 +26,7 @@ export class StateKeeper {
   #problems: readonly string[] = [];
   #written = '';
   #writtenMs = 0;
+  #refusal: string | undefined;
 
   /** Takes the dates of what an earlier agent wrote. */
   constructor(config: AgentConfig, places: KeeperPlaces) {
@@ -64,13 +65,14 @@ export class StateKeeper {
         writeState(this.#config.paths.runDir, state);
         this.#written = comparable;
         this.#writtenMs = nowMs;
+        this.#refusal = undefined;
         return Effect.void;
       } catch (error) {
         this.countError('state-file');
-        return Effect.andThen(
-          metrics.error('state-file'),
-          Effect.logError(`the state file cannot be written: ${messageOf(error)}`),
-        );
+        const refusal = `the state file cannot be written, so that \`sluice status\` shows what was before: ${messageOf(error)}`;
+        const isNew = refusal !== this.#refusal;
+        this.#refusal = refusal;
+        return Effect.andThen(metrics.error('state-file'), isNew ? Effect.logError(refusal) : Effect.void);
       }
     });
   }
