@@ -16,7 +16,7 @@ import {
   writeState,
   type AgentState,
 } from '../src/index.js';
-import { enrolWorld, pod } from './world.js';
+import { enrolWorld, pod, workload } from './world.js';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'sluice-state-'))));
@@ -71,6 +71,20 @@ describe('the state file', () => {
       'no ztunnel is known on this node: connections of pods in the mesh are refused',
       'pod shop/a: odd',
     ]);
+  });
+
+  it('warns when ztunnel lacks an address of a family that pods in the mesh have', () => {
+    const { statuses } = enrolWorld({
+      pods: [pod('a', { ips: ['10.0.0.2', 'fd00::2'] })],
+      workloads: [workload('a', 100n, 7n)],
+    });
+    const workloads = dateStatuses(statuses, [], new Date(0));
+    expect(workloads[0]?.state).toBe('in');
+    writeState(directory, state({ workloads }));
+    const warning = 'ztunnel has no IPv6 address on this node: IPv6 connections of pods in the mesh are refused';
+    expect(readNodeStatus(directory).warnings.slice(1)).toEqual([warning]);
+    writeState(directory, state({ ztunnels: { ipv4: '10.0.0.9', ipv6: 'fd00::9', pods: [] }, workloads }));
+    expect(readNodeStatus(directory).warnings.slice(1)).toEqual([]);
   });
 
   it('that is absent, damaged or of another version is no surprise', () => {

@@ -37,6 +37,20 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect((await pod.dial(to)).hops[0]?.by).toBe('ztunnel');
   });
 
+  it('the setting of the kubelet’s cgroup: what is no cgroup of this node is nobody’s', async () => {
+    await using host = await NodeAgent.create();
+    await host.agent.start();
+    for (const cgroup of [host.node.directory, host.node.cgroup.path]) {
+      host.configure({ kubelet: { cgroup } });
+      await host.agent.restart();
+      expect(host.status().state.kubelets).toEqual([]);
+      expect(host.status().warnings).toContain(
+        `the kubelet's cgroup ${cgroup} is no cgroup below ${host.node.cgroup.path}; correct \`kubelet.cgroup\`, or leave it out to have it found`,
+      );
+      await host.agent.stop();
+    }
+  });
+
   it('the reader of the log: the agent goes on without it', async () => {
     await using host = await NodeAgent.create({ log: { level: 'debug' } });
     const argv = `"${process.execPath}" "${SLUICE}" run --config "${host.configPath}" | head -n 1`;

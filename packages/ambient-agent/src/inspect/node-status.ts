@@ -16,6 +16,23 @@ export interface NodeStatus {
 // The file is written at least at every pass that is more than ten seconds after the last one.
 const GRACE_MS = 15_000;
 
+/** What pods in the mesh cannot reach for want of a ztunnel. */
+function ztunnelWarnings({ ztunnels, workloads, node }: AgentState): string[] {
+  const fate = node.noZtunnel === 'closed' ? 'refused' : 'let through';
+  if (ztunnels.ipv4 === undefined && ztunnels.ipv6 === undefined)
+    return [`no ztunnel is known on this node: connections of pods in the mesh are ${fate}`];
+  const ips = workloads.filter((status) => status.state === 'in').flatMap((status) => status.ips);
+  const families = [
+    ['IPv4', ztunnels.ipv4, ips.some((ip) => !ip.includes(':'))],
+    ['IPv6', ztunnels.ipv6, ips.some((ip) => ip.includes(':'))],
+  ] as const;
+  return families
+    .filter(([, address, isUsed]) => address === undefined && isUsed)
+    .map(
+      ([name]) => `ztunnel has no ${name} address on this node: ${name} connections of pods in the mesh are ${fate}`,
+    );
+}
+
 /** @throws InspectError no-state, when no agent has run here or its file cannot be read */
 export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.now()): NodeStatus {
   const reading = readState(runDir, procPath);
@@ -50,12 +67,7 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     !isEnforced && isRunning
       ? ['no datapath is in force although an agent runs; restart it, which attaches the programs']
       : [];
-  const noZtunnel =
-    state.ztunnels.ipv4 === undefined && state.ztunnels.ipv6 === undefined
-      ? [
-          `no ztunnel is known on this node: connections of pods in the mesh are ${state.node.noZtunnel === 'closed' ? 'refused' : 'let through'}`,
-        ]
-      : [];
+  const noZtunnel = ztunnelWarnings(state);
   const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>
     problems.map((text) => `pod ${namespace}/${name}: ${text}`),
   );

@@ -1,6 +1,6 @@
 // Finds the kubelet's cgroup, by which its probes are told from other traffic of the host. A kubelet is a process with a
 // kubelet's name, in the host's network namespace, outside every pod: a pod cannot pass for it.
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import type { KubeletCgroup } from '../enrolment/enrol.js';
@@ -101,14 +101,16 @@ export class KubeletFinder {
   }
 
   #configured(cgroup: string): KubeletSearch {
-    const cgroupId = read(() => statSync(cgroup, { bigint: true }).ino);
-    if (cgroupId !== undefined)
-      return { kubelets: [{ cgroupPath: cgroup, cgroupId, level: levelOf(this.#resolver, cgroup) }], problems: [] };
-    return {
-      kubelets: [],
-      problems: [
-        `the kubelet's cgroup ${cgroup} is not there; correct \`kubelet.cgroup\`, or leave it out to have it found`,
-      ],
-    };
+    const remedy = 'correct `kubelet.cgroup`, or leave it out to have it found';
+    const cgroupPath = read(() => realpathSync(cgroup));
+    const cgroupId = cgroupPath === undefined ? undefined : read(() => statSync(cgroupPath, { bigint: true }).ino);
+    if (cgroupPath === undefined || cgroupId === undefined)
+      return { kubelets: [], problems: [`the kubelet's cgroup ${cgroup} is not there; ${remedy}`] };
+    // Any other directory has a number, too, which would be somebody else's cgroup id; and the root is everybody's.
+    if (!cgroupPath.startsWith(`${this.#resolver.cgroupRoot}/`)) {
+      const problem = `the kubelet's cgroup ${cgroup} is no cgroup below ${this.#resolver.cgroupRoot}; ${remedy}`;
+      return { kubelets: [], problems: [problem] };
+    }
+    return { kubelets: [{ cgroupPath, cgroupId, level: levelOf(this.#resolver, cgroupPath) }], problems: [] };
   }
 }
