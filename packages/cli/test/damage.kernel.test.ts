@@ -1,12 +1,15 @@
 // What is left of a node when something was taken away: pins, the run directory, whoever reads the agent's log.
 import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openObject, queryCgroup } from '@sluice/libbpf';
 import { endpoint, LineProcess, requires, runToEnd } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
 import { eventually, NodeAgent } from './node-agent.js';
 import { runProgram, SLUICE } from './program.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const DATAPATH_OBJECT = fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o', import.meta.url));
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
 
 describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
@@ -73,6 +76,17 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect(isRunning()).toBe(true);
     process.kill(host.status().state.agent.pid, 'SIGTERM');
     expect(await shell.exited).toEqual({ code: 0, signal: null });
+  });
+
+  it('strays: cleanup also detaches what no pin names', async () => {
+    await using host = await NodeAgent.create();
+    using object = openObject(DATAPATH_OBJECT);
+    object.load();
+    using link = object.program('sluice_connect4').attachCgroup(host.node.cgroup.path);
+    expect(link.info().cgroupId).toBe(host.node.cgroup.id);
+    const { code, stdout } = await host.sluice('cleanup', '-o', 'json');
+    expect([code, JSON.parse(stdout)]).toEqual([0, { detached: ['sluice_connect4'], unpinned: [], files: [] }]);
+    expect(queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs).toEqual([]);
   });
 
   it('places: cleanup finds what the agent had pinned elsewhere, and says why it cannot work', async () => {

@@ -1,5 +1,6 @@
 // Takes everything of Sluice off the node: attachments, pins, and what the agent left in its run directory.
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { lockFile, type FileLock } from '@sluice/linux';
 import { memoryPath } from '../inventory/memory.js';
@@ -19,6 +20,18 @@ export interface CleanupReport {
 export interface CleanupPlaces {
   readonly bpffs: string;
   readonly runDir: string;
+  readonly proc: string;
+  /** Undefined: the cgroup2 mount, as for the agent. */
+  readonly cgroupRoot: string | undefined;
+}
+
+/** Where the agent attaches by default; nothing can be attached where there is no cgroup2. */
+function cgroup2Mount(proc: string): string | undefined {
+  try {
+    return findCgroup2(proc).mountPoint;
+  } catch {
+    return undefined;
+  }
 }
 
 function takeLock(runDir: string): FileLock | undefined {
@@ -43,14 +56,19 @@ function heldLock(runDir: string, force: boolean): FileLock | undefined {
  * Idempotent. While it works no agent can start.
  * @throws InspectError agent-running; what the file system and the kernel say
  */
-export function cleanupNode({ bpffs, runDir }: CleanupPlaces, force: boolean): CleanupReport {
+export function cleanupNode({ bpffs, runDir, proc, cgroupRoot }: CleanupPlaces, force: boolean): CleanupReport {
   const lock = heldLock(runDir, force);
   try {
     // The agent may have been told other places than this command.
     const left = readState(runDir);
     const known = left.kind === 'state' ? left.state.node : undefined;
     const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
-    const results = places.map((place) => cleanupDatapath(place));
+    const cgroups = new Set([cgroupRoot ?? cgroup2Mount(proc), known?.cgroupRoot].filter((path) => path !== undefined));
+    // Pins first, each place once; then what is attached without one.
+    const results = [
+      ...places.map((place) => cleanupDatapath(place)),
+      ...[...cgroups].map((cgroup) => cleanupDatapath(pinDirectory(bpffs), cgroup)),
+    ];
     const files: string[] = [];
     const written = [statePath(runDir), memoryPath(runDir)];
     // An agent that was killed while it wrote left the part that it had.
