@@ -69,6 +69,20 @@ static __always_inline bool is_excluded(const struct query *q) {
   return family && *family == (is_v4(ip) ? 4 : 6);
 }
 
+static __always_inline bool is_unspecified(const __u32 ip[4]) {
+  return !ip[0] && !ip[1] && !ip[2] && !ip[3];
+}
+
+/* ztunnel listens at the caller's own Pod IPs, in the caller's namespace; false if the pod has none of the family. */
+static __always_inline bool ztunnel_in_pod(const struct query *q, struct address *ztunnel) {
+  struct pod_addresses own;
+
+  if (!READ(&pod_addresses, &q->netns_cookie, &own))
+    return false;
+  *ztunnel = is_v4(q->destination.ip) ? own.ipv4 : own.ipv6;
+  return !is_unspecified(ztunnel->ip);
+}
+
 /* ztunnel's address in the family of the destination; false if none is known. */
 static __always_inline bool ztunnel_for(const struct address *destination, struct address *ztunnel) {
   __u32 key = is_v4(destination->ip) ? SETTING_ZTUNNEL_IPV4 : SETTING_ZTUNNEL_IPV6;
@@ -80,26 +94,40 @@ static __always_inline struct decision pass(enum reason reason) {
   return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
 }
 
-/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. */
+/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. Only a caller in
+ * the mesh has a ztunnel of its own. */
 static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason) {
   struct decision decision = {.verdict = verdict, .reason = reason};
 
-  if (ztunnel_for(&q->destination, &decision.target))
+  bool in_pod = is_in_mesh(q) && has_flag(q, IN_POD);
+
+  if (in_pod ? ztunnel_in_pod(q, &decision.target) : ztunnel_for(&q->destination, &decision.target))
     return decision;
   if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
     return pass(REASON_NO_ZTUNNEL);
   return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_NO_ZTUNNEL};
 }
 
+/* Until ztunnel has acknowledged the pod, nobody listens for it. */
+static __always_inline struct decision pending(const struct query *q) {
+  if (q->config->policy & POLICY_PENDING_OPEN)
+    return pass(REASON_PENDING);
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_PENDING};
+}
+
 static __always_inline struct decision decide(const struct query *q) {
   struct local_pod pod = {};
   bool meshed_pod = READ(&local_pods, &q->destination, &pod);
+  /* A pod with its own ztunnel captures what comes in by itself, wherever it comes from. */
+  bool behind_node_ztunnel = meshed_pod && !(pod.flags & IN_POD);
 
   if (is_ztunnel(q))
     return pass(REASON_ZTUNNEL);
   if (is_kubelet(q) && meshed_pod)
     return pass(REASON_PROBE);
-  if (!is_in_mesh(q) && meshed_pod)
+  if (has_flag(q, PENDING))
+    return pending(q);
+  if (!is_in_mesh(q) && behind_node_ztunnel)
     return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH);
   if (!is_in_mesh(q))
     return pass(REASON_NOT_IN_MESH);

@@ -23,7 +23,9 @@ enum workload_flag {
   AMBIENT = 1 << 0,
   DNS_CAPTURE = 1 << 1,
   ZTUNNEL = 1 << 2,
+  /* ztunnel listens in the pod's own network namespace. */
   IN_POD = 1 << 3,
+  /* Wanted in the mesh, and not acknowledged by ztunnel yet. */
   PENDING = 1 << 4,
   KUBELET = 1 << 5,
   /* The workload has entries in excluded_ports or excluded_cidrs: without it nobody looks there. */
@@ -40,6 +42,8 @@ enum policy_bit {
   POLICY_NO_ZTUNNEL_OPEN = 1 << 0,
   /* A socket with mark & 0xfff == 0x539 counts as ztunnel's. */
   POLICY_ZTUNNEL_BY_MARK = 1 << 1,
+  /* A pod that ztunnel has not taken on yet connects directly, instead of being refused. */
+  POLICY_PENDING_OPEN = 1 << 2,
 };
 
 enum verdict {
@@ -56,6 +60,7 @@ enum verdict {
 enum reason {
   REASON_ZTUNNEL,
   REASON_PROBE,
+  REASON_PENDING,
   REASON_TO_MESH,
   REASON_NOT_IN_MESH,
   REASON_LOOPBACK,
@@ -98,6 +103,12 @@ struct local_pod {
   /* 0 while user space does not know it. */
   __u64 netns_cookie;
   __u16 flags;
+};
+
+/* Zero: the pod has no address of the family. */
+struct pod_addresses {
+  struct address ipv4;
+  struct address ipv6;
 };
 
 /* One value for the node. */
@@ -204,6 +215,15 @@ struct {
   __type(key, struct address);
   __type(value, struct local_pod);
 } local_pods SEC(".maps");
+
+/* Written by user space, read by connect: where ztunnel listens for a pod with IN_POD, which is at the pod's own IPs.
+ * The other way round of local_pods, because the caller's namespace is what connect() knows. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_IP_CAPACITY);
+  __type(key, __u64); /* netns cookie */
+  __type(value, struct pod_addresses);
+} pod_addresses SEC(".maps");
 
 /* Written by user space, read by connect. */
 struct {

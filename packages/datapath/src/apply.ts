@@ -29,7 +29,13 @@ export interface ApplyResult {
 export type WrittenMaps = Readonly<Record<WrittenMap | 'config', BpfMap>>;
 
 /** What redirects and what it needs; workloads refer to it. */
-const REFERRED_TO: readonly WrittenMap[] = ['settings', 'excluded_ports', 'excluded_cidrs', 'local_pods'];
+const REFERRED_TO: readonly WrittenMap[] = [
+  'settings',
+  'excluded_ports',
+  'excluded_cidrs',
+  'local_pods',
+  'pod_addresses',
+];
 const WORKLOADS: readonly WrittenMap[] = ['cgroup_info_map', 'netns_info_map'];
 
 /**
@@ -131,6 +137,7 @@ export function readTables(maps: Readonly<Record<WrittenMap, BpfMap>>): Record<W
     excluded_ports: readTable(maps.excluded_ports),
     excluded_cidrs: readTable(maps.excluded_cidrs),
     local_pods: readTable(maps.local_pods),
+    pod_addresses: readTable(maps.pod_addresses),
     cgroup_info_map: readTable(maps.cgroup_info_map),
     netns_info_map: readTable(maps.netns_info_map),
   };

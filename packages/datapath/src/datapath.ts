@@ -25,6 +25,7 @@ export class Datapath {
       excluded_ports: object.map('excluded_ports'),
       excluded_cidrs: object.map('excluded_cidrs'),
       local_pods: object.map('local_pods'),
+      pod_addresses: object.map('pod_addresses'),
       cgroup_info_map: object.map('cgroup_info_map'),
       netns_info_map: object.map('netns_info_map'),
       config: object.map('config'),

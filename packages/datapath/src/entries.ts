@@ -8,11 +8,18 @@ import {
   type DesiredMaps,
   type Exclusion,
 } from './desired.js';
+import { podAddresses } from './pod-addresses.js';
 import { PolicyBit, Setting, maps, type AgentConfig, type CgroupInfo as CgroupInfoValue } from './generated/maps.js';
 
 /** The maps that user space writes entry by entry. */
 export type WrittenMap =
-  'settings' | 'excluded_ports' | 'excluded_cidrs' | 'local_pods' | 'cgroup_info_map' | 'netns_info_map';
+  | 'settings'
+  | 'excluded_ports'
+  | 'excluded_cidrs'
+  | 'local_pods'
+  | 'pod_addresses'
+  | 'cgroup_info_map'
+  | 'netns_info_map';
 
 /** Entries of one map by the key in hexadecimal. */
 export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;
@@ -55,6 +62,13 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
       maps.local_pods,
       [...desired.localPods].map(([ip, { netnsCookie, flags }]) => [{ ip: addressWords(ip) }, { netnsCookie, flags }]),
     ),
+    pod_addresses: table(
+      maps.pod_addresses,
+      [...podAddresses(desired.localPods)].map(([cookie, { ipv4, ipv6 }]) => [
+        cookie,
+        { ipv4: { ip: wordsOrZero(ipv4) }, ipv6: { ip: wordsOrZero(ipv6) } },
+      ]),
+    ),
     cgroup_info_map: table(
       maps.cgroup_info_map,
       [...desired.cgroups].map(([id, info]) => [id, encodeInfo(info, excluding)]),
@@ -66,7 +80,7 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
   };
 }
 
-/** The inverse of {@link encodeMaps} and {@link encodeConfig}. */
+/** The inverse of {@link encodeMaps} and {@link encodeConfig}; `pod_addresses` says nothing that `local_pods` does not. */
 export function decodeMaps(tables: Record<WrittenMap, EntryTable>, config: Buffer | undefined): DesiredMaps {
   const ztunnels = new Map(rows(maps.settings, tables.settings).map(([key, { ip }]) => [key, addressText(ip)]));
   return {
@@ -100,6 +114,7 @@ export const configKey = (): Buffer => maps.config.encodeKey(0);
 export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: Buffer } {
   const policy =
     (settings.noZtunnel === 'open' ? PolicyBit.NO_ZTUNNEL_OPEN : 0) |
+    (settings.pending === 'open' ? PolicyBit.PENDING_OPEN : 0) |
     (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0);
   const value: AgentConfig = {
     hostNetnsCookie: settings.hostNetnsCookie,
@@ -119,6 +134,7 @@ export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: st
     ztunnelIPv4: ipv4,
     ztunnelIPv6: ipv6,
     noZtunnel: config.policy & PolicyBit.NO_ZTUNNEL_OPEN ? 'open' : 'closed',
+    pending: config.policy & PolicyBit.PENDING_OPEN ? 'open' : 'hold',
     ztunnelByMark: (config.policy & PolicyBit.ZTUNNEL_BY_MARK) !== 0,
     hostNetnsCookie: config.hostNetnsCookie,
     cgroupLevels: Array.from({ length: DEEPEST_LEVEL + 1 }, (_, level) => level).filter(
@@ -132,7 +148,7 @@ function encodeInfo(info: CgroupInfo, excluding: ReadonlySet<bigint>): CgroupInf
   return {
     id: info.id,
     isInMesh: info.inMesh ? 1 : 0,
-    cgroupIp: info.ip === undefined ? [0, 0, 0, 0] : addressWords(info.ip),
+    cgroupIp: wordsOrZero(info.ip),
     flags: info.flags | (excluding.has(info.id) ? WorkloadFlag.EXCLUDES : 0),
     detectedFlags: info.detectedFlags,
   };
@@ -152,6 +168,9 @@ function decodeInfo(value: CgroupInfoValue): CgroupInfo {
 export function isNeverRedirected(value: Buffer): boolean {
   return (maps.cgroup_info_map.decodeValue(value).flags & (WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET)) !== 0;
 }
+
+const wordsOrZero = (ip: string | undefined): ReturnType<typeof addressWords> =>
+  ip === undefined ? [0, 0, 0, 0] : addressWords(ip);
 
 const workloadWords = (id: bigint): readonly [number, number] => [Number(id & LOW_WORD), Number(id >> 32n)];
 const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);

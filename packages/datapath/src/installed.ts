@@ -29,6 +29,7 @@ const READ_MAPS = [
   'excluded_ports',
   'excluded_cidrs',
   'local_pods',
+  'pod_addresses',
   'cgroup_info_map',
   'netns_info_map',
   'config',

@@ -10,6 +10,7 @@ export const PINNED_MAPS = [
   'config',
   'netns_info_map',
   'local_pods',
+  'pod_addresses',
   'excluded_ports',
   'excluded_cidrs',
   'socket_origin',
@@ -25,6 +26,8 @@ export interface Capacities {
   readonly cgroup_info_map?: number;
   readonly netns_info_map?: number;
   readonly local_pods?: number;
+  /** As many as `local_pods` if left out: a pod has at least one IP. */
+  readonly pod_addresses?: number;
   readonly excluded_ports?: number;
   readonly excluded_cidrs?: number;
   readonly pending_origin?: number;

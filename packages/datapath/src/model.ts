@@ -2,10 +2,20 @@
 // as bpf/decision.h. A property test holds the two against each other through real sockets; `sluice explain` runs this one.
 import { canonicalAddress, cidrContains, isIPv4, isLoopback } from './address.js';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type LocalPod } from './desired.js';
+import { podAddresses } from './pod-addresses.js';
 
 export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh';
 export type Reason =
-  'ztunnel' | 'probe' | 'to-mesh' | 'not-in-mesh' | 'loopback' | 'self' | 'excluded' | 'no-ztunnel' | 'redirect';
+  | 'ztunnel'
+  | 'probe'
+  | 'pending'
+  | 'to-mesh'
+  | 'not-in-mesh'
+  | 'loopback'
+  | 'self'
+  | 'excluded'
+  | 'no-ztunnel'
+  | 'redirect';
 
 /** ztunnel's listeners (ztunnel src/config.rs). */
 export const ZTUNNEL_OUTBOUND_PORT = 15001;
@@ -79,6 +89,7 @@ interface Facts {
   /** Canonical, un-mapped. */
   readonly destination: string;
   readonly meshedPod: LocalPod | undefined;
+  /** Where ztunnel listens for this caller, in the family of the destination. */
   readonly ztunnel: string | undefined;
 }
 
@@ -92,6 +103,12 @@ const isKubelet = (facts: Facts): boolean =>
   hasFlag(facts, WorkloadFlag.KUBELET) && facts.query.netnsCookie === facts.maps.settings.hostNetnsCookie;
 
 const isInMesh = (facts: Facts): boolean => facts.caller?.inMesh === true;
+
+const isPending = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.PENDING);
+
+/** A pod with its own ztunnel captures what comes in by itself, wherever it comes from. */
+const isBehindNodeZtunnel = (facts: Facts): boolean =>
+  facts.meshedPod !== undefined && (facts.meshedPod.flags & WorkloadFlag.IN_POD) === 0;
 
 const isSelf = (facts: Facts): boolean =>
   (facts.caller?.ip !== undefined && canonicalAddress(facts.caller.ip) === facts.destination) ||
@@ -139,21 +156,33 @@ const TABLE: readonly Row[] = [
         : 'the caller is not the kubelet in the host network',
   },
   {
+    reason: 'pending',
+    question: "does the caller's pod wait for ztunnel to take it on?",
+    matches: isPending,
+    verdict: (facts) => (facts.maps.settings.pending === 'open' ? 'pass' : 'refuse'),
+    finding: (facts, matched) =>
+      matched
+        ? `ztunnel has not acknowledged the pod; the policy is ${facts.maps.settings.pending ?? 'hold'}`
+        : 'the caller does not wait for ztunnel',
+  },
+  {
     reason: 'to-mesh',
     question: 'does a caller outside the mesh dial a meshed pod of this node?',
-    matches: (facts) => !isInMesh(facts) && facts.meshedPod !== undefined && facts.ztunnel !== undefined,
+    matches: (facts) => !isInMesh(facts) && isBehindNodeZtunnel(facts) && facts.ztunnel !== undefined,
     verdict: () => 'to-mesh',
     finding: (facts) =>
       isInMesh(facts)
         ? 'the caller is in the mesh'
         : facts.meshedPod === undefined
           ? `${facts.destination} is no meshed pod of this node`
-          : `${facts.destination} is a meshed pod of this node; ${place(facts)}`,
+          : isBehindNodeZtunnel(facts)
+            ? `${facts.destination} is a meshed pod of this node; ${place(facts)}`
+            : `${facts.destination} is a meshed pod of this node with a ztunnel of its own`,
   },
   {
     reason: 'not-in-mesh',
     question: 'is the caller outside the mesh?',
-    matches: (facts) => !isInMesh(facts) && facts.meshedPod === undefined,
+    matches: (facts) => !isInMesh(facts) && !isBehindNodeZtunnel(facts),
     verdict: pass,
     finding: (facts) => (isInMesh(facts) ? 'the caller is in the mesh' : 'the caller is not in the mesh'),
   },
@@ -199,13 +228,14 @@ const TABLE: readonly Row[] = [
 /** The verdict on a connect(), given what is in the maps, with every row that was tried. */
 export function decide(maps: DesiredMaps, query: Query): Decision {
   const destination = canonicalAddress(query.ip);
+  const caller = findCaller(maps, query);
   const facts: Facts = {
     maps,
     query,
-    caller: findCaller(maps, query),
+    caller,
     destination,
     meshedPod: maps.localPods.get(destination),
-    ztunnel: isIPv4(destination) ? maps.settings.ztunnelIPv4 : maps.settings.ztunnelIPv6,
+    ztunnel: ztunnelFor(maps, query, caller, isIPv4(destination)),
   };
   const rows: RowTrace[] = [];
   for (const row of TABLE) {
@@ -217,6 +247,14 @@ export function decide(maps: DesiredMaps, query: Query): Decision {
     return { verdict, reason: row.reason, rows, ...(target === undefined ? {} : { target }) };
   }
   throw new Error('the last row of the decision table matches everything');
+}
+
+function ztunnelFor(maps: DesiredMaps, query: Query, caller: CgroupInfo | undefined, v4: boolean): string | undefined {
+  if (caller?.inMesh === true && (caller.flags & WorkloadFlag.IN_POD) !== 0) {
+    const own = podAddresses(maps.localPods).get(query.netnsCookie);
+    return v4 ? own?.ipv4 : own?.ipv6;
+  }
+  return v4 ? maps.settings.ztunnelIPv4 : maps.settings.ztunnelIPv6;
 }
 
 function targetOf(verdict: Verdict, ztunnel: string | undefined): Decision['target'] {

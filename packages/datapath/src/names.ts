@@ -8,6 +8,7 @@ export const VERDICTS: readonly Verdict[] = ['pass', 'refuse', 'redirect', 'to-m
 export const REASONS: readonly Reason[] = [
   'ztunnel',
   'probe',
+  'pending',
   'to-mesh',
   'not-in-mesh',
   'loopback',

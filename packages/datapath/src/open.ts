@@ -42,7 +42,9 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   checkPlaces(pinDirectory, cgroup);
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
-  const sized = Object.fromEntries(Object.entries(capacities).map(([name, maxEntries]) => [name, { maxEntries }]));
+  const { local_pods } = capacities;
+  const complete = { ...(local_pods === undefined ? {} : { pod_addresses: local_pods }), ...capacities };
+  const sized = Object.fromEntries(Object.entries(complete).map(([name, maxEntries]) => [name, { maxEntries }]));
   const opened: BpfMap[] = [];
   try {
     const definitions = definitionsOf(objectPath, sized);

@@ -59,10 +59,10 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
   it('starts on what is left, and puts its own where something else lay', async () => {
     damage();
     expect(start().attached).toEqual(['sluice_sockops', 'sluice_connect4']);
-    expect(mesh.datapath.adopted).toHaveLength(9);
+    expect(mesh.datapath.adopted).toHaveLength(10);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     expect(start().updated).toHaveLength(6);
-    expect(mesh.datapath.adopted).toHaveLength(12);
+    expect(mesh.datapath.adopted).toHaveLength(13);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 
@@ -85,7 +85,7 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     // The pinned map is empty and nobody's yet: what is pinned and what is wanted are put right before it is used.
     mesh.datapath.close();
     mesh.datapath = Datapath.open({ ...at, capacities: { cgroup_info_map: 64 } });
-    expect(mesh.datapath.adopted).toHaveLength(12);
+    expect(mesh.datapath.adopted).toHaveLength(13);
     mesh.apply();
     expect(mesh.datapath.activate().updated).toHaveLength(6);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);

@@ -22,7 +22,7 @@ import type { CgroupInfo, DecisionRecord, DesiredMaps, Exclusion, Query, Verdict
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
-const CASES = 600;
+const CASES = 800;
 const PORTS = [80, 443, 5432];
 
 interface Caller {
@@ -77,6 +77,12 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       PORTS.join(','),
     ]);
     await (await LineProcess.start(server)).lineMatching(/^ready$/);
+    // What ztunnel opens in a pod's namespace is a socket of ztunnel's cgroup.
+    for (const pod of [a, b]) {
+      const place = { netns: pod.netns, cgroup: ztunnelPod.app.place.cgroup };
+      const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001', '--answer'];
+      await (await LineProcess.start(enterCommand(place, argv))).lineMatching(/^ready$/);
+    }
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
     const at = async (cgroup: Cgroup, netns: string): Promise<Caller> =>
@@ -106,7 +112,9 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     ipKnown: fc.boolean(),
     inMesh: fc.boolean(),
     cookieKnown: fc.boolean(),
-    local: fc.boolean(),
+    local: fc.constantFrom('no', 'one family', 'both', 'both'),
+    inPod: fc.boolean(),
+    pending: fc.constantFrom(false, false, false, true),
     excludedPort: maybe(fc.constantFrom(...PORTS)),
     excludedCidr: maybe(
       fc.constantFrom('10.66.1.0/24', '10.66.0.0/24', '10.66.1.2/32', '::/0', 'fd66:0:0:1::/64', '0.0.0.0/0'),
@@ -128,6 +136,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     ipv6: fc.boolean(),
     open: fc.boolean(),
     byMark: fc.boolean(),
+    pendingOpen: fc.boolean(),
     everyLevel: fc.boolean(),
   });
   type Case = typeof arbitraryCase extends fc.Arbitrary<infer T> ? T : never;
@@ -148,15 +157,19 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         id,
         inMesh: how.inMesh,
         ip: how.ipKnown ? pod.ip4 : undefined,
-        flags: how.inMesh ? WorkloadFlag.AMBIENT : 0,
+        flags:
+          (how.inMesh ? WorkloadFlag.AMBIENT : 0) |
+          (how.inPod ? WorkloadFlag.IN_POD : 0) |
+          (how.pending ? WorkloadFlag.PENDING : 0),
         detectedFlags: WorkloadFlag.AMBIENT,
       };
       const cookie = netnsCookie(pod.netns);
       if (how.at.includes('pod')) put(pod.cgroup.path, info);
       if (how.at === 'container') put(pod.app.place.cgroup, info);
       if (how.at.includes('netns')) netns.set(cookie, info);
-      if (how.local)
-        for (const ip of pod.ips) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags: 1 });
+      const shown = how.local === 'both' ? pod.ips : how.local === 'no' ? [] : [pod.ip4];
+      const flags = WorkloadFlag.AMBIENT | (how.inPod ? WorkloadFlag.IN_POD : 0);
+      for (const ip of shown) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags });
       if (how.excludedPort !== undefined) exclusions.push({ kind: 'port', workload: id, port: how.excludedPort });
       if (how.excludedCidr !== undefined) exclusions.push({ kind: 'cidr', workload: id, cidr: how.excludedCidr });
     };
@@ -175,6 +188,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
         ztunnelIPv6: world.ipv6 ? ztunnelPod.ip6 : undefined,
         noZtunnel: world.open ? 'open' : 'closed',
+        pending: world.pendingOpen ? 'open' : 'hold',
         ztunnelByMark: world.byMark,
         hostNetnsCookie: netnsCookie(mesh.node.netns.path),
         cgroupLevels: world.everyLevel
@@ -185,12 +199,13 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     };
   }
 
-  function destinationOf({ destination, mapped }: Case): string {
+  function destinationOf({ caller: who, destination, mapped }: Case): string {
     const { node } = mesh;
     const addresses = [
       ...node.remote.hosts,
       ...pods.flatMap((pod) => pod.ips),
       ...pods.flatMap((pod) => pod.ips),
+      ...(pods[who]?.ips ?? []),
       node.ip4,
       node.ip6,
       '127.0.0.1',
@@ -211,6 +226,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const reasons: string[] = [];
     const expected: string[] = [];
     let arrived = 0;
+    let inOwnPod = false;
     try {
       await fc.assert(
         fc.asyncProperty(arbitraryCase, async (world) => {
@@ -218,7 +234,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           expect(mesh.datapath.apply(maps).failures).toEqual([]);
           const who = callers[world.caller] as Caller;
           const ip = destinationOf(world);
-          const { verdict, reason } = decide(maps, { ...who, mark: world.mark, ip, port: world.port });
+          const { verdict, reason, target } = decide(maps, { ...who, mark: world.mark, ip, port: world.port });
           const to = endpoint(ip, world.port);
           const result = await who.dial(to, world.mark === 0 ? {} : { mark: world.mark });
           expect(`${outcome(result)} for ${who.name} to ${to} (${reason})`).toBe(
@@ -227,6 +243,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           if (verdict === 'redirect' || verdict === 'to-mesh') {
             expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
             expect(result.peername).toBe(to);
+            expect(result.hops[0]?.local).toBe(endpoint(target?.ip ?? '', target?.port ?? 0));
+            inOwnPod ||= target?.ip !== ztunnelPod.ip4 && target?.ip !== ztunnelPod.ip6;
           }
           expected.push(reason);
           arrived += 1;
@@ -246,6 +264,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       reader.close();
     }
     expect(reasons).toEqual(expected);
+    expect(inOwnPod).toBe(true);
     // Every row has been there, or the cases are not as random as they look.
     expect([...new Set(expected)].toSorted()).toEqual(
       [
@@ -253,6 +272,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         'loopback',
         'no-ztunnel',
         'not-in-mesh',
+        'pending',
         'probe',
         'redirect',
         'self',

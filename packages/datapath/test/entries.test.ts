@@ -57,6 +57,7 @@ const desired: fc.Arbitrary<DesiredMaps> = fc.record({
     ),
     ztunnelIPv6: fc.option(fc.constant('fd66::9'), { nil: undefined }),
     noZtunnel: fc.constantFrom('closed' as const, 'open' as const),
+    pending: fc.constantFrom('hold' as const, 'open' as const),
     ztunnelByMark: fc.boolean(),
     hostNetnsCookie: id,
     cgroupLevels: fc

@@ -53,7 +53,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     before.close();
     for (let round = 0; round < 10; round++) {
       mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
-      expect(mesh.datapath.adopted).toHaveLength(12);
+      expect(mesh.datapath.adopted).toHaveLength(13);
       expect(mesh.datapath.apply(mesh.desired)).toMatchObject({ written: 0, removed: 0, failures: [] });
       const { attached, updated } = mesh.datapath.activate();
       expect([attached, updated.length]).toEqual([[], 6]);

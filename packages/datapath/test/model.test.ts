@@ -55,6 +55,18 @@ const settings = (change: Partial<DesiredMaps['settings']>): DesiredMaps => ({
   settings: { ...maps.settings, ...change },
 });
 
+/** The same pod, with ztunnel in its own network namespace. */
+const withFlags = (flags: number): DesiredMaps => ({
+  ...maps,
+  cgroups: new Map([...maps.cgroups].map(([id, info]) => [id, id === POD ? { ...info, flags } : info])),
+  localPods: new Map(
+    [...maps.localPods].map(([ip, pod]) => [ip, pod.netnsCookie === POD_NETNS ? { ...pod, flags } : pod]),
+  ),
+});
+const own = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD);
+const waiting = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING);
+const oneFamily: DesiredMaps = { ...own, localPods: new Map([...own.localPods].filter(([ip]) => ip !== 'fd00::5')) };
+
 describe('the decision table', () => {
   it.each<[string, DesiredMaps, Query, string, string]>([
     ['a meshed pod, anywhere', maps, inPod, 'redirect', 'redirect'],
@@ -98,6 +110,20 @@ describe('the decision table', () => {
       'pass',
       'not-in-mesh',
     ],
+    ['a pod with its own ztunnel, IPv4', own, inPod, 'redirect', 'redirect'],
+    ['a pod with its own ztunnel, IPv6', own, { ...inPod, ip: 'fd00::99' }, 'redirect', 'redirect'],
+    ['a pod with its own ztunnel, itself', own, { ...inPod, ip: 'fd00::5' }, 'pass', 'self'],
+    ['the same without an IP of the family', oneFamily, { ...inPod, ip: 'fd00::99' }, 'refuse', 'no-ztunnel'],
+    ['a host process to a pod with its own ztunnel', own, { ...onHost, ip: '10.0.0.5' }, 'pass', 'not-in-mesh'],
+    ['a pod that ztunnel has not acknowledged', waiting, inPod, 'refuse', 'pending'],
+    ['the same, open', { ...waiting, settings: { ...maps.settings, pending: 'open' } }, inPod, 'pass', 'pending'],
+    [
+      'ztunnel, in a pod that it has not acknowledged',
+      waiting,
+      { ...inPod, cgroups: [{ id: ZTUNNEL, level: 3 }] },
+      'pass',
+      'ztunnel',
+    ],
   ])('%s', (_name, world, query, verdict, reason) => {
     const decision = decide(world, query);
     expect([decision.verdict, decision.reason]).toEqual([verdict, reason]);
@@ -108,6 +134,8 @@ describe('the decision table', () => {
   it('names the target of a redirection', () => {
     expect(decide(maps, inPod).target).toEqual({ ip: '10.0.0.9', port: 15001 });
     expect(decide(maps, { ...onHost, ip: '10.0.0.5' }).target).toEqual({ ip: '10.0.0.9', port: 15006 });
+    expect(decide(own, inPod).target).toEqual({ ip: '10.0.0.5', port: 15001 });
+    expect(decide(own, { ...inPod, ip: 'fd00::99' }).target).toEqual({ ip: 'fd00::5', port: 15001 });
     expect(decide(maps, { ...inPod, ip: '127.0.0.1' }).target).toBeUndefined();
   });
 });

@@ -32,28 +32,30 @@ export const verdictNames: ReadonlyMap<number, keyof typeof Verdict> = new Map([
 export const Reason = {
   ZTUNNEL: 0,
   PROBE: 1,
-  TO_MESH: 2,
-  NOT_IN_MESH: 3,
-  LOOPBACK: 4,
-  SELF: 5,
-  EXCLUDED: 6,
-  NO_ZTUNNEL: 7,
-  REDIRECT: 8,
-  REASONS: 9,
+  PENDING: 2,
+  TO_MESH: 3,
+  NOT_IN_MESH: 4,
+  LOOPBACK: 5,
+  SELF: 6,
+  EXCLUDED: 7,
+  NO_ZTUNNEL: 8,
+  REDIRECT: 9,
+  REASONS: 10,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** The name of a value of enum reason; undefined for a value that it does not have. */
 export const reasonNames: ReadonlyMap<number, keyof typeof Reason> = new Map([
   [0, 'ZTUNNEL'],
   [1, 'PROBE'],
-  [2, 'TO_MESH'],
-  [3, 'NOT_IN_MESH'],
-  [4, 'LOOPBACK'],
-  [5, 'SELF'],
-  [6, 'EXCLUDED'],
-  [7, 'NO_ZTUNNEL'],
-  [8, 'REDIRECT'],
-  [9, 'REASONS'],
+  [2, 'PENDING'],
+  [3, 'TO_MESH'],
+  [4, 'NOT_IN_MESH'],
+  [5, 'LOOPBACK'],
+  [6, 'SELF'],
+  [7, 'EXCLUDED'],
+  [8, 'NO_ZTUNNEL'],
+  [9, 'REDIRECT'],
+  [10, 'REASONS'],
 ]);
 
 /** enum event */
@@ -114,12 +116,14 @@ export const settingNames: ReadonlyMap<number, keyof typeof Setting> = new Map([
 export const PolicyBit = {
   NO_ZTUNNEL_OPEN: 1,
   ZTUNNEL_BY_MARK: 2,
+  PENDING_OPEN: 4,
 } as const;
 export type PolicyBit = (typeof PolicyBit)[keyof typeof PolicyBit];
 /** The name of a value of enum policy_bit; undefined for a value that it does not have. */
 export const policyBitNames: ReadonlyMap<number, keyof typeof PolicyBit> = new Map([
   [1, 'NO_ZTUNNEL_OPEN'],
   [2, 'ZTUNNEL_BY_MARK'],
+  [4, 'PENDING_OPEN'],
 ]);
 
 /** struct origin, 20 bytes. */
@@ -253,6 +257,25 @@ export function decodeLocalPod(buffer: Buffer, offset = 0): LocalPod {
   return {
     netnsCookie: buffer.readBigUInt64LE(offset),
     flags: buffer.readUInt16LE(offset + 8),
+  };
+}
+
+/** struct pod_addresses, 32 bytes. */
+export interface PodAddresses {
+  readonly ipv4: Address;
+  readonly ipv6: Address;
+}
+export const POD_ADDRESSES_SIZE = 32;
+export function encodePodAddresses(value: PodAddresses, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 32);
+  encodeAddress(value.ipv4, buffer, offset);
+  encodeAddress(value.ipv6, buffer, offset + 16);
+  return buffer;
+}
+export function decodePodAddresses(buffer: Buffer, offset = 0): PodAddresses {
+  return {
+    ipv4: decodeAddress(buffer, offset),
+    ipv6: decodeAddress(buffer, offset + 16),
   };
 }
 
@@ -509,6 +532,21 @@ export const maps = {
     encodeValue: (value: LocalPod): Buffer => encodeLocalPod(value),
     decodeValue: (buffer: Buffer): LocalPod => decodeLocalPod(buffer),
   },
+  pod_addresses: {
+    type: 'hash',
+    keySize: 8,
+    valueSize: 32,
+    maxEntries: 4096,
+    flags: 0,
+    encodeKey: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeValue: (value: PodAddresses): Buffer => encodePodAddresses(value),
+    decodeValue: (buffer: Buffer): PodAddresses => decodePodAddresses(buffer),
+  },
   excluded_ports: {
     type: 'hash',
     keySize: 12,
@@ -561,7 +599,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 36,
+    maxEntries: 40,
     flags: 0,
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
