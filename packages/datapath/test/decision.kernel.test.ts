@@ -110,8 +110,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   const standing = fc.record({
     at: fc.constantFrom('pod', 'container', 'netns', 'pod and netns', 'nowhere' as const),
     ipKnown: fc.boolean(),
-    inMesh: fc.boolean(),
-    cookieKnown: fc.boolean(),
+    inMesh: fc.constantFrom(true, true, false),
+    cookieKnown: fc.constantFrom(true, true, true, false),
     local: fc.constantFrom('no', 'one family', 'both', 'both'),
     inPod: fc.boolean(),
     pending: fc.constantFrom(false, false, false, true),
@@ -123,7 +123,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   type Standing = typeof standing extends fc.Arbitrary<infer T> ? T : never;
 
   const arbitraryCase = fc.record({
-    caller: fc.nat({ max: 9 }),
+    // Those of the pods a and b twice: the longest part of the table is theirs.
+    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 0, 1),
     destination: fc.nat({ max: 999 }),
     mapped: fc.boolean(),
     port: fc.constantFrom(...PORTS),
