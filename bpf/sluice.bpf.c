@@ -8,6 +8,7 @@
 #include "sockops.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"
+#include "loopback.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -14,6 +14,8 @@
  * src/inpod/config.rs). */
 #define ZTUNNEL_MARK      0x539
 #define ZTUNNEL_MARK_MASK 0xfff
+/* Istio's mark of what has to go back to ztunnel: routed by `fwmark 0x111/0xfff` (istio cni/pkg/iptables). */
+#define REPLY_MARK 0x111
 
 /* The ports that connections are sent to: only there is an original destination of use. Host order. */
 static __always_inline bool is_ztunnel_port(__u32 port) {

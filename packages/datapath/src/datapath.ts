@@ -4,6 +4,7 @@ import { applyDesired, type ApplyResult, type WrittenMaps } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
 import { readCounters, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
+import { LOOPBACK_PROGRAM } from './layout.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 
 /**
@@ -41,6 +42,14 @@ export class Datapath {
   /** The maps that were there already. */
   get adopted(): readonly string[] {
     return this.#loaded.adopted;
+  }
+
+  /**
+   * Descriptor of the tc program for the ingress of a pod's loopback: mark 0x539/0xfff becomes 0x111/0xfff. Valid until
+   * {@link close}; what it is attached to goes on with it.
+   */
+  get loopbackFilterFd(): number {
+    return this.#loaded.object.program(LOOPBACK_PROGRAM).fd;
   }
 
   /** Makes the maps what they ought to be; what cannot be written is in the result, and the rest is written. */

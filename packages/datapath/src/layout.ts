@@ -52,6 +52,12 @@ export const PROGRAMS: readonly ProgramPlace[] = [
   { program: 'sluice_connect6', attachType: 'cgroup_inet6_connect' },
 ];
 
+/**
+ * On the ingress of a pod's loopback, by tc and not by a link of ours: whoever sets the pod's namespace up attaches it
+ * there together with the rule, the route and the sysctl that go with it.
+ */
+export const LOOPBACK_PROGRAM = 'sluice_loopback';
+
 /** The object built from bpf/, copied beside the compiled package so that it ships with it. */
 export const OBJECT_PATH = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
 
