@@ -42,8 +42,8 @@ export interface DatapathSettings {
   readonly ztunnelIPv6: string | undefined;
   /** What happens to a meshed pod's connection while no ztunnel is known: refused (`closed`) or let through (`open`). */
   readonly noZtunnel: 'closed' | 'open';
-  /** What happens to a connection of a pod with the flag PENDING: refused (`hold`, the default) or let through (`open`). */
-  readonly pending?: 'hold' | 'open';
+  /** What happens to a connection of a pod with the flag PENDING: refused (`hold`) or let through (`open`). */
+  readonly pending: 'hold' | 'open';
   /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
   readonly ztunnelByMark: boolean;
   /** Cookie of the host's network namespace: where the kubelet's probes come from. */

@@ -35,6 +35,7 @@ export class MeshedNode implements AsyncDisposable {
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       noZtunnel: 'closed',
+      pending: 'hold',
       ztunnelByMark: false,
       hostNetnsCookie: netnsCookie(node.netns.path),
       cgroupLevels: [],

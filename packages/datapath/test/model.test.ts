@@ -31,6 +31,7 @@ const maps: DesiredMaps = {
     ztunnelIPv4: '10.0.0.9',
     ztunnelIPv6: undefined,
     noZtunnel: 'closed',
+    pending: 'hold',
     ztunnelByMark: false,
     hostNetnsCookie: HOST_NETNS,
     cgroupLevels: [3],
