@@ -43,6 +43,10 @@ export const runAgent = (config: AgentConfig): Effect.Effect<never, StartupError
 const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* checkRoot;
+    if (config.mode === 'inPod') {
+      const message = 'the agent cannot run in `mode: inPod` yet; use `mode: node` (ztunnel in a pod of its own)';
+      return yield* new StartupError({ check: 'mode', message });
+    }
     yield* holdLock(config.paths.runDir);
     const resolver = yield* openResolver(config);
     yield* checkBpffs(config.paths.bpffs);

@@ -1,6 +1,6 @@
 // The agent's public surface: the program, its parts that are pure, and what looks at a node from outside it.
 export { runAgent, settledCgroups } from './agent.js';
-export type { AgentConfig } from './config/config.js';
+export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';

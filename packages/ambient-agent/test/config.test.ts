@@ -14,11 +14,14 @@ describe('defaults', () => {
   it('are Istio’s', () => {
     const config = Result.getOrThrow(resolveConfig({}, 'test', { NODE_NAME: 'from-env' }));
     expect(config).toMatchObject({
-      mode: 'node',
+      mode: 'inPod',
       nodeName: 'from-env',
       excludeNamespaces: ['kube-system'],
       ztunnel: { namespace: 'istio-system', labels: { app: 'ztunnel' }, serviceAccount: 'ztunnel', byMark: false },
-      policy: { noZtunnel: 'closed' },
+      policy: { noZtunnel: 'closed', pending: 'hold' },
+      zds: { socket: '/var/run/ztunnel/ztunnel.sock' },
+      probes: { exempt: 'kubelet' },
+      ambient: { dnsCapture: true, ipv6: true },
       resyncIntervalMs: 30_000,
       metrics: { listen: undefined },
     });
@@ -50,11 +53,15 @@ describe('problems', () => {
       { ztunnel: { namespce: 'a' } },
       ['`ztunnel.namespce` is not a setting; did you mean `namespace`?'],
     ],
-    ['nothing near', { policy: { xyzzyplugh: 1 } }, ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel']],
     [
-      'inPod',
-      { mode: 'inPod' },
-      ['`mode: inPod` is not built yet; use `mode: node` (ztunnel in a pod of its own), the default'],
+      'nothing near',
+      { policy: { xyzzyplugh: 1 } },
+      ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel, pending'],
+    ],
+    [
+      'socket',
+      { zds: { socket: 'ztunnel.sock' } },
+      ['`zds.socket`: an absolute path of at most 107 bytes is expected'],
     ],
     ['duration', { resyncInterval: 'often' }, ['`resyncInterval`: often is not a duration; write it like 30s or 5m']],
     [

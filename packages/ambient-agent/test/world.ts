@@ -17,7 +17,7 @@ import {
 export const NODE = 'node-1';
 
 export function config(tree: Record<string, unknown> = {}): AgentConfig {
-  return Result.getOrThrow(resolveConfig({ nodeName: NODE, ...tree }, 'test'));
+  return Result.getOrThrow(resolveConfig({ mode: 'node', nodeName: NODE, ...tree }, 'test'));
 }
 
 export function pod(uid: string, over: Partial<Pod> = {}): Pod {

@@ -62,11 +62,11 @@ describe('the command', () => {
 
   it('names every mistake of a configuration file', async () => {
     const path = join(directory, 'config.yaml');
-    writeFileSync(path, 'mode: inPod\nztunnel:\n  namspace: x\n');
+    writeFileSync(path, 'mode: sidecar\nztunnel:\n  namspace: x\n');
     const { code, stderr } = await sluice('run', '--config', path);
     expect([code, stderr]).toEqual([
       2,
-      `sluice: ${path}: 2 problems\n  - \`ztunnel.namspace\` is not a setting; did you mean \`namespace\`?\n  - \`mode: inPod\` is not built yet; use \`mode: node\` (ztunnel in a pod of its own), the default\n`,
+      `sluice: ${path}: 2 problems\n  - \`ztunnel.namspace\` is not a setting; did you mean \`namespace\`?\n  - \`mode\`: Expected "node" | "inPod"\n`,
     ]);
   });
 

@@ -49,7 +49,10 @@ export class NodeAgent implements AsyncDisposable {
       hostNetns: this.node.netns.path,
     };
     const inventory = { source: 'static', directory: this.node.kubernetes.path };
-    writeFileSync(this.configPath, toYaml({ nodeName: this.node.name, inventory, paths, ...this.#settings, ...more }));
+    writeFileSync(
+      this.configPath,
+      toYaml({ mode: 'node', nodeName: this.node.name, inventory, paths, ...this.#settings, ...more }),
+    );
   }
 
   sluice(...args: string[]): Promise<CommandResult> {

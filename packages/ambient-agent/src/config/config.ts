@@ -16,8 +16,12 @@ export interface Capacities {
   readonly pendingConnections?: number;
 }
 
+/** Where ztunnel listens; see docs/architecture.md. */
+export type Mode = 'node' | 'inPod';
+
 export interface AgentConfig {
-  readonly mode: 'node';
+  /** `node`: ztunnel in a pod of its own. `inPod`: ztunnel listens in the network namespace of each meshed pod. */
+  readonly mode: Mode;
   /** Pods with this `spec.nodeName` are ours. */
   readonly nodeName: string;
   readonly inventory: { readonly source: 'static'; readonly directory: string };
@@ -31,7 +35,17 @@ export interface AgentConfig {
     /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's, whatever its cgroup is. */
     readonly byMark: boolean;
   };
-  readonly policy: { readonly noZtunnel: 'closed' | 'open' };
+  readonly policy: {
+    readonly noZtunnel: 'closed' | 'open';
+    /** What happens to connections of a pod that is wanted in the mesh and that ztunnel has not acknowledged yet. */
+    readonly pending: 'hold' | 'open';
+  };
+  /** The socket at which ztunnel asks which pods to serve; `inPod` mode only. */
+  readonly zds: { readonly socket: string };
+  /** Whose connections from the host to a meshed pod do not go through ztunnel: the kubelet's, or every process's. */
+  readonly probes: { readonly exempt: 'kubelet' | 'host' };
+  /** What istio-cni calls `ambient.dnsCapture` and `ambient.ipv6`; `inPod` mode only. */
+  readonly ambient: { readonly dnsCapture: boolean; readonly ipv6: boolean };
   /** What every pod reaches without the mesh. */
   readonly exclude: { readonly outboundPorts: readonly number[]; readonly outboundCIDRs: readonly string[] };
   readonly paths: {
@@ -69,6 +83,9 @@ export const defaultEnablementSelectors: readonly EnablementSelector[] = [
 
 const DEFAULT_RESYNC_MS = 30_000;
 
+/** Where ztunnel looks unless INPOD_UDS tells it otherwise (ztunnel src/config.rs). */
+const DEFAULT_ZDS_SOCKET = '/var/run/ztunnel/ztunnel.sock';
+
 /** Fields that need more than a schema: parsed already by load.ts. */
 export interface ParsedFields {
   readonly resyncIntervalMs: number | undefined;
@@ -79,7 +96,7 @@ export interface ParsedFields {
 /** Fills in the defaults. Pure, but for the machine's host name, which stands in for an absent node name. */
 export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS.ProcessEnv): AgentConfig {
   return {
-    mode: 'node',
+    mode: file.mode ?? 'inPod',
     nodeName: file.nodeName ?? env['NODE_NAME'] ?? hostname(),
     inventory: { source: 'static', directory: file.inventory?.directory ?? '/etc/sluice/inventory' },
     enablementSelectors: file.enablementSelectors ?? defaultEnablementSelectors,
@@ -90,7 +107,10 @@ export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS
       serviceAccount: file.ztunnel?.serviceAccount ?? 'ztunnel',
       byMark: file.ztunnel?.byMark ?? false,
     },
-    policy: { noZtunnel: file.policy?.noZtunnel ?? 'closed' },
+    policy: { noZtunnel: file.policy?.noZtunnel ?? 'closed', pending: file.policy?.pending ?? 'hold' },
+    zds: { socket: file.zds?.socket ?? DEFAULT_ZDS_SOCKET },
+    probes: { exempt: file.probes?.exempt ?? 'kubelet' },
+    ambient: { dnsCapture: file.ambient?.dnsCapture ?? true, ipv6: file.ambient?.ipv6 ?? true },
     exclude: { outboundPorts: file.exclude?.outboundPorts ?? [], outboundCIDRs: parsed.outboundCIDRs },
     paths: {
       proc: file.paths?.proc ?? '/proc',

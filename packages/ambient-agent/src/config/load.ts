@@ -91,9 +91,6 @@ export function resolveConfig(
   if (Result.isFailure(decoded)) return Result.fail(new ConfigError({ source, problems }));
   const file = decoded.success;
 
-  if (file.mode === 'inPod') {
-    problems.push('`mode: inPod` is not built yet; use `mode: node` (ztunnel in a pod of its own), the default');
-  }
   const resyncIntervalMs = file.resyncInterval === undefined ? undefined : parseDuration(file.resyncInterval);
   if (file.resyncInterval !== undefined && resyncIntervalMs === undefined) {
     problems.push(`\`resyncInterval\`: ${file.resyncInterval} is not a duration; write it like 30s or 5m`);

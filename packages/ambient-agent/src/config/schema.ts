@@ -4,6 +4,15 @@ import * as Schema from 'effect/Schema';
 
 const labels = Schema.Record(Schema.String, Schema.String);
 const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }));
+// sun_path of unix(7) has 108 bytes, the last of which is 0.
+const LONGEST_SOCKET_PATH = 107;
+const socketPath = Schema.String.check(
+  Schema.makeFilter(
+    (path) =>
+      (path.startsWith('/') && Buffer.byteLength(path) <= LONGEST_SOCKET_PATH) ||
+      `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
+  ),
+);
 const count = Schema.Int.check(Schema.isGreaterThan(0));
 
 /** A Kubernetes label selector: every requirement of it must hold. */
@@ -40,7 +49,16 @@ export const sections = {
     serviceAccount: Schema.optionalKey(Schema.String),
     byMark: Schema.optionalKey(Schema.Boolean),
   }),
-  policy: Schema.Struct({ noZtunnel: Schema.optionalKey(Schema.Literals(['closed', 'open'])) }),
+  policy: Schema.Struct({
+    noZtunnel: Schema.optionalKey(Schema.Literals(['closed', 'open'])),
+    pending: Schema.optionalKey(Schema.Literals(['hold', 'open'])),
+  }),
+  zds: Schema.Struct({ socket: Schema.optionalKey(socketPath) }),
+  probes: Schema.Struct({ exempt: Schema.optionalKey(Schema.Literals(['kubelet', 'host'])) }),
+  ambient: Schema.Struct({
+    dnsCapture: Schema.optionalKey(Schema.Boolean),
+    ipv6: Schema.optionalKey(Schema.Boolean),
+  }),
   exclude: Schema.Struct({
     outboundPorts: Schema.optionalKey(Schema.Array(port)),
     outboundCIDRs: Schema.optionalKey(Schema.Array(Schema.String)),
@@ -75,6 +93,9 @@ const optionalSections = {
   inventory: Schema.optionalKey(sections.inventory),
   ztunnel: Schema.optionalKey(sections.ztunnel),
   policy: Schema.optionalKey(sections.policy),
+  zds: Schema.optionalKey(sections.zds),
+  probes: Schema.optionalKey(sections.probes),
+  ambient: Schema.optionalKey(sections.ambient),
   exclude: Schema.optionalKey(sections.exclude),
   paths: Schema.optionalKey(sections.paths),
   kubelet: Schema.optionalKey(sections.kubelet),

@@ -278,7 +278,7 @@ class MapsBuilder {
         ztunnelIPv4: ztunnels.ipv4,
         ztunnelIPv6: ztunnels.ipv6,
         noZtunnel: config.policy.noZtunnel,
-        pending: 'hold',
+        pending: config.policy.pending,
         ztunnelByMark: config.ztunnel.byMark,
         hostNetnsCookie,
         cgroupLevels: [...this.#levels].sort((a, b) => a - b),

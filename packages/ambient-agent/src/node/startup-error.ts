@@ -5,6 +5,7 @@ import * as Schema from 'effect/Schema';
 export class StartupError extends Schema.TaggedError<StartupError>()('StartupError', {
   check: Schema.Literals([
     'root',
+    'mode',
     'cgroup2',
     'bpffs',
     'host-netns',

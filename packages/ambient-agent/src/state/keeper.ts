@@ -79,7 +79,7 @@ export class StateKeeper {
 
   #state({ ztunnels, kubelets, hostNetnsCookie, applied, problems }: PassResult, durationMs: number): AgentState {
     const now = new Date().toISOString();
-    const { paths, nodeName, inventory, policy, resyncIntervalMs, sampling } = this.#config;
+    const { mode, paths, nodeName, inventory, policy, resyncIntervalMs, sampling } = this.#config;
     return {
       version: STATE_VERSION,
       writtenAt: now,
@@ -91,7 +91,7 @@ export class StateKeeper {
       },
       node: {
         name: nodeName,
-        mode: 'node',
+        mode,
         inventory: inventory.directory,
         cgroupRoot: this.#places.cgroupRoot,
         pinDirectory: pinDirectory(paths.bpffs),

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import * as Schema from 'effect/Schema';
 import { join } from 'node:path';
+import type { Mode } from '../config/config.js';
 import type { DatedStatus } from '../enrolment/status.js';
 import { replaceFile } from './replace-file.js';
 
@@ -21,7 +22,7 @@ export interface AgentState {
   };
   readonly node: {
     readonly name: string;
-    readonly mode: 'node';
+    readonly mode: Mode;
     readonly inventory: string;
     readonly cgroupRoot: string;
     readonly pinDirectory: string;
