@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "file_lock.h"
+#include "listening_sockets.h"
 #include "mounts.h"
 #include "netns_sysctl.h"
 #include "network_namespace.h"
@@ -20,6 +21,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("FileLock", FileLock::define(env));
   OwnedFd::define(env);
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
+  exports.Set("listeningSockets", Napi::Function::New<listeningSockets>(env, "listeningSockets"));
   exports.Set("netnsRules", Napi::Function::New<netnsRules>(env, "netnsRules"));
   exports.Set("changeRule", Napi::Function::New<changeRule>(env, "changeRule"));
   exports.Set("netnsRoutes", Napi::Function::New<netnsRoutes>(env, "netnsRoutes"));

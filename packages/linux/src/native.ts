@@ -33,6 +33,14 @@ export interface NativeOwnedFd {
   close(): void;
 }
 
+export interface NativeListeningSocket {
+  readonly owned: NativeOwnedFd;
+  readonly port: number;
+  readonly family: 4 | 6;
+  readonly netnsCookie: bigint;
+  readonly socketCookie: bigint;
+}
+
 export interface NativeCredentials {
   readonly pid: number;
   readonly uid: number;
@@ -81,6 +89,8 @@ interface Addon extends NativePlumbing {
   setSockOptInt(fd: number, level: number, name: number, value: number): void;
   mount(source: string, target: string, fsType: string, flags: number, data: string): void;
   unmount(target: string, flags: number): void;
+  /** `pidfd` -1: it is opened by pid. No ports: every port. */
+  listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   readonly FileLock: new (path: string) => NativeFileLock;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }
