@@ -12,6 +12,7 @@
 /* 127.0.0.0/8 (RFC 1122 3.2.1.3). */
 #define LOOPBACK_NET  bpf_htonl(0x7f000000)
 #define LOOPBACK_MASK bpf_htonl(0xff000000)
+#define LOOPBACK_IPV4 bpf_htonl(0x7f000001)
 
 static __always_inline struct address mapped(__u32 ip4) {
   return (struct address){.ip = {0, 0, V4_MAPPED_WORD, ip4}};

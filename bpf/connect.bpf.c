@@ -16,20 +16,31 @@ static __always_inline void forget_origin(struct bpf_sock *sk) {
   bpf_sk_storage_delete(&socket_origin, sk);
 }
 
-static __always_inline bool remember_origin(struct bpf_sock *sk, const struct query *q) {
+static __always_inline bool remember_origin(struct bpf_sock *sk, const struct query *q, enum origin_role role) {
   struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
   if (!origin)
     return false;
   __builtin_memcpy(origin->ip, q->destination.ip, sizeof(origin->ip));
   origin->port = bpf_htons(q->port);
-  origin->role = ORIGIN_DIALLED;
+  origin->role = role;
   return true;
 }
 
 static __always_inline int refuse(void) {
   bpf_set_retval(CONNECTION_REFUSED);
   return 0;
+}
+
+static __always_inline __u16 port_for(enum verdict verdict) {
+  switch (verdict) {
+  case VERDICT_REDIRECT:
+    return ZTUNNEL_OUTBOUND_PORT;
+  case VERDICT_TO_MESH:
+    return ZTUNNEL_INBOUND_PORT;
+  default:
+    return ZTUNNEL_DNS_PORT;
+  }
 }
 
 /* Returns 1 to let the connect() go on, to target if target_port is set, or 0 to refuse it. */
@@ -55,13 +66,14 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   switch (decision.verdict) {
   case VERDICT_REDIRECT:
   case VERDICT_TO_MESH:
-    if (!remember_origin(sk, q)) {
+  case VERDICT_DNS:
+    if (!remember_origin(sk, q, decision.verdict == VERDICT_DNS ? ORIGIN_ASKED : ORIGIN_DIALLED)) {
       /* Unremembered, ztunnel could not know where the connection was meant to go. */
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
     *target = decision.target;
-    *target_port = decision.verdict == VERDICT_REDIRECT ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
+    *target_port = port_for(decision.verdict);
     return 1;
   case VERDICT_REFUSE:
     forget_origin(sk);

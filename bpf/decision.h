@@ -8,6 +8,7 @@
 #include "address.h"
 #include "maps.h"
 #include "read.h"
+#include "rules.h"
 #include "ztunnel.h"
 
 struct query {
@@ -34,12 +35,15 @@ static __always_inline bool is_ztunnel(const struct query *q) {
          ((q->config->policy & POLICY_ZTUNNEL_BY_MARK) && (q->mark & ZTUNNEL_MARK_MASK) == ZTUNNEL_MARK);
 }
 
-static __always_inline bool is_kubelet(const struct query *q) {
-  return has_flag(q, KUBELET) && q->netns_cookie == q->config->host_netns_cookie;
-}
-
 static __always_inline bool is_in_mesh(const struct query *q) {
   return q->caller.is_in_mesh;
+}
+
+/* Probes come from the host's network: from the kubelet, or from whoever is there, by configuration. */
+static __always_inline bool is_prober(const struct query *q) {
+  if (q->netns_cookie != q->config->host_netns_cookie)
+    return false;
+  return has_flag(q, KUBELET) || ((q->config->policy & POLICY_PROBES_FROM_HOST) && !is_in_mesh(q));
 }
 
 /* destination: zero if it is no meshed pod of this node. */
@@ -48,25 +52,22 @@ static __always_inline bool is_self(const struct query *q, const struct local_po
          (destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
 }
 
+/* DNS goes to ztunnel's resolver on the pod's loopback, which only a ztunnel in the pod has. */
+static __always_inline bool is_captured_dns(const struct query *q) {
+  return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD);
+}
+
+/* As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
 static __always_inline bool is_excluded(const struct query *q) {
-  if (!has_flag(q, EXCLUDES))
-    return false;
+  return is_excluded_port(&q->caller, q->port) ||
+         (!is_captured_dns(q) && is_excluded_range(&q->caller, q->destination.ip, q->port));
+}
 
-  __u32 low = q->caller.id, high = q->caller.id >> 32;
-  struct excluded_port port = {.workload = {low, high}, .port = q->port};
-  if (bpf_map_lookup_elem(&excluded_ports, &port))
-    return true;
-
-  const __u32 *ip = q->destination.ip;
-  struct excluded_cidr cidr = {
-      .prefix_length = 64 + 128,
-      .workload = {low, high},
-      .ip = {ip[0], ip[1], ip[2], ip[3]},
-  };
-  const __u8 *family = bpf_map_lookup_elem(&excluded_cidrs, &cidr);
-
-  /* ::/0 covers the v4-mapped addresses too, and is not meant to. */
-  return family && *family == (is_v4(ip) ? 4 : 6);
+/* The loopback of ztunnel's resolver, in the family of the destination. */
+static __always_inline struct address resolver_for(const struct address *destination) {
+  if (is_v4(destination->ip))
+    return mapped(LOOPBACK_IPV4);
+  return (struct address){.ip = {0, 0, 0, bpf_htonl(1)}};
 }
 
 static __always_inline bool is_unspecified(const __u32 ip[4]) {
@@ -81,6 +82,14 @@ static __always_inline bool ztunnel_in_pod(const struct query *q, struct address
     return false;
   *ztunnel = is_v4(q->destination.ip) ? own.ipv4 : own.ipv6;
   return !is_unspecified(ztunnel->ip);
+}
+
+/* A process of the pod in a network namespace that is not the pod's: no ztunnel listens there. A pod that waits is held
+ * wherever it is. */
+static __always_inline bool is_in_other_netns(const struct query *q) {
+  struct pod_addresses own;
+
+  return has_flag(q, IN_POD) && !has_flag(q, PENDING) && !READ(&pod_addresses, &q->netns_cookie, &own);
 }
 
 /* ztunnel's address in the family of the destination; false if none is known. */
@@ -123,10 +132,8 @@ static __always_inline struct decision decide(const struct query *q) {
 
   if (is_ztunnel(q))
     return pass(REASON_ZTUNNEL);
-  if (is_kubelet(q) && meshed_pod)
+  if (is_prober(q) && meshed_pod)
     return pass(REASON_PROBE);
-  if (has_flag(q, PENDING))
-    return pending(q);
   if (!is_in_mesh(q) && behind_node_ztunnel)
     return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH);
   if (!is_in_mesh(q))
@@ -135,8 +142,14 @@ static __always_inline struct decision decide(const struct query *q) {
     return pass(REASON_LOOPBACK);
   if (is_self(q, &pod))
     return pass(REASON_SELF);
+  if (is_in_other_netns(q))
+    return pass(REASON_OTHER_NETNS);
   if (is_excluded(q))
     return pass(REASON_EXCLUDED);
+  if (has_flag(q, PENDING))
+    return pending(q);
+  if (is_captured_dns(q))
+    return (struct decision){.verdict = VERDICT_DNS, .reason = REASON_DNS, .target = resolver_for(&q->destination)};
   return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
 }
 

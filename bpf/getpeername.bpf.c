@@ -9,7 +9,7 @@ static __always_inline const struct origin *dialled_origin(struct bpf_sock *sk) 
 
   const struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, 0);
 
-  return origin && origin->role == ORIGIN_DIALLED ? origin : NULL;
+  return origin && origin->role != ORIGIN_ACCEPTED ? origin : NULL;
 }
 
 SEC("cgroup/getpeername4")

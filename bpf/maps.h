@@ -9,10 +9,11 @@
 #include <bpf/bpf_helpers.h>
 
 /* Capacities are defaults: the agent's configuration overrides them before the object is loaded. */
-#define CGROUP_CAPACITY    16384
-#define NETNS_CAPACITY     4096
-#define POD_IP_CAPACITY    4096
-#define EXCLUSION_CAPACITY 16384
+#define CGROUP_CAPACITY 16384
+#define NETNS_CAPACITY  4096
+#define POD_IP_CAPACITY 4096
+/* Traffic rules of all workloads together, in each of the maps that hold them. */
+#define RULE_CAPACITY 16384
 /* Redirected connections between SYN and accept, on the whole node. */
 #define PENDING_CAPACITY 65536
 /* Bytes; a power of two and a multiple of the page size. */
@@ -28,8 +29,14 @@ enum workload_flag {
   /* Wanted in the mesh, and not acknowledged by ztunnel yet. */
   PENDING = 1 << 4,
   KUBELET = 1 << 5,
-  /* The workload has entries in excluded_ports or excluded_cidrs: without it nobody looks there. */
+  /* The workload has traffic rules: without it nobody looks for any. */
   EXCLUDES = 1 << 6,
+  /* What comes in for the workload goes to its application directly (ambient.istio.io/bypass-inbound-capture). */
+  BYPASS_INBOUND = 1 << 7,
+  /* Out: only destinations in included_cidrs and included ports are captured. */
+  ONLY_INCLUDED_OUTBOUND = 1 << 8,
+  /* In: only included ports are captured. */
+  ONLY_INCLUDED_INBOUND = 1 << 9,
 };
 
 enum setting {
@@ -44,6 +51,8 @@ enum policy_bit {
   POLICY_ZTUNNEL_BY_MARK = 1 << 1,
   /* A pod that ztunnel has not taken on yet connects directly, instead of being refused. */
   POLICY_PENDING_OPEN = 1 << 2,
+  /* Whoever dials from the host's network namespace counts as a prober, not the kubelet alone. */
+  POLICY_PROBES_FROM_HOST = 1 << 3,
 };
 
 enum verdict {
@@ -53,10 +62,12 @@ enum verdict {
   VERDICT_REDIRECT,
   /* To ztunnel's inbound port, 15006. */
   VERDICT_TO_MESH,
+  /* To ztunnel's resolver on the pod's loopback, 15053. */
+  VERDICT_DNS,
   VERDICTS,
 };
 
-/* The row of the decision table that decided. */
+/* The row of the decision table that decided; the table's order is in decision.h. */
 enum reason {
   REASON_ZTUNNEL,
   REASON_PROBE,
@@ -68,6 +79,8 @@ enum reason {
   REASON_EXCLUDED,
   REASON_NO_ZTUNNEL,
   REASON_REDIRECT,
+  REASON_OTHER_NETNS,
+  REASON_DNS,
   REASONS,
 };
 
@@ -121,13 +134,22 @@ struct agent_config {
   __u32 sample_every;
 };
 
-/* Keys have no padding: its bytes would count. So a workload is two words here, low and high. */
-struct excluded_port {
-  __u32 workload[2];
-  __u32 port; /* host order */
+/* Istio's traffic.sidecar.istio.io/{include,exclude}{Outbound,Inbound}Ports. */
+enum port_rule_kind {
+  RULE_EXCLUDE_OUTBOUND = 1,
+  RULE_INCLUDE_OUTBOUND = 2,
+  RULE_EXCLUDE_INBOUND = 3,
+  RULE_INCLUDE_INBOUND = 4,
 };
 
-struct excluded_cidr {
+/* Keys have no padding: its bytes would count. So a workload is two words here, low and high. */
+struct port_rule {
+  __u32 workload[2];
+  __u16 port; /* host order */
+  __u16 kind; /* enum port_rule_kind */
+};
+
+struct cidr_rule {
   /* Of workload and ip together: 64 for the workload, then the prefix of the v4-mapped address. */
   __u32 prefix_length;
   __u32 workload[2];
@@ -139,6 +161,9 @@ enum origin_role {
   ORIGIN_DIALLED,
   /* The socket that ztunnel accepted: getsockopt(SO_ORIGINAL_DST) answers with the origin. */
   ORIGIN_ACCEPTED,
+  /* The socket that connected to a name server and was sent to ztunnel's resolver: getpeername() answers with the
+   * origin, and nobody asks for it at the other end. */
+  ORIGIN_ASKED,
 };
 
 struct origin {
@@ -225,22 +250,31 @@ struct {
   __type(value, struct pod_addresses);
 } pod_addresses SEC(".maps");
 
-/* Written by user space, read by connect. */
+/* Written by user space, read by connect, the datagram hooks and sk_lookup. Only the keys count. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, EXCLUSION_CAPACITY);
-  __type(key, struct excluded_port);
+  __uint(max_entries, RULE_CAPACITY);
+  __type(key, struct port_rule);
   __type(value, __u8);
-} excluded_ports SEC(".maps");
+} port_rules SEC(".maps");
 
-/* Written by user space, read by connect. */
+/* Written by user space, read by connect. Destinations that a workload reaches without the mesh. */
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
-  __uint(max_entries, EXCLUSION_CAPACITY);
+  __uint(max_entries, RULE_CAPACITY);
   __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, struct excluded_cidr);
+  __type(key, struct cidr_rule);
   __type(value, __u8); /* family of the range: 4 or 6 */
 } excluded_cidrs SEC(".maps");
+
+/* Written by user space, read by connect. For workloads with ONLY_INCLUDED_OUTBOUND: all that is captured. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, RULE_CAPACITY);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct cidr_rule);
+  __type(value, __u8); /* family of the range: 4 or 6 */
+} included_cidrs SEC(".maps");
 
 /* Written by connect and sockops, read by getpeername and getsockopt. Lives and dies with its socket. */
 struct {

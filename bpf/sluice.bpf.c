@@ -21,3 +21,4 @@ EXPORT(enum, event);
 EXPORT(enum, workload_flag);
 EXPORT(enum, setting);
 EXPORT(enum, policy_bit);
+EXPORT(enum, port_rule_kind);

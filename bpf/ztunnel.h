@@ -9,6 +9,10 @@
 /* ztunnel src/config.rs. */
 #define ZTUNNEL_OUTBOUND_PORT 15001
 #define ZTUNNEL_INBOUND_PORT  15006
+/* Its resolver, on the loopback of a pod that it serves in the pod's own namespace. */
+#define ZTUNNEL_DNS_PORT 15053
+/* RFC 1035 4.2. */
+#define DNS_PORT 53
 
 /* ztunnel marks its sockets with 1337 = 0x539, and Istio's rules match the low twelve bits (ztunnel
  * src/inpod/config.rs). */

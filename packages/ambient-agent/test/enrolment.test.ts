@@ -204,7 +204,7 @@ describe('entries', () => {
       workloads: [workload('a', 100n, 7n)],
       config: config({ exclude: { outboundPorts: [9999], outboundCIDRs: ['172.16.0.0/12'] } }),
     });
-    expect(desired.exclusions.map((one) => (one.kind === 'port' ? one.port : one.cidr))).toEqual([
+    expect(desired.rules.map((one) => (one.kind === 'port' ? one.port : one.cidr))).toEqual([
       3306,
       6379,
       9999,
@@ -213,7 +213,7 @@ describe('entries', () => {
       '192.0.2.1/32',
       'fd00::/64',
     ]);
-    expect(desired.exclusions.every(({ workload }) => workload === 100n)).toBe(true);
+    expect(desired.rules.every(({ workload }) => workload === 100n)).toBe(true);
     expect(statuses[0]?.problems).toEqual([
       'annotation traffic.sidecar.istio.io/excludeOutboundPorts: `70000` is not a port (1 to 65535); it is left out',
       'annotation traffic.sidecar.istio.io/excludeOutboundPorts: `x` is not a port (1 to 65535); it is left out',
@@ -298,7 +298,7 @@ const canonical = ({ desired, statuses }: ReturnType<typeof enrolWorld>): unknow
   cgroups: sorted(desired.cgroups),
   netns: sorted(desired.netns),
   localPods: sorted(desired.localPods),
-  exclusions: new Set(desired.exclusions.map((one) => `${one.workload} ${one.kind === 'port' ? one.port : one.cidr}`)),
+  rules: new Set(desired.rules.map((one) => `${one.workload} ${one.kind === 'port' ? one.port : one.cidr}`)),
   settings: desired.settings,
 });
 
@@ -340,7 +340,7 @@ describe('whatever the world looks like', () => {
       fc.property(arbitraryPods, arbitraryWorkloads, (pods, workloads) => {
         const bare = pods.map((one) => ({ ...one, labels: {}, namespace: 'plain' }));
         const { desired } = enrolWorld({ pods: bare, workloads });
-        expect([desired.cgroups.size, desired.netns.size, desired.localPods.size, desired.exclusions.length]).toEqual([
+        expect([desired.cgroups.size, desired.netns.size, desired.localPods.size, desired.rules.length]).toEqual([
           0, 0, 0, 0,
         ]);
       }),

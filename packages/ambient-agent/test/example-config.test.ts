@@ -26,8 +26,8 @@ describe('deploy/sluice.yaml', () => {
       cgroups: defined('CGROUP_CAPACITY'),
       netns: defined('NETNS_CAPACITY'),
       localPods: defined('POD_IP_CAPACITY'),
-      excludedPorts: defined('EXCLUSION_CAPACITY'),
-      excludedCIDRs: defined('EXCLUSION_CAPACITY'),
+      excludedPorts: defined('RULE_CAPACITY'),
+      excludedCIDRs: defined('RULE_CAPACITY'),
       pendingConnections: defined('PENDING_CAPACITY'),
     });
   });

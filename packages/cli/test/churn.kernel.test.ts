@@ -88,9 +88,9 @@ function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
   return attempt((uid) => inMesh.has(uid)).desired;
 }
 
-const comparable = ({ exclusions, ...maps }: DesiredMaps): unknown => ({
+const comparable = ({ rules, ...maps }: DesiredMaps): unknown => ({
   ...maps,
-  exclusions: exclusions.map((exclusion) => JSON.stringify(exclusion, (_, value: unknown) => String(value))).sort(),
+  rules: rules.map((rule) => JSON.stringify(rule, (_, value: unknown) => String(value))).sort(),
 });
 
 describe.skipIf(need.skip)(`a busy node${need.label}`, () => {

@@ -31,8 +31,9 @@ export type WrittenMaps = Readonly<Record<WrittenMap | 'config', BpfMap>>;
 /** What redirects and what it needs; workloads refer to it. */
 const REFERRED_TO: readonly WrittenMap[] = [
   'settings',
-  'excluded_ports',
+  'port_rules',
   'excluded_cidrs',
+  'included_cidrs',
   'local_pods',
   'pod_addresses',
 ];
@@ -134,8 +135,9 @@ class Changes {
 export function readTables(maps: Readonly<Record<WrittenMap, BpfMap>>): Record<WrittenMap, EntryTable> {
   return {
     settings: readTable(maps.settings),
-    excluded_ports: readTable(maps.excluded_ports),
+    port_rules: readTable(maps.port_rules),
     excluded_cidrs: readTable(maps.excluded_cidrs),
+    included_cidrs: readTable(maps.included_cidrs),
     local_pods: readTable(maps.local_pods),
     pod_addresses: readTable(maps.pod_addresses),
     cgroup_info_map: readTable(maps.cgroup_info_map),

@@ -23,8 +23,9 @@ export class Datapath {
     this.#loaded = loaded;
     this.#maps = {
       settings: object.map('settings'),
-      excluded_ports: object.map('excluded_ports'),
+      port_rules: object.map('port_rules'),
       excluded_cidrs: object.map('excluded_cidrs'),
+      included_cidrs: object.map('included_cidrs'),
       local_pods: object.map('local_pods'),
       pod_addresses: object.map('pod_addresses'),
       cgroup_info_map: object.map('cgroup_info_map'),

@@ -17,7 +17,10 @@ export interface CgroupInfo {
   readonly inMesh: boolean;
   /** The pod's first IP, canonical text, or undefined while it is not known. */
   readonly ip: string | undefined;
-  /** Bits of {@link WorkloadFlag}. EXCLUDES is set by the encoder, from `exclusions`; leave it out. */
+  /**
+   * Bits of {@link WorkloadFlag}. The encoder sets EXCLUDES, and ONLY_INCLUDED_OUTBOUND and ONLY_INCLUDED_INBOUND where
+   * `rules` include something; set one of these two only for a list that is there and empty.
+   */
   readonly flags: number;
   /** The flags that user space has decided, whichever way. */
   readonly detectedFlags: number;
@@ -30,11 +33,26 @@ export interface LocalPod {
   readonly flags: number;
 }
 
-/** A destination that a pod reaches without the mesh. */
-export type Exclusion =
-  | { readonly kind: 'port'; readonly workload: bigint; readonly port: number }
-  /** `cidr` is canonical text, IPv4 or IPv6, such as `10.0.0.0/8`. */
-  | { readonly kind: 'cidr'; readonly workload: bigint; readonly cidr: string };
+/**
+ * What Istio's traffic annotations say of a workload (`workload`: its {@link CgroupInfo.id}). An exclusion wins over an
+ * inclusion. Included ranges and included inbound ports make everything else excluded; an included outbound port is
+ * captured wherever it is. rules.ts says it in code.
+ */
+export type TrafficRule =
+  | {
+      readonly kind: 'port';
+      readonly workload: bigint;
+      readonly direction: 'outbound' | 'inbound';
+      readonly action: 'exclude' | 'include';
+      readonly port: number;
+    }
+  /** Outbound. `cidr` is canonical text, IPv4 or IPv6, such as `10.0.0.0/8`. */
+  | {
+      readonly kind: 'cidr';
+      readonly workload: bigint;
+      readonly action: 'exclude' | 'include';
+      readonly cidr: string;
+    };
 
 /** The contents of `settings` (ztunnel's addresses) and `config` (everything else that is one value for the node). */
 export interface DatapathSettings {
@@ -46,6 +64,8 @@ export interface DatapathSettings {
   readonly pending: 'hold' | 'open';
   /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
   readonly ztunnelByMark: boolean;
+  /** Whose connections to meshed pods of this node pass as probes: the kubelet's, or those of every unmeshed caller in the host's network. */
+  readonly probesExempt: 'kubelet' | 'host';
   /** Cookie of the host's network namespace: where the kubelet's probes come from. */
   readonly hostNetnsCookie: bigint;
   /** Depths below the cgroup2 root (root = 0) at which `cgroups` has entries: the ancestors that a lookup tries. Those beyond {@link DEEPEST_LEVEL} do not count. */
@@ -62,6 +82,6 @@ export interface DesiredMaps {
   readonly netns: ReadonlyMap<bigint, CgroupInfo>;
   /** By Pod IP, canonical text. */
   readonly localPods: ReadonlyMap<string, LocalPod>;
-  readonly exclusions: readonly Exclusion[];
+  readonly rules: readonly TrafficRule[];
   readonly settings: DatapathSettings;
 }

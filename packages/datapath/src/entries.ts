@@ -6,16 +6,25 @@ import {
   type CgroupInfo,
   type DatapathSettings,
   type DesiredMaps,
-  type Exclusion,
+  type TrafficRule,
 } from './desired.js';
 import { podAddresses } from './pod-addresses.js';
-import { PolicyBit, Setting, maps, type AgentConfig, type CgroupInfo as CgroupInfoValue } from './generated/maps.js';
+import { ruleFlags } from './rules.js';
+import {
+  PolicyBit,
+  PortRuleKind,
+  Setting,
+  maps,
+  type AgentConfig,
+  type CgroupInfo as CgroupInfoValue,
+} from './generated/maps.js';
 
 /** The maps that user space writes entry by entry. */
 export type WrittenMap =
   | 'settings'
-  | 'excluded_ports'
+  | 'port_rules'
   | 'excluded_cidrs'
+  | 'included_cidrs'
   | 'local_pods'
   | 'pod_addresses'
   | 'cgroup_info_map'
@@ -24,15 +33,27 @@ export type WrittenMap =
 /** Entries of one map by the key in hexadecimal. */
 export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;
 
-/** Bits of a workload id before those of the address: struct excluded_cidr of bpf/maps.h. */
+/** Bits of a workload id before those of the address: struct cidr_rule of bpf/maps.h. */
 const WORKLOAD_BITS = 64;
 const LOW_WORD = 0xffffffffn;
 
+const PORT_RULE_KINDS = {
+  outbound: { exclude: PortRuleKind.EXCLUDE_OUTBOUND, include: PortRuleKind.INCLUDE_OUTBOUND },
+  inbound: { exclude: PortRuleKind.EXCLUDE_INBOUND, include: PortRuleKind.INCLUDE_INBOUND },
+} as const;
+const portRuleMeanings = new Map<number, { direction: 'outbound' | 'inbound'; action: TrafficRule['action'] }>([
+  [PortRuleKind.EXCLUDE_OUTBOUND, { direction: 'outbound', action: 'exclude' }],
+  [PortRuleKind.INCLUDE_OUTBOUND, { direction: 'outbound', action: 'include' }],
+  [PortRuleKind.EXCLUDE_INBOUND, { direction: 'inbound', action: 'exclude' }],
+  [PortRuleKind.INCLUDE_INBOUND, { direction: 'inbound', action: 'include' }],
+]);
+
+/** Nobody looks for rules without EXCLUDES, and an empty list is a rule. */
+const ONLY_INCLUDED = WorkloadFlag.ONLY_INCLUDED_OUTBOUND | WorkloadFlag.ONLY_INCLUDED_INBOUND;
+
 export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable> {
-  const excluding = new Set(desired.exclusions.map(({ workload }) => workload));
-  const { settings, exclusions } = desired;
-  const ports = exclusions.filter((exclusion) => exclusion.kind === 'port');
-  const cidrs = exclusions.filter((exclusion) => exclusion.kind === 'cidr');
+  const { settings, rules } = desired;
+  const flags = ruleFlags(rules);
   return {
     settings: table(
       maps.settings,
@@ -40,24 +61,17 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
         ([key, ip]) => (ip === undefined ? [] : [[key, { ip: addressWords(ip) }] as const]),
       ),
     ),
-    excluded_ports: table(
-      maps.excluded_ports,
-      ports.map(({ workload, port }) => [{ workload: workloadWords(workload), port }, 1] as const),
+    port_rules: table(
+      maps.port_rules,
+      rules
+        .filter((rule) => rule.kind === 'port')
+        .map(({ workload, port, direction, action }) => [
+          { workload: workloadWords(workload), port, kind: PORT_RULE_KINDS[direction][action] },
+          1,
+        ]),
     ),
-    excluded_cidrs: table(
-      maps.excluded_cidrs,
-      cidrs.map(({ workload, cidr }) => {
-        const { words, prefixLength } = cidrWords(cidr);
-        return [
-          {
-            prefixLength: WORKLOAD_BITS + prefixLength,
-            workload: workloadWords(workload),
-            ip: words,
-          },
-          cidr.includes(':') ? 6 : 4,
-        ] as const;
-      }),
-    ),
+    excluded_cidrs: encodeCidrs(rules, 'exclude'),
+    included_cidrs: encodeCidrs(rules, 'include'),
     local_pods: table(
       maps.local_pods,
       [...desired.localPods].map(([ip, { netnsCookie, flags }]) => [{ ip: addressWords(ip) }, { netnsCookie, flags }]),
@@ -71,41 +85,67 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
     ),
     cgroup_info_map: table(
       maps.cgroup_info_map,
-      [...desired.cgroups].map(([id, info]) => [id, encodeInfo(info, excluding)]),
+      [...desired.cgroups].map(([id, info]) => [id, encodeInfo(info, flags.get(info.id))]),
     ),
     netns_info_map: table(
       maps.netns_info_map,
-      [...desired.netns].map(([cookie, info]) => [cookie, encodeInfo(info, excluding)]),
+      [...desired.netns].map(([cookie, info]) => [cookie, encodeInfo(info, flags.get(info.id))]),
     ),
   };
+}
+
+function encodeCidrs(rules: readonly TrafficRule[], action: TrafficRule['action']): EntryTable {
+  return table(
+    maps.excluded_cidrs,
+    rules
+      .filter((rule) => rule.kind === 'cidr')
+      .filter((rule) => rule.action === action)
+      .map(({ workload, cidr }) => {
+        const { words, prefixLength } = cidrWords(cidr);
+        return [
+          { prefixLength: WORKLOAD_BITS + prefixLength, workload: workloadWords(workload), ip: words },
+          cidr.includes(':') ? 6 : 4,
+        ];
+      }),
+  );
 }
 
 /** The inverse of {@link encodeMaps} and {@link encodeConfig}; `pod_addresses` says nothing that `local_pods` does not. */
 export function decodeMaps(tables: Record<WrittenMap, EntryTable>, config: Buffer | undefined): DesiredMaps {
   const ztunnels = new Map(rows(maps.settings, tables.settings).map(([key, { ip }]) => [key, addressText(ip)]));
+  const rules = decodeRules(tables);
+  const flags = ruleFlags(rules);
+  const info = (value: CgroupInfoValue): CgroupInfo => decodeInfo(value, flags.get(value.id));
   return {
-    cgroups: new Map(rows(maps.cgroup_info_map, tables.cgroup_info_map).map(([id, value]) => [id, decodeInfo(value)])),
-    netns: new Map(rows(maps.netns_info_map, tables.netns_info_map).map(([id, value]) => [id, decodeInfo(value)])),
+    cgroups: new Map(rows(maps.cgroup_info_map, tables.cgroup_info_map).map(([id, value]) => [id, info(value)])),
+    netns: new Map(rows(maps.netns_info_map, tables.netns_info_map).map(([id, value]) => [id, info(value)])),
     localPods: new Map(
       rows(maps.local_pods, tables.local_pods).map(([{ ip }, { netnsCookie, flags }]) => [
         addressText(ip) ?? '::',
         { netnsCookie, flags },
       ]),
     ),
-    exclusions: [
-      ...rows(maps.excluded_ports, tables.excluded_ports).map(([{ workload, port }]): Exclusion => ({
-        kind: 'port',
-        workload: workloadId(workload),
-        port,
-      })),
-      ...rows(maps.excluded_cidrs, tables.excluded_cidrs).map(([{ prefixLength, workload, ip }]): Exclusion => ({
-        kind: 'cidr',
-        workload: workloadId(workload),
-        cidr: cidrText(ip, prefixLength - WORKLOAD_BITS),
-      })),
-    ],
+    rules,
     settings: decodeConfig(config, ztunnels.get(Setting.IPV4), ztunnels.get(Setting.IPV6)),
   };
+}
+
+function decodeRules(tables: Record<WrittenMap, EntryTable>): TrafficRule[] {
+  const cidrs = (table: EntryTable, action: TrafficRule['action']): TrafficRule[] =>
+    rows(maps.excluded_cidrs, table).map(([{ prefixLength, workload, ip }]) => ({
+      kind: 'cidr',
+      workload: workloadId(workload),
+      action,
+      cidr: cidrText(ip, prefixLength - WORKLOAD_BITS),
+    }));
+  return [
+    ...rows(maps.port_rules, tables.port_rules).flatMap(([{ workload, port, kind }]): TrafficRule[] => {
+      const meaning = portRuleMeanings.get(kind);
+      return meaning === undefined ? [] : [{ kind: 'port', workload: workloadId(workload), ...meaning, port }];
+    }),
+    ...cidrs(tables.excluded_cidrs, 'exclude'),
+    ...cidrs(tables.included_cidrs, 'include'),
+  ];
 }
 
 /** `config` has one element. */
@@ -115,7 +155,8 @@ export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: 
   const policy =
     (settings.noZtunnel === 'open' ? PolicyBit.NO_ZTUNNEL_OPEN : 0) |
     (settings.pending === 'open' ? PolicyBit.PENDING_OPEN : 0) |
-    (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0);
+    (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0) |
+    (settings.probesExempt === 'host' ? PolicyBit.PROBES_FROM_HOST : 0);
   const value: AgentConfig = {
     hostNetnsCookie: settings.hostNetnsCookie,
     cgroupLevels: settings.cgroupLevels
@@ -136,6 +177,7 @@ export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: st
     noZtunnel: config.policy & PolicyBit.NO_ZTUNNEL_OPEN ? 'open' : 'closed',
     pending: config.policy & PolicyBit.PENDING_OPEN ? 'open' : 'hold',
     ztunnelByMark: (config.policy & PolicyBit.ZTUNNEL_BY_MARK) !== 0,
+    probesExempt: config.policy & PolicyBit.PROBES_FROM_HOST ? 'host' : 'kubelet',
     hostNetnsCookie: config.hostNetnsCookie,
     cgroupLevels: Array.from({ length: DEEPEST_LEVEL + 1 }, (_, level) => level).filter(
       (level) => config.cgroupLevels & (1 << level),
@@ -144,22 +186,23 @@ export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: st
   };
 }
 
-function encodeInfo(info: CgroupInfo, excluding: ReadonlySet<bigint>): CgroupInfoValue {
+function encodeInfo(info: CgroupInfo, ruleFlags = 0): CgroupInfoValue {
+  const flags = info.flags | ruleFlags;
   return {
     id: info.id,
     isInMesh: info.inMesh ? 1 : 0,
     cgroupIp: wordsOrZero(info.ip),
-    flags: info.flags | (excluding.has(info.id) ? WorkloadFlag.EXCLUDES : 0),
+    flags: flags & ONLY_INCLUDED ? flags | WorkloadFlag.EXCLUDES : flags,
     detectedFlags: info.detectedFlags,
   };
 }
 
-function decodeInfo(value: CgroupInfoValue): CgroupInfo {
+function decodeInfo(value: CgroupInfoValue, ruleFlags = 0): CgroupInfo {
   return {
     id: value.id,
     inMesh: value.isInMesh !== 0,
     ip: addressText(value.cgroupIp),
-    flags: value.flags & ~WorkloadFlag.EXCLUDES,
+    flags: value.flags & ~(WorkloadFlag.EXCLUDES | ruleFlags),
     detectedFlags: value.detectedFlags,
   };
 }

@@ -26,8 +26,9 @@ export function readLinks(pinDirectory: string): InstalledLink[] {
 
 const READ_MAPS = [
   'settings',
-  'excluded_ports',
+  'port_rules',
   'excluded_cidrs',
+  'included_cidrs',
   'local_pods',
   'pod_addresses',
   'cgroup_info_map',

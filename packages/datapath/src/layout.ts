@@ -11,8 +11,9 @@ export const PINNED_MAPS = [
   'netns_info_map',
   'local_pods',
   'pod_addresses',
-  'excluded_ports',
+  'port_rules',
   'excluded_cidrs',
+  'included_cidrs',
   'socket_origin',
   'pending_origin',
   'decisions',
@@ -28,8 +29,10 @@ export interface Capacities {
   readonly local_pods?: number;
   /** As many as `local_pods` if left out: a pod has at least one IP. */
   readonly pod_addresses?: number;
-  readonly excluded_ports?: number;
+  readonly port_rules?: number;
   readonly excluded_cidrs?: number;
+  /** As many as `excluded_cidrs` if left out. */
+  readonly included_cidrs?: number;
   readonly pending_origin?: number;
 }
 

@@ -1,25 +1,32 @@
 // The decision table of docs/architecture.md as a pure function: the same rows in the same order and with the same names
 // as bpf/decision.h. A property test holds the two against each other through real sockets; `sluice explain` runs this one.
-import { canonicalAddress, cidrContains, isIPv4, isLoopback } from './address.js';
+import { canonicalAddress, isIPv4, isLoopback } from './address.js';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type LocalPod } from './desired.js';
-import { podAddresses } from './pod-addresses.js';
+import { podAddresses, type PodAddresses } from './pod-addresses.js';
+import { isExcludedPort, isExcludedRange } from './rules.js';
 
-export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh';
+export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh' | 'dns';
 export type Reason =
   | 'ztunnel'
   | 'probe'
-  | 'pending'
   | 'to-mesh'
   | 'not-in-mesh'
   | 'loopback'
   | 'self'
+  | 'other-netns'
   | 'excluded'
+  | 'pending'
+  | 'dns'
   | 'no-ztunnel'
   | 'redirect';
 
 /** ztunnel's listeners (ztunnel src/config.rs). */
 export const ZTUNNEL_OUTBOUND_PORT = 15001;
 export const ZTUNNEL_INBOUND_PORT = 15006;
+/** Its resolver, on the loopback of a pod that it serves in the pod's own namespace. */
+export const ZTUNNEL_DNS_PORT = 15053;
+/** RFC 1035 4.2. */
+const DNS_PORT = 53;
 /** ztunnel's socket mark and the bits of it that count (ztunnel src/inpod/config.rs). */
 const ZTUNNEL_MARK = 0x539;
 const ZTUNNEL_MARK_MASK = 0xfff;
@@ -50,7 +57,7 @@ export interface RowTrace {
 export interface Decision {
   readonly verdict: Verdict;
   readonly reason: Reason;
-  /** Where the connection goes instead of the destination; only for `redirect` and `to-mesh`. */
+  /** Where the connection goes instead of the destination; for `redirect`, `to-mesh` and `dns`. */
   readonly target?: { readonly ip: string; readonly port: number };
   /** The rows tried, in order; the last is the one that decided. */
   readonly rows: readonly RowTrace[];
@@ -89,6 +96,8 @@ interface Facts {
   /** Canonical, un-mapped. */
   readonly destination: string;
   readonly meshedPod: LocalPod | undefined;
+  /** Where ztunnel listens in the caller's network namespace; undefined if it does not. */
+  readonly ownAddresses: PodAddresses | undefined;
   /** Where ztunnel listens for this caller, in the family of the destination. */
   readonly ztunnel: string | undefined;
 }
@@ -99,10 +108,17 @@ const isZtunnel = (facts: Facts): boolean =>
   hasFlag(facts, WorkloadFlag.ZTUNNEL) ||
   (facts.maps.settings.ztunnelByMark && (facts.query.mark & ZTUNNEL_MARK_MASK) === ZTUNNEL_MARK);
 
-const isKubelet = (facts: Facts): boolean =>
-  hasFlag(facts, WorkloadFlag.KUBELET) && facts.query.netnsCookie === facts.maps.settings.hostNetnsCookie;
-
 const isInMesh = (facts: Facts): boolean => facts.caller?.inMesh === true;
+
+/** Probes come from the host's network: from the kubelet, or from whoever is there, by configuration. */
+const isProber = (facts: Facts): boolean =>
+  facts.query.netnsCookie === facts.maps.settings.hostNetnsCookie &&
+  (hasFlag(facts, WorkloadFlag.KUBELET) || (facts.maps.settings.probesExempt === 'host' && !isInMesh(facts)));
+
+const prober = (facts: Facts): string =>
+  facts.maps.settings.probesExempt === 'host'
+    ? 'an unmeshed caller in the host network'
+    : 'the kubelet in the host network';
 
 const isPending = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.PENDING);
 
@@ -116,14 +132,19 @@ const isSelf = (facts: Facts): boolean =>
     facts.meshedPod.netnsCookie !== 0n &&
     facts.meshedPod.netnsCookie === facts.query.netnsCookie);
 
-const isExcluded = (facts: Facts): boolean =>
-  facts.maps.exclusions.some(
-    (exclusion) =>
-      exclusion.workload === facts.caller?.id &&
-      (exclusion.kind === 'port'
-        ? exclusion.port === facts.query.port
-        : cidrContains(exclusion.cidr, facts.destination)),
-  );
+/** A process of the pod in a network namespace that is not the pod's. A pod that waits is held wherever it is. */
+const isInOtherNetns = (facts: Facts): boolean =>
+  hasFlag(facts, WorkloadFlag.IN_POD) && !isPending(facts) && facts.ownAddresses === undefined;
+
+/** Only a ztunnel in the pod has a resolver for it. */
+const isCapturedDns = (facts: Facts): boolean =>
+  facts.query.port === DNS_PORT && hasFlag(facts, WorkloadFlag.DNS_CAPTURE) && hasFlag(facts, WorkloadFlag.IN_POD);
+
+/** As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
+const isExcluded = ({ caller, ...facts }: Facts): boolean =>
+  caller !== undefined &&
+  (isExcludedPort(facts.maps, caller, facts.query.port) ||
+    (!isCapturedDns({ caller, ...facts }) && isExcludedRange(facts.maps, caller, facts.destination, facts.query.port)));
 
 interface Row {
   readonly reason: Reason;
@@ -147,23 +168,13 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'probe',
-    question: 'does the kubelet dial a meshed pod of this node?',
-    matches: (facts) => isKubelet(facts) && facts.meshedPod !== undefined,
+    question: 'does a prober dial a meshed pod of this node?',
+    matches: (facts) => isProber(facts) && facts.meshedPod !== undefined,
     verdict: pass,
     finding: (facts) =>
-      isKubelet(facts)
-        ? `the caller is the kubelet, and ${facts.destination} is ${facts.meshedPod === undefined ? 'no' : 'a'} meshed pod of this node`
-        : 'the caller is not the kubelet in the host network',
-  },
-  {
-    reason: 'pending',
-    question: "does the caller's pod wait for ztunnel to take it on?",
-    matches: isPending,
-    verdict: (facts) => (facts.maps.settings.pending === 'open' ? 'pass' : 'refuse'),
-    finding: (facts, matched) =>
-      matched
-        ? `ztunnel has not acknowledged the pod; the policy is ${facts.maps.settings.pending ?? 'hold'}`
-        : 'the caller does not wait for ztunnel',
+      isProber(facts)
+        ? `the caller is ${prober(facts)}, and ${facts.destination} is ${facts.meshedPod === undefined ? 'no' : 'a'} meshed pod of this node`
+        : `the caller is not ${prober(facts)}`,
   },
   {
     reason: 'to-mesh',
@@ -201,12 +212,48 @@ const TABLE: readonly Row[] = [
     finding: (facts, matched) => `${facts.destination} is ${matched ? '' : 'not '}an address of the caller's pod`,
   },
   {
+    reason: 'other-netns',
+    question: "is the caller in another network namespace than its pod's?",
+    matches: (facts) => isInMesh(facts) && isInOtherNetns(facts),
+    verdict: pass,
+    finding: (facts, matched) =>
+      matched
+        ? "no meshed pod has the caller's network namespace"
+        : hasFlag(facts, WorkloadFlag.IN_POD)
+          ? "the caller is in its pod's network namespace, or waits"
+          : "ztunnel is not in the pod's network namespace",
+  },
+  {
     reason: 'excluded',
     question: 'is the destination excluded for the pod?',
     matches: (facts) => isInMesh(facts) && isExcluded(facts),
     verdict: pass,
     finding: (_facts, matched) =>
-      matched ? 'an exclusion of the pod matches' : 'no excluded port or range of the pod matches',
+      matched
+        ? "the pod's traffic rules leave it out of the mesh"
+        : 'no traffic rule of the pod leaves it out of the mesh',
+  },
+  {
+    reason: 'pending',
+    question: "does the caller's pod wait for ztunnel to take it on?",
+    matches: (facts) => isInMesh(facts) && isPending(facts),
+    verdict: (facts) => (facts.maps.settings.pending === 'open' ? 'pass' : 'refuse'),
+    finding: (facts, matched) =>
+      matched
+        ? `ztunnel has not acknowledged the pod; the policy is ${facts.maps.settings.pending}`
+        : 'the caller does not wait for ztunnel',
+  },
+  {
+    reason: 'dns',
+    question: 'does the caller ask a name server, and is its DNS captured?',
+    matches: (facts) => isInMesh(facts) && isCapturedDns(facts),
+    verdict: () => 'dns',
+    finding: (facts, matched) =>
+      matched
+        ? "port 53, to ztunnel's resolver on the pod's loopback"
+        : facts.query.port === DNS_PORT
+          ? "the pod's DNS is not captured"
+          : `port ${facts.query.port} is not that of a name server`,
   },
   {
     reason: 'no-ztunnel',
@@ -229,13 +276,15 @@ const TABLE: readonly Row[] = [
 export function decide(maps: DesiredMaps, query: Query): Decision {
   const destination = canonicalAddress(query.ip);
   const caller = findCaller(maps, query);
+  const ownAddresses = podAddresses(maps.localPods).get(query.netnsCookie);
   const facts: Facts = {
     maps,
     query,
     caller,
     destination,
     meshedPod: maps.localPods.get(destination),
-    ztunnel: ztunnelFor(maps, query, caller, isIPv4(destination)),
+    ownAddresses,
+    ztunnel: ztunnelFor(maps, caller, ownAddresses, isIPv4(destination)),
   };
   const rows: RowTrace[] = [];
   for (const row of TABLE) {
@@ -243,21 +292,24 @@ export function decide(maps: DesiredMaps, query: Query): Decision {
     rows.push({ row: row.reason, question: row.question, finding: row.finding(facts, matched), matched });
     if (!matched) continue;
     const verdict = row.verdict(facts);
-    const target = targetOf(verdict, facts.ztunnel);
+    const target = targetOf(verdict, facts);
     return { verdict, reason: row.reason, rows, ...(target === undefined ? {} : { target }) };
   }
   throw new Error('the last row of the decision table matches everything');
 }
 
-function ztunnelFor(maps: DesiredMaps, query: Query, caller: CgroupInfo | undefined, v4: boolean): string | undefined {
-  if (caller?.inMesh === true && (caller.flags & WorkloadFlag.IN_POD) !== 0) {
-    const own = podAddresses(maps.localPods).get(query.netnsCookie);
-    return v4 ? own?.ipv4 : own?.ipv6;
-  }
-  return v4 ? maps.settings.ztunnelIPv4 : maps.settings.ztunnelIPv6;
+function ztunnelFor(
+  { settings }: DesiredMaps,
+  caller: CgroupInfo | undefined,
+  own: PodAddresses | undefined,
+  v4: boolean,
+): string | undefined {
+  if (caller?.inMesh === true && (caller.flags & WorkloadFlag.IN_POD) !== 0) return v4 ? own?.ipv4 : own?.ipv6;
+  return v4 ? settings.ztunnelIPv4 : settings.ztunnelIPv6;
 }
 
-function targetOf(verdict: Verdict, ztunnel: string | undefined): Decision['target'] {
+function targetOf(verdict: Verdict, { destination, ztunnel }: Facts): Decision['target'] {
+  if (verdict === 'dns') return { ip: isIPv4(destination) ? '127.0.0.1' : '::1', port: ZTUNNEL_DNS_PORT };
   if (ztunnel === undefined) return undefined;
   if (verdict === 'redirect') return { ip: ztunnel, port: ZTUNNEL_OUTBOUND_PORT };
   if (verdict === 'to-mesh') return { ip: ztunnel, port: ZTUNNEL_INBOUND_PORT };

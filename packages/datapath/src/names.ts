@@ -2,7 +2,7 @@
 import type { Reason, Verdict } from './model.js';
 
 /** Index: `enum verdict` of bpf/maps.h. */
-export const VERDICTS: readonly Verdict[] = ['pass', 'refuse', 'redirect', 'to-mesh'];
+export const VERDICTS: readonly Verdict[] = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns'];
 
 /** Index: `enum reason` of bpf/maps.h. */
 export const REASONS: readonly Reason[] = [
@@ -16,6 +16,8 @@ export const REASONS: readonly Reason[] = [
   'excluded',
   'no-ztunnel',
   'redirect',
+  'other-netns',
+  'dns',
 ];
 
 /** Index: `enum event` of bpf/maps.h. */

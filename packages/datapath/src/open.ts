@@ -42,8 +42,12 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   checkPlaces(pinDirectory, cgroup);
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
-  const { local_pods } = capacities;
-  const complete = { ...(local_pods === undefined ? {} : { pod_addresses: local_pods }), ...capacities };
+  const { local_pods, excluded_cidrs } = capacities;
+  const complete = {
+    ...(local_pods === undefined ? {} : { pod_addresses: local_pods }),
+    ...(excluded_cidrs === undefined ? {} : { included_cidrs: excluded_cidrs }),
+    ...capacities,
+  };
   const sized = Object.fromEntries(Object.entries(complete).map(([name, maxEntries]) => [name, { maxEntries }]));
   const opened: BpfMap[] = [];
   try {

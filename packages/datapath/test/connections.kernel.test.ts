@@ -39,8 +39,14 @@ for (const { runtime, need } of RUNTIMES) {
       mesh.setKubelet(kubelet);
       mesh.enrol(meshed);
       mesh.enrol(neighbour);
-      mesh.exclusions.push({ kind: 'port', workload: meshed.cgroup.id, port: 443 });
-      mesh.exclusions.push({ kind: 'cidr', workload: meshed.cgroup.id, cidr: '10.66.1.3/32' });
+      mesh.rules.push({
+        kind: 'port',
+        workload: meshed.cgroup.id,
+        direction: 'outbound',
+        action: 'exclude',
+        port: 443,
+      });
+      mesh.rules.push({ kind: 'cidr', workload: meshed.cgroup.id, action: 'exclude', cidr: '10.66.1.3/32' });
       mesh.apply();
     });
     afterAll(async () => mesh?.close());

@@ -18,12 +18,12 @@ import {
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
-import type { CgroupInfo, DecisionRecord, DesiredMaps, Exclusion, Query, Verdict } from '../src/index.js';
+import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query, Verdict } from '../src/index.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const CASES = 800;
-const PORTS = [80, 443, 5432];
+const PORTS = [80, 443, 5432, 53];
 
 interface Caller {
   readonly name: string;
@@ -46,7 +46,7 @@ function outcome(result: DialResult): Verdict | string {
   if (result.error === 'ECONNREFUSED') return 'refuse';
   if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;
   if (hop.originalDst === undefined) return 'pass';
-  return hop.port === 15001 ? 'redirect' : 'to-mesh';
+  return { 15001: 'redirect', 15006: 'to-mesh', 15053: 'dns' }[hop.port] ?? `port ${hop.port}`;
 }
 
 describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () => {
@@ -63,7 +63,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const ztunnel = await node.ztunnel({ mode: 'answer' });
     ztunnelPod = ztunnel.pod;
     await ztunnelPod.serve(PORTS);
-    await node.remote.serve([5432]);
+    await node.remote.serve([5432, 53]);
     pods = [];
     for (const name of ['a', 'b', 'c'])
       pods.push(await node.pod({ name, serve: PORTS, cgroupStyle: name === 'b' ? 'systemd' : 'cgroupfs' }));
@@ -80,7 +80,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     // What ztunnel opens in a pod's namespace is a socket of ztunnel's cgroup.
     for (const pod of [a, b]) {
       const place = { netns: pod.netns, cgroup: ztunnelPod.app.place.cgroup };
-      const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001', '--answer'];
+      const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001,15053', '--answer'];
       await (await LineProcess.start(enterCommand(place, argv))).lineMatching(/^ready$/);
     }
     kubelet = await node.kubelet();
@@ -94,17 +94,21 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       caller('ztunnel', ztunnelPod.app.place.cgroup, ztunnelPod.netns, ztunnelPod),
       caller('host', host.cgroup.path, node.netns.path, host),
       caller('kubelet', kubelet.cgroup.path, node.netns.path, kubelet),
-      // A nested cgroup; a process that entered a's netns; one of a's cgroup elsewhere; the kubelet's cgroup in a pod.
+      // A nested cgroup; a process that entered a's netns; two of a's cgroup elsewhere; the kubelet's cgroup in a pod.
       await at(new Cgroup(`${a.app.place.cgroup}/nested`), a.netns),
       await at(node.cgroup.child('system'), a.netns),
       await at(new Cgroup(`${a.cgroup.path}/foreign`), node.netns.path),
       await at(kubelet.cgroup, c.netns),
+      await at(new Cgroup(`${a.cgroup.path}/nested-netns`), c.netns),
     ];
   });
   afterAll(async () => mesh?.close());
 
   const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
     fc.option(value, { nil: undefined, freq: 4 });
+
+  const port = fc.constantFrom(...PORTS);
+  const cidr = fc.constantFrom('10.66.1.0/24', '10.66.0.0/24', '10.66.1.2/32', '::/0', 'fd66:0:0:1::/64', '0.0.0.0/0');
 
   /** How one pod may stand in the maps. */
   const standing = fc.record({
@@ -115,19 +119,21 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     local: fc.constantFrom('no', 'one family', 'both', 'both'),
     inPod: fc.boolean(),
     pending: fc.constantFrom(false, false, false, true),
-    excludedPort: maybe(fc.constantFrom(...PORTS)),
-    excludedCidr: maybe(
-      fc.constantFrom('10.66.1.0/24', '10.66.0.0/24', '10.66.1.2/32', '::/0', 'fd66:0:0:1::/64', '0.0.0.0/0'),
-    ),
+    dns: fc.boolean(),
+    excludedPort: maybe(port),
+    includedPort: maybe(port),
+    excludedCidr: maybe(cidr),
+    includedCidr: maybe(cidr),
+    includesNothing: fc.constantFrom(false, false, false, false, false, true),
   });
   type Standing = typeof standing extends fc.Arbitrary<infer T> ? T : never;
 
   const arbitraryCase = fc.record({
     // Those of the pods a and b twice: the longest part of the table is theirs.
-    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 0, 1),
+    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 0, 1),
     destination: fc.nat({ max: 999 }),
     mapped: fc.boolean(),
-    port: fc.constantFrom(...PORTS),
+    port,
     mark: fc.constantFrom(0, 0, 0x539, 0xf539, 0x111),
     a: standing,
     b: standing,
@@ -138,6 +144,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     open: fc.boolean(),
     byMark: fc.boolean(),
     pendingOpen: fc.boolean(),
+    anyProber: fc.boolean(),
     everyLevel: fc.boolean(),
   });
   type Case = typeof arbitraryCase extends fc.Arbitrary<infer T> ? T : never;
@@ -146,7 +153,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const cgroups = new Map<bigint, CgroupInfo>();
     const netns = new Map<bigint, CgroupInfo>();
     const localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
-    const exclusions: Exclusion[] = [];
+    const rules: TrafficRule[] = [];
     const levels = new Set<number>();
     const put = (path: string, info: CgroupInfo): void => {
       cgroups.set(cgroupId(path), info);
@@ -161,6 +168,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         flags:
           (how.inMesh ? WorkloadFlag.AMBIENT : 0) |
           (how.inPod ? WorkloadFlag.IN_POD : 0) |
+          (how.dns ? WorkloadFlag.DNS_CAPTURE : 0) |
+          (how.includesNothing ? WorkloadFlag.ONLY_INCLUDED_OUTBOUND : 0) |
           (how.pending ? WorkloadFlag.PENDING : 0),
         detectedFlags: WorkloadFlag.AMBIENT,
       };
@@ -171,8 +180,12 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       const shown = how.local === 'both' ? pod.ips : how.local === 'no' ? [] : [pod.ip4];
       const flags = WorkloadFlag.AMBIENT | (how.inPod ? WorkloadFlag.IN_POD : 0);
       for (const ip of shown) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags });
-      if (how.excludedPort !== undefined) exclusions.push({ kind: 'port', workload: id, port: how.excludedPort });
-      if (how.excludedCidr !== undefined) exclusions.push({ kind: 'cidr', workload: id, cidr: how.excludedCidr });
+      const byPort = { kind: 'port', workload: id, direction: 'outbound' } as const;
+      const byCidr = { kind: 'cidr', workload: id } as const;
+      if (how.excludedPort !== undefined) rules.push({ ...byPort, action: 'exclude', port: how.excludedPort });
+      if (how.includedPort !== undefined) rules.push({ ...byPort, action: 'include', port: how.includedPort });
+      if (how.excludedCidr !== undefined) rules.push({ ...byCidr, action: 'exclude', cidr: how.excludedCidr });
+      if (how.includedCidr !== undefined) rules.push({ ...byCidr, action: 'include', cidr: how.includedCidr });
     };
     place(pods[0] as Pod, world.a);
     place(pods[1] as Pod, world.b);
@@ -184,13 +197,14 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       cgroups,
       netns,
       localPods,
-      exclusions,
+      rules,
       settings: {
         ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
         ztunnelIPv6: world.ipv6 ? ztunnelPod.ip6 : undefined,
         noZtunnel: world.open ? 'open' : 'closed',
         pending: world.pendingOpen ? 'open' : 'hold',
         ztunnelByMark: world.byMark,
+        probesExempt: world.anyProber ? 'host' : 'kubelet',
         hostNetnsCookie: netnsCookie(mesh.node.netns.path),
         cgroupLevels: world.everyLevel
           ? Array.from({ length: 15 }, (_, level) => level + 1)
@@ -241,11 +255,11 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           expect(`${outcome(result)} for ${who.name} to ${to} (${reason})`).toBe(
             `${verdict} for ${who.name} to ${to} (${reason})`,
           );
-          if (verdict === 'redirect' || verdict === 'to-mesh') {
-            expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
+          if (target !== undefined) {
+            if (verdict !== 'dns') expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
             expect(result.peername).toBe(to);
-            expect(result.hops[0]?.local).toBe(endpoint(target?.ip ?? '', target?.port ?? 0));
-            inOwnPod ||= target?.ip !== ztunnelPod.ip4 && target?.ip !== ztunnelPod.ip6;
+            expect(result.hops[0]?.local).toBe(endpoint(target.ip, target.port));
+            inOwnPod ||= verdict === 'redirect' && target.ip !== ztunnelPod.ip4 && target.ip !== ztunnelPod.ip6;
           }
           expected.push(reason);
           arrived += 1;
@@ -269,10 +283,12 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     // Every row has been there, or the cases are not as random as they look.
     expect([...new Set(expected)].toSorted()).toEqual(
       [
+        'dns',
         'excluded',
         'loopback',
         'no-ztunnel',
         'not-in-mesh',
+        'other-netns',
         'pending',
         'probe',
         'redirect',

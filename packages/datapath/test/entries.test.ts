@@ -6,8 +6,9 @@ import {
   WorkloadFlag,
   canonicalAddress,
   canonicalCidr,
+  type CgroupInfo,
   type DesiredMaps,
-  type Exclusion,
+  type TrafficRule,
 } from '../src/index.js';
 import { decodeConfig, decodeMaps, encodeConfig, encodeMaps } from '../src/entries.js';
 
@@ -16,11 +17,13 @@ const address = fc
   .map(canonicalAddress)
   .filter((text) => text !== '::');
 const id = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
+/** What the encoder sets. */
+const BY_RULES = WorkloadFlag.EXCLUDES | WorkloadFlag.ONLY_INCLUDED_OUTBOUND | WorkloadFlag.ONLY_INCLUDED_INBOUND;
 const info = fc.record({
   id,
   inMesh: fc.boolean(),
   ip: fc.option(address, { nil: undefined }),
-  flags: fc.integer({ min: 0, max: 0xffff }).map((flags) => flags & ~WorkloadFlag.EXCLUDES),
+  flags: fc.integer({ min: 0, max: 0xffff }).map((flags) => flags & ~BY_RULES),
   detectedFlags: fc.integer({ min: 0, max: 0xffff }),
 });
 const cidr = fc.oneof(
@@ -31,11 +34,19 @@ const cidr = fc.oneof(
     fc.integer({ min: 0, max: 95 }),
   ),
 );
-const exclusion: fc.Arbitrary<Exclusion> = fc.oneof(
-  fc.record({ kind: fc.constant('port' as const), workload: id, port: fc.integer({ min: 1, max: 65535 }) }),
+const action = fc.constantFrom('exclude' as const, 'include' as const);
+const rule: fc.Arbitrary<TrafficRule> = fc.oneof(
+  fc.record({
+    kind: fc.constant('port' as const),
+    workload: id,
+    direction: fc.constantFrom('outbound' as const, 'inbound' as const),
+    action,
+    port: fc.integer({ min: 1, max: 65535 }),
+  }),
   fc.record({
     kind: fc.constant('cidr' as const),
     workload: id,
+    action,
     cidr: cidr
       .filter(([text, length]) => !(text === '::' && length > 0))
       .map(([text, length]) => canonicalCidr(`${text}/${length}`)),
@@ -47,7 +58,7 @@ const desired: fc.Arbitrary<DesiredMaps> = fc.record({
   localPods: fc
     .array(fc.tuple(address, fc.record({ netnsCookie: id, flags: fc.integer({ min: 0, max: 0xffff }) })))
     .map((entries) => new Map(entries)),
-  exclusions: fc.uniqueArray(exclusion, {
+  rules: fc.uniqueArray(rule, {
     selector: (item) => JSON.stringify({ ...item, workload: String(item.workload) }),
   }),
   settings: fc.record({
@@ -59,6 +70,7 @@ const desired: fc.Arbitrary<DesiredMaps> = fc.record({
     noZtunnel: fc.constantFrom('closed' as const, 'open' as const),
     pending: fc.constantFrom('hold' as const, 'open' as const),
     ztunnelByMark: fc.boolean(),
+    probesExempt: fc.constantFrom('kubelet' as const, 'host' as const),
     hostNetnsCookie: id,
     cgroupLevels: fc
       .uniqueArray(fc.integer({ min: 0, max: DEEPEST_LEVEL }))
@@ -67,9 +79,27 @@ const desired: fc.Arbitrary<DesiredMaps> = fc.record({
   }),
 });
 
+const nothing: DesiredMaps = {
+  cgroups: new Map(),
+  netns: new Map(),
+  localPods: new Map(),
+  rules: [],
+  settings: {
+    ztunnelIPv4: undefined,
+    ztunnelIPv6: undefined,
+    noZtunnel: 'closed',
+    pending: 'hold',
+    ztunnelByMark: false,
+    probesExempt: 'kubelet',
+    hostNetnsCookie: 0n,
+    cgroupLevels: [],
+    sampleEvery: 0,
+  },
+};
+
 const sorted = (maps: DesiredMaps): unknown => ({
   ...maps,
-  exclusions: maps.exclusions.map((item) => JSON.stringify({ ...item, workload: String(item.workload) })).toSorted(),
+  rules: maps.rules.map((item) => JSON.stringify({ ...item, workload: String(item.workload) })).toSorted(),
 });
 
 describe('map entries', () => {
@@ -82,68 +112,64 @@ describe('map entries', () => {
     );
   });
 
-  it('mark the workloads that have exclusions', () => {
+  it('mark the workloads that have rules, by what the rules do', () => {
+    const workload = (id: bigint, flags: number = WorkloadFlag.AMBIENT): [bigint, CgroupInfo] => [
+      id,
+      { id: id / 10n, inMesh: true, ip: undefined, flags, detectedFlags: 1 },
+    ];
+    const port = (workload: bigint, direction: 'outbound' | 'inbound', action: 'exclude' | 'include'): TrafficRule => ({
+      kind: 'port',
+      workload,
+      direction,
+      action,
+      port: 80,
+    });
     const maps: DesiredMaps = {
+      ...nothing,
       cgroups: new Map([
-        [5n, { id: 5n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
-        [6n, { id: 5n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
-        [7n, { id: 7n, inMesh: true, ip: undefined, flags: WorkloadFlag.AMBIENT, detectedFlags: 1 }],
+        workload(10n),
+        workload(11n),
+        workload(20n),
+        workload(30n),
+        workload(40n),
+        workload(50n, WorkloadFlag.ONLY_INCLUDED_OUTBOUND),
+        workload(60n),
       ]),
-      netns: new Map(),
-      localPods: new Map(),
-      exclusions: [{ kind: 'port', workload: 5n, port: 80 }],
-      settings: {
-        ztunnelIPv4: undefined,
-        ztunnelIPv6: undefined,
-        noZtunnel: 'closed',
-        pending: 'hold',
-        ztunnelByMark: false,
-        hostNetnsCookie: 1n,
-        cgroupLevels: [],
-        sampleEvery: 0,
-      },
+      rules: [
+        port(1n, 'outbound', 'exclude'),
+        port(2n, 'outbound', 'include'),
+        port(3n, 'inbound', 'include'),
+        { kind: 'cidr', workload: 4n, action: 'include', cidr: '10.0.0.0/8' },
+      ],
     };
+    const { EXCLUDES, ONLY_INCLUDED_INBOUND, ONLY_INCLUDED_OUTBOUND } = WorkloadFlag;
     // struct cgroup_info: flags are the 16 bits at offset 28.
     const flags = [...encodeMaps(maps).cgroup_info_map.values()].map(({ value }) => value.readUInt16LE(28));
-    expect(flags).toEqual([
-      WorkloadFlag.AMBIENT | WorkloadFlag.EXCLUDES,
-      WorkloadFlag.AMBIENT | WorkloadFlag.EXCLUDES,
-      WorkloadFlag.AMBIENT,
+    expect(flags.map((one) => one & ~WorkloadFlag.AMBIENT)).toEqual([
+      EXCLUDES,
+      EXCLUDES,
+      EXCLUDES,
+      EXCLUDES | ONLY_INCLUDED_INBOUND,
+      EXCLUDES | ONLY_INCLUDED_OUTBOUND,
+      // A list that is there and empty.
+      EXCLUDES | ONLY_INCLUDED_OUTBOUND,
+      0,
     ]);
+    expect(sorted(decodeMaps(encodeMaps(maps), encodeConfig(maps.settings).value))).toEqual(sorted(maps));
   });
 
   it('name only depths that the programs look at', () => {
     const source = readFileSync(new URL('../../../bpf/caller.h', import.meta.url), 'utf8');
     expect(source).toContain(`#define DEEPEST_LEVEL ${DEEPEST_LEVEL}\n`);
-    const config = encodeConfig({
-      ztunnelIPv4: undefined,
-      ztunnelIPv6: undefined,
-      noZtunnel: 'closed',
-      pending: 'hold',
-      ztunnelByMark: false,
-      hostNetnsCookie: 0n,
-      cgroupLevels: [3, DEEPEST_LEVEL, DEEPEST_LEVEL + 1, 35],
-      sampleEvery: 0,
-    }).value;
+    const cgroupLevels = [3, DEEPEST_LEVEL, DEEPEST_LEVEL + 1, 35];
+    const config = encodeConfig({ ...nothing.settings, cgroupLevels }).value;
     expect(decodeConfig(config).cgroupLevels).toEqual([3, DEEPEST_LEVEL]);
   });
 
   it('have the layout of the fixed interface', () => {
     const [entry] = encodeMaps({
+      ...nothing,
       cgroups: new Map([[0x1122334455667788n, { id: 9n, inMesh: true, ip: '10.1.2.3', flags: 5, detectedFlags: 7 }]]),
-      netns: new Map(),
-      localPods: new Map(),
-      exclusions: [],
-      settings: {
-        ztunnelIPv4: undefined,
-        ztunnelIPv6: undefined,
-        noZtunnel: 'closed',
-        pending: 'hold',
-        ztunnelByMark: false,
-        hostNetnsCookie: 0n,
-        cgroupLevels: [],
-        sampleEvery: 0,
-      },
     }).cgroup_info_map.values();
     expect(entry?.key.toString('hex')).toBe('8877665544332211');
     expect(entry?.value.toString('hex')).toBe(

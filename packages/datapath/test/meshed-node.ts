@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { BpfMap } from '@sluice/libbpf';
 import { netnsCookie } from '@sluice/linux';
 import { TestNode, cgroup2Root, type HostProcess, type Pod, type StandInZtunnel } from '@sluice/testbed';
-import { Datapath, WorkloadFlag, type CgroupInfo, type DesiredMaps, type Exclusion } from '../src/index.js';
+import { Datapath, WorkloadFlag, type CgroupInfo, type DesiredMaps, type TrafficRule } from '../src/index.js';
 
 /** Depth of a directory below the cgroup2 root: the level of bpf_get_current_ancestor_cgroup_id(). */
 export function levelOf(path: string): number {
@@ -24,7 +24,7 @@ export class MeshedNode implements AsyncDisposable {
   readonly #netns: DesiredMaps['netns'] = new Map();
   readonly #localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
   readonly #levels = new Set<number>();
-  readonly exclusions: Exclusion[] = [];
+  readonly rules: TrafficRule[] = [];
   settings: DesiredMaps['settings'];
 
   private constructor(node: TestNode, pinDirectory: string) {
@@ -37,6 +37,7 @@ export class MeshedNode implements AsyncDisposable {
       noZtunnel: 'closed',
       pending: 'hold',
       ztunnelByMark: false,
+      probesExempt: 'kubelet',
       hostNetnsCookie: netnsCookie(node.netns.path),
       cgroupLevels: [],
       sampleEvery: 1,
@@ -100,7 +101,7 @@ export class MeshedNode implements AsyncDisposable {
       cgroups: this.#cgroups,
       netns: this.#netns,
       localPods: this.#localPods,
-      exclusions: this.exclusions,
+      rules: this.rules,
       settings: { ...this.settings, cgroupLevels: [...this.#levels].toSorted((a, b) => a - b) },
     };
   }

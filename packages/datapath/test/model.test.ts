@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { WorkloadFlag, decide, type DesiredMaps, type Query } from '../src/index.js';
+import { WorkloadFlag, decide, type DesiredMaps, type Query, type TrafficRule } from '../src/index.js';
 
 const POD = 100n;
 const CONTAINER = 101n;
@@ -22,10 +22,10 @@ const maps: DesiredMaps = {
     ['fd00::5', { netnsCookie: POD_NETNS, flags: 1 }],
     ['10.0.0.6', { netnsCookie: 8n, flags: 1 }],
   ]),
-  exclusions: [
-    { kind: 'port', workload: POD, port: 5432 },
-    { kind: 'cidr', workload: POD, cidr: '192.0.2.0/24' },
-    { kind: 'port', workload: 999n, port: 80 },
+  rules: [
+    { kind: 'port', workload: POD, direction: 'outbound', action: 'exclude', port: 5432 },
+    { kind: 'cidr', workload: POD, action: 'exclude', cidr: '192.0.2.0/24' },
+    { kind: 'port', workload: 999n, direction: 'outbound', action: 'exclude', port: 80 },
   ],
   settings: {
     ztunnelIPv4: '10.0.0.9',
@@ -33,6 +33,7 @@ const maps: DesiredMaps = {
     noZtunnel: 'closed',
     pending: 'hold',
     ztunnelByMark: false,
+    probesExempt: 'kubelet',
     hostNetnsCookie: HOST_NETNS,
     cgroupLevels: [3],
     sampleEvery: 0,
@@ -67,6 +68,24 @@ const withFlags = (flags: number): DesiredMaps => ({
 const own = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD);
 const waiting = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING);
 const oneFamily: DesiredMaps = { ...own, localPods: new Map([...own.localPods].filter(([ip]) => ip !== 'fd00::5')) };
+
+/** The same before its namespace is known. */
+const homeless: DesiredMaps = {
+  ...own,
+  netns: new Map(),
+  localPods: new Map([...own.localPods].map(([ip, pod]) => [ip, { ...pod, netnsCookie: 0n }])),
+};
+const resolving = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.DNS_CAPTURE);
+
+type Unowned<T> = T extends TrafficRule ? Omit<T, 'workload'> : never;
+const ruled = (...rules: Unowned<TrafficRule>[]): DesiredMaps => ({
+  ...resolving,
+  rules: rules.map((rule) => ({ ...rule, workload: POD })),
+});
+const included = { kind: 'cidr', action: 'include', cidr: '172.16.0.0/12' } as const;
+const includedPort = { kind: 'port', direction: 'outbound', action: 'include', port: 80 } as const;
+const excludedPort = { kind: 'port', direction: 'outbound', action: 'exclude', port: 80 } as const;
+const inboundPort = { kind: 'port', direction: 'inbound', action: 'exclude', port: 80 } as const;
 
 describe('the decision table', () => {
   it.each<[string, DesiredMaps, Query, string, string]>([
@@ -116,6 +135,71 @@ describe('the decision table', () => {
     ['a pod with its own ztunnel, itself', own, { ...inPod, ip: 'fd00::5' }, 'pass', 'self'],
     ['the same without an IP of the family', oneFamily, { ...inPod, ip: 'fd00::99' }, 'refuse', 'no-ztunnel'],
     ['a host process to a pod with its own ztunnel', own, { ...onHost, ip: '10.0.0.5' }, 'pass', 'not-in-mesh'],
+    [
+      "a process of that pod's cgroup, namespace unknown, in a nested netns",
+      homeless,
+      { ...inPod, netnsCookie: 77n },
+      'pass',
+      'other-netns',
+    ],
+    ['the same in the loopback', homeless, { ...inPod, netnsCookie: 77n, ip: '127.0.0.1' }, 'pass', 'loopback'],
+    ['a name server', resolving, { ...inPod, port: 53 }, 'dns', 'dns'],
+    ['a name server on the loopback', resolving, { ...inPod, ip: '127.0.0.53', port: 53 }, 'pass', 'loopback'],
+    ["a name server in the pod's own IP", resolving, { ...inPod, ip: '10.0.0.5', port: 53 }, 'pass', 'self'],
+    ['a name server in an excluded range', resolving, { ...inPod, ip: '192.0.2.77', port: 53 }, 'dns', 'dns'],
+    [
+      'a name server, port excluded',
+      ruled({ kind: 'port', direction: 'outbound', action: 'exclude', port: 53 }),
+      { ...inPod, port: 53 },
+      'pass',
+      'excluded',
+    ],
+    ['a name server, DNS not captured', own, { ...inPod, port: 53 }, 'redirect', 'redirect'],
+    [
+      'a name server, ztunnel elsewhere',
+      withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.DNS_CAPTURE),
+      { ...inPod, port: 53 },
+      'redirect',
+      'redirect',
+    ],
+    ['included ranges, in one', ruled(included), { ...inPod, ip: '172.16.0.1' }, 'redirect', 'redirect'],
+    ['included ranges, in none', ruled(included), inPod, 'pass', 'excluded'],
+    ['included ranges, in none, a name server', ruled(included), { ...inPod, port: 53 }, 'dns', 'dns'],
+    ['included ranges, in none, an included port', ruled(included, includedPort), inPod, 'redirect', 'redirect'],
+    ['an included port that is excluded too', ruled(includedPort, excludedPort), inPod, 'pass', 'excluded'],
+    [
+      'an included port in an excluded range',
+      ruled(includedPort, { kind: 'cidr', action: 'exclude', cidr: '10.9.0.0/16' }),
+      inPod,
+      'pass',
+      'excluded',
+    ],
+    ['an included port includes nothing else', ruled(includedPort), { ...inPod, port: 81 }, 'redirect', 'redirect'],
+    ['inbound rules are of no account', ruled(inboundPort), inPod, 'redirect', 'redirect'],
+    [
+      'a host process to a pod with its own ztunnel, probes of all the host',
+      { ...own, settings: { ...maps.settings, probesExempt: 'host' } },
+      { ...onHost, ip: '10.0.0.5' },
+      'pass',
+      'probe',
+    ],
+    [
+      'an unmeshed caller elsewhere, probes of all the host',
+      settings({ probesExempt: 'host' }),
+      { ...onHost, ip: '10.0.0.5', netnsCookie: 44n },
+      'to-mesh',
+      'to-mesh',
+    ],
+    ['a pod that waits reaches its loopback', waiting, { ...inPod, ip: '::1' }, 'pass', 'loopback'],
+    ['a pod that waits reaches itself', waiting, { ...inPod, ip: '10.0.0.5' }, 'pass', 'self'],
+    ['a pod that waits reaches what is excluded', waiting, { ...inPod, port: 5432 }, 'pass', 'excluded'],
+    [
+      'a pod that waits is held wherever it is',
+      { ...waiting, localPods: homeless.localPods },
+      { ...inPod, netnsCookie: 77n },
+      'refuse',
+      'pending',
+    ],
     ['a pod that ztunnel has not acknowledged', waiting, inPod, 'refuse', 'pending'],
     ['the same, open', { ...waiting, settings: { ...maps.settings, pending: 'open' } }, inPod, 'pass', 'pending'],
     [

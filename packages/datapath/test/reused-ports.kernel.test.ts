@@ -16,7 +16,7 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
     pod = await mesh.node.pod({ name: 'busy' });
     mesh.enrol(pod);
     // Half of the destinations are excluded, and so not redirected.
-    mesh.exclusions.push({ kind: 'port', workload: pod.cgroup.id, port: 443 });
+    mesh.rules.push({ kind: 'port', workload: pod.cgroup.id, direction: 'outbound', action: 'exclude', port: 443 });
     mesh.settings = { ...mesh.settings, sampleEvery: 0 };
     mesh.apply();
   });

@@ -5,8 +5,8 @@ import {
   WorkloadFlag,
   type CgroupInfo,
   type DesiredMaps,
-  type Exclusion,
   type LocalPod,
+  type TrafficRule,
 } from '@sluice/datapath';
 import type { NetnsRef, PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
@@ -187,7 +187,7 @@ class MapsBuilder {
   readonly #netns = new Map<bigint, CgroupInfo>();
   readonly #netnsOwner = new Map<bigint, Pod>();
   readonly #localPods = new Map<string, LocalPod>();
-  readonly #exclusions: Exclusion[] = [];
+  readonly #rules: TrafficRule[] = [];
   readonly #levels = new Set<number>();
 
   constructor(input: EnrolmentInput) {
@@ -222,11 +222,7 @@ class MapsBuilder {
 
   /** @returns what is not as it should be with this pod */
   addMeshed(pod: Pod, workload: Workload, ips: readonly string[]): readonly string[] {
-    const { exclusions, problems: badExclusions } = podExclusions(
-      pod,
-      workload.pod.cgroupId,
-      this.#input.config.exclude,
-    );
+    const { rules, problems: badExclusions } = podExclusions(pod, workload.pod.cgroupId, this.#input.config.exclude);
     const problems = [...badExclusions, ...depthProblems(workload)];
     const info: CgroupInfo = {
       id: workload.pod.cgroupId,
@@ -235,7 +231,7 @@ class MapsBuilder {
       flags: WorkloadFlag.AMBIENT,
       detectedFlags: DECIDED,
     };
-    this.#exclusions.push(...exclusions);
+    this.#rules.push(...rules);
     this.#addCgroups(workload, info);
     const netnsProblem = this.#addNetns(pod, workload, info);
     for (const ip of ips)
@@ -273,13 +269,14 @@ class MapsBuilder {
       cgroups: this.#cgroups,
       netns: this.#netns,
       localPods: this.#localPods,
-      exclusions: this.#exclusions,
+      rules: this.#rules,
       settings: {
         ztunnelIPv4: ztunnels.ipv4,
         ztunnelIPv6: ztunnels.ipv6,
         noZtunnel: config.policy.noZtunnel,
         pending: config.policy.pending,
         ztunnelByMark: config.ztunnel.byMark,
+        probesExempt: 'kubelet',
         hostNetnsCookie,
         cgroupLevels: [...this.#levels].sort((a, b) => a - b),
         sampleEvery: config.sampling,

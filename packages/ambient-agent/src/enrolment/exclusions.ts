@@ -1,6 +1,6 @@
 // What a pod reaches without the mesh: Istio's traffic annotations and the node's own settings.
 import { isIP } from 'node:net';
-import { canonicalCidr, type Exclusion } from '@sluice/datapath';
+import { canonicalCidr, type TrafficRule } from '@sluice/datapath';
 import type { AgentConfig } from '../config/config.js';
 import type { Pod } from '../inventory/model.js';
 
@@ -10,7 +10,7 @@ export const EXCLUDE_RANGES_ANNOTATION = 'traffic.sidecar.istio.io/excludeOutbou
 const includePortsAnnotation = 'traffic.sidecar.istio.io/includeOutboundPorts';
 
 export interface PodExclusions {
-  readonly exclusions: readonly Exclusion[];
+  readonly rules: readonly TrafficRule[];
   /** Values that were not understood; the others apply. */
   readonly problems: readonly string[];
 }
@@ -62,9 +62,11 @@ export function podExclusions(pod: Pod, workload: bigint, everywhere: AgentConfi
     );
   }
   return {
-    exclusions: [
-      ...[...ports].sort((a, b) => a - b).map((port): Exclusion => ({ kind: 'port', workload, port })),
-      ...[...ranges].sort().map((cidr): Exclusion => ({ kind: 'cidr', workload, cidr })),
+    rules: [
+      ...[...ports]
+        .sort((a, b) => a - b)
+        .map((port): TrafficRule => ({ kind: 'port', workload, direction: 'outbound', action: 'exclude', port })),
+      ...[...ranges].sort().map((cidr): TrafficRule => ({ kind: 'cidr', workload, action: 'exclude', cidr })),
     ],
     problems,
   };

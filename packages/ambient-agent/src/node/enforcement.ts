@@ -41,7 +41,7 @@ const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
   cgroups: 'cgroup_info_map',
   netns: 'netns_info_map',
   localPods: 'local_pods',
-  excludedPorts: 'excluded_ports',
+  excludedPorts: 'port_rules',
   excludedCIDRs: 'excluded_cidrs',
   pendingConnections: 'pending_origin',
 };

@@ -68,7 +68,7 @@ const countEntries = (desired: DesiredMaps): Effect.Effect<void> =>
       metrics.entries('cgroup_info_map', desired.cgroups.size),
       metrics.entries('netns_info_map', desired.netns.size),
       metrics.entries('local_pods', desired.localPods.size),
-      metrics.entries('exclusions', desired.exclusions.length),
+      metrics.entries('exclusions', desired.rules.length),
     ],
     { discard: true },
   );

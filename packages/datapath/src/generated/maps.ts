@@ -16,7 +16,8 @@ export const Verdict = {
   REFUSE: 1,
   REDIRECT: 2,
   TO_MESH: 3,
-  VERDICTS: 4,
+  DNS: 4,
+  VERDICTS: 5,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 /** The name of a value of enum verdict; undefined for a value that it does not have. */
@@ -25,7 +26,8 @@ export const verdictNames: ReadonlyMap<number, keyof typeof Verdict> = new Map([
   [1, 'REFUSE'],
   [2, 'REDIRECT'],
   [3, 'TO_MESH'],
-  [4, 'VERDICTS'],
+  [4, 'DNS'],
+  [5, 'VERDICTS'],
 ]);
 
 /** enum reason */
@@ -40,7 +42,9 @@ export const Reason = {
   EXCLUDED: 7,
   NO_ZTUNNEL: 8,
   REDIRECT: 9,
-  REASONS: 10,
+  OTHER_NETNS: 10,
+  DNS: 11,
+  REASONS: 12,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** The name of a value of enum reason; undefined for a value that it does not have. */
@@ -55,7 +59,9 @@ export const reasonNames: ReadonlyMap<number, keyof typeof Reason> = new Map([
   [7, 'EXCLUDED'],
   [8, 'NO_ZTUNNEL'],
   [9, 'REDIRECT'],
-  [10, 'REASONS'],
+  [10, 'OTHER_NETNS'],
+  [11, 'DNS'],
+  [12, 'REASONS'],
 ]);
 
 /** enum event */
@@ -87,6 +93,9 @@ export const WorkloadFlag = {
   PENDING: 16,
   KUBELET: 32,
   EXCLUDES: 64,
+  BYPASS_INBOUND: 128,
+  ONLY_INCLUDED_OUTBOUND: 256,
+  ONLY_INCLUDED_INBOUND: 512,
 } as const;
 export type WorkloadFlag = (typeof WorkloadFlag)[keyof typeof WorkloadFlag];
 /** The name of a value of enum workload_flag; undefined for a value that it does not have. */
@@ -98,6 +107,9 @@ export const workloadFlagNames: ReadonlyMap<number, keyof typeof WorkloadFlag> =
   [16, 'PENDING'],
   [32, 'KUBELET'],
   [64, 'EXCLUDES'],
+  [128, 'BYPASS_INBOUND'],
+  [256, 'ONLY_INCLUDED_OUTBOUND'],
+  [512, 'ONLY_INCLUDED_INBOUND'],
 ]);
 
 /** enum setting */
@@ -117,6 +129,7 @@ export const PolicyBit = {
   NO_ZTUNNEL_OPEN: 1,
   ZTUNNEL_BY_MARK: 2,
   PENDING_OPEN: 4,
+  PROBES_FROM_HOST: 8,
 } as const;
 export type PolicyBit = (typeof PolicyBit)[keyof typeof PolicyBit];
 /** The name of a value of enum policy_bit; undefined for a value that it does not have. */
@@ -124,6 +137,23 @@ export const policyBitNames: ReadonlyMap<number, keyof typeof PolicyBit> = new M
   [1, 'NO_ZTUNNEL_OPEN'],
   [2, 'ZTUNNEL_BY_MARK'],
   [4, 'PENDING_OPEN'],
+  [8, 'PROBES_FROM_HOST'],
+]);
+
+/** enum port_rule_kind */
+export const PortRuleKind = {
+  EXCLUDE_OUTBOUND: 1,
+  INCLUDE_OUTBOUND: 2,
+  EXCLUDE_INBOUND: 3,
+  INCLUDE_INBOUND: 4,
+} as const;
+export type PortRuleKind = (typeof PortRuleKind)[keyof typeof PortRuleKind];
+/** The name of a value of enum port_rule_kind; undefined for a value that it does not have. */
+export const portRuleKindNames: ReadonlyMap<number, keyof typeof PortRuleKind> = new Map([
+  [1, 'EXCLUDE_OUTBOUND'],
+  [2, 'INCLUDE_OUTBOUND'],
+  [3, 'EXCLUDE_INBOUND'],
+  [4, 'INCLUDE_INBOUND'],
 ]);
 
 /** struct origin, 20 bytes. */
@@ -279,34 +309,37 @@ export function decodePodAddresses(buffer: Buffer, offset = 0): PodAddresses {
   };
 }
 
-/** struct excluded_port, 12 bytes. */
-export interface ExcludedPort {
+/** struct port_rule, 12 bytes. */
+export interface PortRule {
   readonly workload: readonly [number, number];
   readonly port: number;
+  readonly kind: number;
 }
-export const EXCLUDED_PORT_SIZE = 12;
-export function encodeExcludedPort(value: ExcludedPort, buffer: Buffer = Buffer.alloc(12), offset = 0): Buffer {
+export const PORT_RULE_SIZE = 12;
+export function encodePortRule(value: PortRule, buffer: Buffer = Buffer.alloc(12), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 12);
   buffer.writeUInt32LE(value.workload[0], offset);
   buffer.writeUInt32LE(value.workload[1], offset + 4);
-  buffer.writeUInt32LE(value.port, offset + 8);
+  buffer.writeUInt16LE(value.port, offset + 8);
+  buffer.writeUInt16LE(value.kind, offset + 10);
   return buffer;
 }
-export function decodeExcludedPort(buffer: Buffer, offset = 0): ExcludedPort {
+export function decodePortRule(buffer: Buffer, offset = 0): PortRule {
   return {
     workload: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4)],
-    port: buffer.readUInt32LE(offset + 8),
+    port: buffer.readUInt16LE(offset + 8),
+    kind: buffer.readUInt16LE(offset + 10),
   };
 }
 
-/** struct excluded_cidr, 28 bytes. */
-export interface ExcludedCidr {
+/** struct cidr_rule, 28 bytes. */
+export interface CidrRule {
   readonly prefixLength: number;
   readonly workload: readonly [number, number];
   readonly ip: readonly [number, number, number, number];
 }
-export const EXCLUDED_CIDR_SIZE = 28;
-export function encodeExcludedCidr(value: ExcludedCidr, buffer: Buffer = Buffer.alloc(28), offset = 0): Buffer {
+export const CIDR_RULE_SIZE = 28;
+export function encodeCidrRule(value: CidrRule, buffer: Buffer = Buffer.alloc(28), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 28);
   buffer.writeUInt32LE(value.prefixLength, offset);
   buffer.writeUInt32LE(value.workload[0], offset + 4);
@@ -317,7 +350,7 @@ export function encodeExcludedCidr(value: ExcludedCidr, buffer: Buffer = Buffer.
   buffer.writeUInt32LE(value.ip[3], offset + 24);
   return buffer;
 }
-export function decodeExcludedCidr(buffer: Buffer, offset = 0): ExcludedCidr {
+export function decodeCidrRule(buffer: Buffer, offset = 0): CidrRule {
   return {
     prefixLength: buffer.readUInt32LE(offset),
     workload: [buffer.readUInt32LE(offset + 4), buffer.readUInt32LE(offset + 8)],
@@ -547,14 +580,14 @@ export const maps = {
     encodeValue: (value: PodAddresses): Buffer => encodePodAddresses(value),
     decodeValue: (buffer: Buffer): PodAddresses => decodePodAddresses(buffer),
   },
-  excluded_ports: {
+  port_rules: {
     type: 'hash',
     keySize: 12,
     valueSize: 1,
     maxEntries: 16384,
     flags: 0,
-    encodeKey: (value: ExcludedPort): Buffer => encodeExcludedPort(value),
-    decodeKey: (buffer: Buffer): ExcludedPort => decodeExcludedPort(buffer),
+    encodeKey: (value: PortRule): Buffer => encodePortRule(value),
+    decodeKey: (buffer: Buffer): PortRule => decodePortRule(buffer),
     encodeValue: (value: number): Buffer => {
       const buffer = Buffer.alloc(1);
       buffer.writeUInt8(value, 0);
@@ -568,8 +601,23 @@ export const maps = {
     valueSize: 1,
     maxEntries: 16384,
     flags: 1,
-    encodeKey: (value: ExcludedCidr): Buffer => encodeExcludedCidr(value),
-    decodeKey: (buffer: Buffer): ExcludedCidr => decodeExcludedCidr(buffer),
+    encodeKey: (value: CidrRule): Buffer => encodeCidrRule(value),
+    decodeKey: (buffer: Buffer): CidrRule => decodeCidrRule(buffer),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(1);
+      buffer.writeUInt8(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+  },
+  included_cidrs: {
+    type: 'lpm_trie',
+    keySize: 28,
+    valueSize: 1,
+    maxEntries: 16384,
+    flags: 1,
+    encodeKey: (value: CidrRule): Buffer => encodeCidrRule(value),
+    decodeKey: (buffer: Buffer): CidrRule => decodeCidrRule(buffer),
     encodeValue: (value: number): Buffer => {
       const buffer = Buffer.alloc(1);
       buffer.writeUInt8(value, 0);
@@ -599,7 +647,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 40,
+    maxEntries: 60,
     flags: 0,
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
