@@ -16,11 +16,12 @@ export {
   type SeqpacketPacket,
 } from './seqpacket.js';
 export { getSockOpt, setSockOptInt } from './sockets.js';
-export { addRoute, deleteRoute, routes, type ListedRoute, type PolicyRoute } from './policy-routes.js';
+export { addRoute, deleteRoute, routes, sameRoute, type ListedRoute, type PolicyRoute } from './policy-routes.js';
 export {
   addRule,
   deleteRule,
   rules,
+  sameRule,
   type Added,
   type Deleted,
   type ListedRule,

@@ -25,6 +25,9 @@ const POD = { 4: '10.66.30.2', 6: 'fd66:30::2' } as const;
 const APPLICATION_PORT = 8080;
 /** The relays' ports: one dials the application by IPv4, one by IPv6. */
 const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
+/** Of relays that dial a port where nobody listens. */
+const TO_NOBODY = { 4: 15014, 6: 15016 } as const;
+const CLOSED_PORT = 8081;
 const at = (address: string, port: number): string =>
   address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 
@@ -69,6 +72,8 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
     await start(RELAY, String(RELAY_PORT[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT));
     await start(RELAY, String(RELAY_PORT[6]), POD[6], String(APPLICATION_PORT));
+    await start(RELAY, String(TO_NOBODY[4]), `::ffff:${POD[4]}`, String(CLOSED_PORT));
+    await start(RELAY, String(TO_NOBODY[6]), POD[6], String(CLOSED_PORT));
   });
   afterAll(async () => {
     for (const process of processes) await process.stop();
@@ -125,6 +130,20 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     for (const device of ['all', 'lo', 'eth0']) writeSysctl(pod.path, `net.ipv4.conf.${device}.rp_filter`, '1');
     put(PARTS);
     expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
+  });
+
+  it.each(FAMILIES)('is refused at a closed port by IPv%d, if replies reflect the mark', async (family) => {
+    put(PARTS);
+    const reflect = `net.ipv${family}.fwmark_reflect`;
+    const dialled = (): Promise<Answer[]> => dial(at(POD[family], TO_NOBODY[family]));
+    // The kernel's reset goes to the client, whom it does not concern.
+    expect(await dialled()).toEqual([{ by: 'relay', error: 'no answer' }]);
+    writeSysctl(pod.path, reflect, '1');
+    try {
+      expect(await dialled()).toEqual([{ by: 'relay', error: 'Connection refused' }]);
+    } finally {
+      writeSysctl(pod.path, reflect, '0');
+    }
   });
 
   it('works for IPv4 in a namespace that has IPv6 switched off', async () => {

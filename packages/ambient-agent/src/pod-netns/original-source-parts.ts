@@ -1,0 +1,121 @@
+// The parts that original-source.ts puts into a pod's network namespace: what they are, and what is in their way.
+import {
+  routes,
+  rules,
+  sameRoute,
+  sameRule,
+  tcFilters,
+  type ListedRoute,
+  type ListedRule,
+  type PolicyRoute,
+  type PolicyRule,
+  type TcPlace,
+} from '@sluice/linux';
+import { PlumbingConflict } from './plumbing-conflict.js';
+
+export type Family = 4 | 6;
+export const FAMILIES: readonly Family[] = [4, 6];
+
+/** The mark, the table and the priority are istio-cni's (cni/pkg/iptables), so that who knows one knows the other. */
+const TABLE = 100;
+const PRIORITY = 32764;
+const REPLY_MARK = { value: 0x111, mask: 0xfff };
+
+export const ruleOf = (family: Family): PolicyRule => ({
+  family,
+  priority: PRIORITY,
+  table: TABLE,
+  fwmark: REPLY_MARK,
+});
+export const routeOf = (family: Family): PolicyRoute => ({
+  family,
+  table: TABLE,
+  type: 'local',
+  destination: 'default',
+  interface: 'lo',
+});
+
+/** RTPROT_STATIC, which addRule and addRoute write: only what has it is removed again. */
+export const MADE_BY_US = 4;
+
+export const DEVICE = 'lo';
+/** Before the filters of higher numbers, beside others of its priority. */
+export const FILTER: TcPlace = { name: 'sluice_lo', priority: 1, handle: 0x539 };
+
+export interface Sysctl {
+  readonly name: string;
+  readonly family: Family;
+}
+
+/**
+ * tcp_fwmark_accept is one switch for both families (inet_request_mark() of the kernel's inet_sock.h). Without
+ * fwmark_reflect, the refusal of a closed port would leave for the client, and ztunnel would wait for its timeout.
+ */
+export const SYSCTLS: readonly Sysctl[] = [
+  { name: 'net.ipv4.tcp_fwmark_accept', family: 4 },
+  { name: 'net.ipv4.fwmark_reflect', family: 4 },
+  { name: 'net.ipv6.fwmark_reflect', family: 6 },
+];
+/** OFF is what each of them is in a new network namespace. */
+export const OFF = '0';
+export const ON = '1';
+
+/** The names of parts, as they are reported. */
+export const partName = (part: 'rule' | 'route', family: Family): string => `IPv${family} ${part}`;
+export const FILTER_NAME = 'filter';
+
+export const hasFilter = (netns: string): boolean =>
+  tcFilters(netns, DEVICE).some(({ handle, bpf }) => handle === FILTER.handle && bpf?.name === FILTER.name);
+export const isRule = (family: Family, listed: ListedRule): boolean => sameRule(ruleOf(family), listed);
+export const isRoute = (family: Family, listed: ListedRoute): boolean => sameRoute(routeOf(family), listed);
+
+/**
+ * Another rule of our priority would be tried first or instead, and another route of our table would lead answers away.
+ * @throws PlumbingConflict
+ */
+export function refuseForeign(netns: string, path: string, families: readonly Family[]): void {
+  const rule = rules(netns).find(
+    (listed) =>
+      families.includes(listed.family) && listed.priority === PRIORITY && !FAMILIES.some((one) => isRule(one, listed)),
+  );
+  if (rule !== undefined)
+    throw inTheWay('rule', `the IPv${rule.family} rule "${textOfRule(rule)}" has the priority that Sluice uses`, path);
+  const route = routes(netns, TABLE).find(
+    (listed) => families.includes(listed.family) && !FAMILIES.some((one) => isRoute(one, listed)),
+  );
+  if (route !== undefined)
+    throw inTheWay(
+      'route',
+      `the IPv${route.family} route "${textOfRoute(route)}" is in the table that Sluice uses`,
+      path,
+    );
+}
+
+/** The filter's own place taken: the kernel has said so. */
+export function foreignFilter(netns: string, path: string): PlumbingConflict {
+  const listed = tcFilters(netns, DEVICE).find(({ priority }) => priority === FILTER.priority);
+  const whose = listed?.bpf?.name ?? listed?.kind ?? 'another filter';
+  return inTheWay('filter', `"${whose}" is a filter of the loopback at the place that Sluice uses`, path);
+}
+
+export function loopbackDown(path: string): PlumbingConflict {
+  const message =
+    `the loopback of the pod’s network namespace ${path} is down, so that ztunnel cannot reach the application; ` +
+    'the container runtime or a network plugin brings it up (ip link set lo up)';
+  return new PlumbingConflict({ part: 'loopback', message });
+}
+
+function inTheWay(part: 'rule' | 'route' | 'filter', what: string, path: string): PlumbingConflict {
+  const remedy = 'remove it, or keep the pod out of the mesh (istio.io/dataplane-mode: none)';
+  return new PlumbingConflict({ part, message: `in the pod’s network namespace ${path}, ${what}; ${remedy}` });
+}
+
+function textOfRule({ priority, fwmark, lookup, table, others }: ListedRule): string {
+  const mark = fwmark === undefined ? '' : ` fwmark 0x${fwmark.value.toString(16)}/0x${fwmark.mask.toString(16)}`;
+  const further = others.length === 0 ? '' : ` (${others.join(', ')})`;
+  return `priority ${priority}${mark}${further}${lookup ? ` lookup ${table}` : ''}`;
+}
+
+function textOfRoute({ type, destination, interface: device, table }: ListedRoute): string {
+  return `${type} ${destination}${device === '' ? '' : ` dev ${device}`} table ${table}`;
+}

@@ -1,0 +1,366 @@
+// What lets an application be dialled from the client's address, in a real namespace with real traffic of both families:
+// it works, it can be put and removed any number of times, and it leaves nothing behind.
+import { fileURLToPath } from 'node:url';
+import { openObject, type BpfObject } from '@sluice/libbpf';
+import { addRoute, addRule, attachTc, netnsCookie, readSysctl, tcFilters, writeSysctl } from '@sluice/linux';
+import {
+  Cgroup,
+  cgroup2Root,
+  enterCommand,
+  LineProcess,
+  Namespace,
+  peerProgram,
+  requires,
+  runToEnd,
+  uniqueName,
+} from '@sluice/testbed';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  checkOriginalSource,
+  ensureOriginalSource,
+  removeOriginalSource,
+  type OriginalSourceEnsured,
+  type OriginalSourceMemory,
+} from '../src/pod-netns/original-source.js';
+import { PlumbingConflict } from '../src/pod-netns/plumbing-conflict.js';
+
+const need = requires('root', 'bpf', 'netns', 'cgroup2');
+
+/** The datapath's object, of which one program is loaded, and what accepts and dials as ztunnel does. */
+const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
+const PROGRAM = 'sluice_loopback';
+const RELAY = fileURLToPath(new URL('../../linux/build/test/original-source-relay', import.meta.url));
+
+const FAMILIES = [4, 6] as const;
+type Family = (typeof FAMILIES)[number];
+const CLIENT = { 4: '10.66.40.1', 6: 'fd66:40::1' } as const;
+const POD = { 4: '10.66.40.2', 6: 'fd66:40::2' } as const;
+const APPLICATION_PORT = 8080;
+const CLOSED_PORT = 8081;
+const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
+const RELAY_TO_CLOSED = { 4: 15014, 6: 15016 } as const;
+const at = (address: string, port: number): string =>
+  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+
+const EVERYTHING = [
+  'filter',
+  'IPv4 route',
+  'IPv4 rule',
+  'IPv6 route',
+  'IPv6 rule',
+  'net.ipv4.tcp_fwmark_accept',
+  'net.ipv4.fwmark_reflect',
+  'net.ipv6.fwmark_reflect',
+];
+const IPV6_PARTS = EVERYTHING.filter((part) => /ipv6/i.test(part));
+
+interface Answer {
+  by: string;
+  peer?: string;
+  local?: string;
+  error?: string;
+}
+
+describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
+  let cgroup: Cgroup;
+  let pod: Namespace;
+  let client: Namespace;
+  let object: BpfObject;
+  let cookie: bigint;
+  let pristine: string[];
+  const processes: LineProcess[] = [];
+
+  async function start(...argv: string[]): Promise<void> {
+    const process = await LineProcess.start(enterCommand({ netns: pod.path }, argv));
+    processes.push(process);
+    await process.lineMatching(/ready/);
+  }
+
+  beforeAll(async () => {
+    cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
+    pod = await Namespace.create(cgroup);
+    client = await Namespace.create(cgroup);
+    cookie = netnsCookie(pod.path);
+    await client.ip(
+      `link add eth0 type veth peer name eth0 netns ${pod.pid}`,
+      'link set eth0 up',
+      `address add ${CLIENT[4]}/24 dev eth0`,
+      `address add ${CLIENT[6]}/64 dev eth0 nodad`,
+    );
+    await pod.ip('link set eth0 up', `address add ${POD[4]}/24 dev eth0`, `address add ${POD[6]}/64 dev eth0 nodad`);
+    object = openObject(OBJECT, { autoload: (name) => name === PROGRAM });
+    object.load();
+    await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
+    for (const family of FAMILIES) {
+      const target = family === 4 ? `::ffff:${POD[4]}` : POD[6];
+      await start(RELAY, String(RELAY_PORT[family]), target, String(APPLICATION_PORT));
+      await start(RELAY, String(RELAY_TO_CLOSED[family]), target, String(CLOSED_PORT));
+    }
+  });
+  afterAll(async () => {
+    for (const process of processes) await process.stop();
+    await client?.close();
+    await pod?.close();
+    object?.close();
+    cgroup?.remove();
+  });
+  beforeEach(async () => {
+    pristine = await state();
+  });
+  // Whatever a test did: what it put by this module is gone at its end.
+  afterEach(async () => {
+    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    expect(await state()).toEqual(pristine);
+  });
+
+  function ensure(more: { ipv6?: boolean; memory?: OriginalSourceMemory } = {}): OriginalSourceEnsured {
+    return ensureOriginalSource(pod.path, {
+      netnsCookie: cookie,
+      filterFd: object.program(PROGRAM).fd,
+      ipv6: true,
+      ...more,
+    });
+  }
+  function ensured(more: Parameters<typeof ensure>[0] = {}): {
+    changed: readonly string[];
+    memory: OriginalSourceMemory;
+  } {
+    const result = ensure(more);
+    if (result.kind !== 'ensured') throw new Error(result.kind);
+    return result;
+  }
+  const missing = (ipv6 = true): readonly string[] | undefined =>
+    checkOriginalSource(pod.path, { netnsCookie: cookie, ipv6 });
+
+  async function dial(to: string): Promise<Answer[]> {
+    const argv = [peerProgram(), 'dial', '--to', to, '--timeout', '20000'];
+    const [line = ''] = await runToEnd(enterCommand({ netns: client.path }, argv));
+    return (JSON.parse(line) as { hops: Answer[] }).hops;
+  }
+  const applicationSeesClient = async (family: Family): Promise<void> => {
+    const [hop] = await dial(at(POD[family], RELAY_PORT[family]));
+    expect(hop).toMatchObject({ by: 'application', local: at(POD[family], APPLICATION_PORT) });
+    expect(hop?.peer?.replace(/:\d+$/, ':0')).toBe(at(CLIENT[family], 0));
+  };
+
+  /** All that the namespace holds of such things, in the words of iproute2 and procfs. */
+  async function state(): Promise<string[]> {
+    const commands = ['ip -4 rule', 'ip -6 rule', 'tc qdisc show dev lo'];
+    commands.push('tc filter show dev lo ingress', 'tc filter show dev lo egress');
+    const lines = (await Promise.all(commands.map((command) => pod.run(command.split(' '))))).flat();
+    // Of all tables, because one without routes does not exist; the rest of them changes by itself.
+    for (const family of FAMILIES) {
+      const all = await pod.run(['ip', `-${family}`, 'route', 'show', 'table', 'all']);
+      lines.push(...all.filter((route) => route.includes('table 100')));
+    }
+    const sysctls = EVERYTHING.filter((part) => part.startsWith('net.'));
+    return [...lines, ...sysctls.map((name) => `${name} = ${readSysctl(pod.path, name)}`)];
+  }
+
+  it.each(FAMILIES)('lets the application see the client, and closed ports be refused, by IPv%d', async (family) => {
+    const { memory } = ensured();
+    await applicationSeesClient(family);
+    expect(await dial(at(POD[family], RELAY_TO_CLOSED[family]))).toEqual([
+      { by: 'relay', error: 'Connection refused' },
+    ]);
+    // What does not come through ztunnel is as before.
+    expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
+    removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+    expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
+  });
+
+  it('needs no laxer checks of addresses than a pod has', async () => {
+    const strict = { rp_filter: '1', accept_local: '0', route_localnet: '0', src_valid_mark: '0' };
+    const before: [string, string][] = [];
+    for (const device of ['all', 'lo', 'eth0'])
+      for (const [key, value] of Object.entries(strict)) {
+        const name = `net.ipv4.conf.${device}.${key}`;
+        before.push([name, writeSysctl(pod.path, name, value).previous]);
+      }
+    try {
+      ensured();
+      for (const family of FAMILIES) await applicationSeesClient(family);
+    } finally {
+      for (const [name, value] of before) writeSysctl(pod.path, name, value);
+    }
+  });
+
+  it('says what it changed, puts back what is missing, and nothing twice', async () => {
+    expect(missing()).toEqual(expect.arrayContaining(EVERYTHING));
+    const first = ensured();
+    expect(first.changed).toEqual(EVERYTHING);
+    expect(missing()).toEqual([]);
+    const full = await state();
+    const again = ensured({ memory: first.memory });
+    expect(again).toEqual({ kind: 'ensured', changed: [], memory: first.memory });
+    expect(await state()).toEqual(full);
+
+    // Down and up again: the kernel has dropped IPv6's route. Of the rest, somebody takes some.
+    await pod.ip('link set lo down', 'link set lo up', 'route flush table 100');
+    await pod.run(['tc', 'qdisc', 'del', 'dev', 'lo', 'clsact']);
+    await pod.ip('rule del priority 32764');
+    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
+    const lost = ['filter', 'IPv4 route', 'IPv4 rule', 'IPv6 route', 'net.ipv4.fwmark_reflect'];
+    expect(missing()?.toSorted()).toEqual(lost.toSorted());
+    expect(ensured({ memory: first.memory })).toEqual({ kind: 'ensured', changed: lost, memory: first.memory });
+    for (const family of FAMILIES) await applicationSeesClient(family);
+  });
+
+  it('gives the sysctls back what they were, through JSON', async () => {
+    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '1');
+    try {
+      const before = await state();
+      const memory = JSON.parse(JSON.stringify(ensured().memory)) as OriginalSourceMemory;
+      expect(memory).toEqual({
+        netnsCookie: String(cookie),
+        sysctls: { 'net.ipv4.tcp_fwmark_accept': '0', 'net.ipv6.fwmark_reflect': '0' },
+        keepQdisc: false,
+      });
+      const result = removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+      expect(result.kind === 'removed' && result.changed.toSorted()).toEqual(
+        EVERYTHING.filter((part) => part !== 'net.ipv4.fwmark_reflect').toSorted(),
+      );
+      expect(await state()).toEqual(before);
+      expect(removeOriginalSource(pod.path, { netnsCookie: cookie, memory })).toEqual({ kind: 'removed', changed: [] });
+    } finally {
+      writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
+    }
+  });
+
+  it('undoes also what nobody remembers having done', async () => {
+    const { memory } = ensured();
+    // The next process was not told.
+    const next = ensured();
+    expect(next).toEqual({ kind: 'ensured', changed: [], memory });
+    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    expect(await state()).toEqual(pristine);
+  });
+
+  it('leaves a sysctl alone that was changed again', () => {
+    const { memory } = ensured();
+    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
+    const { changed } = {
+      changed: [] as readonly string[],
+      ...removeOriginalSource(pod.path, { netnsCookie: cookie, memory }),
+    };
+    expect(changed).not.toContain('net.ipv4.fwmark_reflect');
+  });
+
+  it('keeps the qdisc and the filters of others', async () => {
+    const programFd = object.program(PROGRAM).fd;
+    await pod.run('tc qdisc add dev lo clsact'.split(' '));
+    attachTc(pod.path, 'lo', { name: 'somebody_else', priority: 7, handle: 1, programFd });
+    try {
+      const { memory } = ensured();
+      expect(memory.keepQdisc).toBe(true);
+      for (const family of FAMILIES) await applicationSeesClient(family);
+      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+      expect(tcFilters(pod.path, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
+      await pod.run('tc filter del dev lo ingress'.split(' '));
+      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+      expect((await pod.run('tc qdisc show dev lo'.split(' '))).join('\n')).toContain('clsact');
+    } finally {
+      await pod.run('tc qdisc del dev lo clsact'.split(' '));
+    }
+  });
+
+  it('is for IPv4 only when told so, later too', async () => {
+    expect(ensured({ ipv6: false }).changed).toEqual(EVERYTHING.filter((part) => !IPV6_PARTS.includes(part)));
+    expect(missing(false)).toEqual([]);
+    expect(missing()).toEqual(IPV6_PARTS);
+    await applicationSeesClient(4);
+    const { memory } = ensured();
+    expect(missing()).toEqual([]);
+    const back = ensured({ ipv6: false, memory });
+    expect(back.changed.toSorted()).toEqual(IPV6_PARTS.toSorted());
+    expect(back.memory.sysctls).not.toHaveProperty(['net.ipv6.fwmark_reflect']);
+    removeOriginalSource(pod.path, { netnsCookie: cookie, memory: back.memory });
+  });
+
+  it('is content with IPv4 where the loopback has no IPv6', async () => {
+    writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '1');
+    try {
+      const { memory } = ensured();
+      expect(missing()).toEqual([]);
+      await applicationSeesClient(4);
+      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+    } finally {
+      writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '0');
+    }
+  });
+
+  function conflictOf(body: () => unknown): PlumbingConflict {
+    try {
+      body();
+    } catch (error) {
+      expect(error).toBeInstanceOf(PlumbingConflict);
+      return error as PlumbingConflict;
+    }
+    throw new Error('it did not fail');
+  }
+
+  it('names a foreign rule, route or filter in its place, and leaves it', async () => {
+    addRule(pod.path, { family: 4, priority: 32764, table: 7, fwmark: { value: 1, mask: 1 } });
+    const rule = conflictOf(ensure);
+    expect(rule).toMatchObject({ _tag: 'PlumbingConflict', part: 'rule' });
+    expect(rule.message).toContain('"priority 32764 fwmark 0x1/0x1 lookup 7"');
+    expect(rule.message).toContain(pod.path);
+    await pod.ip('rule del priority 32764');
+
+    addRoute(pod.path, { family: 6, table: 100, type: 'unicast', destination: 'fd66:99::/64', interface: 'eth0' });
+    const route = conflictOf(ensure);
+    expect(route).toMatchObject({ part: 'route' });
+    expect(route.message).toContain('the IPv6 route "unicast fd66:99::/64 dev eth0 table 100"');
+    // It is none of IPv4's.
+    ensured({ ipv6: false });
+    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    await pod.run('ip -6 route flush table 100'.split(' '));
+
+    const programFd = object.program(PROGRAM).fd;
+    attachTc(pod.path, 'lo', { name: 'somebody_else', priority: 1, handle: 0x539, programFd });
+    const filter = conflictOf(ensure);
+    expect(filter).toMatchObject({ part: 'filter' });
+    expect(filter.message).toContain('"somebody_else"');
+    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    expect(tcFilters(pod.path, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
+    await pod.run('tc qdisc del dev lo clsact'.split(' '));
+  });
+
+  it('waits for a loopback that is up', async () => {
+    await pod.ip('link set lo down');
+    try {
+      expect(conflictOf(ensure)).toMatchObject({ part: 'loopback' });
+    } finally {
+      await pod.ip('link set lo up');
+    }
+    ensured();
+    for (const family of FAMILIES) await applicationSeesClient(family);
+  });
+
+  it('touches no namespace but the pod’s, and makes nothing of one that is gone', async () => {
+    const before = await state();
+    const target = { netnsCookie: cookie + 1_000_000n, filterFd: object.program(PROGRAM).fd, ipv6: true };
+    expect(ensureOriginalSource(pod.path, target)).toEqual({ kind: 'gone' });
+    expect(checkOriginalSource(pod.path, target)).toBeUndefined();
+    expect(removeOriginalSource(pod.path, target)).toEqual({ kind: 'gone' });
+    expect(await state()).toEqual(before);
+
+    const short = await Namespace.create(cgroup);
+    const own = { ...target, netnsCookie: netnsCookie(short.path) };
+    const result = ensureOriginalSource(short.path, own);
+    await short.close();
+    expect(ensureOriginalSource(short.path, own)).toEqual({ kind: 'gone' });
+    expect(checkOriginalSource(short.path, own)).toBeUndefined();
+    const memory = result.kind === 'ensured' ? result.memory : undefined;
+    expect(removeOriginalSource(short.path, { ...own, memory })).toEqual({ kind: 'gone' });
+  });
+
+  it('says what is wrong with where it was sent', () => {
+    const target = { netnsCookie: cookie, filterFd: object.program(PROGRAM).fd, ipv6: true };
+    expect(() => ensureOriginalSource(pod.path, { ...target, procPath: '/nowhere' })).toThrow(
+      `open ${pod.path} (/nowhere/sys/net/ipv4/tcp_fwmark_accept): ENOENT`,
+    );
+    expect(() => ensureOriginalSource(pod.path, { ...target, filterFd: 0 })).toThrow(/EINVAL/);
+    expect(() => removeOriginalSource('/etc/passwd', target)).toThrow(/setns .*\/etc\/passwd/);
+  });
+});
