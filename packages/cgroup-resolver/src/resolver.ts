@@ -3,6 +3,7 @@ import { realpathSync } from 'node:fs';
 import { CgroupError } from './errors.js';
 import { directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
 import { hostNetnsPath } from './host-netns.js';
+import { KnownDirectories } from './known-directories.js';
 import { parseMembership, type CgroupMembership } from './membership.js';
 import { parseCgroupPath, type ParsedCgroupPath } from './naming.js';
 import { canonicalAddress, NetnsReader, type NetnsRef } from './netns.js';
@@ -50,7 +51,10 @@ function rootOf(cgroupRoot: string | undefined, procPath: string): { root: strin
   return { root, hierarchy: findCgroup2(procPath, root) };
 }
 
-/** Everything is read when asked for; only network namespaces are remembered, and only while a process holds them. */
+/**
+ * Everything is read when asked for. Network namespaces are remembered while a process holds them, and the names of
+ * directories, so as to look for one that a listing leaves out.
+ */
 export class CgroupResolver {
   /** The directory that `pods` walks. */
   readonly cgroupRoot: string;
@@ -63,6 +67,7 @@ export class CgroupResolver {
   // What names in the tree begin with when the root itself is inside a kubepods tree: "/kubepods".
   readonly #named: string;
   readonly #netns: NetnsReader;
+  readonly #directories = new KnownDirectories();
   // Cookies that podNetns verified, by pod UID. A cookie is never given twice, so this cannot go wrong, only grow: see pods().
   readonly #verified = new Map<string, bigint>();
 
@@ -86,7 +91,9 @@ export class CgroupResolver {
 
   /** Every pod of the tree at this moment, in one walk. */
   pods(): PodCgroup[] {
-    const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named)];
+    const walk = this.#directories.walk();
+    const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named, walk.list)];
+    walk.completed();
     const present = new Set(pods.map(({ podUid }) => podUid));
     for (const podUid of this.#verified.keys()) if (!present.has(podUid)) this.#verified.delete(podUid);
     return pods;
@@ -94,7 +101,8 @@ export class CgroupResolver {
 
   /** One pod, or undefined when its cgroup is not there. Of two trees that claim one UID, the outer one. */
   pod(podUid: string): PodCgroup | undefined {
-    for (const pod of walkPods(this.cgroupRoot, this.#level, this.#named)) if (pod.podUid === podUid) return pod;
+    const { list } = this.#directories.walk();
+    for (const pod of walkPods(this.cgroupRoot, this.#level, this.#named, list)) if (pod.podUid === podUid) return pod;
     return undefined;
   }
 
@@ -200,7 +208,7 @@ export class CgroupResolver {
   }
 
   #oldestFirst(directory: string): number[] {
-    const processes = processesBelow(directory).flatMap((pid) => {
+    const processes = processesBelow(directory, this.#directories.walk().list).flatMap((pid) => {
       const facts = readProcess(this.#procPath, pid);
       return facts === undefined ? [] : [{ pid, startTime: facts.startTime }];
     });

@@ -1,4 +1,5 @@
 // Walks a cgroup tree for pods. Directories that vanish during the walk are left out; nothing is read twice.
+import type { ListDirectories } from './known-directories.js';
 import { parseCgroupPath, parseContainerName, type QosClass, type Runtime } from './naming.js';
 import { identity, readText, subdirectories } from './vanishing.js';
 
@@ -32,6 +33,7 @@ function readPod(
   directory: string,
   found: { podUid: string; qosClass: QosClass },
   level: number,
+  list: ListDirectories,
 ): PodCgroup | undefined {
   const own = identity(directory);
   if (own === undefined) return undefined;
@@ -45,7 +47,7 @@ function readPod(
     otherCgroups: [],
   };
   const visit = (parent: string, depth: number): void => {
-    for (const name of subdirectories(parent) ?? []) {
+    for (const name of list(parent) ?? []) {
       const cgroupPath = `${parent}/${name}`;
       const found = identity(cgroupPath);
       if (found === undefined) continue;
@@ -65,20 +67,26 @@ function readPod(
  * @param root a directory of a cgroup tree, without a trailing slash
  * @param level its depth below the hierarchy's root
  * @param named the part of its path that names count from: '' unless it is inside a kubepods tree itself
+ * @param list how a directory is listed; the default lists what the kernel does, twice or not at all included
  */
-export function* walkPods(root: string, level: number, named = ''): Generator<PodCgroup, void, undefined> {
+export function* walkPods(
+  root: string,
+  level: number,
+  named = '',
+  list: ListDirectories = subdirectories,
+): Generator<PodCgroup, void, undefined> {
   let row: string[] = [''];
   for (let depth = level + 1; row.length > 0; depth++) {
     const next: string[] = [];
     for (const parent of row) {
-      for (const name of subdirectories(root + parent) ?? []) {
+      for (const name of list(root + parent) ?? []) {
         const below = `${parent}/${name}`;
         const found = name.includes('pod') ? parseCgroupPath(named + below) : undefined;
         if (found === undefined) {
           next.push(below);
           continue;
         }
-        const pod = readPod(root + below, found, depth);
+        const pod = readPod(root + below, found, depth, list);
         if (pod !== undefined) yield pod;
       }
     }
@@ -87,8 +95,8 @@ export function* walkPods(root: string, level: number, named = ''): Generator<Po
 }
 
 /** The pids in a cgroup and in all below it. A process of another pid namespace shows as 0 and is left out. */
-export function processesBelow(directory: string): number[] {
+export function processesBelow(directory: string, list: ListDirectories = subdirectories): number[] {
   const own = (readText(`${directory}/cgroup.procs`) ?? '').split('\n').map(Number);
-  const below = (subdirectories(directory) ?? []).flatMap((name) => processesBelow(`${directory}/${name}`));
+  const below = (list(directory) ?? []).flatMap((name) => processesBelow(`${directory}/${name}`, list));
   return [...own.filter((pid) => pid > 0), ...below];
 }
