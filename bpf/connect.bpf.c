@@ -3,6 +3,7 @@
  */
 #include "caller.h"
 #include "decision.h"
+#include "exempt.h"
 #include "record.h"
 
 /* SOCK_STREAM: <sys/socket.h> is not for BPF. */
@@ -14,6 +15,10 @@
 /* A socket may connect again after a refusal: what it remembers must be of its last connect(). */
 static __always_inline void forget_origin(struct bpf_sock *sk) {
   bpf_sk_storage_delete(&socket_origin, sk);
+}
+
+static __always_inline void forget_exemption(struct bpf_sock *sk) {
+  bpf_sk_storage_delete(&socket_exemption, sk);
 }
 
 static __always_inline bool remember_origin(struct bpf_sock *sk, const struct query *q, enum origin_role role) {
@@ -72,14 +77,21 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
+    forget_exemption(sk);
     *target = decision.target;
     *target_port = port_for(decision.verdict);
     return 1;
   case VERDICT_REFUSE:
     forget_origin(sk);
+    forget_exemption(sk);
     return refuse();
   default:
     forget_origin(sk);
+    if (!remember_exemption(sk, q, decision)) {
+      /* Unremembered, what ztunnel dials would come back to ztunnel. */
+      count_event(EVENT_STORAGE_FAILED);
+      return refuse();
+    }
     return 1;
   }
 }

@@ -16,6 +16,10 @@
 #define RULE_CAPACITY 16384
 /* Redirected connections between SYN and accept, on the whole node. */
 #define PENDING_CAPACITY 65536
+/* Connections past the inbound capture between SYN and acceptance (or close), on the whole node. */
+#define EXEMPT_CAPACITY 65536
+/* Two for each pod. Not configuration: a new map would begin without the sockets, which only ztunnel's process has. */
+#define LISTENER_CAPACITY 16384
 /* Bytes; a power of two and a multiple of the page size. */
 #define DECISIONS_BYTES (1 << 20)
 
@@ -96,7 +100,37 @@ enum event {
   EVENT_STORAGE_FAILED,
   /* The ring buffer was full: a sampled decision is not in it. */
   EVENT_DECISION_LOST,
+  /* exempt_tuples is full: a probe lands on ztunnel, and ztunnel's own dial to the application fails. */
+  EVENT_EXEMPT_FULL,
+  /* A listener of ztunnel could not be captured: what comes in for its pod is refused. */
+  EVENT_LISTENER_LOST,
   EVENTS,
+};
+
+/* What becomes of a new connection that arrives in a pod's network namespace. */
+enum inbound_verdict {
+  /* To whom it was meant for. */
+  INBOUND_PASS,
+  /* To a listener of ztunnel. */
+  INBOUND_STEER,
+  INBOUND_REFUSE,
+  INBOUND_VERDICTS,
+};
+
+/* The row of the inbound table that decided. */
+enum inbound_reason {
+  INBOUND_LOOPBACK,
+  INBOUND_NOT_IN_MESH,
+  INBOUND_OUTBOUND_LISTENER,
+  INBOUND_HBONE,
+  INBOUND_EXEMPT,
+  INBOUND_SELF,
+  INBOUND_PENDING,
+  INBOUND_BYPASS,
+  INBOUND_EXCLUDED,
+  INBOUND_STEERED,
+  INBOUND_NO_LISTENER,
+  INBOUND_REASONS,
 };
 
 struct address {
@@ -185,6 +219,18 @@ struct pending {
   __u64 socket_cookie;
   struct origin origin;
   __u32 pad;
+};
+
+/* A connection that the pod's namespace must not capture. Keys have no padding: the cookie is two words, low and high.
+ */
+struct exempt_key {
+  __u32 netns[2]; /* where the connection arrives */
+  struct tuple tuple;
+};
+
+struct listener_key {
+  __u64 netns_cookie;
+  __u64 port; /* host order */
 };
 
 struct decision_record {
@@ -292,6 +338,40 @@ struct {
   __type(value, struct pending);
 } pending_origin SEC(".maps");
 
+/* Written by connect, read by sockops: the netns cookie of the pod whose capture the socket's connection passes. */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, __u64);
+} socket_exemption SEC(".maps");
+
+/* Written and consumed by sockops, read by sk_lookup: those of socket_exemption between SYN and acceptance, by the
+ * cookie of the socket that wrote it. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, EXEMPT_CAPACITY);
+  __type(key, struct exempt_key);
+  __type(value, __u64); /* socket cookie */
+} exempt_tuples SEC(".maps");
+
+/* Written by bind, read by sockops: sockets that ztunnel bound to one of its ports. */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, __u32);
+} ztunnel_sockets SEC(".maps");
+
+/* Written by sockops when such a socket listens (and by user space for one that did so earlier), read by sk_lookup. The
+ * kernel takes a socket out when it closes. */
+struct {
+  __uint(type, BPF_MAP_TYPE_SOCKHASH);
+  __uint(max_entries, LISTENER_CAPACITY);
+  __type(key, struct listener_key);
+  __type(value, __u64); /* user space writes a descriptor and reads a socket cookie */
+} listeners SEC(".maps");
+
 /* Written by connect, read by user space. */
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -305,6 +385,14 @@ struct {
   __type(key, __u32);
   __type(value, __u64);
 } counters SEC(".maps");
+
+/* Written by sk_lookup, read by user space. Index: inbound_reason * INBOUND_VERDICTS + inbound_verdict. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, INBOUND_REASONS *INBOUND_VERDICTS);
+  __type(key, __u32);
+  __type(value, __u64);
+} inbound_counters SEC(".maps");
 
 /* Written by connect, sockops and getsockopt, read by user space. Index: enum event. */
 struct {

@@ -5,6 +5,7 @@
 #include <linux/in.h>
 
 #include "connect.bpf.c"
+#include "bind.bpf.c"
 #include "sockops.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"
@@ -22,3 +23,5 @@ EXPORT(enum, workload_flag);
 EXPORT(enum, setting);
 EXPORT(enum, policy_bit);
 EXPORT(enum, port_rule_kind);
+EXPORT(enum, inbound_verdict);
+EXPORT(enum, inbound_reason);

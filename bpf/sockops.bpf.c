@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Carries the original destination from the connecting socket to the one that ztunnel accepts. They meet in
  * pending_origin under the connection's 4-tuple: written before the SYN leaves, moved when the accepting side is
- * established, deleted when the connecting socket closes, so that a reused source port never meets an old answer. */
+ * established, deleted when the connecting socket closes, so that a reused source port never meets an old answer.
+ * exempt_tuples lives in the same way. And ztunnel's listeners are kept for sk_lookup when they begin to listen. */
 #include "address.h"
+#include "context.h"
+#include "exempt.h"
 #include "maps.h"
 #include "ztunnel.h"
 
-/* AF_INET: <sys/socket.h> is not for BPF. */
-#define FAMILY_INET 2
-
-/* Pins a load where it stands: clang would sink the last load of both families into one through a computed context
- * pointer, which the verifier refuses. */
-#define CONTEXT(field)                                                                                                 \
-  ({                                                                                                                   \
-    __u32 value_ = ctx->field;                                                                                         \
-    asm volatile("# " #field : "+r"(value_));                                                                          \
-    value_;                                                                                                            \
-  })
+/* AF_INET, SOL_SOCKET and SO_MARK: <sys/socket.h> is not for BPF. */
+#define FAMILY_INET  2
+#define LEVEL_SOCKET 1
+#define SOCKET_MARK  36
 
 static __always_inline void read_addresses(struct bpf_sock_ops *ctx, __u32 local[4], __u32 remote[4]) {
   if (ctx->family == FAMILY_INET) {
@@ -54,6 +50,10 @@ static __always_inline void tuple_of_accepted(struct bpf_sock_ops *ctx, struct t
   tuple->remote_port = ctx->local_port;
 }
 
+static __always_inline void watch_close(struct bpf_sock_ops *ctx) {
+  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
 static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
   const struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, 0);
 
@@ -68,7 +68,36 @@ static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *
     count_event(EVENT_PENDING_FULL);
     return;
   }
-  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+  watch_close(ctx);
+}
+
+/* ztunnel's dial that would be captured comes back to ztunnel, which would dial again, and so on. Without its mark the
+ * answer leaves the pod instead of finding the dial, which then fails. */
+static __always_inline void give_up_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  __u32 none = 0;
+
+  count_event(EVENT_EXEMPT_FULL);
+  if (is_ztunnel_mark(sk->mark))
+    bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &none, sizeof(none));
+}
+
+static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  const __u64 *netns_cookie = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
+
+  if (!netns_cookie)
+    return;
+
+  struct exempt_key key = exempt_in(*netns_cookie);
+  __u64 socket_cookie = bpf_get_socket_cookie(ctx);
+
+  tuple_of_connecting(ctx, &key.tuple);
+  if (same_address(key.tuple.local_ip, key.tuple.remote_ip))
+    return; /* passes by itself, as `self` */
+  if (bpf_map_update_elem(&exempt_tuples, &key, &socket_cookie, BPF_ANY)) {
+    give_up_exemption(ctx, sk);
+    return;
+  }
+  watch_close(ctx);
 }
 
 static __always_inline void withdraw(struct bpf_sock_ops *ctx) {
@@ -78,6 +107,20 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx) {
   const struct pending *pending = bpf_map_lookup_elem(&pending_origin, &tuple);
   if (pending && pending->socket_cookie == bpf_get_socket_cookie(ctx))
     bpf_map_delete_elem(&pending_origin, &tuple);
+}
+
+static __always_inline void withdraw_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  const __u64 *netns_cookie = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
+
+  if (!netns_cookie)
+    return;
+
+  struct exempt_key key = exempt_in(*netns_cookie);
+
+  tuple_of_connecting(ctx, &key.tuple);
+  const __u64 *owner = bpf_map_lookup_elem(&exempt_tuples, &key);
+  if (owner && *owner == bpf_get_socket_cookie(ctx))
+    bpf_map_delete_elem(&exempt_tuples, &key);
 }
 
 static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -100,6 +143,30 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
   bpf_map_delete_elem(&pending_origin, &tuple);
 }
 
+/* Nothing of an established connection looks for a listener again, so nothing needs the exemption any more. */
+static __always_inline void end_exemption(struct bpf_sock_ops *ctx) {
+  __u64 netns_cookie = bpf_get_netns_cookie(ctx);
+
+  if (!captures(netns_cookie))
+    return;
+
+  struct exempt_key key = exempt_in(netns_cookie);
+
+  tuple_of_accepted(ctx, &key.tuple);
+  bpf_map_delete_elem(&exempt_tuples, &key);
+}
+
+static __always_inline void capture_listener(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  if (!bpf_sk_storage_get(&ztunnel_sockets, sk, NULL, 0))
+    return;
+
+  struct listener_key key = {.netns_cookie = bpf_get_netns_cookie(ctx), .port = ctx->local_port};
+
+  /* The newest wins; an older one that closes later takes only itself out. */
+  if (bpf_sock_hash_update(ctx, &listeners, &key, BPF_ANY))
+    count_event(EVENT_LISTENER_LOST);
+}
+
 SEC("sockops")
 int sluice_sockops(struct bpf_sock_ops *ctx) {
   struct bpf_sock *sk = ctx->sk;
@@ -109,13 +176,20 @@ int sluice_sockops(struct bpf_sock_ops *ctx) {
   switch (ctx->op) {
   case BPF_SOCK_OPS_TCP_CONNECT_CB:
     announce(ctx, sk);
+    announce_exemption(ctx, sk);
     break;
   case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
     take_over(ctx, sk);
+    end_exemption(ctx);
+    break;
+  case BPF_SOCK_OPS_TCP_LISTEN_CB:
+    capture_listener(ctx, sk);
     break;
   case BPF_SOCK_OPS_STATE_CB:
-    if (ctx->args[1] == BPF_TCP_CLOSE)
+    if (ctx->args[1] == BPF_TCP_CLOSE) {
       withdraw(ctx);
+      withdraw_exemption(ctx, sk);
+    }
     break;
   }
   return 1;

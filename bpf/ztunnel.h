@@ -9,6 +9,7 @@
 /* ztunnel src/config.rs. */
 #define ZTUNNEL_OUTBOUND_PORT 15001
 #define ZTUNNEL_INBOUND_PORT  15006
+#define ZTUNNEL_HBONE_PORT    15008
 /* Its resolver, on the loopback of a pod that it serves in the pod's own namespace. */
 #define ZTUNNEL_DNS_PORT 15053
 /* RFC 1035 4.2. */
@@ -20,6 +21,10 @@
 #define ZTUNNEL_MARK_MASK 0xfff
 /* Istio's mark of what has to go back to ztunnel: routed by `fwmark 0x111/0xfff` (istio cni/pkg/iptables). */
 #define REPLY_MARK 0x111
+
+static __always_inline bool is_ztunnel_mark(__u32 mark) {
+  return (mark & ZTUNNEL_MARK_MASK) == ZTUNNEL_MARK;
+}
 
 /* The ports that connections are sent to: only there is an original destination of use. Host order. */
 static __always_inline bool is_ztunnel_port(__u32 port) {

@@ -10,6 +10,7 @@ const BPF_FS_MAGIC = 0xcafe4a11; // <linux/magic.h>
 const EVENT_DEADLINE_MS = 60_000;
 const cgroupRoot = '/sys/fs/cgroup';
 const objectPath = 'bpf/build/sluice.bpf.o';
+const inboundObjectPath = 'bpf/build/inbound.bpf.o';
 
 const run = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const expect = (condition, message) => {
@@ -87,6 +88,18 @@ const checks = {
         object.close();
       }
     });
+  },
+  '@sluice/libbpf: the inbound program loads and attaches to a namespace': async () => {
+    const { openObject } = await import('@sluice/libbpf');
+    const object = openObject(inboundObjectPath);
+    try {
+      object.load();
+      const [program] = object.programs();
+      program.attachNetns('/proc/self/ns/net').close();
+      return program.name;
+    } finally {
+      object.close();
+    }
   },
 };
 

@@ -271,7 +271,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(wayOf(await shop.dial(direct()))).toBe('ztunnel > remote');
     const first = await host.sluice('cleanup', '-o', 'json');
     expect(first.code).toBe(0);
-    expect((JSON.parse(first.stdout) as { detached: string[] }).detached).toHaveLength(6);
+    expect((JSON.parse(first.stdout) as { detached: string[] }).detached).toContain('sluice_connect4');
     expect(wayOf(await shop.dial(direct()))).toBe('remote');
     // maps.debug and progs.debug are the kernel's own.
     expect(readdirSync(host.bpffs)).not.toContain('sluice');

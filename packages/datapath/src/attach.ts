@@ -5,7 +5,7 @@ import { DatapathError } from './errors.js';
 import { PROGRAMS, linkPin } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
-/** What attaching did, for the log. */
+/** What attaching the programs to the cgroup did, for the log. */
 export interface AttachResult {
   readonly attached: readonly string[];
   readonly updated: readonly string[];

@@ -1,10 +1,12 @@
 // The datapath of this node: loaded or adopted, filled, attached; it goes on without its owner.
-import type { BpfMap } from '@sluice/libbpf';
 import { applyDesired, type ApplyResult, type WrittenMaps } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
-import { readCounters, type Counters } from './counters.js';
+import { readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
-import { LOOPBACK_PROGRAM } from './layout.js';
+import { InboundPrograms } from './inbound-programs.js';
+import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM } from './layout.js';
+import { captureListener, capturedListener } from './listeners.js';
+import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 
 /**
@@ -15,7 +17,8 @@ export class Datapath {
   readonly #options: DatapathOptions;
   readonly #loaded: LoadedObject;
   readonly #maps: WrittenMaps;
-  readonly #counters: { readonly counters: BpfMap; readonly events: BpfMap };
+  readonly #counters: CounterMaps;
+  readonly #netnsLinks: NetnsLinks;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
     const { object } = loaded;
@@ -32,7 +35,13 @@ export class Datapath {
       netns_info_map: object.map('netns_info_map'),
       config: object.map('config'),
     };
-    this.#counters = { counters: object.map('counters'), events: object.map('events') };
+    this.#counters = {
+      counters: object.map('counters'),
+      inbound_counters: object.map('inbound_counters'),
+      events: object.map('events'),
+    };
+    const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
+    this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound);
   }
 
   /** Loads the programs, on the maps of an earlier agent where they fit. Throws DatapathError. */
@@ -58,10 +67,50 @@ export class Datapath {
     return applyDesired(this.#maps, desired);
   }
 
-  /** Puts the programs in force: attaches and pins them, or updates the pinned links. Throws DatapathError. */
+  /**
+   * Puts the programs in force: attaches and pins them, or updates the pinned links, those of network namespaces
+   * included. Throws DatapathError.
+   */
   activate(): AttachResult {
     pinFresh(this.#loaded, this.#options.pinDirectory);
-    return attachPrograms(this.#loaded.object, this.#options.cgroup, this.#options.pinDirectory);
+    const result = attachPrograms(this.#loaded.object, this.#options.cgroup, this.#options.pinDirectory);
+    this.#netnsLinks.adopt();
+    return result;
+  }
+
+  /**
+   * Captures what comes in to a pod: its entries of `netns` say how, and while it has none with IN_POD everything passes.
+   * `present`: it was so already. `cookie` is SO_NETNS_COOKIE of the namespace at `netnsPath`; that they belong
+   * together is the caller's promise, so let the path be one that cannot change meanwhile, such as that of an open
+   * descriptor. Only after {@link activate}. Throws DatapathError.
+   */
+  attachNetns(cookie: bigint, netnsPath: string): NetnsAttached {
+    return this.#netnsLinks.attach(cookie, netnsPath);
+  }
+
+  /** New connections are not looked at any more. False if it was not attached. The namespace may be gone. */
+  detachNetns(cookie: bigint): boolean {
+    return this.#netnsLinks.detach(cookie);
+  }
+
+  /** The cookies of the namespaces that are attached, by this agent or an earlier one; some may be gone. */
+  attachedNetns(): ReadonlySet<bigint> {
+    return this.#netnsLinks.attached();
+  }
+
+  /**
+   * Takes a listening socket of ztunnel, of which this process has a descriptor (pidfd_getfd), for the pod's listener on
+   * its port 15001 or 15006: for one that listened before the programs were there to see it. The descriptor may be
+   * closed afterwards. Set SO_REUSEADDR on the one of 15006 first, as the programs do for those that they see bind:
+   * without it an application cannot bind its port again while a steered connection is open.
+   */
+  captureListener(cookie: bigint, port: number, socketFd: number): void {
+    captureListener(this.#loaded.object.map('listeners'), cookie, port, socketFd);
+  }
+
+  /** The socket cookie (SO_COOKIE) of the listener that new connections are given to; undefined if there is none. */
+  capturedListener(cookie: bigint, port: number): bigint | undefined {
+    return capturedListener(this.#loaded.object.map('listeners'), cookie, port);
   }
 
   counters(): Counters {

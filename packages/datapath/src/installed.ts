@@ -6,7 +6,9 @@ import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
 import { configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
-import { PROGRAMS, linkPin, mapPin, type MapName } from './layout.js';
+import { capturedListener } from './listeners.js';
+import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName } from './layout.js';
+import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
 
 /** A program's pinned link. */
@@ -24,6 +26,21 @@ export function readLinks(pinDirectory: string): InstalledLink[] {
   });
 }
 
+/** The pinned link of a pod's network namespace. */
+export interface InstalledNetnsLink {
+  readonly netnsCookie: bigint;
+  /** `netnsInode` is 0 once the namespace is gone. */
+  readonly link: LinkInfo;
+}
+
+/** The network namespaces whose new connections are captured. Throws BpfError without the right to look. */
+export function readNetnsLinks(pinDirectory: string): InstalledNetnsLink[] {
+  return [...pinnedNetns(pinDirectory)].flatMap((netnsCookie) => {
+    using link = openIfPinned(netnsLinkPin(pinDirectory, netnsCookie), (pin) => BpfLink.openPinned(pin));
+    return link === undefined ? [] : [{ netnsCookie, link: link.info() }];
+  });
+}
+
 const READ_MAPS = [
   'settings',
   'port_rules',
@@ -34,7 +51,9 @@ const READ_MAPS = [
   'cgroup_info_map',
   'netns_info_map',
   'config',
+  'listeners',
   'counters',
+  'inbound_counters',
   'events',
   'decisions',
 ] as const satisfies readonly MapName[];
@@ -78,6 +97,15 @@ export class InstalledDatapath {
 
   links(): InstalledLink[] {
     return readLinks(this.#pinDirectory);
+  }
+
+  netnsLinks(): InstalledNetnsLink[] {
+    return readNetnsLinks(this.#pinDirectory);
+  }
+
+  /** The socket cookie of the listener of ztunnel that is captured; undefined if there is none. */
+  capturedListener(netnsCookie: bigint, port: number): bigint | undefined {
+    return capturedListener(this.#maps.listeners, netnsCookie, port);
   }
 
   /** See {@link readDecisions}. */

@@ -16,8 +16,13 @@ export const PINNED_MAPS = [
   'included_cidrs',
   'socket_origin',
   'pending_origin',
+  'socket_exemption',
+  'exempt_tuples',
+  'ztunnel_sockets',
+  'listeners',
   'decisions',
   'counters',
+  'inbound_counters',
   'events',
 ] as const;
 export type MapName = (typeof PINNED_MAPS)[number];
@@ -34,6 +39,8 @@ export interface Capacities {
   /** As many as `excluded_cidrs` if left out. */
   readonly included_cidrs?: number;
   readonly pending_origin?: number;
+  /** Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet. */
+  readonly exempt_tuples?: number;
 }
 
 /** A program and the attach type that the kernel lists it under (bpftool's names). */
@@ -51,6 +58,8 @@ export const PROGRAMS: readonly ProgramPlace[] = [
   { program: 'sluice_sockops', attachType: 'cgroup_sock_ops' },
   { program: 'sluice_getpeername4', attachType: 'cgroup_inet4_getpeername' },
   { program: 'sluice_getpeername6', attachType: 'cgroup_inet6_getpeername' },
+  { program: 'sluice_bind4', attachType: 'cgroup_inet4_bind' },
+  { program: 'sluice_bind6', attachType: 'cgroup_inet6_bind' },
   { program: 'sluice_connect4', attachType: 'cgroup_inet4_connect' },
   { program: 'sluice_connect6', attachType: 'cgroup_inet6_connect' },
 ];
@@ -61,10 +70,26 @@ export const PROGRAMS: readonly ProgramPlace[] = [
  */
 export const LOOPBACK_PROGRAM = 'sluice_loopback';
 
-/** The object built from bpf/, copied beside the compiled package so that it ships with it. */
+/** In the network namespace of each pod that has its own ztunnel: an instance of its own, by a link of ours. */
+export const INBOUND_PROGRAM = 'sluice_inbound';
+
+/** The objects built from bpf/, copied beside the compiled package so that they ship with it. */
 export const OBJECT_PATH = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
+
+export const INBOUND_OBJECT_PATH = fileURLToPath(new URL('../dist/inbound.bpf.o', import.meta.url));
 
 export const mapsDirectory = (pinDirectory: string): string => join(pinDirectory, 'maps');
 export const linksDirectory = (pinDirectory: string): string => join(pinDirectory, 'links');
 export const mapPin = (pinDirectory: string, map: MapName): string => join(mapsDirectory(pinDirectory), map);
 export const linkPin = (pinDirectory: string, program: string): string => join(linksDirectory(pinDirectory), program);
+
+const NETNS_LINK = /^netns-(\d+)$/;
+
+export const netnsLinkPin = (pinDirectory: string, cookie: bigint): string =>
+  join(linksDirectory(pinDirectory), `netns-${cookie}`);
+
+/** The inverse of {@link netnsLinkPin} for a file name; undefined if it is of something else. */
+export function netnsCookieOf(name: string): bigint | undefined {
+  const [, cookie] = NETNS_LINK.exec(name) ?? [];
+  return cookie === undefined ? undefined : BigInt(cookie);
+}

@@ -21,5 +21,13 @@ export const REASONS: readonly Reason[] = [
 ];
 
 /** Index: `enum event` of bpf/maps.h. */
-export const EVENTS = ['origin-moved', 'origin-missing', 'pending-full', 'storage-failed', 'decision-lost'] as const;
+export const EVENTS = [
+  'origin-moved',
+  'origin-missing',
+  'pending-full',
+  'storage-failed',
+  'decision-lost',
+  'exempt-full',
+  'listener-lost',
+] as const;
 export type DatapathEvent = (typeof EVENTS)[number];

@@ -26,6 +26,8 @@ export interface DatapathOptions {
   readonly capacities?: Capacities;
   /** The built object; the one that ships with this package if left out. */
   readonly objectPath?: string;
+  /** The built object of the inbound program; the one that ships with this package if left out. */
+  readonly inboundObjectPath?: string;
 }
 
 export interface LoadedObject {

@@ -6,6 +6,7 @@ import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
 import { loadObject, pinFresh } from '../src/open.js';
+import { PINNED_MAPS, PROGRAMS } from '../src/layout.js';
 import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -61,8 +62,8 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     expect(start().attached).toEqual(['sluice_sockops', 'sluice_connect4']);
     expect(mesh.datapath.adopted).toHaveLength(10);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
-    expect(start().updated).toHaveLength(6);
-    expect(mesh.datapath.adopted).toHaveLength(13);
+    expect(start().updated).toHaveLength(PROGRAMS.length);
+    expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 
@@ -85,9 +86,9 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     // The pinned map is empty and nobody's yet: what is pinned and what is wanted are put right before it is used.
     mesh.datapath.close();
     mesh.datapath = Datapath.open({ ...at, capacities: { cgroup_info_map: 64 } });
-    expect(mesh.datapath.adopted).toHaveLength(13);
+    expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);
     mesh.apply();
-    expect(mesh.datapath.activate().updated).toHaveLength(6);
+    expect(mesh.datapath.activate().updated).toHaveLength(PROGRAMS.length);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 });

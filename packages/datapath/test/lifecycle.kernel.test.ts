@@ -5,6 +5,7 @@ import { BpfError, attachCgroupExclusively, openObject, queryCgroup } from '@slu
 import { Cgroup, cgroup2Root, endpoint, requires, type LineProcess, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, DatapathError, InstalledDatapath, WorkloadFlag, cleanup } from '../src/index.js';
+import { PINNED_MAPS, PROGRAMS } from '../src/layout.js';
 import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -53,10 +54,10 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     before.close();
     for (let round = 0; round < 10; round++) {
       mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
-      expect(mesh.datapath.adopted).toHaveLength(13);
+      expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);
       expect(mesh.datapath.apply(mesh.desired)).toMatchObject({ written: 0, removed: 0, failures: [] });
       const { attached, updated } = mesh.datapath.activate();
-      expect([attached, updated.length]).toEqual([[], 6]);
+      expect([attached, updated.length]).toEqual([[], PROGRAMS.length]);
       mesh.datapath.close();
     }
     using after = InstalledDatapath.open(mesh.pinDirectory);
@@ -92,7 +93,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     const elsewhere = new Cgroup(`${mesh.node.cgroup.path}/elsewhere`);
     mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: elsewhere.path });
     mesh.apply();
-    expect(mesh.datapath.activate().attached).toHaveLength(6);
+    expect(mesh.datapath.activate().attached).toHaveLength(PROGRAMS.length);
     expect(queryCgroup(mesh.node.cgroup.path, 'cgroup_inet4_connect').programs).toEqual([]);
     expect(queryCgroup(elsewhere.path, 'cgroup_inet4_connect').programs).toMatchObject([{ name: 'sluice_connect4' }]);
     expect(await acceptors()).toEqual(['remote']);
@@ -109,7 +110,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
   });
 
   it('cleans up everything, pinned or attached, twice', async () => {
-    expect(cleanup(mesh.pinDirectory).detached).toHaveLength(6);
+    expect(cleanup(mesh.pinDirectory).detached).toHaveLength(PROGRAMS.length);
     expect(existsSync(mesh.pinDirectory)).toBe(false);
     for (const type of ['cgroup_inet4_connect', 'cgroup_sock_ops', 'cgroup_getsockopt', 'cgroup_inet6_getpeername']) {
       expect(queryCgroup(mesh.node.cgroup.path, type).programs).toEqual([]);

@@ -71,7 +71,9 @@ export const Event = {
   PENDING_FULL: 2,
   STORAGE_FAILED: 3,
   DECISION_LOST: 4,
-  EVENTS: 5,
+  EXEMPT_FULL: 5,
+  LISTENER_LOST: 6,
+  EVENTS: 7,
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
 /** The name of a value of enum event; undefined for a value that it does not have. */
@@ -81,7 +83,9 @@ export const eventNames: ReadonlyMap<number, keyof typeof Event> = new Map([
   [2, 'PENDING_FULL'],
   [3, 'STORAGE_FAILED'],
   [4, 'DECISION_LOST'],
-  [5, 'EVENTS'],
+  [5, 'EXEMPT_FULL'],
+  [6, 'LISTENER_LOST'],
+  [7, 'EVENTS'],
 ]);
 
 /** enum workload_flag */
@@ -154,6 +158,54 @@ export const portRuleKindNames: ReadonlyMap<number, keyof typeof PortRuleKind> =
   [2, 'INCLUDE_OUTBOUND'],
   [3, 'EXCLUDE_INBOUND'],
   [4, 'INCLUDE_INBOUND'],
+]);
+
+/** enum inbound_verdict */
+export const InboundVerdict = {
+  PASS: 0,
+  STEER: 1,
+  REFUSE: 2,
+  VERDICTS: 3,
+} as const;
+export type InboundVerdict = (typeof InboundVerdict)[keyof typeof InboundVerdict];
+/** The name of a value of enum inbound_verdict; undefined for a value that it does not have. */
+export const inboundVerdictNames: ReadonlyMap<number, keyof typeof InboundVerdict> = new Map([
+  [0, 'PASS'],
+  [1, 'STEER'],
+  [2, 'REFUSE'],
+  [3, 'VERDICTS'],
+]);
+
+/** enum inbound_reason */
+export const InboundReason = {
+  LOOPBACK: 0,
+  NOT_IN_MESH: 1,
+  OUTBOUND_LISTENER: 2,
+  HBONE: 3,
+  EXEMPT: 4,
+  SELF: 5,
+  PENDING: 6,
+  BYPASS: 7,
+  EXCLUDED: 8,
+  STEERED: 9,
+  NO_LISTENER: 10,
+  REASONS: 11,
+} as const;
+export type InboundReason = (typeof InboundReason)[keyof typeof InboundReason];
+/** The name of a value of enum inbound_reason; undefined for a value that it does not have. */
+export const inboundReasonNames: ReadonlyMap<number, keyof typeof InboundReason> = new Map([
+  [0, 'LOOPBACK'],
+  [1, 'NOT_IN_MESH'],
+  [2, 'OUTBOUND_LISTENER'],
+  [3, 'HBONE'],
+  [4, 'EXEMPT'],
+  [5, 'SELF'],
+  [6, 'PENDING'],
+  [7, 'BYPASS'],
+  [8, 'EXCLUDED'],
+  [9, 'STEERED'],
+  [10, 'NO_LISTENER'],
+  [11, 'REASONS'],
 ]);
 
 /** struct origin, 20 bytes. */
@@ -423,6 +475,45 @@ export function decodePending(buffer: Buffer, offset = 0): Pending {
   };
 }
 
+/** struct exempt_key, 44 bytes. */
+export interface ExemptKey {
+  readonly netns: readonly [number, number];
+  readonly tuple: Tuple;
+}
+export const EXEMPT_KEY_SIZE = 44;
+export function encodeExemptKey(value: ExemptKey, buffer: Buffer = Buffer.alloc(44), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 44);
+  buffer.writeUInt32LE(value.netns[0], offset);
+  buffer.writeUInt32LE(value.netns[1], offset + 4);
+  encodeTuple(value.tuple, buffer, offset + 8);
+  return buffer;
+}
+export function decodeExemptKey(buffer: Buffer, offset = 0): ExemptKey {
+  return {
+    netns: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4)],
+    tuple: decodeTuple(buffer, offset + 8),
+  };
+}
+
+/** struct listener_key, 16 bytes. */
+export interface ListenerKey {
+  readonly netnsCookie: bigint;
+  readonly port: bigint;
+}
+export const LISTENER_KEY_SIZE = 16;
+export function encodeListenerKey(value: ListenerKey, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 16);
+  buffer.writeBigUInt64LE(value.netnsCookie, offset);
+  buffer.writeBigUInt64LE(value.port, offset + 8);
+  return buffer;
+}
+export function decodeListenerKey(buffer: Buffer, offset = 0): ListenerKey {
+  return {
+    netnsCookie: buffer.readBigUInt64LE(offset),
+    port: buffer.readBigUInt64LE(offset + 8),
+  };
+}
+
 /** struct decision_record, 80 bytes. */
 export interface DecisionRecord {
   readonly timestampNs: bigint;
@@ -636,6 +727,74 @@ export const maps = {
     encodeValue: (value: Pending): Buffer => encodePending(value),
     decodeValue: (buffer: Buffer): Pending => decodePending(buffer),
   },
+  socket_exemption: {
+    type: 'sk_storage',
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 0,
+    flags: 1,
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readInt32LE(0),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
+  exempt_tuples: {
+    type: 'hash',
+    keySize: 44,
+    valueSize: 8,
+    maxEntries: 65536,
+    flags: 0,
+    encodeKey: (value: ExemptKey): Buffer => encodeExemptKey(value),
+    decodeKey: (buffer: Buffer): ExemptKey => decodeExemptKey(buffer),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
+  ztunnel_sockets: {
+    type: 'sk_storage',
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 0,
+    flags: 1,
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readInt32LE(0),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt32LE(0),
+  },
+  listeners: {
+    type: 'sockhash',
+    keySize: 16,
+    valueSize: 8,
+    maxEntries: 16384,
+    flags: 0,
+    encodeKey: (value: ListenerKey): Buffer => encodeListenerKey(value),
+    decodeKey: (buffer: Buffer): ListenerKey => decodeListenerKey(buffer),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
   decisions: {
     type: 'ringbuf',
     keySize: 0,
@@ -662,11 +821,30 @@ export const maps = {
     },
     decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
   },
+  inbound_counters: {
+    type: 'percpu_array',
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 33,
+    flags: 0,
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readUInt32LE(0),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
   events: {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 5,
+    maxEntries: 7,
     flags: 0,
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* bind(): recognises ztunnel's listeners by who binds them. Only here is the calling task known to be the owner; what
+ * it is remembered for is sockops, when the socket begins to listen. */
+#include "caller.h"
+#include "decision.h"
+#include "exempt.h"
+#include "ztunnel.h"
+
+/* SOL_SOCKET and SO_REUSEADDR: <sys/socket.h> is not for BPF. */
+#define LEVEL_SOCKET  1
+#define REUSE_ADDRESS 2
+
+static __always_inline bool is_bound_by_ztunnel(struct bpf_sock *sk, __u64 netns_cookie) {
+  __u32 zero = 0;
+  struct query q = {.config = bpf_map_lookup_elem(&config, &zero), .netns_cookie = netns_cookie, .mark = sk->mark};
+
+  if (!q.config)
+    return false;
+  if (!find_caller(q.config, netns_cookie, &q.caller))
+    q.caller = (struct cgroup_info){};
+  return is_ztunnel(&q);
+}
+
+static __always_inline void recognise(struct bpf_sock_addr *ctx) {
+  __u16 port = bpf_ntohs(ctx->user_port);
+  struct bpf_sock *sk = ctx->sk;
+
+  if (!is_ztunnel_port(port) || ctx->protocol != IPPROTO_TCP || !sk)
+    return;
+
+  __u64 netns_cookie = bpf_get_netns_cookie(ctx);
+  __u32 on = 1;
+  if (!captures(netns_cookie) || !is_bound_by_ztunnel(sk, netns_cookie))
+    return;
+  if (!bpf_sk_storage_get(&ztunnel_sockets, sk, &on, BPF_SK_STORAGE_GET_F_CREATE))
+    count_event(EVENT_STORAGE_FAILED);
+  /* A steered connection occupies the application's port, not 15006, and has the listener's SO_REUSEADDR: without it a
+   * restarted application could not bind while one is open. */
+  if (port == ZTUNNEL_INBOUND_PORT)
+    bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
+}
+
+SEC("cgroup/bind4")
+int sluice_bind4(struct bpf_sock_addr *ctx) {
+  recognise(ctx);
+  return 1;
+}
+
+SEC("cgroup/bind6")
+int sluice_bind6(struct bpf_sock_addr *ctx) {
+  recognise(ctx);
+  return 1;
+}

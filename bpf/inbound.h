@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The inbound table of docs/architecture.md: the first row that matches decides. packages/datapath/src/inbound-model.ts
+ * is the same table in the same order with the same names; a property test holds them against each other. */
+#ifndef SLUICE_INBOUND_H
+#define SLUICE_INBOUND_H
+
+#include <stdbool.h>
+#include "address.h"
+#include "exempt.h"
+#include "maps.h"
+#include "read.h"
+#include "rules.h"
+#include "ztunnel.h"
+
+/* A new TCP connection that arrives in a pod's network namespace. */
+struct arrival {
+  __u64 netns_cookie;
+  /* As the connecting side sees it: local is the client, remote is the pod. */
+  struct tuple tuple;
+};
+
+struct inbound_decision {
+  enum inbound_verdict verdict;
+  enum inbound_reason reason;
+  __u32 port; /* of ztunnel's listener, if the verdict is to steer */
+};
+
+static __always_inline struct inbound_decision inbound_pass(enum inbound_reason reason) {
+  return (struct inbound_decision){.verdict = INBOUND_PASS, .reason = reason};
+}
+
+static __always_inline struct inbound_decision inbound_refuse(enum inbound_reason reason) {
+  return (struct inbound_decision){.verdict = INBOUND_REFUSE, .reason = reason};
+}
+
+static __always_inline struct inbound_decision inbound_steer(enum inbound_reason reason, __u32 port) {
+  return (struct inbound_decision){.verdict = INBOUND_STEER, .reason = reason, .port = port};
+}
+
+static __always_inline bool is_exempt(const struct arrival *arrival) {
+  struct exempt_key key = exempt_in(arrival->netns_cookie);
+
+  key.tuple = arrival->tuple;
+  return bpf_map_lookup_elem(&exempt_tuples, &key);
+}
+
+static __always_inline bool pending_is_open(void) {
+  __u32 zero = 0;
+  const struct agent_config *node = bpf_map_lookup_elem(&config, &zero);
+
+  return node && (node->policy & POLICY_PENDING_OPEN);
+}
+
+/* Past the capture, but not to ztunnel's own listeners: what they accept counts as the pod's own, or as captured. */
+static __always_inline struct inbound_decision inbound_past(enum inbound_reason reason, __u16 port) {
+  return is_ztunnel_port(port) ? inbound_refuse(reason) : inbound_pass(reason);
+}
+
+static __always_inline struct inbound_decision decide_inbound(const struct arrival *arrival) {
+  const struct tuple *tuple = &arrival->tuple;
+  __u16 port = tuple->remote_port;
+  struct cgroup_info pod;
+
+  if (is_loopback(tuple->remote_ip))
+    return inbound_pass(INBOUND_LOOPBACK);
+  if (!READ(&netns_info_map, &arrival->netns_cookie, &pod) || !(pod.flags & IN_POD))
+    return inbound_pass(INBOUND_NOT_IN_MESH);
+  if (port == ZTUNNEL_OUTBOUND_PORT && bpf_map_lookup_elem(&pending_origin, tuple))
+    return inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT);
+  if (port == ZTUNNEL_HBONE_PORT)
+    return inbound_pass(INBOUND_HBONE);
+  if (is_exempt(arrival))
+    return inbound_pass(INBOUND_EXEMPT);
+  if (same_address(tuple->local_ip, tuple->remote_ip))
+    return inbound_pass(INBOUND_SELF);
+  if (pod.flags & PENDING)
+    return pending_is_open() ? inbound_past(INBOUND_PENDING, port) : inbound_refuse(INBOUND_PENDING);
+  if (pod.flags & BYPASS_INBOUND)
+    return inbound_past(INBOUND_BYPASS, port);
+  if (is_excluded_inbound(&pod, port))
+    return inbound_past(INBOUND_EXCLUDED, port);
+  return inbound_steer(INBOUND_STEERED, ZTUNNEL_INBOUND_PORT);
+}
+
+/* What a decision to steer becomes when ztunnel has no such listener. */
+static __always_inline struct inbound_decision without_listener(struct inbound_decision decision) {
+  return inbound_refuse(decision.reason == INBOUND_STEERED ? INBOUND_NO_LISTENER : decision.reason);
+}
+
+#endif

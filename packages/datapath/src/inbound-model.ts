@@ -1,0 +1,214 @@
+// The inbound table of docs/architecture.md as a pure function: the same rows in the same order and with the same names as
+// bpf/inbound.h. A property test holds the two against each other through real sockets.
+import { canonicalAddress, isLoopback } from './address.js';
+import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from './desired.js';
+import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from './model.js';
+import { isExcludedInbound } from './rules.js';
+
+export type InboundVerdict = 'pass' | 'steer' | 'refuse';
+export type InboundReason =
+  | 'loopback'
+  | 'not-in-mesh'
+  | 'outbound-listener'
+  | 'hbone'
+  | 'exempt'
+  | 'self'
+  | 'pending'
+  | 'bypass'
+  | 'excluded'
+  | 'steered'
+  | 'no-listener';
+
+/** Index: `enum inbound_verdict` of bpf/maps.h. */
+export const INBOUND_VERDICTS: readonly InboundVerdict[] = ['pass', 'steer', 'refuse'];
+
+/** Index: `enum inbound_reason` of bpf/maps.h. */
+export const INBOUND_REASONS: readonly InboundReason[] = [
+  'loopback',
+  'not-in-mesh',
+  'outbound-listener',
+  'hbone',
+  'exempt',
+  'self',
+  'pending',
+  'bypass',
+  'excluded',
+  'steered',
+  'no-listener',
+];
+
+/** ztunnel's listener for HBONE, which peers dial themselves (ztunnel src/config.rs). */
+export const ZTUNNEL_HBONE_PORT = 15008;
+
+/** A new TCP connection that arrives in a network namespace to which the inbound program is attached. */
+export interface InboundQuery {
+  /** Cookie of that namespace. */
+  readonly netnsCookie: bigint;
+  /** Where it arrives: text, IPv4 or IPv6. */
+  readonly ip: string;
+  readonly port: number;
+  /** The client's address. */
+  readonly clientIp: string;
+  /** Whether `connect` sent it here, to ztunnel's outbound listener: its 4-tuple is in `pending_origin`. */
+  readonly redirected?: boolean;
+  /** Whether it is known for a probe or a dial of ztunnel's: its 4-tuple is in `exempt_tuples`. */
+  readonly exempt?: boolean;
+  /** The ports of ztunnel's listeners that are captured there; both if left out. */
+  readonly listeners?: readonly number[];
+}
+
+/** One row of the table that was tried. */
+export interface InboundRowTrace {
+  readonly row: InboundReason;
+  /** What the row asks, in words. */
+  readonly question: string;
+  /** What was found, in words. */
+  readonly finding: string;
+  readonly matched: boolean;
+}
+
+export interface InboundDecision {
+  readonly verdict: InboundVerdict;
+  readonly reason: InboundReason;
+  /** The port of ztunnel's listener that accepts; only for `steer`. */
+  readonly listener?: number;
+  /** The rows tried, in order; the last is the one that decided. */
+  readonly rows: readonly InboundRowTrace[];
+}
+
+interface Facts {
+  readonly maps: DesiredMaps;
+  readonly query: InboundQuery;
+  readonly pod: CgroupInfo | undefined;
+  /** Canonical, un-mapped. */
+  readonly ip: string;
+  readonly clientIp: string;
+}
+
+const hasFlag = (facts: Facts, flag: number): boolean => ((facts.pod?.flags ?? 0) & flag) !== 0;
+
+const hasListener = (facts: Facts, port: number): boolean =>
+  (facts.query.listeners ?? [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT]).includes(port);
+
+const isZtunnelPort = (facts: Facts): boolean =>
+  facts.query.port === ZTUNNEL_OUTBOUND_PORT || facts.query.port === ZTUNNEL_INBOUND_PORT;
+
+interface Row {
+  readonly reason: InboundReason;
+  readonly question: string;
+  readonly matches: (facts: Facts) => boolean;
+  readonly verdict: (facts: Facts) => InboundVerdict;
+  readonly finding: (facts: Facts, matched: boolean) => string;
+}
+
+const pass = (): InboundVerdict => 'pass';
+/** Past the capture, but not to ztunnel's own listeners: what they accept counts as the pod's own, or as captured. */
+const past = (facts: Facts): InboundVerdict => (isZtunnelPort(facts) ? 'refuse' : 'pass');
+const listening = (facts: Facts, port: number): string =>
+  hasListener(facts, port) ? `ztunnel listens on ${port}` : `ztunnel does not listen on ${port}`;
+
+const TABLE: readonly Row[] = [
+  {
+    reason: 'loopback',
+    question: 'is the destination loopback?',
+    matches: (facts) => isLoopback(facts.ip),
+    verdict: pass,
+    finding: (facts, matched) => `${facts.ip} is ${matched ? '' : 'not '}loopback`,
+  },
+  {
+    reason: 'not-in-mesh',
+    question: 'is it the namespace of no pod with its own ztunnel?',
+    matches: (facts) => !hasFlag(facts, WorkloadFlag.IN_POD),
+    verdict: pass,
+    finding: (_facts, matched) => (matched ? 'it is not captured' : 'it is captured'),
+  },
+  {
+    reason: 'outbound-listener',
+    question: "is it a connection of the pod itself that was redirected to ztunnel's outbound port?",
+    matches: ({ query }) => query.port === ZTUNNEL_OUTBOUND_PORT && query.redirected === true,
+    verdict: (facts) => (hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse'),
+    finding: (facts, matched) =>
+      matched ? `redirected; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}` : 'it was not redirected here',
+  },
+  {
+    reason: 'hbone',
+    question: "is the destination ztunnel's HBONE port?",
+    matches: ({ query }) => query.port === ZTUNNEL_HBONE_PORT,
+    verdict: pass,
+    finding: ({ query }) => `the port is ${query.port}`,
+  },
+  {
+    reason: 'exempt',
+    question: "is it a probe, or a dial of the pod's ztunnel?",
+    matches: ({ query }) => query.exempt === true,
+    verdict: pass,
+    finding: (_facts, matched) => (matched ? 'it is exempt' : 'it is not exempt'),
+  },
+  {
+    reason: 'self',
+    question: 'are both ends the same address?',
+    matches: (facts) => facts.ip === facts.clientIp,
+    verdict: pass,
+    finding: (facts) => `from ${facts.clientIp} to ${facts.ip}`,
+  },
+  {
+    reason: 'pending',
+    question: 'does the pod wait for ztunnel to take it on?',
+    matches: (facts) => hasFlag(facts, WorkloadFlag.PENDING),
+    verdict: (facts) => (facts.maps.settings.pending === 'open' ? past(facts) : 'refuse'),
+    finding: (facts, matched) =>
+      matched ? `ztunnel has not taken it on; the policy is ${facts.maps.settings.pending}` : 'ztunnel has taken it on',
+  },
+  {
+    reason: 'bypass',
+    question: 'is the pod to be left alone?',
+    matches: (facts) => hasFlag(facts, WorkloadFlag.BYPASS_INBOUND),
+    verdict: past,
+    finding: (facts, matched) =>
+      matched
+        ? `it bypasses the capture; ${facts.query.port} is ${isZtunnelPort(facts) ? '' : 'not '}one of ztunnel's own ports`
+        : 'it does not bypass the capture',
+  },
+  {
+    reason: 'excluded',
+    question: 'is the port excluded for the pod?',
+    matches: ({ maps, pod, query }) => pod !== undefined && isExcludedInbound(maps, pod, query.port),
+    verdict: past,
+    finding: ({ query }, matched) => `port ${query.port} is ${matched ? '' : 'not '}excluded`,
+  },
+  {
+    reason: 'steered',
+    question: 'does ztunnel listen for the pod?',
+    matches: (facts) => hasListener(facts, ZTUNNEL_INBOUND_PORT),
+    verdict: () => 'steer',
+    finding: (facts) => listening(facts, ZTUNNEL_INBOUND_PORT),
+  },
+  {
+    reason: 'no-listener',
+    question: 'otherwise',
+    matches: () => true,
+    verdict: () => 'refuse',
+    finding: (facts) => listening(facts, ZTUNNEL_INBOUND_PORT),
+  },
+];
+
+/** The verdict on a new connection in a pod's network namespace, given what is in the maps, with every row that was tried. */
+export function decideInbound(maps: DesiredMaps, query: InboundQuery): InboundDecision {
+  const facts: Facts = {
+    maps,
+    query,
+    pod: maps.netns.get(query.netnsCookie),
+    ip: canonicalAddress(query.ip),
+    clientIp: canonicalAddress(query.clientIp),
+  };
+  const rows: InboundRowTrace[] = [];
+  for (const row of TABLE) {
+    const matched = row.matches(facts);
+    rows.push({ row: row.reason, question: row.question, finding: row.finding(facts, matched), matched });
+    if (!matched) continue;
+    const verdict = row.verdict(facts);
+    const listener = row.reason === 'outbound-listener' ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
+    return { verdict, reason: row.reason, rows, ...(verdict === 'steer' ? { listener } : {}) };
+  }
+  throw new Error('the last row of the inbound table matches everything');
+}

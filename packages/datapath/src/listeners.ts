@@ -1,0 +1,17 @@
+// ztunnel's listening sockets in the pods' network namespaces, as sk_lookup finds them.
+import type { BpfMap } from '@sluice/libbpf';
+import { maps } from './generated/maps.js';
+
+/** Throws BpfError: EOPNOTSUPP if it is no TCP socket that listens. */
+export function captureListener(listeners: BpfMap, netnsCookie: bigint, port: number, socketFd: number): void {
+  listeners.update(keyOf(netnsCookie, port), maps.listeners.encodeValue(BigInt(socketFd)));
+}
+
+/** The cookie of the socket; undefined if there is none. */
+export function capturedListener(listeners: BpfMap, netnsCookie: bigint, port: number): bigint | undefined {
+  const value = listeners.lookup(keyOf(netnsCookie, port));
+  return value === undefined ? undefined : maps.listeners.decodeValue(value);
+}
+
+const keyOf = (netnsCookie: bigint, port: number): Buffer =>
+  maps.listeners.encodeKey({ netnsCookie, port: BigInt(port) });

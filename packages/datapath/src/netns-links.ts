@@ -1,0 +1,117 @@
+// The inbound program in the pods' network namespaces: a pinned link for each, by the namespace's cookie.
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { BpfError, BpfLink } from '@sluice/libbpf';
+import { DatapathError } from './errors.js';
+import type { InboundPrograms } from './inbound-programs.js';
+import { linksDirectory, netnsCookieOf, netnsLinkPin } from './layout.js';
+import { clearPin, openIfPinned } from './pins.js';
+
+/** What attaching did: a new link, a new program in the old one, or nothing because it was as it should be. */
+export type NetnsAttached = 'attached' | 'updated' | 'present';
+
+/** The cookies of the namespaces that have a pinned link. A cookie is never given twice until the machine restarts. */
+export function pinnedNetns(pinDirectory: string): Set<bigint> {
+  const directory = linksDirectory(pinDirectory);
+  if (!existsSync(directory)) return new Set();
+  return new Set(readdirSync(directory).flatMap((name) => netnsCookieOf(name) ?? []));
+}
+
+/** Ends a pinned attachment at once, wherever it was; false if there is none. */
+export function detachPinnedNetns(pinDirectory: string, cookie: bigint): boolean {
+  const pin = netnsLinkPin(pinDirectory, cookie);
+  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+  // Not by its pin alone: the kernel would detach it some time later.
+  link?.detach();
+  clearPin(pin);
+  return link !== undefined;
+}
+
+export class NetnsLinks {
+  readonly #pinDirectory: string;
+  readonly #programs: InboundPrograms;
+
+  constructor(pinDirectory: string, programs: InboundPrograms) {
+    this.#pinDirectory = pinDirectory;
+    this.#programs = programs;
+  }
+
+  attached(): ReadonlySet<bigint> {
+    return pinnedNetns(this.#pinDirectory);
+  }
+
+  attach(cookie: bigint, netnsPath: string): NetnsAttached {
+    const inode = inodeOf(netnsPath);
+    const pin = netnsLinkPin(this.#pinDirectory, cookie);
+    using pinned = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+    const where = pinned?.info().netnsInode;
+    if (pinned !== undefined && where === inode) return this.#renew(cookie, pinned) ? 'updated' : 'present';
+    if (where !== undefined && where !== 0) {
+      throw new DatapathError(
+        'attach',
+        `${netnsPath} is not the network namespace with the cookie ${cookie}: that one has the inode ${where}, this one ${inode}`,
+      );
+    }
+    clearPin(pin);
+    this.#create(cookie, netnsPath, pin);
+    return 'attached';
+  }
+
+  detach(cookie: bigint): boolean {
+    return detachPinnedNetns(this.#pinDirectory, cookie);
+  }
+
+  /** Takes over what an earlier agent pinned: the programs of this version on the maps of now; what is gone is unpinned. */
+  adopt(): void {
+    for (const cookie of this.attached()) {
+      const pin = netnsLinkPin(this.#pinDirectory, cookie);
+      using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+      if (link === undefined || !this.#renewLiving(cookie, link)) clearPin(pin);
+    }
+  }
+
+  /** False if the namespace is gone. */
+  #renewLiving(cookie: bigint, link: BpfLink): boolean {
+    const { netnsInode = 0 } = link.info();
+    if (netnsInode === 0) return false;
+    try {
+      this.#renew(cookie, link);
+      return true;
+    } catch (error) {
+      // It went meanwhile.
+      if (error instanceof BpfError && error.code === 'ENOLINK') return false;
+      throw error;
+    }
+  }
+
+  /** One atomic update, if it is needed at all. */
+  #renew(cookie: bigint, link: BpfLink): boolean {
+    if (this.#programs.isCurrent(link.info().programId)) return false;
+    this.#programs.with(cookie, (program) => link.update(program));
+    return true;
+  }
+
+  #create(cookie: bigint, netnsPath: string, pin: string): void {
+    this.#programs.with(cookie, (program) => {
+      try {
+        using link = program.attachNetns(netnsPath);
+        link.pin(pin);
+      } catch (error) {
+        throw new DatapathError(
+          'attach',
+          `${program.name} could not be attached to the network namespace ${netnsPath}: ${(error as Error).message}`,
+          { cause: error },
+        );
+      }
+    });
+  }
+}
+
+function inodeOf(netnsPath: string): number {
+  try {
+    return statSync(netnsPath).ino;
+  } catch (error) {
+    throw new DatapathError('attach', `there is no network namespace at ${netnsPath}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
