@@ -57,14 +57,15 @@ export class MeshedNode implements AsyncDisposable {
     }
   }
 
-  /** As the agent would: under the pod-level cgroup, by netns, and by each IP. */
-  enrol(pod: Pod): void {
+  /** As the agent would: under the pod-level cgroup, by netns, and by each IP. `more`: bits beside AMBIENT. */
+  enrol(pod: Pod, more = 0): void {
     const id = cgroupId(pod.cgroup.path);
-    const info = { id, inMesh: true, ip: pod.ip4, flags: WorkloadFlag.AMBIENT, detectedFlags: DECIDED };
+    const flags = WorkloadFlag.AMBIENT | more;
+    const info = { id, inMesh: true, ip: pod.ip4, flags, detectedFlags: DECIDED };
     const cookie = netnsCookie(pod.netns);
     this.#add(pod.cgroup.path, info);
     (this.#netns as Map<bigint, CgroupInfo>).set(cookie, info);
-    for (const ip of pod.ips) this.#localPods.set(ip, { netnsCookie: cookie, flags: WorkloadFlag.AMBIENT });
+    for (const ip of pod.ips) this.#localPods.set(ip, { netnsCookie: cookie, flags });
   }
 
   leave(pod: Pod): void {
