@@ -21,10 +21,15 @@ export interface DialOptions {
 export interface Hop {
   readonly by: string;
   readonly port: number;
+  /** The client's address, as this acceptor sees it. */
   readonly peer: string;
   readonly local: string;
   readonly originalDst?: string;
   readonly originalDstFrom?: 'SOL_IP' | 'SOL_IPV6' | 'local';
+  /** Of a ztunnel in inPod mode: the uid of the workload whose listener accepted. */
+  readonly pod?: string;
+  /** It sends back what it gets; see Server. */
+  readonly echo?: boolean;
   /** The stand-in ztunnel refused ('self-call') or could not go on ('dial'). */
   readonly error?: 'self-call' | 'dial';
   readonly detail?: string;

@@ -18,9 +18,20 @@ export { LineProcess, runToEnd, type Exit } from './line-process.js';
 export { Namespace } from './namespace.js';
 export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from './ownership.js';
 export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
+export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
 export { RemoteNode } from './remote-node.js';
+export { DNS_ANSWERS, type DnsAnswer, type Resolution, type ResolveOptions } from './resolution.js';
 export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './requires.js';
+export { Server, type ServeOptions } from './server.js';
+export { Stream, type StreamSummary } from './stream.js';
 export { TestNode, type TestNodeOptions } from './test-node.js';
 export { endpoint, POD_NETWORK, REMOTE_NETWORK, WIRE } from './topology.js';
-export { StandInZtunnel, ZTUNNEL_PORTS, type ZtunnelOptions } from './ztunnel.js';
+export {
+  StandInZtunnel,
+  ZTUNNEL_PORTS,
+  type InPodZtunnelOptions,
+  type NodeZtunnelOptions,
+  type ZtunnelOptions,
+} from './ztunnel.js';
+export type { ZtunnelEvent } from './ztunnel-events.js';

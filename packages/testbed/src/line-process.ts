@@ -32,6 +32,8 @@ export class LineProcess {
   readonly #unread: string[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #looking = new Set<() => void>();
+  /** Called once, when there is another line, or the end. */
+  readonly #more = new Set<() => void>();
   #stderr = '';
   #end: Exit | undefined;
 
@@ -50,6 +52,7 @@ export class LineProcess {
       const first = this.#waiting.shift();
       if (first === undefined) this.#unread.push(line);
       else first.resolve(line);
+      this.#wake();
     });
     this.exited = new Promise((resolve) => {
       // 'close' comes after the last line of stdout; 'exit' may come before it.
@@ -57,6 +60,7 @@ export class LineProcess {
         this.#end = { code, signal };
         alive.delete(this);
         for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#ended());
+        this.#wake();
         resolve(this.#end);
       });
     });
@@ -100,6 +104,21 @@ export class LineProcess {
     }
   }
 
+  /**
+   * The first line that fits, of those read so far (from the `from`-th) and those to come. Takes none: others may wait for
+   * the same line. Rejects when the process ends without it.
+   */
+  async until(fits: (line: string) => boolean, from = 0): Promise<string> {
+    for (let i = from; ;) {
+      for (; i < this.history.length; i++) {
+        const line = this.history[i] ?? '';
+        if (fits(line)) return line;
+      }
+      if (this.#end !== undefined) throw this.#ended();
+      await new Promise<void>((resolve) => this.#more.add(resolve));
+    }
+  }
+
   /** Fulfilled when stderr has had a match; never when it has none. */
   stderrMatching(pattern: RegExp): Promise<void> {
     return new Promise((resolve) => {
@@ -131,6 +150,12 @@ export class LineProcess {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #wake(): void {
+    const waiting = [...this.#more];
+    this.#more.clear();
+    for (const wake of waiting) wake();
   }
 
   #ended(): Error {

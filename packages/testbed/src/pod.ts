@@ -3,12 +3,15 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { dialSourcePorts, Load, type SourcePortCampaign, type SourcePortSummary } from './campaigns.js';
 import { removeCgroup, type Cgroup } from './cgroup.js';
-import type { ContainerRuntime } from './container-runtime.js';
+import type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 import { Container } from './container.js';
 import type { DialOptions, DialResult } from './dialler.js';
 import type { KubernetesDirectory } from './kubernetes-directory.js';
 import type { KubernetesObject, PodPhase, QosClass } from './kubernetes-objects.js';
-import type { LineProcess } from './line-process.js';
+import type { NestedNetns } from './nested-netns.js';
+import { readResolution, resolveArguments, type Resolution, type ResolveOptions } from './resolution.js';
+import { serveArguments, Server, type ServeOptions } from './server.js';
+import { Stream } from './stream.js';
 
 /** How the kubelet and the runtime name a pod's cgroups: by the cgroupfs or by the systemd driver. */
 export type CgroupStyle = 'cgroupfs' | 'systemd';
@@ -29,6 +32,10 @@ export interface PodSpec {
   readonly runtime?: 'direct' | 'runc';
   /** In the node's network namespace, with the node's addresses. Default false. */
   readonly hostNetwork?: boolean;
+  /** Its address families. Default both. Without 6 it still has ::1, unless `sysctls` disable IPv6. */
+  readonly families?: readonly (4 | 6)[];
+  /** Set in its network namespace before it has a device, such as `net.ipv6.conf.all.disable_ipv6: '1'`. */
+  readonly sysctls?: Readonly<Record<string, string>>;
   /** Addresses instead of the next free ones; a recycled Pod IP, for example. */
   readonly ip4?: string;
   readonly ip6?: string;
@@ -40,14 +47,18 @@ export interface PodSpec {
 
 /** What the node gives a pod. */
 export interface PodSurroundings {
-  readonly ip4: string;
-  readonly ip6: string;
+  readonly ip4: string | undefined;
+  readonly ip6: string | undefined;
   readonly hostIp: string;
   readonly nodeName: string;
   readonly netns: string;
   readonly kubepodsParent: Cgroup;
   readonly runtime: ContainerRuntime;
   readonly kubernetes: KubernetesDirectory;
+  /** Puts one more address on a device of the pod, and routes it to the pod. */
+  readonly addAddress: (ip: string, device: string) => Promise<void>;
+  /** A namespace behind the pod's own, whose container goes into this cgroup. */
+  readonly nest: (place: ContainerPlace) => Promise<NestedNetns>;
   /** Called once, when the pod is deleted. */
   readonly release: () => Promise<void>;
 }
@@ -56,8 +67,6 @@ export class Pod {
   readonly uid = randomUUID();
   readonly name: string;
   readonly namespace: string;
-  readonly ip4: string;
-  readonly ip6: string;
   /** Path of its network namespace. */
   readonly netns: string;
   /** The pod-level cgroup. */
@@ -69,6 +78,7 @@ export class Pod {
   #phase: PodPhase = 'Running';
   #ready = true;
   #deleted = false;
+  #server: Server | undefined;
 
   /** See TestNode.pod(), which makes the surroundings and starts the containers. */
   constructor(spec: PodSpec, around: PodSurroundings) {
@@ -77,14 +87,23 @@ export class Pod {
     this.#labels = spec.labels ?? {};
     this.name = spec.name;
     this.namespace = spec.namespace ?? 'default';
-    this.ip4 = around.ip4;
-    this.ip6 = around.ip6;
     this.netns = around.netns;
     this.cgroup = podCgroup(around.kubepodsParent, this.uid, spec.qosClass ?? 'besteffort', this.#style);
   }
 
+  /** Throws when it has none. */
+  get ip4(): string {
+    return this.#around.ip4 ?? this.#lacks('IPv4');
+  }
+
+  /** Throws when it has none. */
+  get ip6(): string {
+    return this.#around.ip6 ?? this.#lacks('IPv6');
+  }
+
+  /** Its Pod IPs, IPv4 first. */
   get ips(): string[] {
-    return [this.ip4, this.ip6];
+    return [this.#around.ip4, this.#around.ip6].filter((ip) => ip !== undefined);
   }
 
   get labels(): Readonly<Record<string, string>> {
@@ -107,7 +126,8 @@ export class Pod {
     const sandbox = await this.startContainer('sandbox', ['pause']);
     await sandbox.process.lineMatching(/^ready$/);
     await this.startContainer('app');
-    if (this.#spec.serve !== undefined && this.#spec.serve.length > 0) await this.serve(this.#spec.serve);
+    if (this.#spec.serve !== undefined && this.#spec.serve.length > 0)
+      this.#server = await this.serve(this.#spec.serve);
     if (this.#spec.publish !== false) this.publish();
   }
 
@@ -136,13 +156,39 @@ export class Pod {
     return dialSourcePorts(this.app, campaign);
   }
 
+  /** Asks DNS servers from the application container. */
+  async resolve(options: ResolveOptions): Promise<Resolution> {
+    return readResolution(await this.app.exec(resolveArguments(options)));
+  }
+
+  /** A long connection from the application container, to a server that echoes; see Stream. */
+  async stream(to: string): Promise<Stream> {
+    return Stream.start(await this.app.exec(['stream', '--to', to]));
+  }
+
   /** Starts a server in the application container; its answers say `<namespace>/<name>` unless told otherwise. */
-  async serve(ports: readonly number[], options: { name?: string; bind?: string } = {}): Promise<LineProcess> {
-    const name = options.name ?? `${this.namespace}/${this.name}`;
-    const bind = options.bind === undefined ? [] : ['--bind', options.bind];
-    const server = await this.app.exec(['serve', '--name', name, '--port', ports.join(','), ...bind]);
-    await server.lineMatching(/^ready$/);
-    return server;
+  serve(ports: readonly number[], options: ServeOptions = {}): Promise<Server> {
+    const args = serveArguments(ports, options.name ?? `${this.namespace}/${this.name}`, options);
+    return Server.start(() => this.app.exec(args));
+  }
+
+  /** The server that it was started with. */
+  get server(): Server {
+    if (this.#server === undefined) throw new Error(`pod ${this.namespace}/${this.name} was started without 'serve'`);
+    return this.#server;
+  }
+
+  /**
+   * One more address that Kubernetes does not know of, reachable from everywhere. On 'eth0', on 'lo', or on another
+   * device, which is made when it is not there.
+   */
+  addAddress(ip: string, device = 'eth0'): Promise<void> {
+    return this.#around.addAddress(ip, device);
+  }
+
+  /** A process of this pod (by cgroup) in a network namespace of its own, behind the pod's. */
+  nestedNetns(): Promise<NestedNetns> {
+    return this.#around.nest(this.app.place);
   }
 
   /** Writes the manifest as it is now. */
@@ -188,7 +234,7 @@ export class Pod {
       status: {
         phase: this.#phase,
         hostIP: this.#around.hostIp,
-        podIP: this.ip4,
+        podIP: this.ips[0],
         podIPs: this.ips.map((ip) => ({ ip })),
         qosClass: { guaranteed: 'Guaranteed', burstable: 'Burstable', besteffort: 'BestEffort' }[
           spec.qosClass ?? 'besteffort'
@@ -217,6 +263,10 @@ export class Pod {
     await Promise.all(this.containers.map((container) => container.process.exited));
     removeCgroup(this.cgroup.path); // a runtime that was starting a container may have made it again
     await this.#around.release();
+  }
+
+  #lacks(family: string): never {
+    throw new Error(`pod ${this.namespace}/${this.name} has no ${family} address`);
   }
 }
 

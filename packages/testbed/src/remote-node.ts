@@ -1,10 +1,15 @@
 // The other node: servers and clients that no program of this node's cgroups ever sees.
 import type { Cgroup } from './cgroup.js';
+import type { DialOptions, DialResult } from './dialler.js';
 import { HostProcess } from './host-process.js';
 import { LineProcess } from './line-process.js';
 import type { Namespace } from './namespace.js';
 import { enterCommand, peerProgram } from './peer-program.js';
-import { REMOTE_NETWORK } from './topology.js';
+import { DNS_ANSWERS } from './resolution.js';
+import { serveArguments, Server, type ServeOptions } from './server.js';
+import { endpoint, REMOTE_NETWORK } from './topology.js';
+
+const DNS_PORT = 53;
 
 export class RemoteNode {
   /** The first of its addresses that serve; `hosts` has them all. */
@@ -13,6 +18,7 @@ export class RemoteNode {
   readonly hosts: readonly string[] = [...REMOTE_NETWORK.hosts4, ...REMOTE_NETWORK.hosts6];
   readonly netns: Namespace;
   readonly #cgroup: Cgroup;
+  #client: Promise<HostProcess> | undefined;
 
   constructor(netns: Namespace, cgroup: Cgroup) {
     this.netns = netns;
@@ -20,17 +26,31 @@ export class RemoteNode {
   }
 
   /** Serves on every address of the other node, or on one. */
-  async serve(ports: readonly number[], options: { name?: string; bind?: string } = {}): Promise<LineProcess> {
-    const bind = options.bind === undefined ? [] : ['--bind', options.bind];
-    const args = ['serve', '--name', options.name ?? 'remote', '--port', ports.join(','), ...bind];
-    const place = { cgroup: this.#cgroup.path, netns: this.netns.path };
-    const server = await LineProcess.start(enterCommand(place, [peerProgram(), ...args]));
-    await server.lineMatching(/^ready$/);
-    return server;
+  serve(ports: readonly number[], options: ServeOptions = {}): Promise<Server> {
+    const args = serveArguments(ports, options.name ?? 'remote', options);
+    return Server.start(() => this.#run(args));
   }
 
-  /** A client on the other node. */
+  /** A DNS server on port 53, UDP and TCP, of every address in `hosts`; it answers all names with DNS_ANSWERS.remote. */
+  serveDns(): Promise<Server> {
+    const { A, AAAA } = DNS_ANSWERS.remote;
+    const at = this.hosts.flatMap((host) => ['--at', endpoint(host, DNS_PORT)]);
+    return Server.start(() => this.#run(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...at]));
+  }
+
+  /** Dials from the other node, from one of its addresses; nothing on the way changes the source. */
+  async dial(to: string, options?: DialOptions): Promise<DialResult> {
+    this.#client ??= this.client();
+    return (await this.#client).dial(to, options);
+  }
+
+  /** A client of one's own on the other node. */
   client(): Promise<HostProcess> {
     return HostProcess.start(peerProgram(), this.#cgroup, this.netns.path);
+  }
+
+  #run(args: readonly string[]): Promise<LineProcess> {
+    const place = { cgroup: this.#cgroup.path, netns: this.netns.path };
+    return LineProcess.start(enterCommand(place, [peerProgram(), ...args]));
   }
 }

@@ -3,17 +3,18 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, type AgentOptions } from './agent.js';
 import { Cgroup, cgroup2Root } from './cgroup.js';
-import { directRuntime, type ContainerRuntime } from './container-runtime.js';
+import { directRuntime, type ContainerPlace, type ContainerRuntime } from './container-runtime.js';
 import { HostProcess } from './host-process.js';
 import { KubernetesDirectory } from './kubernetes-directory.js';
 import { allEnded, LineProcess, runToEnd } from './line-process.js';
 import { Namespace } from './namespace.js';
+import { NestedNetns } from './nested-netns.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from './ownership.js';
 import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
 import { Pod, type PodSpec } from './pod.js';
 import { RemoteNode } from './remote-node.js';
 import { RuncRuntime } from './runc-runtime.js';
-import { hardwareAddress, POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
+import { hardwareAddress, nestedAddresses, POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
 import { StandInZtunnel, ZTUNNEL_POD, type ZtunnelOptions } from './ztunnel.js';
 
 export interface TestNodeOptions {
@@ -21,6 +22,8 @@ export interface TestNodeOptions {
   readonly name?: string;
   /** Ports that the other node serves from the start. Default 80, 443 and 8080. */
   readonly remotePorts?: readonly number[];
+  /** Whether the other node has its DNS server from the start. Default true. */
+  readonly remoteDns?: boolean;
 }
 
 const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
@@ -43,6 +46,7 @@ export class TestNode implements AsyncDisposable {
   readonly #forget: () => void;
   #runc: RuncRuntime | undefined;
   #pods = 0;
+  #nested = 0;
 
   private constructor(
     id: string,
@@ -80,7 +84,10 @@ export class TestNode implements AsyncDisposable {
       await connectNodes(netns, other);
       const remote = new RemoteNode(other, outside);
       const ports = options.remotePorts ?? [80, 443, 8080];
-      if (ports.length > 0) await remote.serve(ports);
+      await Promise.all([
+        ports.length > 0 ? remote.serve(ports) : undefined,
+        options.remoteDns === false ? undefined : remote.serveDns(),
+      ]);
       const parts = { cgroup, outside, directory: workDirectory(id), forget, netns, remote };
       return new TestNode(id, options.name ?? 'node-a', parts);
     } catch (error) {
@@ -103,14 +110,16 @@ export class TestNode implements AsyncDisposable {
   async pod(spec: PodSpec): Promise<Pod> {
     const own = spec.hostNetwork === true ? undefined : await this.#podNetwork(spec);
     const pod = new Pod(spec, {
-      ip4: own?.ip4 ?? this.ip4,
-      ip6: own?.ip6 ?? this.ip6,
+      ip4: own === undefined ? this.ip4 : own.ip4,
+      ip6: own === undefined ? this.ip6 : own.ip6,
       hostIp: this.ip4,
       nodeName: this.name,
       netns: (own?.netns ?? this.netns).path,
       kubepodsParent: this.cgroup,
       runtime: this.#runtime(spec),
       kubernetes: this.kubernetes,
+      addAddress: (ip, device) => this.#addAddress(own, ip, device),
+      nest: (place) => this.#nest(own, place),
       release: own?.release ?? (async () => {}),
     });
     await pod.start();
@@ -124,6 +133,14 @@ export class TestNode implements AsyncDisposable {
     await ztunnel.start();
     if (options.publish !== false) pod.publish();
     return ztunnel;
+  }
+
+  /**
+   * A process in the pod's network namespace but not in its cgroup, as an administrator's nsenter(1) makes one. Its
+   * cgroup is `system/` unless told otherwise.
+   */
+  nsenter(pod: Pod, cgroup = 'system'): Promise<HostProcess> {
+    return HostProcess.start(peerProgram(), this.cgroup.child(cgroup), pod.netns);
   }
 
   /** A process named kubelet, in the cgroup `kubelet/`. */
@@ -179,33 +196,80 @@ export class TestNode implements AsyncDisposable {
 
   async #podNetwork(spec: PodSpec): Promise<PodNetwork> {
     const n = this.#pods++;
-    const ip4 = spec.ip4 ?? podAddresses(n).ip4;
-    const ip6 = spec.ip6 ?? podAddresses(n).ip6;
-    const netns = await Namespace.create(this.#outside);
+    const free = podAddresses(n);
+    const families = spec.families ?? [4, 6];
+    const ip4 = families.includes(4) ? (spec.ip4 ?? free.ip4) : undefined;
+    const ip6 = families.includes(6) ? (spec.ip6 ?? free.ip6) : undefined;
+    const netns = await Namespace.create(this.#outside, spec.sysctls);
+    const device = `v${n}`;
     await this.netns.ip(
-      `link add v${n} type veth peer name eth0 address ${hardwareAddress(ip4)} netns ${netns.pid}`,
-      `link set v${n} master ${POD_NETWORK.bridge} up`,
+      `link add ${device} type veth peer name eth0 address ${hardwareAddress(ip4 ?? free.ip4)} netns ${netns.pid}`,
+      `link set ${device} master ${POD_NETWORK.bridge} up`,
     );
     await netns.ip(
-      `addr add ${ip4}/24 dev eth0`,
-      `addr add ${ip6}/64 dev eth0 nodad`,
+      ...(ip4 === undefined ? [] : [`addr add ${ip4}/24 dev eth0`]),
+      ...(ip6 === undefined ? [] : [`addr add ${ip6}/64 dev eth0 nodad`]),
       'link set eth0 up',
-      `route add default via ${POD_NETWORK.gateway4}`,
-      `route add default via ${POD_NETWORK.gateway6} dev eth0`,
+      ...(ip4 === undefined ? [] : [`route add default via ${POD_NETWORK.gateway4}`]),
+      ...(ip6 === undefined ? [] : [`route add default via ${POD_NETWORK.gateway6} dev eth0`]),
     );
+    const inside: Namespace[] = [];
     const release = async (): Promise<void> => {
-      await this.netns.ip(`link del v${n}`); // now, and not whenever the kernel gets round to the namespace
-      await netns.close();
+      await this.netns.ip(`link del ${device}`); // now, and not whenever the kernel gets round to the namespace
+      await Promise.all([netns, ...inside].map((namespace) => namespace.close()));
     };
-    return { ip4, ip6, netns, release };
+    return { ip4, ip6, netns, inside, release };
+  }
+
+  async #addAddress(network: PodNetwork | undefined, ip: string, device: string): Promise<void> {
+    if (network === undefined) throw new Error('a pod in the host network has no addresses of its own');
+    const { netns } = network;
+    const v6 = ip.includes(':');
+    const via = v6 ? network.ip6 : network.ip4;
+    if (via === undefined) throw new Error(`${ip} is of a family that the pod has no route for`);
+    const devices = await netns.run(['ip', '-o', 'link', 'show']);
+    if (!devices.some((line) => line.includes(` ${device}:`) || line.includes(` ${device}@`)))
+      await netns.ip(`link add ${device} type dummy`, `link set ${device} up`);
+    await netns.ip(`addr add ${ip}/${v6 ? '128' : '32'} dev ${device}${v6 ? ' nodad' : ''}`);
+    await this.netns.ip(`route replace ${ip} via ${via}`);
+    if (!isInside(ip)) await this.remote.netns.ip(`route replace ${ip} via ${v6 ? WIRE.node6 : WIRE.node4}`);
+  }
+
+  async #nest(network: PodNetwork | undefined, place: ContainerPlace): Promise<NestedNetns> {
+    if (network === undefined) throw new Error('a pod in the host network has no namespace to nest in');
+    const { subnet4, subnet6, ...link } = nestedAddresses(this.#nested++);
+    const netns = await Namespace.create(this.#outside);
+    network.inside.push(netns);
+    const { ip4, ip6 } = network;
+    const nested = await NestedNetns.create(place, netns, {
+      ...link,
+      ip4: ip4 === undefined ? undefined : link.ip4,
+      ip6: ip6 === undefined ? undefined : link.ip6,
+    });
+    if (ip4 !== undefined) {
+      await this.netns.ip(`route add ${subnet4} via ${ip4}`);
+      await this.remote.netns.ip(`route add ${subnet4} via ${WIRE.node4}`);
+    }
+    if (ip6 !== undefined) {
+      await this.netns.ip(`route add ${subnet6} via ${ip6}`);
+      await this.remote.netns.ip(`route add ${subnet6} via ${WIRE.node6}`);
+    }
+    return nested;
   }
 }
 
 interface PodNetwork {
-  readonly ip4: string;
-  readonly ip6: string;
+  readonly ip4: string | undefined;
+  readonly ip6: string | undefined;
   readonly netns: Namespace;
+  /** Namespaces nested in it. */
+  readonly inside: Namespace[];
   readonly release: () => Promise<void>;
+}
+
+/** Whether the other node has a route for it already. */
+function isInside(ip: string): boolean {
+  return ip.startsWith('10.66.0.') || /^fd66::[^:]+$/.test(ip);
 }
 
 /** The bridge, the wire to the other node, and routes both ways. */

@@ -25,6 +25,26 @@ export const REMOTE_NETWORK = {
   hosts6: ['fd66:0:0:1::2', 'fd66:0:0:1::3'],
 } as const;
 
+/** The n-th namespace nested in a pod (from 0), and the pod's end of it. */
+export function nestedAddresses(n: number): {
+  ip4: string;
+  ip6: string;
+  gateway4: string;
+  gateway6: string;
+  subnet4: string;
+  subnet6: string;
+} {
+  const [net4, net6] = [`172.30.${n}`, `fd68:0:0:${n.toString(16)}`];
+  return {
+    ip4: `${net4}.2`,
+    ip6: `${net6}::2`,
+    gateway4: `${net4}.1`,
+    gateway6: `${net6}::1`,
+    subnet4: `${net4}.0/24`,
+    subnet6: `${net6}::/64`,
+  };
+}
+
 /** Pods get .10, .11, ... up to .254, and the same number, as written, behind fd66::. */
 const FIRST_POD = 10;
 const LAST_POD = 254;

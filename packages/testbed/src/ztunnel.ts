@@ -1,10 +1,11 @@
 // The stand-in ztunnel: a pod of istio-system that accepts what is redirected and says what it read.
 import type { Hop } from './dialler.js';
-import type { LineProcess } from './line-process.js';
+import type { Exit, LineProcess } from './line-process.js';
 import type { Pod, PodSpec } from './pod.js';
+import { servedAfter, type ZtunnelEvent } from './ztunnel-events.js';
 
 /** The ports of ztunnel (its config.rs). */
-export const ZTUNNEL_PORTS = { outbound: 15001, inbound: 15006, hbone: 15008 } as const;
+export const ZTUNNEL_PORTS = { outbound: 15001, inbound: 15006, hbone: 15008, dns: 15053 } as const;
 
 /** What makes a pod ztunnel for istiod's charts: the label, the service account and the namespace together. */
 export const ZTUNNEL_POD = {
@@ -13,19 +14,42 @@ export const ZTUNNEL_POD = {
   serviceAccountName: 'ztunnel',
 } satisfies Partial<PodSpec>;
 
-export interface ZtunnelOptions {
+/** It listens in its own pod. */
+export interface NodeZtunnelOptions {
   /** relay: its line, then the application's (default). answer: its line alone. */
   readonly mode?: 'relay' | 'answer';
-  /** Default 'ztunnel'. */
+  /** Of the pod, and what its lines say. Default 'ztunnel'. */
   readonly name?: string;
-  /** Default: the three ports of ztunnel. */
+  /** Default: 15001, 15006 and 15008. */
   readonly ports?: readonly number[];
 }
+
+/** As ztunnel since 1.23: it listens in the network namespaces that the agent hands it, and relays. */
+export interface InPodZtunnelOptions {
+  readonly mode: 'inPod';
+  /** Path of the agent's ZDS socket, which need not be there yet. */
+  readonly zdsSocket: string;
+  /** Of the pod, and what its lines say. Default 'ztunnel'. */
+  readonly name?: string;
+  /** Applications see the client's address (ENABLE_ORIG_SRC). Default true. */
+  readonly originalSource?: boolean;
+  /** Whether it answers DNS on 15053. Default true. */
+  readonly dns?: boolean;
+  /** How long stop() lets open connections go on, in ms. Default 5000. */
+  readonly drainMs?: number;
+}
+
+export type ZtunnelOptions = NodeZtunnelOptions | InPodZtunnelOptions;
+
+const DRAIN_MS = 5000;
 
 export class StandInZtunnel {
   readonly pod: Pod;
   readonly #options: ZtunnelOptions;
   #process: LineProcess | undefined;
+  /** The lines of this process's history that have been read, and what they say. */
+  #read = 0;
+  #said: (Hop | ZtunnelEvent)[] = [];
 
   constructor(pod: Pod, options: ZtunnelOptions = {}) {
     this.pod = pod;
@@ -40,28 +64,106 @@ export class StandInZtunnel {
     return this.pod.ip6;
   }
 
-  /** Every accepted connection so far. */
-  get accepted(): Hop[] {
-    const lines = this.#process?.history ?? [];
-    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Hop);
+  /** The present process, or the last one. */
+  get process(): LineProcess {
+    if (this.#process === undefined) throw new Error('ztunnel has not been started');
+    return this.#process;
   }
 
-  /** Starts listening. */
+  /** Every accepted connection of this process. */
+  get accepted(): Hop[] {
+    return this.#lines().filter((line): line is Hop => 'originalDst' in line);
+  }
+
+  /** What else it did, in order; in inPod mode only. */
+  get events(): ZtunnelEvent[] {
+    return this.#lines().filter((line): line is ZtunnelEvent => 'event' in line);
+  }
+
+  /** The uids of the workloads whose listeners are open. */
+  get workloads(): ReadonlySet<string> {
+    return servedAfter(this.events);
+  }
+
+  /** Why it ended itself: an agent that keeps to the protocol never makes it. */
+  get protocolErrors(): string[] {
+    return this.events.flatMap((event) => (event.event === 'protocol-error' ? [event.reason] : []));
+  }
+
+  /** Fulfilled when the process has ended: status 1 after an error of the protocol. */
+  get exited(): Promise<Exit> {
+    return this.process.exited;
+  }
+
+  /** The first event of this process that fits, whether it was there already or comes; rejects when it ends without. */
+  async event<Kind extends ZtunnelEvent['event']>(
+    kind: Kind,
+    fits: (event: Extract<ZtunnelEvent, { event: Kind }>) => boolean = () => true,
+  ): Promise<Extract<ZtunnelEvent, { event: Kind }>> {
+    const line = await this.process.until((text) => {
+      const event = text.startsWith('{"event"') ? (JSON.parse(text) as ZtunnelEvent) : undefined;
+      return event?.event === kind && fits(event as Extract<ZtunnelEvent, { event: Kind }>);
+    });
+    return JSON.parse(line) as Extract<ZtunnelEvent, { event: Kind }>;
+  }
+
+  /** Fulfilled when it is so, looked at now and after each line that it says. */
+  async until(condition: (ztunnel: this) => boolean): Promise<this> {
+    for (let seen = this.process.history.length; !condition(this); seen = this.process.history.length)
+      await this.process.until(() => true, seen);
+    return this;
+  }
+
+  /** Starts the process. A node-mode ztunnel listens then, one in inPod mode connects as soon as the agent is there. */
   async start(): Promise<void> {
-    const ports = this.#options.ports ?? Object.values(ZTUNNEL_PORTS);
-    const mode = this.#options.mode === 'answer' ? ['--answer'] : [];
-    const args = ['ztunnel', '--name', this.#options.name ?? 'ztunnel', '--ports', ports.join(','), '--log', ...mode];
-    this.#process = await this.pod.app.exec(args);
+    const name = ['--name', this.#options.name ?? 'ztunnel'];
+    this.#process = await this.pod.app.exec(['ztunnel', ...name, ...argumentsOf(this.#options)]);
+    this.#read = 0;
+    this.#said = [];
     await this.#process.lineMatching(/^ready$/);
   }
 
-  /** Ends the process and its listeners; the pod stays. start() brings it back. */
+  /**
+   * Ends the process by SIGTERM, and its listeners; the pod stays. In inPod mode it stops accepting at once and ends when
+   * its connections have, or after `drainMs`. start() brings it back.
+   */
   async stop(): Promise<void> {
-    await this.#process?.stop();
+    const drainMs = this.#options.mode === 'inPod' ? (this.#options.drainMs ?? DRAIN_MS) : 0;
+    await this.#process?.stop(drainMs + 5000);
+  }
+
+  /** SIGKILL: every listener and connection ends at once. start() brings it back. */
+  async kill9(): Promise<void> {
+    this.#process?.signal('SIGKILL');
+    await this.#process?.exited;
   }
 
   /** The pod's Ready condition, as the manifest shows it. */
   setReady(ready: boolean): void {
     this.pod.update({ ready });
   }
+
+  #lines(): readonly (Hop | ZtunnelEvent)[] {
+    const { history = [] } = this.#process ?? {};
+    for (; this.#read < history.length; this.#read++) {
+      const line = history[this.#read] ?? '';
+      if (line.startsWith('{')) this.#said.push(JSON.parse(line) as Hop | ZtunnelEvent);
+    }
+    return this.#said;
+  }
+}
+
+function argumentsOf(options: ZtunnelOptions): string[] {
+  if (options.mode !== 'inPod') {
+    const ports = options.ports ?? [ZTUNNEL_PORTS.outbound, ZTUNNEL_PORTS.inbound, ZTUNNEL_PORTS.hbone];
+    return ['--ports', ports.join(','), '--log', ...(options.mode === 'answer' ? ['--answer'] : [])];
+  }
+  return [
+    '--zds',
+    options.zdsSocket,
+    '--drain-ms',
+    String(options.drainMs ?? DRAIN_MS),
+    ...(options.originalSource === false ? ['--no-original-source'] : []),
+    ...(options.dns === false ? ['--no-dns'] : []),
+  ];
 }

@@ -5,4 +5,7 @@ int run_pause(int argc, char **argv);
 int run_serve(int argc, char **argv);
 int run_ztunnel(int argc, char **argv);
 int run_dial(int argc, char **argv);
+int run_dns(int argc, char **argv);
+int run_resolve(int argc, char **argv);
+int run_stream(int argc, char **argv);
 int run_enter(int argc, char **argv);

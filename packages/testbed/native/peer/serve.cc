@@ -1,4 +1,5 @@
-// peer serve: the application of a pod. Answers every connection with one line about who accepted it and where.
+// peer serve: the application of a pod. Answers every connection with one line about who accepted it and where; with
+// --echo it then sends back what it gets, for as long as the client likes.
 #include "commands.h"
 #include "json.h"
 #include "options.h"
@@ -41,27 +42,32 @@ void watch(const Fd &epoll, int fd) {
 
 // The line goes out at once; the connection is closed when the client has closed, because close() with unread
 // bytes would send RST, and that throws the line away.
-void answer(const Fd &epoll, int listener, uint16_t port, const std::string &name) {
+void answer(const Fd &epoll, int listener, uint16_t port, const std::string &name, bool echo) {
   for (;;) {
     Fd connection(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (connection.get() < 0)
       return;
-    const std::string line = JsonLine()
-                                 .text("by", name)
-                                 .number("port", port)
-                                 .text("peer", to_text(unmapped(peer_address(connection.get()))))
-                                 .text("local", to_text(unmapped(local_address(connection.get()))))
-                                 .str();
-    send_all(connection.get(), line + "\n");
-    shutdown(connection.get(), SHUT_WR);
+    JsonLine line;
+    line.text("by", name)
+        .number("port", port)
+        .text("peer", to_text(unmapped(peer_address(connection.get()))))
+        .text("local", to_text(unmapped(local_address(connection.get()))));
+    if (echo)
+      line.boolean("echo", true);
+    send_all(connection.get(), line.str() + "\n");
+    if (!echo)
+      shutdown(connection.get(), SHUT_WR);
     watch(epoll, connection.release());
   }
 }
 
-void drain(int connection) {
-  char scratch[4096];
+// Sends back what comes, or throws it away. Who wants an echo waits for it before he sends more: nothing is kept here.
+void take(int connection, bool echo) {
+  char buffer[4096];
   for (;;) {
-    const ssize_t count = read(connection, scratch, sizeof scratch);
+    const ssize_t count = read(connection, buffer, sizeof buffer);
+    if (count > 0 && echo)
+      send_all(connection, {buffer, static_cast<size_t>(count)});
     if (count > 0 || (count < 0 && errno == EINTR))
       continue;
     if (count < 0 && errno == EAGAIN)
@@ -73,7 +79,8 @@ void drain(int connection) {
 } // namespace
 
 int run_serve(int argc, char **argv) {
-  const Options options(argc, argv, {});
+  const Options options(argc, argv, {"echo"});
+  const bool echo = options.has("echo");
   const std::string name = options.need("name");
   const Fd epoll(epoll_create1(EPOLL_CLOEXEC));
   std::map<int, uint16_t> port_of;
@@ -90,9 +97,9 @@ int run_serve(int argc, char **argv) {
     for (int i = 0; i < count; i++) {
       const auto listener = port_of.find(events[i].data.fd);
       if (listener != port_of.end())
-        answer(epoll, listener->first, listener->second, name);
+        answer(epoll, listener->first, listener->second, name, echo);
       else
-        drain(events[i].data.fd);
+        take(events[i].data.fd, echo);
     }
   }
 }

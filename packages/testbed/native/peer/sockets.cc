@@ -63,7 +63,11 @@ bool send_all(int fd, std::string_view data) {
   return true;
 }
 
-void close_abruptly(Fd fd) {
+void set_reset_on_close(int fd) {
   const linger reset{1, 0};
-  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+void close_abruptly(Fd fd) {
+  set_reset_on_close(fd.get());
 }

@@ -26,5 +26,6 @@ bool wait_for(int fd, short events, long long deadline_ms);
 long long now_ms();
 // Sends everything or gives up at the first error; never raises SIGPIPE.
 bool send_all(int fd, std::string_view data);
-// close() sends RST and frees the port at once.
+// close() will send RST and free the port at once.
+void set_reset_on_close(int fd);
 void close_abruptly(Fd fd);

@@ -1,0 +1,33 @@
+// What ztunnel has in the network namespace of one workload: its listeners, and a thread that lives there.
+#pragma once
+#include "dns_service.h"
+#include "ztunnel_connection.h"
+#include <sys/stat.h>
+#include <thread>
+
+struct InPodWorkloadOptions {
+  ZtunnelService service;
+  bool dns = true;
+};
+
+class InPodWorkload {
+public:
+  // Opens the listeners in the namespace. Throws std::runtime_error: it is none, or a listener cannot be had.
+  InPodWorkload(InPodWorkloadOptions options, const Fd &netns);
+  InPodWorkload(const InPodWorkload &) = delete;
+  InPodWorkload &operator=(const InPodWorkload &) = delete;
+  // Stops accepting.
+  ~InPodWorkload();
+
+  bool is_in(const Fd &netns) const;
+  ino_t netns_inode() const { return identity_.st_ino; }
+  // Takes what has been accepted by the kernel, and closes the listeners: the connections go on. Idempotent.
+  void stop_accepting();
+  const std::shared_ptr<OpenConnections> &connections() const { return options_.service.connections; }
+
+private:
+  const InPodWorkloadOptions options_;
+  struct stat identity_ {};
+  Fd stopping_;
+  std::thread thread_;
+};

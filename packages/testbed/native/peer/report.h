@@ -1,0 +1,5 @@
+// What a server says on its standard output, one whole line at a time, from any thread.
+#pragma once
+#include <string>
+
+void report(const std::string &line);

@@ -1,0 +1,87 @@
+// See ztunnel_sockets.h.
+#include "ztunnel_sockets.h"
+#include <cerrno>
+#include <fcntl.h>
+#include <poll.h>
+
+namespace {
+constexpr int ZTUNNEL_MARK = 1337; // PACKET_MARK's default in ztunnel's config.rs
+constexpr int BACKLOG = 128;       // as ztunnel's listeners (src/inpod/config.rs)
+constexpr int DIAL_TIMEOUT_MS = 5000;
+
+void set(int fd, int level, int name, int value, const char *what) {
+  if (setsockopt(fd, level, name, &value, sizeof value) != 0)
+    fail(std::string("set ") + what);
+}
+
+Fd bound_socket(const Address &at, int type) {
+  Fd fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (fd.get() < 0)
+    fail("socket for " + to_text(at));
+  // No SO_REUSEADDR: that ztunnel does without is what an application meets that wants its port back.
+  set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT");
+  set(fd.get(), SOL_SOCKET, SO_MARK, ZTUNNEL_MARK, "SO_MARK");
+  if (at.family() == AF_INET6)
+    set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY");
+  if (bind(fd.get(), at.raw(), at.length) != 0)
+    fail("bind " + to_text(at));
+  return fd;
+}
+
+Fd blocking(Fd fd) {
+  fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
+  return fd;
+}
+
+// 0 or an errno.
+int bind_to_foreign_address(int fd, Address source) {
+  // IP_TRANSPARENT and IP_FREEBIND are one bit each for both families; this level reaches it on AF_INET6 sockets too.
+  const int on = 1;
+  if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) != 0 ||
+      setsockopt(fd, SOL_IP, IP_FREEBIND, &on, sizeof on) != 0)
+    return errno;
+  source.set_port(0);
+  return bind(fd, source.raw(), source.length) == 0 ? 0 : errno;
+}
+
+int connect_in_time(int fd, const Address &to) {
+  if (connect(fd, to.raw(), to.length) == 0)
+    return 0;
+  if (errno != EINPROGRESS)
+    return errno;
+  if (!wait_for(fd, POLLOUT, now_ms() + DIAL_TIMEOUT_MS))
+    return ETIMEDOUT;
+  int error = 0;
+  socklen_t length = sizeof error;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+} // namespace
+
+Fd ztunnel_listener(const Address &at, bool transparent) {
+  Fd fd = bound_socket(at, SOCK_STREAM);
+  if (listen(fd.get(), BACKLOG) != 0)
+    fail("listen " + to_text(at));
+  const int on = 1;
+  if (transparent)
+    setsockopt(fd.get(), SOL_IP, IP_TRANSPARENT, &on, sizeof on);
+  return fd;
+}
+
+Fd ztunnel_datagram_socket(const Address &at) {
+  return bound_socket(at, SOCK_DGRAM);
+}
+
+Fd ztunnel_dial(const Address &to, const std::optional<Address> &source) {
+  Fd fd(socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0)
+    return fd;
+  setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &ZTUNNEL_MARK, sizeof ZTUNNEL_MARK);
+  int error = source ? bind_to_foreign_address(fd.get(), *source) : 0;
+  if (error == 0)
+    error = connect_in_time(fd.get(), to);
+  if (error == 0)
+    return blocking(std::move(fd));
+  fd = Fd();
+  errno = error;
+  return fd;
+}

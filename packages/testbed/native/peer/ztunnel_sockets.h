@@ -1,0 +1,15 @@
+// The sockets of a ztunnel, with the options that it gives them.
+#pragma once
+#include "address.h"
+#include "sockets.h"
+#include <optional>
+
+constexpr uint16_t OUTBOUND_PORT = 15001, INBOUND_PORT = 15006, HBONE_PORT = 15008, DNS_PORT = 15053; // its config.rs
+
+// A TCP listener in the caller's netns. `transparent` is tried, as ztunnel tries it. Throws std::runtime_error.
+Fd ztunnel_listener(const Address &at, bool transparent);
+// The same for UDP.
+Fd ztunnel_datagram_socket(const Address &at);
+// A connection from the caller's netns; with `source`, from that IP address, which need not be ours. Below 0 with
+// errno.
+Fd ztunnel_dial(const Address &to, const std::optional<Address> &source);

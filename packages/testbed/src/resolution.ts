@@ -1,0 +1,81 @@
+// A question to DNS servers, and from whom the answer came.
+import type { LineProcess } from './line-process.js';
+import { endpoint } from './topology.js';
+
+/** Which server answers with which addresses: the same for every name. */
+export const DNS_ANSWERS = {
+  /** The stand-in ztunnel in inPod mode: from the ranges of Istio's address allocation. */
+  ztunnel: { A: '240.240.0.1', AAAA: '2001:2::f0f0:1' },
+  /** RemoteNode's: from the ranges for documentation. */
+  remote: { A: '198.51.100.53', AAAA: '2001:db8::53' },
+} as const;
+
+export interface ResolveOptions {
+  /** An address (port 53), or an address and a port; several are asked at once by one socket, as musl does. */
+  readonly server: string | readonly string[];
+  /** Default 'a.example'. */
+  readonly name?: string;
+  /** Default 'A'. */
+  readonly type?: 'A' | 'AAAA';
+  /** Default 'udp'. */
+  readonly protocol?: 'udp' | 'tcp';
+  /** Whether the UDP socket is connected first, as glibc does. Default false. */
+  readonly connected?: boolean;
+  /** In ms. Default 5000. */
+  readonly timeout?: number;
+}
+
+export interface DnsAnswer {
+  /** The server that was asked. */
+  readonly server: string;
+  /** '' when it knows none of that type. */
+  readonly answer: string;
+  /** ip:port that recvfrom() shows, or getpeername() where it is TCP. */
+  readonly from: string;
+  readonly by: keyof typeof DNS_ANSWERS | 'unknown';
+}
+
+/** The first answer's fields, and all of them. Without any answer, `error` says why, and the fields are ''. */
+export interface Resolution extends Omit<DnsAnswer, 'server' | 'by'> {
+  readonly by: DnsAnswer['by'] | '';
+  readonly answers: readonly DnsAnswer[];
+  /** Name of the errno, or ''. ETIMEDOUT when not all servers have answered. */
+  readonly error: string;
+  /** getpeername(); '' when the socket has no peer. */
+  readonly peername: string;
+  readonly sockname: string;
+}
+
+/** The arguments of the peer program for a question. */
+export function resolveArguments(options: ResolveOptions): string[] {
+  const servers = typeof options.server === 'string' ? [options.server] : options.server;
+  return [
+    'resolve',
+    ...servers.flatMap((server) => ['--server', withPort(server)]),
+    ...(options.name === undefined ? [] : ['--name', options.name]),
+    ...(options.type === undefined ? [] : ['--type', options.type]),
+    ...(options.protocol === 'tcp' ? ['--tcp'] : []),
+    ...(options.connected === true ? ['--connected'] : []),
+    ...(options.timeout === undefined ? [] : ['--timeout', String(options.timeout)]),
+  ];
+}
+
+/** Reads the answer of a `peer resolve`. */
+export async function readResolution(process: LineProcess): Promise<Resolution> {
+  const read = JSON.parse(await process.nextLine()) as Omit<Resolution, 'by' | 'answer' | 'from'>;
+  const answers = read.answers.map((answer) => ({ ...answer, by: whose(answer.answer) }));
+  const [first] = answers;
+  return { ...read, answer: first?.answer ?? '', from: first?.from ?? '', by: first?.by ?? '', answers };
+}
+
+function whose(address: string): DnsAnswer['by'] {
+  if (Object.values<string>(DNS_ANSWERS.ztunnel).includes(address)) return 'ztunnel';
+  if (Object.values<string>(DNS_ANSWERS.remote).includes(address)) return 'remote';
+  return 'unknown';
+}
+
+function withPort(server: string): string {
+  return /^[\d.]+$|^[0-9a-fA-F:.]+:[0-9a-fA-F:.]*$/.test(server) && !/^[\d.]+:\d+$/.test(server)
+    ? endpoint(server, 53)
+    : server;
+}
