@@ -13,16 +13,28 @@ import { datapathEnforcement, Enforcement } from './node/enforcement.js';
 import { NodeView } from './node/node-view.js';
 import { watchedEvents } from './node/process-source.js';
 import { StartupError } from './node/startup-error.js';
-import { refreshCounters, refreshWorkloads } from './observe/gauges.js';
+import { refreshCounters, refreshWorkloads, refreshZds } from './observe/gauges.js';
 import { logging } from './observe/log.js';
 import { metrics } from './observe/metrics.js';
 import { serveMetrics } from './observe/metrics-server.js';
+import { workloadStates } from './observe/workload-states.js';
+import { podNetns } from './pod-netns/pod-netns.js';
 import { fromObservable } from './reconcile/from-observable.js';
-import { reconcilePass, type PassResult } from './reconcile/pass.js';
+import {
+  applyPass,
+  finishPass,
+  reconcilePass,
+  type PassPlaces,
+  type PassResult,
+  type PassServices,
+} from './reconcile/pass.js';
 import { ProcessHints, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
+import { acknowledgedBefore } from './zds/earlier.js';
+import { checkZdsSocket, noZds, Zds } from './zds/zds.js';
+import { zdsOnNode } from './zds/on-node.js';
 
 // Process events that may wait while a pass runs: some 25 000 fit a storm of a second on a large node.
 const EVENT_CAPACITY = 16_384;
@@ -31,7 +43,8 @@ const EVENT_CAPACITY = 16_384;
 export function settledCgroups({ statuses, applied }: Pick<PassResult, 'statuses' | 'applied'>): ReadonlySet<string> {
   if (applied.failures.length > 0) return new Set();
   const settled = statuses.filter(
-    ({ state, netnsCookie }) => state === 'out' || state === 'unknown' || (state === 'in' && netnsCookie !== undefined),
+    ({ state, netnsCookie }) =>
+      state === 'out' || state === 'unknown' || ((state === 'in' || state === 'pending') && netnsCookie !== undefined),
   );
   return new Set(settled.flatMap(({ cgroups }) => cgroups.map(({ path }) => path)));
 }
@@ -43,31 +56,42 @@ export const runAgent = (config: AgentConfig): Effect.Effect<never, StartupError
 const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* checkRoot;
-    if (config.mode === 'inPod') {
-      const message = 'the agent cannot run in `mode: inPod` yet; use `mode: node` (ztunnel in a pod of its own)';
-      return yield* new StartupError({ check: 'mode', message });
-    }
     yield* holdLock(config.paths.runDir);
     const resolver = yield* openResolver(config);
     yield* checkBpffs(config.paths.bpffs);
+    if (config.mode === 'inPod') yield* checkZdsSocket(config.zds.socket);
+    // Before anything is opened: what the kernel enforces now says whom ztunnel had taken on.
+    const acknowledged = config.mode === 'inPod' ? acknowledgedBefore(config.paths) : new Map<string, bigint>();
     const view = new NodeView(resolver, config);
     const places = { cgroupRoot: resolver.cgroupRoot, hostNetns: resolver.hostNetns, version: AGENT_VERSION };
     const keeper = new StateKeeper(config, places);
-    const layers = Layer.mergeAll(
+    const hints: Hints = { onZds: () => {} };
+    const base = Layer.mergeAll(
       staticSource({ directory: config.inventory.directory, runDir: config.paths.runDir }),
       datapathEnforcement(config, resolver.cgroupRoot),
+      podNetns(config),
+      workloadStates,
     );
-    return yield* Effect.provide(enrolForEver(config, view, keeper), layers);
+    const zds = config.mode === 'inPod' ? zdsOnNode(config, resolver, acknowledged, () => hints.onZds()) : noZds;
+    return yield* Effect.provide(enrolForEver(config, view, keeper, hints), Layer.provideMerge(zds, base));
   });
+
+/** What is filled in once there is somebody to tell. */
+interface Hints {
+  onZds: () => void;
+}
 
 const enrolForEver = (
   config: AgentConfig,
   view: NodeView,
   keeper: StateKeeper,
-): Effect.Effect<never, StartupError, InventorySource | Enforcement | Scope.Scope> =>
+  told: Hints,
+): Effect.Effect<never, StartupError, PassServices | Scope.Scope> =>
   Effect.gen(function* () {
     const source = yield* InventorySource;
     const enforcement = yield* Enforcement;
+    const zds = yield* Zds;
+    const places: PassPlaces = { view, config, currentNetns: new Set() };
     const hints = new ProcessHints(view, config.paths.proc);
     const events = watchedEvents(config.paths.proc);
     let isReady = false;
@@ -78,11 +102,12 @@ const enrolForEver = (
         keeper.countError(kind);
         yield* metrics.error(kind);
       }
+      yield* Effect.forEach(result.repaired, (what) => Effect.logWarning('put back what was missing', { what }));
       yield* refreshWorkloads(result.statuses);
       yield* keeper.passed(result, durationMs);
     });
     const reconciler = yield* makeReconciler({
-      pass: (isThorough) => reconcilePass(view, config, isThorough),
+      pass: (isThorough) => reconcilePass(places, isThorough),
       onPass: (result, why, durationMs) =>
         Effect.andThen(
           Effect.logDebug('reconciled', {
@@ -103,9 +128,14 @@ const enrolForEver = (
       resyncIntervalMs: config.resyncIntervalMs,
     });
 
+    told.onZds = () => reconciler.request('zds');
+
     const { listen } = config.metrics;
     if (listen !== undefined) {
-      const refresh = refreshCounters(enforcement, () => events.stats());
+      const refresh = Effect.andThen(
+        refreshCounters(enforcement, () => events.stats()),
+        refreshZds(zds),
+      );
       const port = yield* serveMetrics({ ...listen, refresh, isReady: () => isReady });
       yield* Effect.logInfo('metrics are served', { host: listen.host, port });
     }
@@ -113,14 +143,16 @@ const enrolForEver = (
     const main = Effect.gen(function* () {
       // Let the subscription to process events come first: what starts during the first pass is then not missed.
       yield* Effect.yieldNow;
-      const { first, attached, durationMs } = yield* takeOver(view, config);
+      const { first, attached, durationMs } = yield* takeOver(places);
       yield* onPass(first, durationMs);
       isReady = true;
       yield* Effect.logInfo('ready', {
         node: config.nodeName,
+        mode: config.mode,
         cgroupRoot: view.resolver.cgroupRoot,
         ztunnel: first.ztunnels.ipv4 ?? first.ztunnels.ipv6,
         inMesh: first.statuses.filter(({ state }) => state === 'in').length,
+        pending: first.statuses.filter(({ state }) => state === 'pending').length,
         adopted: enforcement.adopted.length > 0,
         attached: attached.attached.length,
         updated: attached.updated.length,
@@ -136,17 +168,16 @@ const enrolForEver = (
     );
   }).pipe(Effect.onInterrupt(() => Effect.logInfo('stopped; the datapath stays in force')));
 
-/** The first pass, and only then the programs: none of them ever runs on half-filled maps. */
-const takeOver = Effect.fnUntraced(function* (view: NodeView, config: AgentConfig) {
+/** The first pass. The programs come between its halves: none of them ever runs on half-filled maps. */
+const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const enforcement = yield* Enforcement;
   const started = performance.now();
-  const first = yield* reconcilePass(view, config, true).pipe(
-    Effect.mapError(
-      ({ _tag, message }) => new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message }),
-    ),
-  );
-  const attached = yield* enforcement.activate.pipe(
-    Effect.mapError(({ message }) => new StartupError({ check: 'datapath', message })),
+  const failed = ({ _tag, message }: { readonly _tag: string; readonly message: string }): StartupError =>
+    new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message });
+  const applied = yield* Effect.mapError(applyPass(places, true), failed);
+  const attached = yield* Effect.mapError(enforcement.activate, failed);
+  const first = yield* finishPass(places, applied).pipe(
+    Effect.mapError((error) => (error._tag === 'StartupError' ? error : failed(error))),
   );
   return { first, attached, durationMs: performance.now() - started };
 });

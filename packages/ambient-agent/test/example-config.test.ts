@@ -29,6 +29,7 @@ describe('deploy/sluice.yaml', () => {
       excludedPorts: defined('RULE_CAPACITY'),
       excludedCIDRs: defined('RULE_CAPACITY'),
       pendingConnections: defined('PENDING_CAPACITY'),
+      exemptConnections: defined('EXEMPT_CAPACITY'),
     });
   });
 });

@@ -83,6 +83,8 @@ const nothingDone: PassResult = {
   ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
   kubelets: [],
   hostNetnsCookie: 1n,
+  connections: [],
+  repaired: [],
   problems: [],
   applied: { written: 0, removed: 0, failures: [] },
   failureKinds: [],

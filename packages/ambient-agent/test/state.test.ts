@@ -35,6 +35,7 @@ const state = (over: Partial<AgentState> = {}): AgentState => ({
     hostNetns: '/proc/1/ns/net',
     hostNetnsCookie: '1',
     noZtunnel: 'closed',
+    pending: 'hold',
     resyncIntervalMs: 30_000,
     sampling: 0,
   },

@@ -110,6 +110,7 @@ const largeState = (problems: readonly string[]): AgentState => ({
     hostNetns: '/proc/1/ns/net',
     hostNetnsCookie: '1',
     noZtunnel: 'closed',
+    pending: 'hold',
     resyncIntervalMs: 30_000,
     sampling: 0,
   },

@@ -36,6 +36,16 @@ export class NodeAgent implements AsyncDisposable {
     }
   }
 
+  /** One whose ztunnel is told of pods at {@link zdsSocket}. */
+  static createInPod(settings: Record<string, unknown> = {}): Promise<NodeAgent> {
+    return NodeAgent.create({ mode: 'inPod', ...settings });
+  }
+
+  /** In `inPod` mode. */
+  get zdsSocket(): string {
+    return join(this.node.directory, 'ztunnel.sock');
+  }
+
   get runDir(): string {
     return join(this.node.directory, 'run');
   }
@@ -51,7 +61,15 @@ export class NodeAgent implements AsyncDisposable {
     const inventory = { source: 'static', directory: this.node.kubernetes.path };
     writeFileSync(
       this.configPath,
-      toYaml({ mode: 'node', nodeName: this.node.name, inventory, paths, ...this.#settings, ...more }),
+      toYaml({
+        mode: 'node',
+        zds: { socket: this.zdsSocket },
+        nodeName: this.node.name,
+        inventory,
+        paths,
+        ...this.#settings,
+        ...more,
+      }),
     );
   }
 
@@ -62,6 +80,13 @@ export class NodeAgent implements AsyncDisposable {
   /** What `sluice status -o json` prints, without a process for each look. */
   status(): NodeStatus {
     return readNodeStatus(this.runDir);
+  }
+
+  /** Waits until a pod is in a state of the mesh; its status, whatever that is by then. */
+  async becomes(name: string, state: string): Promise<NodeStatus['state']['workloads'][number] | undefined> {
+    const of = (): NodeStatus['state']['workloads'][number] | undefined =>
+      this.status().state.workloads.find((workload) => workload.name === name);
+    return eventually(of, (status) => status?.state === state);
   }
 
   async explain(...args: string[]): Promise<Explanation> {

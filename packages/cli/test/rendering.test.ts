@@ -33,6 +33,7 @@ const state: AgentState = {
     hostNetns: '/proc/1/ns/net',
     hostNetnsCookie: '1',
     noZtunnel: 'closed',
+    pending: 'hold',
     resyncIntervalMs: 30_000,
     sampling: 0,
   },

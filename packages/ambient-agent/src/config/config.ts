@@ -14,6 +14,8 @@ export interface Capacities {
   readonly excludedCIDRs?: number;
   /** Redirected connections between SYN and accept, on the whole node. */
   readonly pendingConnections?: number;
+  /** Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet. */
+  readonly exemptConnections?: number;
 }
 
 /** Where ztunnel listens; see docs/architecture.md. */

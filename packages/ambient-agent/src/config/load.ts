@@ -4,7 +4,7 @@ import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { parseDocument } from 'yaml';
-import { rangeOf } from '../enrolment/exclusions.js';
+import { rangeOf } from '../enrolment/traffic-rules.js';
 import { describeIssue } from '../inventory/issue.js';
 import { withDefaults, type AgentConfig } from './config.js';
 import { ConfigError } from './errors.js';

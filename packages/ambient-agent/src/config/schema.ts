@@ -81,6 +81,7 @@ export const sections = {
     excludedPorts: Schema.optionalKey(count),
     excludedCIDRs: Schema.optionalKey(count),
     pendingConnections: Schema.optionalKey(count),
+    exemptConnections: Schema.optionalKey(count),
   }),
   log: Schema.Struct({
     level: Schema.optionalKey(Schema.Literals(['debug', 'info', 'warn', 'error'])),

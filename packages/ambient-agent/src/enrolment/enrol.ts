@@ -12,9 +12,11 @@ import type { NetnsRef, PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
 import { podName, type Inventory, type Pod } from '../inventory/model.js';
 import { addressOwners, type AddressOwners } from './addresses.js';
-import { podExclusions } from './exclusions.js';
+import { ambientAnnotations } from './annotations.js';
 import { membership } from './membership.js';
+import { noneServed, type InPodFacts, type ServedPod } from './served.js';
 import type { CgroupStatus, WorkloadStatus } from './status.js';
+import { podTraffic } from './traffic-rules.js';
 import { newestFirst, type Ztunnels } from './ztunnel.js';
 
 /** A pod as the node shows it. */
@@ -34,7 +36,16 @@ export interface KubeletCgroup {
 
 export type EnrolmentConfig = Pick<
   AgentConfig,
-  'nodeName' | 'enablementSelectors' | 'excludeNamespaces' | 'exclude' | 'policy' | 'sampling' | 'ztunnel'
+  | 'mode'
+  | 'nodeName'
+  | 'enablementSelectors'
+  | 'excludeNamespaces'
+  | 'exclude'
+  | 'policy'
+  | 'probes'
+  | 'ambient'
+  | 'sampling'
+  | 'ztunnel'
 >;
 
 export interface EnrolmentInput {
@@ -45,12 +56,16 @@ export interface EnrolmentInput {
   readonly kubelets: readonly KubeletCgroup[];
   readonly hostNetnsCookie: bigint;
   readonly config: EnrolmentConfig;
+  /** What `inPod` mode knows besides; nothing if left out. */
+  readonly served?: InPodFacts;
 }
 
 export interface Enrolment {
   readonly desired: DesiredMaps;
   /** Sorted by namespace and name. */
   readonly statuses: readonly WorkloadStatus[];
+  /** In `inPod` mode, the pods whose network namespaces ztunnel is to listen in; each namespace once. */
+  readonly served: readonly ServedPod[];
   /** Whether another look at the node may find more of a wanted pod than there is yet. */
   readonly isIncomplete: boolean;
 }
@@ -63,6 +78,8 @@ const manifestHash = /^[0-9a-f]{32}$/;
 
 /** Each entry says who it is about; user space has decided all of these. */
 const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
+const DECIDED_IN_POD =
+  DECIDED | WorkloadFlag.IN_POD | WorkloadFlag.PENDING | WorkloadFlag.DNS_CAPTURE | WorkloadFlag.BYPASS_INBOUND;
 
 /** The name in cgroupfs of a pod. Pure. */
 export function cgroupUid(pod: Pod): string {
@@ -105,7 +122,7 @@ export function enrol(input: EnrolmentInput): Enrolment {
   }
   for (const [uid, workload] of input.workloads) if (!known.has(uid)) statuses.push(strangerStatus(uid, workload));
   statuses.sort((a, b) => compare(podName(a), podName(b)) || compare(a.uid, b.uid));
-  return { desired: maps.desired(), statuses, isIncomplete: maps.isIncomplete };
+  return { desired: maps.desired(), statuses, served: maps.served, isIncomplete: maps.isIncomplete };
 }
 
 function compare(a: string, b: string): number {
@@ -124,12 +141,19 @@ function wantedStatus(
     maps.isIncomplete = true;
     return { ...common, state: 'waiting', reason: 'waiting: no cgroup on this node yet', problems: [] };
   }
-  const problems = [
-    ...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`),
-    ...owners.problemsOf(pod),
-    ...maps.addMeshed(pod, workload, owners.of(pod)),
-  ];
-  return { ...common, state: 'in', reason: `in mesh: ${because}`, problems };
+  const { problems, pending, inbound } = maps.addMeshed(pod, workload, owners.of(pod));
+  return {
+    ...common,
+    ...(inbound === undefined ? {} : { inbound }),
+    ...(pending === undefined
+      ? { state: 'in' as const, reason: `in mesh: ${because}` }
+      : { state: 'pending' as const, reason: `pending: ${pending}` }),
+    problems: [
+      ...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`),
+      ...owners.problemsOf(pod),
+      ...problems,
+    ],
+  };
 }
 
 function cgroupsOf({ pod }: Workload): CgroupStatus[] {
@@ -180,9 +204,25 @@ function depthProblems({ pod: { level } }: Workload): string[] {
   ];
 }
 
+/** What has become of a pod that is wanted. */
+interface Meshed {
+  readonly problems: readonly string[];
+  /** Why it is held; undefined: it is in the mesh. */
+  readonly pending: string | undefined;
+  readonly inbound: WorkloadStatus['inbound'];
+}
+
+/** Where a pod's network namespace is: what its processes show now, or what is remembered of it. */
+interface KnownNetns {
+  readonly cookie: bigint | undefined;
+  readonly problem: string | undefined;
+}
+
 class MapsBuilder {
   isIncomplete = false;
+  readonly served: ServedPod[] = [];
   readonly #input: EnrolmentInput;
+  readonly #inPod: InPodFacts;
   readonly #cgroups = new Map<bigint, CgroupInfo>();
   readonly #netns = new Map<bigint, CgroupInfo>();
   readonly #netnsOwner = new Map<bigint, Pod>();
@@ -192,6 +232,7 @@ class MapsBuilder {
 
   constructor(input: EnrolmentInput) {
     this.#input = input;
+    this.#inPod = input.served ?? noneServed;
   }
 
   addKubelet({ cgroupId, level }: KubeletCgroup): void {
@@ -220,27 +261,43 @@ class MapsBuilder {
     });
   }
 
-  /** @returns what is not as it should be with this pod */
-  addMeshed(pod: Pod, workload: Workload, ips: readonly string[]): readonly string[] {
-    const { rules, problems: badExclusions } = podExclusions(pod, workload.pod.cgroupId, this.#input.config.exclude);
-    const problems = [...badExclusions, ...depthProblems(workload)];
+  addMeshed(pod: Pod, workload: Workload, ips: readonly string[]): Meshed {
+    const id = workload.pod.cgroupId;
+    const { config } = this.#input;
+    const isInPod = config.mode === 'inPod';
+    const traffic = podTraffic(pod, id, config.exclude);
+    const ambient = ambientAnnotations(pod, config.ambient);
+    const netns = this.#netnsOf(pod, workload);
+    const pending = isInPod ? this.#whyPending(pod, netns) : undefined;
     const info: CgroupInfo = {
-      id: workload.pod.cgroupId,
+      id,
       inMesh: true,
       ip: ips[0],
-      flags: WorkloadFlag.AMBIENT,
-      detectedFlags: DECIDED,
+      flags:
+        WorkloadFlag.AMBIENT |
+        traffic.flags |
+        (isInPod ? WorkloadFlag.IN_POD : 0) |
+        (pending === undefined ? 0 : WorkloadFlag.PENDING) |
+        (isInPod && ambient.dnsCapture ? WorkloadFlag.DNS_CAPTURE : 0) |
+        (isInPod && ambient.bypassInbound ? WorkloadFlag.BYPASS_INBOUND : 0),
+      detectedFlags: isInPod ? DECIDED_IN_POD : DECIDED,
     };
-    this.#rules.push(...rules);
+    this.#rules.push(...traffic.rules);
     this.#addCgroups(workload, info);
-    const netnsProblem = this.#addNetns(pod, workload, info);
-    for (const ip of ips)
-      this.#localPods.set(ip, { netnsCookie: workload.netns?.cookie ?? 0n, flags: WorkloadFlag.AMBIENT });
-    if (ips.length === 0 && pod.ips.length === 0) {
-      this.isIncomplete = true;
-      return [...problems, 'it has no IP yet: who dials it goes there directly'];
-    }
-    return netnsProblem === undefined ? problems : [...problems, netnsProblem];
+    if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
+    const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
+    for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
+    if (isInPod && netns.cookie !== undefined) this.#serve(pod, workload, netns.cookie, pending === undefined);
+    return {
+      problems: [
+        ...traffic.problems,
+        ...(isInPod ? ambient.problems : []),
+        ...depthProblems(workload),
+        ...this.#addressProblems(pod, netns),
+      ],
+      pending,
+      inbound: isInPod ? (netns.cookie === undefined ? 'no' : ambient.bypassInbound ? 'bypassed' : 'yes') : undefined,
+    };
   }
 
   #addCgroups({ pod }: Workload, info: CgroupInfo): void {
@@ -250,33 +307,62 @@ class MapsBuilder {
     for (const { cgroupId } of allCgroups(pod)) this.#cgroups.set(cgroupId, info);
   }
 
-  #addNetns(pod: Pod, { netns }: Workload, info: CgroupInfo): string | undefined {
-    if (netns === undefined) {
+  /** Claims the namespace for the pod, unless a newer pod has it. Pods come newest first. */
+  #netnsOf(pod: Pod, { netns }: Workload): KnownNetns {
+    const cookie = netns?.cookie ?? this.#inPod.remembered.get(pod.uid);
+    if (cookie === undefined) {
       this.isIncomplete = true;
-      return 'its network namespace is not known yet: processes that enter it from outside its cgroup are not in the mesh';
+      return { cookie, problem: undefined };
     }
-    // Pods come newest first.
-    const other = this.#netnsOwner.get(netns.cookie);
-    if (other !== undefined) return `its network namespace is that of the newer pod ${podName(other)}`;
-    this.#netnsOwner.set(netns.cookie, pod);
-    this.#netns.set(netns.cookie, info);
-    return undefined;
+    const other = this.#netnsOwner.get(cookie);
+    if (other !== undefined)
+      return { cookie: undefined, problem: `its network namespace is that of the newer pod ${podName(other)}` };
+    this.#netnsOwner.set(cookie, pod);
+    return { cookie, problem: undefined };
+  }
+
+  #whyPending(pod: Pod, { cookie, problem }: KnownNetns): string | undefined {
+    if (problem !== undefined) return problem;
+    if (cookie === undefined)
+      return pod.ips.length === 0 ? 'it has no IP yet' : 'its network namespace is not known yet';
+    if (this.#inPod.acknowledged.get(pod.uid) === cookie) return undefined;
+    const refusal = this.#inPod.refusals.get(pod.uid);
+    if (refusal !== undefined) return refusal;
+    return this.#inPod.isConnected ? 'ztunnel has not acknowledged it yet' : 'no ztunnel is connected';
+  }
+
+  #serve(pod: Pod, { pod: { podUid }, netns }: Workload, cookie: bigint, isAcknowledged: boolean): void {
+    const { uid, name, namespace, serviceAccount } = pod;
+    // What is remembered has no path any more: a pid may be another process's by now.
+    this.served.push({ uid, podUid, name, namespace, serviceAccount, cookie, netns, isAcknowledged });
+  }
+
+  /** What cannot be captured for want of an address or a namespace; in `inPod` mode the pod is pending for it. */
+  #addressProblems(pod: Pod, { cookie, problem }: KnownNetns): string[] {
+    if (this.#input.config.mode === 'inPod') return [];
+    if (pod.ips.length === 0) return ['it has no IP yet: who dials it goes there directly'];
+    if (problem !== undefined) return [problem];
+    if (cookie !== undefined) return [];
+    return [
+      'its network namespace is not known yet: processes that enter it from outside its cgroup are not in the mesh',
+    ];
   }
 
   desired(): DesiredMaps {
     const { config, ztunnels, hostNetnsCookie } = this.#input;
+    const isNode = config.mode === 'node';
     return {
       cgroups: this.#cgroups,
       netns: this.#netns,
       localPods: this.#localPods,
       rules: this.#rules,
       settings: {
-        ztunnelIPv4: ztunnels.ipv4,
-        ztunnelIPv6: ztunnels.ipv6,
+        ztunnelIPv4: isNode ? ztunnels.ipv4 : undefined,
+        ztunnelIPv6: isNode ? ztunnels.ipv6 : undefined,
         noZtunnel: config.policy.noZtunnel,
         pending: config.policy.pending,
         ztunnelByMark: config.ztunnel.byMark,
-        probesExempt: 'kubelet',
+        probesExempt: config.probes.exempt,
         hostNetnsCookie,
         cgroupLevels: [...this.#levels].sort((a, b) => a - b),
         sampleEvery: config.sampling,

@@ -3,6 +3,8 @@
 export type WorkloadState =
   /** Its connections go through the mesh. */
   | 'in'
+  /** Wanted in the mesh and held (or let through, by policy) until ztunnel serves it; `inPod` mode only. */
+  | 'pending'
   | 'out'
   /** Wanted in the mesh, but not there to be enrolled. */
   | 'waiting'
@@ -24,6 +26,8 @@ export interface WorkloadStatus {
   readonly netnsCookie: string | undefined;
   readonly role: 'workload' | 'ztunnel';
   readonly state: WorkloadState;
+  /** In `inPod` mode, whether what comes in goes to ztunnel: yes, no (not yet), or bypassed by an annotation. */
+  readonly inbound?: 'yes' | 'no' | 'bypassed';
   /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `waiting: ...` */
   readonly reason: string;
   readonly problems: readonly string[];

@@ -7,7 +7,7 @@ import { matchesLabels } from './selector.js';
 export interface Ztunnels {
   /** Every ztunnel pod of this node that has not ended, newest first: all of them may be dialling on for applications. */
   readonly pods: readonly Pod[];
-  /** The one that gets new connections, the newest that is Ready; undefined when there is none. */
+  /** In `node` mode, the one that gets new connections: the newest that is Ready; undefined when there is none. */
   readonly active: Pod | undefined;
   readonly ipv4: string | undefined;
   readonly ipv6: string | undefined;
@@ -15,7 +15,7 @@ export interface Ztunnels {
   readonly problems: readonly string[];
 }
 
-export type ZtunnelConfig = Pick<AgentConfig, 'nodeName' | 'ztunnel'>;
+export type ZtunnelConfig = Pick<AgentConfig, 'mode' | 'nodeName' | 'ztunnel'>;
 
 /** Newest first, and among those of one age by UID, so that every reader picks the same. */
 export function newestFirst(a: Pod, b: Pod): number {
@@ -38,6 +38,9 @@ export function discoverZtunnels(inventory: Inventory, config: ZtunnelConfig): Z
     else problems.push(`pod ${podName(pod)} has ztunnel's labels but is not taken for it: ${wrong.join(', ')}`);
   }
   pods.sort(newestFirst);
+  // There, each ztunnel that is connected takes what it serves: none has to be chosen by its IP.
+  if (config.mode === 'inPod')
+    return { pods, active: undefined, ipv4: undefined, ipv6: undefined, problems: problems.sort() };
   const active =
     pods.find((pod) => pod.isReady && !pod.isDeleting && pod.ips.length > 0) ??
     pods.find((pod) => pod.isReady && pod.ips.length > 0);

@@ -17,7 +17,14 @@ export interface NodeStatus {
 const GRACE_MS = 15_000;
 
 /** What pods in the mesh cannot reach for want of a ztunnel. */
-function ztunnelWarnings({ ztunnels, workloads, node }: AgentState): string[] {
+function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string[] {
+  if (zds !== undefined) {
+    if (zds.connections.length > 0) return [];
+    const fate = node.pending === 'hold' ? 'refused' : 'let through';
+    return [
+      `no ztunnel is connected at ${zds.socket}: connections of pods that it has not acknowledged are ${fate}; pods in the mesh stay with the ztunnel that runs on, or are refused`,
+    ];
+  }
   const fate = node.noZtunnel === 'closed' ? 'refused' : 'let through';
   if (ztunnels.ipv4 === undefined && ztunnels.ipv6 === undefined)
     return [`no ztunnel is known on this node: connections of pods in the mesh are ${fate}`];

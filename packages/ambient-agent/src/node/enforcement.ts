@@ -18,7 +18,15 @@ import { StartupError } from './startup-error.js';
 
 /** A call of the datapath that failed as a whole. */
 export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
-  call: Schema.Literals(['apply', 'activate', 'counters']),
+  call: Schema.Literals([
+    'apply',
+    'activate',
+    'counters',
+    'attachNetns',
+    'detachNetns',
+    'attachedNetns',
+    'captureListener',
+  ]),
   message: Schema.String,
 }) {}
 
@@ -31,6 +39,17 @@ export class Enforcement extends Context.Service<
     /** Puts the programs in force. */
     readonly activate: Effect.Effect<AttachResult, EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
+    /** The tc program for the ingress of a pod's loopback; valid while the service lives. */
+    readonly loopbackFilterFd: number;
+    /** Steers what comes into a network namespace; what an earlier agent attached there is updated. */
+    readonly attachNetns: (cookie: bigint, netnsPath: string) => Effect.Effect<void, EnforcementError>;
+    readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
+    /** Cookies of the namespaces that are attached, by an earlier agent too. */
+    readonly attachedNetns: Effect.Effect<ReadonlySet<bigint>, EnforcementError>;
+    /** Has connections steered to a listening socket of ztunnel. */
+    readonly captureListener: (cookie: bigint, port: number, socketFd: number) => Effect.Effect<void, EnforcementError>;
+    /** Whether connections of a namespace to a port of ztunnel have a listener to be steered to. */
+    readonly hasListener: (cookie: bigint, port: number) => boolean;
   }
 >()('@sluice/ambient-agent/node/Enforcement') {}
 
@@ -44,6 +63,7 @@ const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
   excludedPorts: 'port_rules',
   excludedCIDRs: 'excluded_cidrs',
   pendingConnections: 'pending_origin',
+  exemptConnections: 'exempt_tuples',
 };
 
 function capacitiesOf(capacities: Capacities): MapCapacities {
@@ -75,6 +95,13 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         activate: attempt('activate', () => datapath.activate()),
         counters: attempt('counters', () => datapath.counters()),
+        loopbackFilterFd: datapath.loopbackFilterFd,
+        attachNetns: (cookie, path) => attempt('attachNetns', () => void datapath.attachNetns(cookie, path)),
+        detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),
+        attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),
+        captureListener: (cookie, port, fd) =>
+          attempt('captureListener', () => datapath.captureListener(cookie, port, fd)),
+        hasListener: (cookie, port) => datapath.capturedListener(cookie, port) !== undefined,
       });
     }),
   );

@@ -6,6 +6,8 @@ import { cgroupUid, localPodsOf, type KubeletCgroup, type Workload } from '../en
 import { membership } from '../enrolment/membership.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { Inventory } from '../inventory/model.js';
+import type { ChangedNetns } from '../pod-netns/memory.js';
+import type { SeenNetns } from '../pod-netns/open-netns.js';
 import { messageOf } from './checks.js';
 import { KubeletFinder } from './kubelet.js';
 
@@ -66,5 +68,21 @@ export class NodeView {
       hostNetnsCookie: netnsCookie(this.resolver.hostNetns),
       problems: [...problems, ...search.problems],
     };
+  }
+
+  /**
+   * Where the namespace of a pod is that is not served any more: by a process that shows it.
+   * @returns undefined: the pod is gone; 'unknown': it is there, and no process of it is in that namespace
+   */
+  findNetns({ podUid, cookie }: ChangedNetns): SeenNetns | 'unknown' | undefined {
+    const pod = this.resolver.pod(podUid);
+    if (pod === undefined) return undefined;
+    try {
+      // A cookie is proof enough: it is never given twice.
+      const found = this.resolver.podNetns(pod, []);
+      return found?.cookie === BigInt(cookie) ? found : 'unknown';
+    } catch {
+      return 'unknown';
+    }
   }
 }

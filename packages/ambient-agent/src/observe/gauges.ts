@@ -2,9 +2,10 @@
 import * as Effect from 'effect/Effect';
 import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
+import type { Zds } from '../zds/zds.js';
 import { metrics } from './metrics.js';
 
-const states: readonly WorkloadState[] = ['in', 'out', 'waiting', 'unknown'];
+const states: readonly WorkloadState[] = ['in', 'pending', 'out', 'waiting', 'unknown'];
 
 /** Pods by state, the states without any too. */
 export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> =>
@@ -36,3 +37,20 @@ export const refreshCounters = (enforcement: Enforcement['Service'], stats: () =
     for (const { verdict, reason, count } of decisions) yield* metrics.decisions({ verdict, reason }, Number(count));
     for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));
   }).pipe(Effect.catch(() => metrics.error('counters')));
+
+/** The ZDS server's counters; nothing in `node` mode. */
+export const refreshZds = (zds: Zds['Service']): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const counts = zds.metrics();
+    if (counts === undefined) return Effect.void;
+    const { connections, workloads, workloadsPending, ...events } = counts;
+    return Effect.all(
+      [
+        metrics.zdsConnections(connections),
+        metrics.zdsWorkloads('all', workloads),
+        metrics.zdsWorkloads('pending', workloadsPending),
+        ...Object.entries(events).map(([event, count]) => metrics.zdsEvent(event, count)),
+      ],
+      { discard: true },
+    );
+  });

@@ -33,6 +33,13 @@ const datapathEvents = Metric.gauge('sluice_datapath_events', {
 const processEvents = Metric.gauge('sluice_process_events', {
   description: 'Messages of the proc connector since the start, and what went wrong with them',
 });
+// istio-cni's own name, for the dashboards that know it (cni/pkg/nodeagent/metrics.go).
+const ztunnelConnected = Metric.gauge('ztunnel_connected', { description: 'Connected ztunnels' });
+const zdsConnections = Metric.gauge('sluice_zds_connections', { description: 'Connected ztunnels' });
+const zdsWorkloads = Metric.gauge('sluice_zds_workloads', {
+  description: 'Pods that ztunnel is to serve: all, and those that it has not acknowledged',
+});
+const zdsEvents = Metric.gauge('sluice_zds_events', { description: 'What the ZDS server has met since the start' });
 
 type Labels = Record<string, string>;
 
@@ -51,6 +58,12 @@ export const metrics = {
     Metric.update(Metric.withAttributes(decisions, labels), count),
   datapathEvent: (event: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(datapathEvents, { event }), count),
+  zdsConnections: (count: number): Effect.Effect<void> =>
+    Effect.andThen(Metric.update(ztunnelConnected, count), Metric.update(zdsConnections, count)),
+  zdsWorkloads: (which: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(zdsWorkloads, { which }), count),
+  zdsEvent: (event: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(zdsEvents, { event }), count),
   processEvents: (outcome: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(processEvents, { outcome }), count),
 };

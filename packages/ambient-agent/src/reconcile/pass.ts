@@ -1,66 +1,140 @@
-// One pass of the reconciler: what is wanted and what is there, through the enrolment, into the maps; and what there is to
-// say about it.
+// One pass of the reconciler: what is wanted and what is there, through the enrolment, into the maps; then what else `inPod`
+// mode needs; and what there is to say about it.
 import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
-import { enrol, type KubeletCgroup } from '../enrolment/enrol.js';
+import { enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
 import { InventorySource } from '../inventory/source.js';
 import { messageOf } from '../node/checks.js';
 import { Enforcement, type EnforcementError } from '../node/enforcement.js';
 import { NodeViewError } from '../node/node-view-error.js';
-import type { NodeView } from '../node/node-view.js';
+import type { NodeTruth, NodeView } from '../node/node-view.js';
+import type { StartupError } from '../node/startup-error.js';
 import { metrics } from '../observe/metrics.js';
+import { WorkloadStates } from '../observe/workload-states.js';
+import { PodNetns } from '../pod-netns/pod-netns.js';
+import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { reportFailures } from './failures.js';
+import { serve, type Served } from './serve.js';
 
 export interface PassResult {
   readonly statuses: readonly WorkloadStatus[];
   readonly ztunnels: Ztunnels;
   readonly kubelets: readonly KubeletCgroup[];
   readonly hostNetnsCookie: bigint;
+  /** Connected ztunnels; none in `node` mode. */
+  readonly connections: readonly ZdsConnection[];
   readonly problems: readonly string[];
   readonly applied: ApplyResult;
   /** Of the failures, for counting. */
   readonly failureKinds: readonly string[];
+  /** What somebody else had undone, and is as it has to be again. */
+  readonly repaired: readonly string[];
   /** Another pass soon may find more, or get further. */
   readonly isIncomplete: boolean;
 }
 
-/** Fails only where nothing could be done; a refused entry is in the result. */
-export const reconcilePass = Effect.fnUntraced(function* (
-  view: NodeView,
-  config: AgentConfig,
+/** The first half of a pass: the maps are as they ought to be. */
+export interface AppliedPass {
+  readonly isThorough: boolean;
+  readonly ztunnels: Ztunnels;
+  readonly truth: NodeTruth;
+  readonly enrolment: Enrolment;
+  readonly applied: ApplyResult;
+  readonly inventoryProblems: readonly string[];
+}
+
+/** What the passes of one agent share. */
+export interface PassPlaces {
+  readonly view: NodeView;
+  readonly config: AgentConfig;
+  /** Namespaces to which this agent's own programs are attached. */
+  readonly currentNetns: Set<bigint>;
+}
+
+export type PassServices = InventorySource | Enforcement | PodNetns | Zds | WorkloadStates;
+export type PassError = EnforcementError | NodeViewError | StartupError;
+
+/** Fails only where nothing could be done; what could not be done for one pod is in the result. */
+export const reconcilePass = (
+  places: PassPlaces,
   isThorough: boolean,
-): Effect.fn.Return<PassResult, EnforcementError | NodeViewError, InventorySource | Enforcement> {
+): Effect.Effect<PassResult, PassError, PassServices> =>
+  Effect.flatMap(applyPass(places, isThorough), (applied) => finishPass(places, applied));
+
+/** Looks, decides, and writes the maps. */
+export const applyPass = Effect.fnUntraced(function* (
+  { view, config }: PassPlaces,
+  isThorough: boolean,
+): Effect.fn.Return<AppliedPass, EnforcementError | NodeViewError, PassServices> {
   const source = yield* InventorySource;
   const enforcement = yield* Enforcement;
+  const podNetns = yield* PodNetns;
+  const zds = yield* Zds;
+  const states = yield* WorkloadStates;
   const { inventory, problems: inventoryProblems } = yield* source.current;
   const ztunnels = discoverZtunnels(inventory, config);
   const truth = yield* Effect.try({
     try: () => view.read(inventory, ztunnels, isThorough),
     catch: (error) => new NodeViewError({ message: messageOf(error) }),
   });
-  const { desired, statuses, isIncomplete } = enrol({ inventory, ztunnels, config, ...truth });
-  const applied = yield* enforcement.apply(desired);
+  const facts = zds.facts();
+  const open = [...podNetns.changed()].filter(([cookie]) => podNetns.pathOf(cookie) !== undefined);
+  const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
+  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served: { ...facts, remembered } });
+  // Who leaves the mesh is said to do so before anything is taken from it.
+  yield* states.withdraw(enrolment.statuses);
+  const applied = yield* enforcement.apply(enrolment.desired);
   yield* metrics.applied(applied.written, applied.removed);
-  yield* countEntries(desired);
+  yield* countEntries(enrolment.desired);
+  return { isThorough, ztunnels, truth, enrolment, applied, inventoryProblems };
+});
+
+/** Serves the pods whose maps are written, and says what has come of everything. */
+export const finishPass = Effect.fnUntraced(function* (
+  { view, currentNetns }: PassPlaces,
+  { isThorough, ztunnels, truth, enrolment, applied, inventoryProblems }: AppliedPass,
+): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
+  const zds = yield* Zds;
+  const states = yield* WorkloadStates;
+  const { desired, isIncomplete } = enrolment;
+  const served = yield* serve(enrolment.served, {
+    isThorough,
+    current: currentNetns,
+    find: (netns) => view.findNetns(netns),
+  });
   const failures = reportFailures(applied.failures, desired);
+  const statuses = enrolment.statuses.map((status) => withFindings(status, failures.byWorkload, served));
+  yield* states.publish(statuses);
   return {
-    statuses: statuses.map((status) => {
-      const [podLevel] = status.cgroups;
-      const more = podLevel === undefined ? undefined : failures.byWorkload.get(BigInt(podLevel.id));
-      return more === undefined ? status : { ...status, problems: [...status.problems, ...more] };
-    }),
+    statuses,
     ztunnels,
     kubelets: truth.kubelets,
     hostNetnsCookie: truth.hostNetnsCookie,
-    problems: [...inventoryProblems, ...ztunnels.problems, ...truth.problems, ...failures.others],
+    connections: zds.connections(),
+    problems: [...inventoryProblems, ...ztunnels.problems, ...truth.problems, ...failures.others, ...served.others],
     applied,
     failureKinds: failures.kinds,
-    isIncomplete: isIncomplete || applied.failures.length > 0,
+    repaired: served.repaired,
+    isIncomplete: isIncomplete || applied.failures.length > 0 || served.isIncomplete,
   };
 });
+
+function withFindings(
+  status: WorkloadStatus,
+  failures: ReadonlyMap<bigint, readonly string[]>,
+  served: Served,
+): WorkloadStatus {
+  const [podLevel] = status.cgroups;
+  const problems = [
+    ...status.problems,
+    ...((podLevel === undefined ? undefined : failures.get(BigInt(podLevel.id))) ?? []),
+    ...(served.problems.get(status.uid) ?? []),
+  ];
+  return { ...status, ...(served.unattached.has(status.uid) ? { inbound: 'no' as const } : {}), problems };
+}
 
 const countEntries = (desired: DesiredMaps): Effect.Effect<void> =>
   Effect.all(
@@ -68,7 +142,7 @@ const countEntries = (desired: DesiredMaps): Effect.Effect<void> =>
       metrics.entries('cgroup_info_map', desired.cgroups.size),
       metrics.entries('netns_info_map', desired.netns.size),
       metrics.entries('local_pods', desired.localPods.size),
-      metrics.entries('exclusions', desired.rules.length),
+      metrics.entries('rules', desired.rules.length),
     ],
     { discard: true },
   );

@@ -4,13 +4,11 @@ import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
 import { messageOf } from '../node/checks.js';
-import type { Enforcement } from '../node/enforcement.js';
-import type { InventorySource } from '../inventory/source.js';
 import { metrics } from '../observe/metrics.js';
-import type { PassResult } from './pass.js';
+import type { PassResult, PassServices } from './pass.js';
 
 /** Why a pass is wanted. */
-export type Request = 'inventory' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
+export type Request = 'inventory' | 'zds' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
 
 /** After these, everything is looked at anew, not only what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);
@@ -28,11 +26,11 @@ export interface Reconciler {
   /** Never waits. Requests that come while a pass runs become one pass after it. */
   readonly request: (why: Request) => void;
   /** Runs for ever. `isIncomplete`: of the pass that was run before. */
-  readonly run: (isIncomplete: boolean) => Effect.Effect<never, never, InventorySource | Enforcement>;
+  readonly run: (isIncomplete: boolean) => Effect.Effect<never, never, PassServices>;
 }
 
 export interface ReconcilerOptions<E extends { readonly _tag: string; readonly message: string }> {
-  readonly pass: (isThorough: boolean) => Effect.Effect<PassResult, E, InventorySource | Enforcement>;
+  readonly pass: (isThorough: boolean) => Effect.Effect<PassResult, E, PassServices>;
   /** Told of every pass that succeeded; must not fail. */
   readonly onPass: (result: PassResult, why: ReadonlySet<Request>, durationMs: number) => Effect.Effect<void>;
   readonly onFailure: (failure: PassFailure) => Effect.Effect<void>;

@@ -77,9 +77,12 @@ export class StateKeeper {
     });
   }
 
-  #state({ ztunnels, kubelets, hostNetnsCookie, applied, problems }: PassResult, durationMs: number): AgentState {
+  #state(
+    { ztunnels, kubelets, hostNetnsCookie, connections, applied, problems }: PassResult,
+    durationMs: number,
+  ): AgentState {
     const now = new Date().toISOString();
-    const { mode, paths, nodeName, inventory, policy, resyncIntervalMs, sampling } = this.#config;
+    const { mode, paths, nodeName, inventory, policy, zds, resyncIntervalMs, sampling } = this.#config;
     return {
       version: STATE_VERSION,
       writtenAt: now,
@@ -98,6 +101,7 @@ export class StateKeeper {
         hostNetns: this.#places.hostNetns,
         hostNetnsCookie: String(hostNetnsCookie),
         noZtunnel: policy.noZtunnel,
+        pending: policy.pending,
         resyncIntervalMs,
         sampling,
       },
@@ -112,6 +116,7 @@ export class StateKeeper {
           isActive: uid === ztunnels.active?.uid,
         })),
       },
+      ...(mode === 'inPod' ? { zds: { socket: zds.socket, connections } } : {}),
       kubelets: kubelets.map(({ cgroupPath, cgroupId, level }) => ({ path: cgroupPath, id: String(cgroupId), level })),
       workloads: this.#workloads,
       problems,

@@ -4,6 +4,7 @@ import * as Schema from 'effect/Schema';
 import { join } from 'node:path';
 import type { Mode } from '../config/config.js';
 import type { DatedStatus } from '../enrolment/status.js';
+import type { ZdsConnection } from '../zds/zds.js';
 import { replaceFile } from './replace-file.js';
 
 /** Raised when a reader of the former form would go wrong. */
@@ -29,6 +30,7 @@ export interface AgentState {
     readonly hostNetns: string;
     readonly hostNetnsCookie: string;
     readonly noZtunnel: 'closed' | 'open';
+    readonly pending: 'hold' | 'open';
     readonly resyncIntervalMs: number;
     /** One decision in this many is reported by the datapath; 0 = none. */
     readonly sampling: number;
@@ -44,6 +46,8 @@ export interface AgentState {
       readonly isActive: boolean;
     }[];
   };
+  /** In `inPod` mode, where ztunnel asks and which ztunnels are connected, the newest last. */
+  readonly zds?: { readonly socket: string; readonly connections: readonly ZdsConnection[] };
   readonly kubelets: readonly { readonly path: string; readonly id: string; readonly level: number }[];
   readonly workloads: readonly DatedStatus[];
   /** Everything that is not as it should be and is no single pod's. */

@@ -4,8 +4,14 @@ import { age } from './age.js';
 import { table } from './table.js';
 
 const none = '-';
-const states = ['in', 'out', 'waiting', 'unknown'] as const;
-const stateWords = { in: 'in the mesh', out: 'out of it', waiting: 'waiting', unknown: 'unknown' } as const;
+const states = ['in', 'pending', 'out', 'waiting', 'unknown'] as const;
+const stateWords = {
+  in: 'in the mesh',
+  pending: 'pending',
+  out: 'out of it',
+  waiting: 'waiting',
+  unknown: 'unknown',
+} as const;
 
 function podOf({ namespace, name, uid }: DatedStatus): string {
   return name === '' ? `(uid ${uid})` : `${namespace}/${name}`;
@@ -17,9 +23,21 @@ function cgroupsOf({ cgroups }: DatedStatus): string {
   return others.length === 0 ? podLevel.id : `${podLevel.id} +${others.length}`;
 }
 
-function ztunnelLines({ state }: NodeStatus): string[] {
+type Connection = NonNullable<NodeStatus['state']['zds']>['connections'][number];
+
+function connectionWords({ pid, since, isSynced }: Connection, now: Date): string {
+  return `connected for ${age(since, now)}, pid ${pid}, ${isSynced ? 'has every pod' : 'is being told of the pods'}`;
+}
+
+function ztunnelLines({ state }: NodeStatus, now: Date): string[] {
   if (state.ztunnels.pods.length === 0) return ['ztunnel   none on this node'];
+  const connected = new Map(state.zds?.connections.map((connection) => [connection.pod, connection]));
   return state.ztunnels.pods.map(({ namespace, name, ips, isReady, isActive }) => {
+    if (state.zds !== undefined) {
+      const connection = connected.get(`${namespace}/${name}`);
+      const standing = connection === undefined ? 'not connected' : connectionWords(connection, now);
+      return `ztunnel   ${namespace}/${name} (${standing})`;
+    }
     const condition = isActive ? 'active' : isReady ? 'ready, not used' : 'not ready';
     return `ztunnel   ${namespace}/${name} ${ips.join(' ')} (${condition})`;
   });
@@ -32,11 +50,13 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     node.agent === 'not-running'
       ? `agent     not running; last seen ${age(state.writtenAt, now)} ago`
       : `agent     pid ${state.agent.pid}, version ${state.agent.version}, up ${age(state.agent.startedAt, now)}`;
+  const isInPod = state.zds !== undefined;
   const rows = state.workloads.map((status) => [
     podOf(status),
     status.ips.join('\n') || none,
     cgroupsOf(status),
     status.state,
+    ...(isInPod ? [status.inbound ?? none] : []),
     status.reason,
     age(status.since, now),
   ]);
@@ -51,9 +71,12 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     `node      ${state.node.name} (mode ${state.node.mode})`,
     agentLine,
     `datapath  ${datapath}`,
-    ...ztunnelLines(node),
+    ...(state.zds === undefined ? [] : [`zds       ${state.zds.socket}`]),
+    ...ztunnelLines(node, now),
     '',
-    ...(rows.length === 0 ? [] : [table(['POD', 'IPS', 'CGROUP', 'MESH', 'WHY', 'SINCE'], rows), '']),
+    ...(rows.length === 0
+      ? []
+      : [table(['POD', 'IPS', 'CGROUP', 'MESH', ...(isInPod ? ['INBOUND'] : []), 'WHY', 'SINCE'], rows), '']),
     rows.length === 0 ? 'no pods on this node' : `${rows.length} pods: ${counts.join(', ')}`,
   ].join('\n');
 }

@@ -1,0 +1,36 @@
+// What `inPod` mode adds to the enrolment: what is known of ztunnel's acknowledgements, and which pods it is to serve.
+import type { NetnsRef } from '@sluice/cgroup-resolver';
+
+/** By pod UID, as the API has it. */
+export interface InPodFacts {
+  /** Pods that ztunnel has acknowledged, and the cookie of the network namespace in which it did. */
+  readonly acknowledged: ReadonlyMap<string, bigint>;
+  /** Why ztunnel does not serve a pod, in its own words. */
+  readonly refusals: ReadonlyMap<string, string>;
+  /** Cookies of namespaces that were verified before, for a pod of which no process shows its namespace now. */
+  readonly remembered: ReadonlyMap<string, bigint>;
+  /** Whether any ztunnel is connected. */
+  readonly isConnected: boolean;
+}
+
+export const noneServed: InPodFacts = {
+  acknowledged: new Map(),
+  refusals: new Map(),
+  remembered: new Map(),
+  isConnected: false,
+};
+
+/** A pod in whose network namespace ztunnel is to listen. */
+export interface ServedPod {
+  readonly uid: string;
+  /** As cgroupfs names it, which for a static pod is another. */
+  readonly podUid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** The cookie of its network namespace. */
+  readonly cookie: bigint;
+  /** Undefined: the namespace is remembered, and cannot be found now. */
+  readonly netns: NetnsRef | undefined;
+  readonly isAcknowledged: boolean;
+}

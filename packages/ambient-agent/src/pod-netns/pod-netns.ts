@@ -1,0 +1,105 @@
+// The network namespaces of pods as a service of the agent: found once, held open, changed and given back. What is changed
+// in which of them is on disk before anything relies on it, so that a later agent can undo it.
+import * as Context from 'effect/Context';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import type { AgentConfig } from '../config/config.js';
+import type { ServedPod } from '../enrolment/served.js';
+import { messageOf } from '../node/checks.js';
+import { PodNetnsError } from './errors.js';
+import { readNetnsMemory, writeNetnsMemory, type ChangedNetns } from './memory.js';
+import { OpenNetns, type SeenNetns } from './open-netns.js';
+import { ensureOriginalSource, removeOriginalSource, type OriginalSourceMemory } from './original-source.js';
+
+export class PodNetns extends Context.Service<
+  PodNetns,
+  {
+    /** Namespaces in which something of ours is, or may be: by cookie, an earlier agent's too. */
+    readonly changed: () => ReadonlyMap<bigint, ChangedNetns>;
+    /** A path to the pod's namespace, good until {@link restore} or the end; undefined: it was never opened here. */
+    readonly pathOf: (cookie: bigint) => string | undefined;
+    /** Opens the pod's namespace and makes sure that it is the one that was seen. Idempotent. */
+    readonly open: (pod: ServedPod) => Effect.Effect<void, PodNetnsError>;
+    /**
+     * Lets ztunnel dial the application from the client's address. Idempotent.
+     * @param filterFd the tc program for the loopback
+     * @returns what was not as it had to be
+     */
+    readonly plumb: (cookie: bigint, filterFd: number) => Effect.Effect<readonly string[], PodNetnsError>;
+    /**
+     * Gives back what was there before, and closes the namespace. Idempotent.
+     * @param seen where it is, if it was never opened here; undefined: it is gone, and only forgotten
+     */
+    readonly restore: (cookie: bigint, seen: SeenNetns | undefined) => Effect.Effect<void, PodNetnsError>;
+  }
+>()('@sluice/ambient-agent/pod-netns/PodNetns') {}
+
+/** Closes what is open with the scope; what was changed in the namespaces stays. */
+export const podNetns = ({ paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>): Layer.Layer<PodNetns> =>
+  Layer.effect(
+    PodNetns,
+    Effect.gen(function* () {
+      const changed = readNetnsMemory(paths.runDir);
+      const open = new Map<bigint, OpenNetns>();
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          for (const netns of open.values()) netns.close();
+        }),
+      );
+      const attempt = <A>(step: PodNetnsError['step'], run: () => A): Effect.Effect<A, PodNetnsError> =>
+        Effect.try({ try: run, catch: (error) => new PodNetnsError({ step, message: messageOf(error) }) });
+      const remember = (entry: ChangedNetns): void => {
+        const cookie = BigInt(entry.cookie);
+        const isNews = JSON.stringify(changed.get(cookie)) !== JSON.stringify(entry);
+        changed.set(cookie, entry);
+        if (isNews) writeNetnsMemory(paths.runDir, changed.values());
+      };
+      const forget = (cookie: bigint): void => {
+        open.get(cookie)?.close();
+        open.delete(cookie);
+        if (changed.delete(cookie)) writeNetnsMemory(paths.runDir, changed.values());
+      };
+      const beforeOf = (cookie: bigint): OriginalSourceMemory | undefined =>
+        changed.get(cookie)?.before as OriginalSourceMemory | undefined;
+
+      return PodNetns.of({
+        changed: () => changed,
+        pathOf: (cookie) => open.get(cookie)?.path,
+        open: ({ cookie, uid, podUid, netns }) =>
+          attempt('open', () => {
+            if (open.has(cookie)) return;
+            if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
+            const opened = OpenNetns.open(netns);
+            open.set(cookie, opened);
+            // Before anything is changed: a namespace that nobody remembers would keep what is in it for good.
+            remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
+          }),
+        plumb: (cookie, filterFd) =>
+          attempt('original-source', () => {
+            const path = open.get(cookie)?.path;
+            const entry = changed.get(cookie);
+            if (path === undefined || entry === undefined)
+              throw new Error(`the network namespace ${cookie} is not open`);
+            const { ipv6 } = ambient;
+            const memory = beforeOf(cookie);
+            const result = ensureOriginalSource(path, {
+              netnsCookie: cookie,
+              procPath: paths.proc,
+              filterFd,
+              ipv6,
+              memory,
+            });
+            if (result.kind === 'gone') throw new Error(`the network namespace ${cookie} is gone`);
+            remember({ ...entry, before: result.memory });
+            return result.changed;
+          }),
+        restore: (cookie, seen) =>
+          attempt('restore', () => {
+            const path = open.get(cookie)?.path ?? seen?.path;
+            if (path !== undefined)
+              removeOriginalSource(path, { netnsCookie: cookie, procPath: paths.proc, memory: beforeOf(cookie) });
+            forget(cookie);
+          }),
+      });
+    }),
+  );

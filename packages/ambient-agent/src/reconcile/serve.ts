@@ -1,0 +1,146 @@
+// What `inPod` mode does beside the maps, in the order that never leaves a pod half captured: a namespace is plumbed and
+// attached before ztunnel is told of it, and a pod that leaves goes the other way. A pod for which a step fails waits, and
+// no other waits for it.
+import * as Effect from 'effect/Effect';
+import * as Result from 'effect/Result';
+import type { ServedPod } from '../enrolment/served.js';
+import { Enforcement, type EnforcementError } from '../node/enforcement.js';
+import type { StartupError } from '../node/startup-error.js';
+import type { PodNetnsError } from '../pod-netns/errors.js';
+import type { ChangedNetns } from '../pod-netns/memory.js';
+import type { SeenNetns } from '../pod-netns/open-netns.js';
+import { PodNetns } from '../pod-netns/pod-netns.js';
+import { Zds, type OfferedPod } from '../zds/zds.js';
+import { recapture } from './recapture.js';
+
+export interface ServeOptions {
+  /** Also look whether what was done before is still there. */
+  readonly isThorough: boolean;
+  /** Namespaces whose programs are this agent's own; it is added to. */
+  readonly current: Set<bigint>;
+  /** Where the namespace of a pod that is not served any more is; undefined: it is gone. */
+  readonly find: (netns: ChangedNetns) => SeenNetns | 'unknown' | undefined;
+}
+
+export interface Served {
+  /** What is wrong with a pod, by UID. */
+  readonly problems: ReadonlyMap<string, readonly string[]>;
+  /** UIDs of pods into whose namespace connections come as if there were no mesh. */
+  readonly unattached: ReadonlySet<string>;
+  /** What is no pod's that is served. */
+  readonly others: readonly string[];
+  /** What was found amiss and put right: for the log. */
+  readonly repaired: readonly string[];
+  readonly isIncomplete: boolean;
+}
+
+type Services = Enforcement | PodNetns | Zds;
+
+/** Comes after the maps: a new pod is held by then, and one that left goes directly. */
+export const serve = Effect.fnUntraced(function* (
+  pods: readonly ServedPod[],
+  options: ServeOptions,
+): Effect.fn.Return<Served, EnforcementError | StartupError, Services> {
+  const enforcement = yield* Enforcement;
+  const zds = yield* Zds;
+  const problems = new Map<string, string[]>();
+  const complain = (uid: string, text: string): void => {
+    problems.set(uid, [...(problems.get(uid) ?? []), text]);
+  };
+
+  const attached = yield* enforcement.attachedNetns;
+  const prepared = new Set<bigint>();
+  const repaired: string[] = [];
+  for (const pod of pods) {
+    const outcome = yield* Effect.result(prepare(pod, attached, options));
+    if (Result.isFailure(outcome)) complain(pod.uid, outcome.failure.message);
+    else {
+      prepared.add(pod.cookie);
+      repaired.push(...outcome.success);
+    }
+    // A node full of pods must not keep the process events waiting.
+    yield* Effect.yieldNow;
+  }
+
+  const served = new Set(pods.map(({ cookie }) => cookie));
+  const others = yield* detachOthers(attached, served, options.current);
+  const offer = yield* zds.offer(yield* offered(pods, prepared));
+  for (const [uid, text] of offer.problems) complain(uid, text);
+  const restored = yield* restoreOthers(served, options);
+
+  const unheard = yield* recapture(pods.filter(({ isAcknowledged }) => isAcknowledged));
+  for (const [uid, text] of unheard) complain(uid, text);
+  const after = new Set([...attached, ...options.current]);
+  return {
+    problems,
+    unattached: new Set(pods.filter(({ cookie }) => !after.has(cookie)).map(({ uid }) => uid)),
+    others: [...others, ...restored],
+    repaired,
+    isIncomplete: problems.size > 0 || others.length > 0 || restored.length > 0,
+  };
+});
+
+/** The pod's namespace, then what its loopback needs, then the program that steers. */
+const prepare = Effect.fnUntraced(function* (
+  pod: ServedPod,
+  attached: ReadonlySet<bigint>,
+  { isThorough, current }: ServeOptions,
+): Effect.fn.Return<readonly string[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
+  const enforcement = yield* Enforcement;
+  const podNetns = yield* PodNetns;
+  const { cookie } = pod;
+  const isCurrent = current.has(cookie) && attached.has(cookie);
+  if (isCurrent && !isThorough) return [];
+  // An earlier agent's, whose pod shows no process now: what is there goes on.
+  if (pod.netns === undefined && podNetns.pathOf(cookie) === undefined && attached.has(cookie)) return [];
+  yield* podNetns.open(pod);
+  const plumbed = yield* Effect.result(podNetns.plumb(cookie, enforcement.loopbackFilterFd));
+  // Also where that failed: a pod that is held is held in both directions.
+  if (!isCurrent) {
+    yield* enforcement.attachNetns(cookie, podNetns.pathOf(cookie) ?? '');
+    current.add(cookie);
+  }
+  const changed = yield* Effect.fromResult(plumbed);
+  return isCurrent ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`) : [];
+});
+
+/** What ztunnel is told of: pods that are ready for it, and those that it had, whatever has become of them. */
+const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepared: ReadonlySet<bigint>) {
+  const podNetns = yield* PodNetns;
+  return pods.flatMap((pod): OfferedPod[] => {
+    const { uid, name, namespace, serviceAccount, cookie } = pod;
+    if (!prepared.has(cookie) && !pod.isAcknowledged) return [];
+    const path = podNetns.pathOf(cookie);
+    return [{ uid, name, namespace, serviceAccount, cookie, netns: path === undefined ? 'unknown' : { path } }];
+  });
+});
+
+const detachOthers = Effect.fnUntraced(function* (
+  attached: ReadonlySet<bigint>,
+  served: ReadonlySet<bigint>,
+  current: Set<bigint>,
+) {
+  const enforcement = yield* Enforcement;
+  const problems: string[] = [];
+  for (const cookie of attached) {
+    if (served.has(cookie)) continue;
+    const outcome = yield* Effect.result(enforcement.detachNetns(cookie));
+    current.delete(cookie);
+    if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
+  }
+  return problems;
+});
+
+const restoreOthers = Effect.fnUntraced(function* (served: ReadonlySet<bigint>, { find }: ServeOptions) {
+  const podNetns = yield* PodNetns;
+  const problems: string[] = [];
+  for (const [cookie, netns] of podNetns.changed()) {
+    if (served.has(cookie)) continue;
+    const seen = podNetns.pathOf(cookie) === undefined ? find(netns) : undefined;
+    // Its pod is there and cannot be looked into: it is asked again.
+    if (seen === 'unknown') continue;
+    const outcome = yield* Effect.result(podNetns.restore(cookie, seen));
+    if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
+  }
+  return problems;
+});

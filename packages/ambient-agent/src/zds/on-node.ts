@@ -1,0 +1,71 @@
+// The ZDS server on this node: who may speak comes from the inventory and the cgroups, who is served from the datapath.
+import type { CgroupResolver } from '@sluice/cgroup-resolver';
+import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from '@sluice/datapath';
+import type { ZdsEvent } from '@sluice/zds';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import type { AgentConfig } from '../config/config.js';
+import { cgroupUid } from '../enrolment/enrol.js';
+import { discoverZtunnels } from '../enrolment/ztunnel.js';
+import { podName } from '../inventory/model.js';
+import { InventorySource } from '../inventory/source.js';
+import { Enforcement } from '../node/enforcement.js';
+import { metrics } from '../observe/metrics.js';
+import { zdsServer, type Zds } from './zds.js';
+
+/** What is worth a line of the log, beside the states of the pods. */
+const logged = (event: ZdsEvent): Effect.Effect<void> => {
+  switch (event.kind) {
+    case 'connected':
+      return Effect.logInfo('ztunnel connected', { connection: event.connection, pid: event.peer.pid });
+    case 'synced':
+      return Effect.logInfo('ztunnel has its snapshot', { connection: event.connection });
+    case 'disconnected': {
+      const { connection, peer, reason, detail } = event;
+      return Effect.logInfo('ztunnel disconnected', { connection, pid: peer.pid, reason, detail });
+    }
+    case 'nacked': {
+      const { uid, connection, reason } = event;
+      return Effect.logWarning('ztunnel refused a pod', { uid, connection, reason });
+    }
+    case 'refused': {
+      const { peer, reason } = event;
+      const line = Effect.logWarning('a connection to the ZDS socket was refused', { pid: peer.pid, reason });
+      return Effect.andThen(metrics.error('zds-refused'), line);
+    }
+    case 'protocolViolation':
+      return Effect.logWarning('ztunnel broke the protocol', { connection: event.connection, reason: event.reason });
+    case 'acceptFailed':
+      return Effect.logError('no connection to the ZDS socket can be accepted', { reason: event.reason });
+    default:
+      return Effect.void;
+  }
+};
+
+/** @param onChange called when another pass has something new to find */
+export const zdsOnNode = (
+  config: AgentConfig,
+  resolver: CgroupResolver,
+  acknowledged: ReadonlyMap<string, bigint>,
+  onChange: () => void,
+): Layer.Layer<Zds, never, InventorySource | Enforcement> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const source = yield* InventorySource;
+      const enforcement = yield* Enforcement;
+      const context = yield* Effect.context<never>();
+      const ztunnels = (): ReadonlyMap<string, string> => {
+        const { inventory } = Effect.runSync(source.current);
+        return new Map(discoverZtunnels(inventory, config).pods.map((pod) => [cgroupUid(pod), podName(pod)]));
+      };
+      return zdsServer({
+        socket: config.zds.socket,
+        acknowledged,
+        peers: { ztunnels, resolver },
+        isServed: (cookie) =>
+          [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT].every((port) => enforcement.hasListener(cookie, port)),
+        onChange,
+        onEvent: (event) => void Effect.runForkWith(context)(logged(event)),
+      });
+    }),
+  );

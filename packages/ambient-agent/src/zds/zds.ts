@@ -1,0 +1,181 @@
+// The ZDS server as a service of the agent: it listens once the first pass knows everything, says what has come of each pod,
+// and closes with the scope, which ztunnel survives with everything that it serves.
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { connectSeqpacket } from '@sluice/linux';
+import { ZdsServer, type ZdsEvent, type ZdsMetrics, type ZdsWorkload } from '@sluice/zds';
+import * as Context from 'effect/Context';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import type { InPodFacts } from '../enrolment/served.js';
+import { noneServed } from '../enrolment/served.js';
+import { messageOf } from '../node/checks.js';
+import { StartupError } from '../node/startup-error.js';
+import { Acknowledgements } from './acknowledgements.js';
+import { ztunnelOf, type ZtunnelPeers } from './authorize.js';
+
+/** A ztunnel that has said Hello. */
+export interface ZdsConnection {
+  readonly pid: number;
+  /** `namespace/name` of its pod. */
+  readonly pod: string;
+  /** When it connected, ISO 8601. */
+  readonly since: string;
+  /** Whether it has acknowledged its snapshot. */
+  readonly isSynced: boolean;
+}
+
+/** A pod for ztunnel to serve. */
+export interface OfferedPod extends ZdsWorkload {
+  /** Of its network namespace. */
+  readonly cookie: bigint;
+}
+
+export interface ZdsOffer {
+  /** What could not be offered, by pod UID. */
+  readonly problems: ReadonlyMap<string, string>;
+}
+
+export class Zds extends Context.Service<
+  Zds,
+  {
+    /** What the enrolment needs to know of it. */
+    readonly facts: () => Pick<InPodFacts, 'acknowledged' | 'refusals' | 'isConnected'>;
+    /** Makes these all that ztunnel is to serve; listens from the first call on. */
+    readonly offer: (pods: readonly OfferedPod[]) => Effect.Effect<ZdsOffer, StartupError>;
+    /** The newest last. */
+    readonly connections: () => readonly ZdsConnection[];
+    /** Undefined before it listens. */
+    readonly metrics: () => ZdsMetrics | undefined;
+  }
+>()('@sluice/ambient-agent/zds/Zds') {}
+
+/** `node` mode: nobody asks. */
+export const noZds: Layer.Layer<Zds> = Layer.succeed(
+  Zds,
+  Zds.of({
+    facts: () => noneServed,
+    offer: () => Effect.succeed({ problems: new Map() }),
+    connections: () => [],
+    metrics: () => undefined,
+  }),
+);
+
+export interface ZdsOptions {
+  readonly socket: string;
+  /** What an earlier agent had seen acknowledged: cookie by pod UID. */
+  readonly acknowledged: ReadonlyMap<string, bigint>;
+  readonly peers: ZtunnelPeers;
+  /** Whether ztunnel's listeners for a namespace are known to the datapath. */
+  readonly isServed: (cookie: bigint) => boolean;
+  /** Something of `facts` or `connections` may have changed. */
+  readonly onChange: () => void;
+  /** For the log and the counters. */
+  readonly onEvent: (event: ZdsEvent) => void;
+}
+
+/** Refuses a socket that somebody serves, and makes its directory, before anything else is done to the node. */
+export const checkZdsSocket = (socket: string): Effect.Effect<void, StartupError> =>
+  Effect.suspend(() => {
+    try {
+      mkdirSync(dirname(socket), { recursive: true });
+    } catch (error) {
+      const message = `the directory of the ZDS socket ${socket} cannot be made: ${messageOf(error)}; name another with \`zds.socket\``;
+      return Effect.fail(new StartupError({ check: 'zds', message }));
+    }
+    try {
+      connectSeqpacket(socket).close();
+    } catch {
+      // Nobody is there. What else is in the way is said when it is listened at.
+      return Effect.void;
+    }
+    const message = `another ZDS server listens at ${socket} (istio-cni?), and ztunnel can have one only; take it off this node, or name another with \`zds.socket\` and ztunnel's INPOD_UDS`;
+    return Effect.fail(new StartupError({ check: 'zds', message }));
+  });
+
+export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
+  Layer.effect(
+    Zds,
+    Effect.gen(function* () {
+      const { socket, peers, onChange, onEvent } = options;
+      const acknowledgements = new Acknowledgements(options.acknowledged);
+      const connections = new Map<number, ZdsConnection>();
+      const pods = new Map<number, string>();
+      let server: ZdsServer | undefined;
+      yield* Effect.addFinalizer(() => Effect.promise(async () => server?.close()));
+
+      const listened = (event: ZdsEvent): void => {
+        switch (event.kind) {
+          case 'connected': {
+            const { pid } = event.peer;
+            connections.set(event.connection, {
+              pid,
+              pod: pods.get(pid) ?? '',
+              since: new Date().toISOString(),
+              isSynced: false,
+            });
+            break;
+          }
+          case 'synced': {
+            const connection = connections.get(event.connection);
+            if (connection !== undefined) connections.set(event.connection, { ...connection, isSynced: true });
+            break;
+          }
+          case 'disconnected':
+            connections.delete(event.connection);
+            pods.delete(event.peer.pid);
+            break;
+          case 'acked':
+            acknowledgements.accepted(event.uid);
+            break;
+          case 'nacked': {
+            // Of the newest ztunnel only: the server's own status says whose word it was.
+            const status = server?.status(event.uid);
+            if (status?.state === 'pending') acknowledgements.refused(event.uid, status.reason, options.isServed);
+            break;
+          }
+          default:
+        }
+        onEvent(event);
+        onChange();
+      };
+
+      const listen = (workloads: readonly OfferedPod[]): ReturnType<typeof ZdsServer.listen>['refusals'] => {
+        const listening = ZdsServer.listen({
+          path: socket,
+          workloads,
+          authorize: async (peer) => {
+            pods.set(peer.pid, await ztunnelOf(peer, peers));
+            return true;
+          },
+        });
+        server = listening.server;
+        server.events.subscribe(listened);
+        return listening.refusals;
+      };
+
+      return Zds.of({
+        facts: () => ({
+          acknowledged: acknowledgements.acknowledged,
+          refusals: acknowledgements.refusals,
+          isConnected: connections.size > 0,
+        }),
+        offer: (workloads) =>
+          Effect.try({
+            try: () => {
+              // First: an answer may come while the server is told.
+              acknowledgements.offer(new Map(workloads.map(({ uid, cookie }) => [uid, cookie])));
+              const refusals = server === undefined ? listen(workloads) : server.replace(workloads);
+              return { problems: new Map(refusals.map(({ uid, error }) => [uid, error.message])) };
+            },
+            catch: (error) =>
+              new StartupError({
+                check: 'zds',
+                message: `the ZDS socket ${socket} cannot be listened at: ${messageOf(error)}`,
+              }),
+          }),
+        connections: () => [...connections.values()],
+        metrics: () => server?.metrics(),
+      });
+    }),
+  );
