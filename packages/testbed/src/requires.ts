@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync, readlinkSync, statSync
 import { join } from 'node:path';
 
 /** Something a test needs of the machine. */
-export type Need = 'root' | 'bpf' | 'cgroup2' | 'netns' | 'proc-connector' | 'runc' | 'busybox' | 'qemu';
+export type Need = 'root' | 'bpf' | 'cgroup2' | 'netns' | 'proc-connector' | 'runc' | 'busybox' | 'qemu' | 'iptables';
 
 /** What to do with a test: `label` is '' or ' [skipped: needs ...]', to be put behind the test's name. */
 export interface Gate {
@@ -33,6 +33,7 @@ const present: Record<Need, () => boolean> = {
     can(CAP_NET_ADMIN),
   runc: () => findProgram('runc') !== undefined,
   busybox: () => findProgram('busybox') !== undefined,
+  iptables: () => findProgram('iptables-legacy') !== undefined && findProgram('ip6tables-legacy') !== undefined,
   qemu: () => findProgram('qemu-system-x86_64') !== undefined,
 };
 

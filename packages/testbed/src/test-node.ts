@@ -229,7 +229,12 @@ export class TestNode implements AsyncDisposable {
     if (via === undefined) throw new Error(`${ip} is of a family that the pod has no route for`);
     const devices = await netns.run(['ip', '-o', 'link', 'show']);
     if (!devices.some((line) => line.includes(` ${device}:`) || line.includes(` ${device}@`)))
-      await netns.ip(`link add ${device} type dummy`, `link set ${device} up`);
+      // Both ends of a pair in one place stand for a tunnel: every kernel that has pods has veth.
+      await netns.ip(
+        `link add ${device} type veth peer name ${device}-end`,
+        `link set ${device} up`,
+        `link set ${device}-end up`,
+      );
     await netns.ip(`addr add ${ip}/${v6 ? '128' : '32'} dev ${device}${v6 ? ' nodad' : ''}`);
     await this.netns.ip(`route replace ${ip} via ${via}`);
     if (!isInside(ip)) await this.remote.netns.ip(`route replace ${ip} via ${v6 ? WIRE.node6 : WIRE.node4}`);
@@ -237,7 +242,7 @@ export class TestNode implements AsyncDisposable {
 
   async #nest(network: PodNetwork | undefined, place: ContainerPlace): Promise<NestedNetns> {
     if (network === undefined) throw new Error('a pod in the host network has no namespace to nest in');
-    const { subnet4, subnet6, ...link } = nestedAddresses(this.#nested++);
+    const { subnet4, subnet6, ...link } = nestedAddresses(++this.#nested);
     const netns = await Namespace.create(this.#outside);
     network.inside.push(netns);
     const { ip4, ip6 } = network;

@@ -25,7 +25,7 @@ export const REMOTE_NETWORK = {
   hosts6: ['fd66:0:0:1::2', 'fd66:0:0:1::3'],
 } as const;
 
-/** The n-th namespace nested in a pod (from 0), and the pod's end of it. */
+/** The n-th namespace nested in a pod (from 1), and the pod's end of it. */
 export function nestedAddresses(n: number): {
   ip4: string;
   ip6: string;
