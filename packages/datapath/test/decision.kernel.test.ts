@@ -63,6 +63,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const ztunnel = await node.ztunnel({ mode: 'answer' });
     ztunnelPod = ztunnel.pod;
     await ztunnelPod.serve(PORTS);
+    await node.remote.dns.stop(); // on port 53 this test wants a server that says who it is
     await node.remote.serve([5432, 53]);
     pods = [];
     for (const name of ['a', 'b', 'c'])

@@ -19,6 +19,7 @@ export class RemoteNode {
   readonly netns: Namespace;
   readonly #cgroup: Cgroup;
   #client: Promise<HostProcess> | undefined;
+  #dns: Server | undefined;
 
   constructor(netns: Namespace, cgroup: Cgroup) {
     this.netns = netns;
@@ -32,10 +33,19 @@ export class RemoteNode {
   }
 
   /** A DNS server on port 53, UDP and TCP, of every address in `hosts`; it answers all names with DNS_ANSWERS.remote. */
-  serveDns(): Promise<Server> {
+  async serveDns(): Promise<Server> {
     const { A, AAAA } = DNS_ANSWERS.remote;
     const at = this.hosts.flatMap((host) => ['--at', endpoint(host, DNS_PORT)]);
-    return Server.start(() => this.#run(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...at]));
+    this.#dns = await Server.start(() =>
+      this.#run(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...at]),
+    );
+    return this.#dns;
+  }
+
+  /** The DNS server that the node was made with, unless it was told otherwise; its port is free when it is stopped. */
+  get dns(): Server {
+    if (this.#dns === undefined) throw new Error('the other node has no DNS server; serveDns() starts one');
+    return this.#dns;
   }
 
   /** Dials from the other node, from one of its addresses; nothing on the way changes the source. */
