@@ -9,7 +9,7 @@ needs=(
   /usr/include/bpf/libbpf.h:libbpf-dev
   /usr/lib/llvm-14/lib/clang/14.0.6/include/fuzzer/FuzzedDataProvider.h:libclang-rt-14-dev
   ip:iproute2 /etc/protocols:netbase nsenter:util-linux sysctl:procps protoc:protobuf-compiler runc:runc /bin/busybox:busybox-static
-  iptables-legacy:iptables
+  iptables-legacy:iptables openssl:openssl
 )
 missing=()
 for need in "${needs[@]}"; do

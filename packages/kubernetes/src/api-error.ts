@@ -1,0 +1,65 @@
+// The one error of this package: what was asked, what came back, and what the caller may make of it.
+
+/**
+ * `code` is the HTTP status, undefined when there was no (whole) answer. `reason` is the API server's own word
+ * (apimachinery/pkg/apis/meta/v1/types.go: NotFound, Conflict, Expired, ...) or one of ours:
+ * `Unreachable` (no connection, or it broke), `Silent` (nothing came for too long), `Garbled` (what came is not what an
+ * API server says), `Credentials` (they could not be read), `Closed` (by us).
+ */
+export class ApiError extends Error {
+  readonly code: number | undefined;
+  readonly reason: string;
+  /** How long the server wants to be left alone, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    what: string,
+    facts: { code?: number; reason: string; message: string; retryAfterMs?: number; cause?: unknown },
+  ) {
+    super(
+      `${what}: ${facts.code === undefined ? '' : `${facts.code} `}${facts.reason}: ${facts.message}`,
+      facts.cause === undefined ? {} : { cause: facts.cause },
+    );
+    this.name = 'ApiError';
+    this.code = facts.code;
+    this.reason = facts.reason;
+    this.retryAfterMs = facts.retryAfterMs;
+  }
+
+  /** The revision asked for is no longer (or not) known: only a list helps. */
+  get isExpired(): boolean {
+    return this.code === 410 || this.reason === 'Expired' || this.reason === 'Gone';
+  }
+}
+
+/** From a Status object, or from whatever stands in its place (a proxy's page, plain text, nothing). */
+export function statusError(what: string, code: number, body: string, retryAfter: string | undefined): ApiError {
+  const status = parse(body);
+  const details = status?.['details'] as { retryAfterSeconds?: unknown } | undefined;
+  const retryAfterMs = retryAfterOf(retryAfter) ?? retryAfterOf(details?.retryAfterSeconds);
+  return new ApiError(what, {
+    code,
+    reason: textOf(status?.['reason']) ?? 'Unknown',
+    message: textOf(status?.['message']) ?? (body.slice(0, 200).trim() || 'no explanation'),
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
+}
+
+/** Seconds, as text or number; a server in trouble is not obeyed for longer than five minutes. */
+function retryAfterOf(seconds: unknown): number | undefined {
+  if (seconds === undefined || seconds === '' || !Number.isFinite(Number(seconds))) return undefined;
+  return Math.min(Math.max(Number(seconds), 0), 300) * 1000;
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function parse(body: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(body);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,68 @@
+// Access by a kubeconfig file, through the official client's KubeConfig: contexts, exec plugins, OIDC, proxies.
+// The client is imported when it is needed: it costs half a second and 75 to 90 MB (docs/decisions/kubernetes-api.md).
+import type { RequestOptions } from 'node:https';
+import type { ApiAccess, Credentials } from './access.js';
+import { ApiError } from './api-error.js';
+
+export interface KubeConfigOptions {
+  /** KUBECONFIG, then ~/.kube/config, when absent. */
+  readonly path?: string;
+}
+
+/** @throws ApiError `Credentials` when there is no usable file. */
+export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promise<ApiAccess> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const load = (): InstanceType<typeof KubeConfig> => {
+    try {
+      const config = new KubeConfig();
+      if (path === undefined) config.loadFromDefault();
+      else config.loadFromFile(path);
+      if (config.getCurrentCluster() === null) throw new Error('current-context names no cluster of the file');
+      return config;
+    } catch (cause) {
+      throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
+        reason: 'Credentials',
+        message: (cause as Error).message,
+        cause,
+      });
+    }
+  };
+  let config: InstanceType<typeof KubeConfig> | undefined = load();
+  const server = config.getCurrentCluster()?.server ?? '';
+  return {
+    server,
+    async credentials() {
+      // KubeConfig reads its file once, and a token file of its own at most once a minute: after a 401 start over.
+      config ??= load();
+      const options: RequestOptions = {};
+      try {
+        await config.applyToHTTPSOptions(options);
+      } catch (cause) {
+        throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
+          reason: 'Credentials',
+          message: (cause as Error).message,
+          cause,
+        });
+      }
+      return credentialsOf(options, config.getCurrentCluster()?.proxyUrl !== undefined);
+    },
+    renew() {
+      config = undefined;
+    },
+  };
+}
+
+function credentialsOf(options: RequestOptions, byProxy: boolean): Credentials {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value).trim();
+  if (typeof options.auth === 'string')
+    headers['authorization'] = `Basic ${Buffer.from(options.auth).toString('base64')}`;
+  const tls = {
+    ...(options.ca !== undefined && { ca: options.ca as Buffer }),
+    ...(options.cert !== undefined && { cert: options.cert as Buffer }),
+    ...(options.key !== undefined && { key: options.key as Buffer }),
+    ...(options.servername !== undefined && { servername: options.servername }),
+    ...(options.rejectUnauthorized !== undefined && { rejectUnauthorized: options.rejectUnauthorized }),
+  };
+  return byProxy && typeof options.agent === 'object' ? { headers, tls, proxy: options.agent } : { headers, tls };
+}

@@ -1,0 +1,135 @@
+// Events on pods, which `kubectl describe pod` shows: few enough that no one has to be afraid of them.
+import { randomBytes } from 'node:crypto';
+import type { ApiClient } from './api-client.js';
+import type { PodReference } from './pod-annotation.js';
+import { withRetries, type RetryOptions } from './retry.js';
+
+export interface PodEvent {
+  readonly type: 'Normal' | 'Warning';
+  /** A word in CamelCase, such as `NotEnrolled`: what events are counted by. */
+  readonly reason: string;
+  /** For people. At most 1024 bytes are kept. */
+  readonly message: string;
+}
+
+export interface PodEventsOptions extends RetryOptions {
+  readonly client: ApiClient;
+  /** `source.component`, such as `sluice`. */
+  readonly component: string;
+  /** The node's name: `source.host`. */
+  readonly host: string;
+  /** How long the same reason is not told again of the same pod, in milliseconds; ten minutes by default. */
+  readonly quietMs?: number;
+  /** For tests: the time, in ms since the epoch. */
+  readonly now?: () => number;
+}
+
+/** apis/core/validation/events.go: NoteLengthLimit */
+const LONGEST_MESSAGE = 1024;
+/** How many (pod, reason) pairs are remembered; the oldest is forgotten first, and may then be told early. */
+const REMEMBERED = 4096;
+
+interface Told {
+  readonly sinceMs: number;
+  /** How often it came up and was not told. */
+  withheld: number;
+}
+
+export class PodEvents {
+  readonly #options: PodEventsOptions;
+  readonly #told = new Map<string, Told>();
+
+  constructor(options: PodEventsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * `withheld`: told not long ago; the next one says how often it came up. An event that cannot be written is not
+   * remembered as told.
+   * @throws ApiError after the last attempt (403: the role lacks `create` on `events`)
+   */
+  async record(pod: PodReference, event: PodEvent): Promise<'created' | 'withheld'> {
+    const { now = Date.now, quietMs = 600_000 } = this.#options;
+    const key = `${pod.uid} ${event.reason}`;
+    const before = this.#told.get(key);
+    if (before !== undefined && now() - before.sinceMs < quietMs) {
+      before.withheld += 1;
+      return 'withheld';
+    }
+    // Remembered before it is written, so that two at once are one.
+    const told: Told = { sinceMs: now(), withheld: 0 };
+    this.#told.delete(key);
+    this.#told.set(key, told);
+    this.#forgetOldest();
+    try {
+      await this.#create(pod, event, 1 + (before?.withheld ?? 0), before?.sinceMs ?? told.sinceMs);
+      return 'created';
+    } catch (error) {
+      if (this.#told.get(key) === told) {
+        if (before === undefined) this.#told.delete(key);
+        else this.#told.set(key, before);
+      }
+      throw error;
+    }
+  }
+
+  async #create(pod: PodReference, event: PodEvent, count: number, firstMs: number): Promise<void> {
+    const { client, component, host, now = Date.now, signal } = this.#options;
+    const body = {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: {
+        // client-go's form, with random digits in place of the time; a retry after a lost answer meets its own name.
+        name: `${pod.name.slice(0, 236)}.${randomBytes(8).toString('hex')}`,
+        namespace: pod.namespace,
+      },
+      involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: pod.namespace, name: pod.name, uid: pod.uid },
+      type: event.type,
+      reason: event.reason,
+      message: cut(event.message),
+      count,
+      firstTimestamp: seconds(firstMs),
+      lastTimestamp: seconds(now()),
+      source: { component, host },
+      reportingComponent: component,
+      reportingInstance: host,
+    };
+    await withRetries(async () => {
+      try {
+        await client.request({
+          method: 'POST',
+          path: `/api/v1/namespaces/${encodeURIComponent(pod.namespace)}/events`,
+          body,
+          ...(signal && { signal }),
+        });
+      } catch (error) {
+        if ((error as { reason?: unknown }).reason !== 'AlreadyExists') throw error;
+      }
+    }, this.#options);
+  }
+
+  #forgetOldest(): void {
+    for (const key of this.#told.keys()) {
+      if (this.#told.size <= REMEMBERED) return;
+      this.#told.delete(key);
+    }
+  }
+}
+
+/** metav1.Time has no fractions. */
+function seconds(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+function cut(message: string): string {
+  const bytes = Buffer.from(message);
+  if (bytes.length <= LONGEST_MESSAGE) return message;
+  const ellipsis = '...';
+  // A character cut in two becomes U+FFFD, three bytes for at most three: it is dropped.
+  return (
+    bytes
+      .subarray(0, LONGEST_MESSAGE - ellipsis.length)
+      .toString('utf8')
+      .replace(/\uFFFD$/, '') + ellipsis
+  );
+}

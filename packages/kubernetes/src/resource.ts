@@ -1,0 +1,48 @@
+// The resources that the agent reads and writes, and the least that an object must be to be believed.
+
+export interface ApiResource {
+  readonly apiVersion: string;
+  readonly kind: string;
+  /** The path of the whole collection. */
+  readonly path: string;
+}
+
+export const PODS: ApiResource = { apiVersion: 'v1', kind: 'Pod', path: '/api/v1/pods' };
+export const NAMESPACES: ApiResource = { apiVersion: 'v1', kind: 'Namespace', path: '/api/v1/namespaces' };
+export const NODES: ApiResource = { apiVersion: 'v1', kind: 'Node', path: '/api/v1/nodes' };
+
+/** An object as it came, with its identity checked and nothing else. */
+export interface ApiObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly uid: string;
+    readonly name: string;
+    readonly namespace?: string;
+    readonly resourceVersion?: string;
+    readonly [field: string]: unknown;
+  };
+  readonly [field: string]: unknown;
+}
+
+/** undefined when it has no identity. The items of a list bear no type: it is added. */
+export function asObject(value: unknown, { apiVersion, kind }: ApiResource): ApiObject | undefined {
+  if (!isRecord(value) || !isRecord(value['metadata'])) return undefined;
+  const { uid, name, namespace, resourceVersion } = value['metadata'];
+  if (typeof uid !== 'string' || uid === '' || typeof name !== 'string' || name === '') return undefined;
+  if (namespace !== undefined && typeof namespace !== 'string') return undefined;
+  if (resourceVersion !== undefined && typeof resourceVersion !== 'string') return undefined;
+  return { ...value, apiVersion, kind } as unknown as ApiObject;
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Whether `version` is not after `position`; false when they cannot be compared. Revisions are etcd's: one counter
+ * for all objects, ordered as numbers (declared so for clients since Kubernetes 1.35, and never otherwise before). */
+export function isNotAfter(version: string | undefined, position: string | undefined): boolean {
+  if (version === undefined || position === undefined) return false;
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(position)) return false;
+  return version.length === position.length ? version <= position : version.length < position.length;
+}

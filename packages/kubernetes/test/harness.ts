@@ -1,0 +1,132 @@
+// An API double with a client, closed after each test, and the objects that the tests make.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach } from 'vitest';
+import { KubernetesApi, type KubernetesApiOptions } from '@sluice/testbed';
+import {
+  ApiClient,
+  NAMESPACES,
+  PODS,
+  Reflector,
+  type ApiAccess,
+  type ApiClientOptions,
+  type ApiObject,
+  type Change,
+  type ReflectorOptions,
+} from '../src/index.js';
+
+export const NODE = 'node-a';
+
+export interface Closing {
+  defer(close: () => unknown): void;
+}
+
+/** Runs what was deferred after each test, the latest first. */
+export function closing(): Closing {
+  const deferred: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const close of deferred.splice(0).toReversed()) await close();
+  });
+  return { defer: (close) => deferred.push(close) };
+}
+
+export function access(api: KubernetesApi, token: string = api.adminToken): ApiAccess {
+  return {
+    server: api.url,
+    credentials: () => Promise.resolve({ headers: { authorization: `Bearer ${token}` }, tls: { ca: api.ca } }),
+    renew() {},
+  };
+}
+
+export async function startApi({ defer }: Closing, options?: KubernetesApiOptions): Promise<KubernetesApi> {
+  const api = await KubernetesApi.start(options);
+  defer(() => api.close());
+  return api;
+}
+
+export function connect({ defer }: Closing, from: ApiAccess, options?: ApiClientOptions): ApiClient {
+  const client = new ApiClient(from, options);
+  defer(() => client.close());
+  return client;
+}
+
+/** The service account files of a pod. */
+export function serviceAccountFiles({ defer }: Closing, ca: string, token: string): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-kubernetes-'));
+  defer(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, 'ca.crt'), ca);
+  writeFileSync(join(directory, 'token'), token);
+  return directory;
+}
+
+/** What the tests keep of an object: enough to tell any two states of it apart. */
+export interface Kept {
+  readonly key: string;
+  readonly revision: string | undefined;
+  readonly labels: unknown;
+}
+
+export function keep({ metadata }: ApiObject): Kept {
+  if (metadata.name.startsWith('unusable')) throw new Error('unusable');
+  return {
+    key: metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`,
+    revision: metadata.resourceVersion,
+    labels: metadata['labels'],
+  };
+}
+
+/** Reflectors that wait for nothing long. */
+export function reflect(
+  { defer }: Closing,
+  client: ApiClient,
+  options: Partial<ReflectorOptions<Kept>> = {},
+): Reflector<Kept> & { readonly log: Change<Kept>[] } {
+  const reflector = new Reflector<Kept>({
+    client,
+    resource: PODS,
+    fieldSelector: `spec.nodeName=${NODE}`,
+    trim: keep,
+    pageSize: 3,
+    backOff: { baseMs: 1, capMs: 10 },
+    ...options,
+  });
+  defer(() => reflector.close());
+  const log: Change<Kept>[] = [];
+  reflector.changes.subscribe((changes) => log.push(...changes));
+  return Object.assign(reflector, { log });
+}
+
+export function reflectNamespaces(closer: Closing, client: ApiClient): ReturnType<typeof reflect> {
+  return reflect(closer, client, { resource: NAMESPACES, fieldSelector: '' });
+}
+
+export function podTemplate(
+  name: string,
+  options: { namespace?: string; node?: string; labels?: Record<string, string> } = {},
+): { metadata: { name: string; namespace: string; labels: Record<string, string> }; [field: string]: unknown } {
+  const { namespace = 'default', node = NODE, labels = {} } = options;
+  return {
+    metadata: { name, namespace, labels },
+    spec: { nodeName: node, containers: [{ name: 'main', image: 'example.com/main:1' }] },
+  };
+}
+
+/** uid -> revision, of what the server has. */
+export function onServer(api: KubernetesApi, kind: 'Pod' | 'Namespace'): Map<string, string> {
+  return new Map(
+    api
+      .list(kind)
+      .filter((object) => kind === 'Namespace' || (object['spec'] as { nodeName?: string }).nodeName === NODE)
+      .map(({ metadata }) => [metadata.uid, metadata.resourceVersion]),
+  );
+}
+
+/** uid -> revision, of what the reflector has. */
+export function known(reflector: Reflector<Kept>): Map<string, string | undefined> {
+  return new Map([...reflector.objects].map(([uid, { revision }]) => [uid, revision]));
+}
+
+export function sortedEntries(map: ReadonlyMap<string, unknown>): [string, unknown][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}

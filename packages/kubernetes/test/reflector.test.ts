@@ -1,0 +1,298 @@
+// The reflector, against each thing that an API server does right or wrong.
+import { describe, expect, it, vi } from 'vitest';
+import type { KubernetesApi } from '@sluice/testbed';
+import { NAMESPACES, type ReflectorProblem } from '../src/index.js';
+import {
+  access,
+  closing,
+  connect,
+  known,
+  onServer,
+  podTemplate,
+  reflect,
+  sortedEntries,
+  startApi,
+  type Kept,
+} from './harness.js';
+import type { Reflector } from '../src/index.js';
+
+const closer = closing();
+
+async function setUp(pods = 7): Promise<{ api: KubernetesApi; client: ReturnType<typeof connect> }> {
+  const api = await startApi(closer, { bookmarkEveryMs: 20 });
+  for (let index = 0; index < pods; index += 1) api.create('Pod', podTemplate(`p${index}`));
+  api.create('Pod', podTemplate('elsewhere', { node: 'node-b' }));
+  return { api, client: connect(closer, access(api)) };
+}
+
+/** Until the copy is what the server has. */
+async function settled(reflector: Reflector<Kept>, api: KubernetesApi): Promise<void> {
+  await vi.waitFor(
+    () => {
+      expect(reflector.state.synced).toBe(true);
+      expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, 'Pod')));
+    },
+    { timeout: 20_000, interval: 5 },
+  );
+}
+
+const watching = (api: KubernetesApi): Promise<void> =>
+  vi.waitFor(() => expect(api.watches.length).toBeGreaterThan(0), { timeout: 20_000, interval: 2 });
+
+describe('what goes well', () => {
+  it('lists page by page, then follows the watch', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client);
+    expect(reflector.state.synced).toBe(false);
+    await reflector.whenSynced();
+    expect(known(reflector)).toEqual(onServer(api, 'Pod'));
+    expect(reflector.log.map(({ kind }) => kind)).toEqual(Array(7).fill('added'));
+    expect(api.requests.filter(({ verb }) => verb === 'list')).toHaveLength(3);
+
+    await watching(api);
+    api.create('Pod', podTemplate('new'));
+    api.patch('Pod', { namespace: 'default', name: 'p1' }, { metadata: { labels: { a: 'b' } } });
+    api.remove('Pod', { namespace: 'default', name: 'p2' });
+    await settled(reflector, api);
+    expect(reflector.log.slice(7).map(({ kind }) => kind)).toEqual(['added', 'changed', 'deleted']);
+    expect(reflector.counters.lists).toBe(1);
+  });
+
+  it('goes on from a bookmark without a list, though the history before it is gone', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client);
+    await watching(api);
+    api.create('Pod', podTemplate('of-another-node', { node: 'node-b' }));
+    await vi.waitFor(() => expect(reflector.state.resourceVersion).toBe(api.resourceVersion));
+    api.compact();
+    api.watches[0]?.drop();
+    await vi.waitFor(() => expect(reflector.counters.watches).toBeGreaterThan(1));
+    api.create('Pod', podTemplate('later'));
+    await settled(reflector, api);
+    expect(reflector.counters.lists).toBe(1);
+  });
+
+  it('follows an object that begins and ceases to match', async () => {
+    const { api, client } = await setUp(0);
+    const reflector = reflect(closer, client, { fieldSelector: '', labelSelector: 'mesh=on' });
+    await watching(api);
+    api.create('Pod', podTemplate('p'));
+    const change = (labels: unknown): unknown =>
+      api.patch('Pod', { namespace: 'default', name: 'p' }, { metadata: { labels } });
+    change({ mesh: 'on' });
+    change({ mesh: null });
+    change({ mesh: 'on' });
+    await vi.waitFor(() => expect(reflector.log.map(({ kind }) => kind)).toEqual(['added', 'deleted', 'added']));
+  });
+
+  it('takes a pod made anew under its old name for another pod', async () => {
+    const { api, client } = await setUp(1);
+    const reflector = reflect(closer, client);
+    await watching(api);
+    api.remove('Pod', { namespace: 'default', name: 'p0' });
+    api.create('Pod', podTemplate('p0'));
+    await settled(reflector, api);
+    const kinds = reflector.log.map(({ kind, uid }) => [kind, uid]);
+    const [first, last] = [kinds[0]?.[1], kinds[2]?.[1]];
+    expect(kinds).toEqual([
+      ['added', first],
+      ['deleted', first],
+      ['added', last],
+    ]);
+    expect(first).not.toBe(last);
+  });
+
+  it('takes what the server has in memory, when told so', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client, { lists: 'cached' });
+    await watching(api);
+    const seen = reflector.state.resourceVersion;
+    api.watches[0]?.gone();
+    await vi.waitFor(() => expect(reflector.counters.lists).toBe(2));
+    const lists = api.requests.filter(({ verb }) => verb === 'list').map(({ query }) => query);
+    expect(lists.map((query) => query.get('resourceVersion'))).toEqual(['0', seen]);
+    expect(lists.some((query) => query.has('limit'))).toBe(false);
+  });
+
+  it('leaves nothing open when it is closed, whatever it was doing', async () => {
+    const { api, client } = await setUp();
+    api.faults.inject({ kind: 'silence' }, { verb: 'list' });
+    const inList = reflect(closer, client);
+    await vi.waitFor(() => expect(api.faults.waiting).toBe(0));
+    await inList.close();
+    const inWatch = reflect(closer, client);
+    await watching(api);
+    await inWatch.close();
+    await inWatch.close();
+    expect(inWatch.objects.size).toBe(7);
+    await vi.waitFor(() => expect(api.watches).toHaveLength(0));
+    api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 });
+    const inWait = reflect(closer, client);
+    const problem = new Promise((resolve) => inWait.problems.subscribe(resolve));
+    await problem;
+    await inWait.close();
+  });
+});
+
+describe('a relist', () => {
+  it('tells of what was deleted and made during an outage exactly once', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client);
+    await watching(api);
+    await api.away();
+    await vi.waitFor(() => expect(reflector.state.connected).toBe(false));
+    api.remove('Pod', { namespace: 'default', name: 'p3' });
+    api.remove('Pod', { namespace: 'default', name: 'p4' });
+    api.create('Pod', podTemplate('p4'));
+    api.compact();
+    await vi.waitFor(() => expect(reflector.state.failures).toBeGreaterThan(2));
+    expect(reflector.objects.size).toBe(7);
+    expect(reflector.state).toMatchObject({ synced: true, connected: false });
+    await api.back();
+    await settled(reflector, api);
+    expect(reflector.log.slice(7).map(({ kind }) => kind)).toEqual(['deleted', 'deleted', 'added']);
+  });
+
+  it.each(['http', 'event'] as const)('follows 410 as %s', async (how) => {
+    const { api, client } = await setUp();
+    api.faults.inject({ kind: 'gone', how }, { verb: 'watch' });
+    const reflector = reflect(closer, client);
+    await vi.waitFor(() => expect(reflector.counters.lists).toBe(2));
+    await settled(reflector, api);
+    expect(reflector.log).toHaveLength(7);
+  });
+
+  it('changes nothing when it fails half-way', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client);
+    await watching(api);
+    api.remove('Pod', { namespace: 'default', name: 'p0' });
+    await settled(reflector, api);
+    const before = reflector.log.length;
+    api.faults.inject({ kind: 'status', code: 500 }, { verb: 'list', continued: true, times: 3 });
+    api.faults.inject({ kind: 'drop', afterBytes: 700 }, { verb: 'list', continued: true, times: 3 });
+    api.watches[0]?.gone();
+    await vi.waitFor(() => expect(reflector.counters.lists).toBe(8));
+    await settled(reflector, api);
+    expect(reflector.log).toHaveLength(before);
+  });
+
+  it('starts again in one piece when the revision is forgotten between two pages', async () => {
+    const { api, client } = await setUp();
+    api.faults.inject({ kind: 'slow', delayMs: 200 }, { verb: 'list', continued: true });
+    const reflector = reflect(closer, client);
+    await vi.waitFor(() => expect(api.requests.filter(({ verb }) => verb === 'list')).toHaveLength(1));
+    api.remove('Pod', { namespace: 'default', name: 'p0' });
+    api.compact();
+    await reflector.whenSynced();
+    expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, 'Pod')));
+    expect(api.requests.filter(({ verb }) => verb === 'list').map(({ code }) => code)).toEqual([200, 410, 200]);
+  });
+
+  it('follows a server that was set back to an earlier state', async () => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client);
+    await watching(api);
+    api.watches[0]?.send('BOOKMARK', { metadata: { resourceVersion: '5' } });
+    await vi.waitFor(() => expect(reflector.counters.lists).toBe(2));
+    expect(reflector.counters.failures.get('SetBack')).toBe(1);
+  });
+});
+
+describe('what goes wrong', () => {
+  const cases: Record<string, (api: KubernetesApi) => void> = {
+    'is cut': (api) => api.watches[0]?.drop(),
+    'ends in the middle of a line': (api) => api.watches[0]?.truncate(),
+    'has a line that is no JSON': (api) => api.watches[0]?.garbage(),
+    'has JSON that is no event': (api) => api.watches[0]?.garbage('{"type":"RENAMED","object":{}}'),
+    'has JSON that is no object': (api) => api.watches[0]?.garbage('[1,2]'),
+    'falls silent': (api) => api.watches[0]?.silence(),
+    'has an error event': (api) => api.watches[0]?.send('ERROR', { code: 500, reason: 'InternalError', message: 'x' }),
+    'ends orderly': (api) => api.watches[0]?.end(),
+    'meets 429': (api) => {
+      api.faults.inject({ kind: 'status', code: 429, retryAfterSeconds: 0 }, { verb: 'watch', times: 3 });
+      api.watches[0]?.drop();
+    },
+    'is never answered': (api) => {
+      api.faults.inject({ kind: 'silence' }, { verb: 'watch' });
+      api.watches[0]?.drop();
+    },
+  };
+  it.each(Object.keys(cases))('is made good when the watch %s', async (name) => {
+    const { api, client } = await setUp();
+    const reflector = reflect(closer, client, { silenceMs: 100 });
+    await watching(api);
+    cases[name]?.(api);
+    api.create('Pod', podTemplate('after'));
+    api.remove('Pod', { namespace: 'default', name: 'p0' });
+    await settled(reflector, api);
+    expect(reflector.counters.lists).toBe(1);
+    expect(reflector.log.filter(({ kind }) => kind === 'deleted')).toHaveLength(1);
+  });
+
+  it('is not led astray by events told again', async () => {
+    const { api, client } = await setUp(1);
+    const reflector = reflect(closer, client);
+    await watching(api);
+    api.create('Pod', podTemplate('short'));
+    api.remove('Pod', { namespace: 'default', name: 'short' });
+    await settled(reflector, api);
+    api.watches[0]?.duplicate(10);
+    api.create('Pod', podTemplate('last'));
+    await settled(reflector, api);
+    expect(reflector.log.map(({ kind }) => kind)).toEqual(['added', 'added', 'deleted', 'added']);
+    expect(reflector.counters.duplicates).toBeGreaterThan(2);
+  });
+
+  it('takes a list after watches that all end at once', async () => {
+    const { api, client } = await setUp();
+    api.bookmarkEveryMs = undefined;
+    api.faults.inject({ kind: 'end' }, { verb: 'watch', times: 3 });
+    const reflector = reflect(closer, client);
+    await vi.waitFor(() => expect(reflector.counters.lists).toBe(2));
+    await settled(reflector, api);
+  });
+
+  it('counts and skips objects that cannot be used, and goes on with what it knew of them', async () => {
+    const { api, client } = await setUp(2);
+    const reflector = reflect(closer, client, {
+      trim: ({ metadata }) => {
+        const labels = metadata['labels'] as { poison?: string } | undefined;
+        if (labels?.poison !== undefined) throw new Error('poison');
+        return { key: metadata.name, revision: metadata.resourceVersion, labels };
+      },
+    });
+    await watching(api);
+    const { revision } = [...reflector.objects][0]?.[1] ?? {};
+    api.patch('Pod', { namespace: 'default', name: 'p0' }, { metadata: { labels: { poison: 'x' } } });
+    for (const nonsense of [null, 7, {}, { metadata: { uid: 1, name: 'a' } }, { metadata: { uid: 'u', name: '' } }])
+      api.watches[0]?.send('ADDED', nonsense);
+    await vi.waitFor(() => expect(reflector.counters.badObjects).toBe(6));
+    api.watches[0]?.gone();
+    await vi.waitFor(() => expect(reflector.counters.badObjects).toBe(7));
+    await vi.waitFor(() => expect(reflector.state.connected).toBe(true));
+    expect(reflector.objects.size).toBe(2);
+    expect([...reflector.objects].map(([, kept]) => kept.revision)).toContain(revision);
+    expect(reflector.counters.failures.get('Garbled')).toBeUndefined();
+  });
+
+  it('leaves a server alone for as long as it asks', async () => {
+    const { api, client } = await setUp();
+    api.faults.inject({ kind: 'status', code: 429, retryAfterSeconds: 7 }, { verb: 'list' });
+    const reflector = reflect(closer, client);
+    const problem = await new Promise<ReflectorProblem>((resolve) => reflector.problems.subscribe(resolve));
+    expect(problem.error).toMatchObject({ code: 429, reason: 'TooManyRequests', retryAfterMs: 7000 });
+    expect(problem.retryInMs).toBeGreaterThanOrEqual(7000);
+  });
+
+  it('says what it lacks when it is forbidden to list', async () => {
+    const { api } = await setUp();
+    api.allow('narrow', { name: 'system:serviceaccount:istio-system:sluice', rules: [] });
+    const reflector = reflect(closer, connect(closer, access(api, 'narrow')), { resource: NAMESPACES });
+    const { error } = await new Promise<ReflectorProblem>((resolve) => reflector.problems.subscribe(resolve));
+    expect(error.message).toBe(
+      'GET /api/v1/namespaces: 403 Forbidden: namespaces is forbidden: User "system:serviceaccount:istio-system:sluice" ' +
+        'cannot list resource "namespaces" in API group "" at the cluster scope',
+    );
+  });
+});
