@@ -1,8 +1,11 @@
-// inPod mode on a real kernel: the built command, a node in namespaces, a ztunnel that is told of pods over ZDS.
+// inPod mode on a real kernel: the built command, a node in namespaces, a ztunnel that is told of pods over ZDS. How pods
+// come into the mesh and leave it.
 import { join } from 'node:path';
+import { InstalledDatapath } from '@sluice/datapath';
 import { endpoint, requires, type DialResult, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NodeAgent } from './node-agent.js';
+import { netnsPins, plumbingOf } from './in-pod-traces.js';
+import { eventually, NodeAgent } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
@@ -13,8 +16,9 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
   let ztunnel: StandInZtunnel;
   let shop: Pod;
   beforeAll(async () => {
-    host = await NodeAgent.createInPod();
+    host = await NodeAgent.createInPod({ metrics: { listen: '127.0.0.1:0' } });
     host.node.kubernetes.setNamespace('shop', ambient);
+    host.node.kubernetes.setNamespace('plain', {});
     ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
     shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
     await host.agent.start();
@@ -22,13 +26,142 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
   });
   afterAll(() => host?.node.close());
 
-  it('takes what the pod dials and what comes to it to ztunnel', async () => {
-    const to = endpoint(host.node.remote.ip4, 80);
-    const out = await shop.dial(to);
-    expect(wayOf(out)).toBe('ztunnel > remote');
-    expect(out.hops[0]).toMatchObject({ port: 15001, originalDst: to });
-    const into = await host.node.remote.dial(endpoint(shop.ip4, 8080));
-    expect(wayOf(into)).toBe('ztunnel > shop/cart');
-    expect(join(ztunnel.pod.name)).toBe('ztunnel');
+  const outside = (): string => endpoint(host.node.remote.ip4, 80);
+  const inMaps = (): { netns: bigint[]; localPods: string[]; workloads: bigint[] } => {
+    using installed = InstalledDatapath.open(join(host.bpffs, 'sluice'));
+    const { netns, localPods, cgroups } = installed.read();
+    return {
+      netns: [...netns.keys()],
+      localPods: [...localPods.keys()],
+      workloads: [...cgroups.values()].map(({ id }) => id),
+    };
+  };
+
+  it('takes what the pod dials to ztunnel in its own namespace, IPv4 and IPv6', async () => {
+    for (const to of [outside(), endpoint(host.node.remote.ip6, 80)]) {
+      const result = await shop.dial(to);
+      expect(wayOf(result)).toBe('ztunnel > remote');
+      expect(result.hops[0]).toMatchObject({ port: 15001, originalDst: to, pod: shop.uid });
+      expect(result.peername).toBe(to);
+    }
+  });
+
+  it('takes what comes from another node to ztunnel, and the application sees the client', async () => {
+    for (const ip of shop.ips) {
+      const to = endpoint(ip, 8080);
+      const result = await host.node.remote.dial(to);
+      expect(wayOf(result)).toBe('ztunnel > shop/cart');
+      // The connection keeps the address and the port that were dialled: 15006 shows only in who accepted it.
+      expect(result.hops[0]).toMatchObject({ originalDst: to, pod: shop.uid, peer: result.sockname });
+      expect(result.hops[1]?.peer?.replace(/:\d+$/, '')).toBe(result.sockname?.replace(/:\d+$/, ''));
+    }
+  });
+
+  it('lets the kubelet reach the application, and HBONE reach ztunnel', async () => {
+    const kubelet = await host.node.kubelet();
+    const probe = await eventually(
+      () => kubelet.dial(endpoint(shop.ip4, 8080)),
+      (result) => wayOf(result) === 'shop/cart',
+    );
+    expect([wayOf(probe), probe.hops[0]?.peer]).toEqual(['shop/cart', probe.sockname]);
+    const hbone = await host.node.remote.dial(endpoint(shop.ip4, 15008));
+    expect(hbone.hops[0]).toMatchObject({ by: 'ztunnel', port: 15008 });
+  });
+
+  it('shows each pod with its inbound half, and the ztunnel that is connected', async () => {
+    const status = await eventually(
+      () => host.status(),
+      ({ state }) => state.zds?.connections[0]?.isSynced === true,
+    );
+    expect(status.warnings).toEqual([]);
+    expect(status.state.zds).toMatchObject({
+      socket: host.zdsSocket,
+      connections: [{ pid: ztunnel.process.pid, pod: 'istio-system/ztunnel', isSynced: true }],
+    });
+    expect(await host.becomes('cart', 'in')).toMatchObject({
+      state: 'in',
+      inbound: 'yes',
+      reason: 'in mesh: namespace label istio.io/dataplane-mode=ambient',
+      problems: [],
+    });
+    const table = await host.sluice('status');
+    expect(table.stdout).toMatch(/^ztunnel +istio-system\/ztunnel \(connected for .*has every pod\)$/m);
+    const line = host.agent.process.history.find((text) => text.includes('metrics are served')) ?? '{}';
+    const { port } = JSON.parse(line) as { port: number };
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    expect(text).toMatch(/^ztunnel_connected(\{[^}]*\})? 1$/m);
+    expect(text).toMatch(/^sluice_zds_workloads\{[^}]*which="pending"[^}]*\} 0$/m);
+    expect(text).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
+  });
+
+  it('enrols a pod that comes while it runs, and leaves nothing of one that is deleted', async () => {
+    const late = await host.node.pod({ namespace: 'shop', name: 'late', serve: [8080] });
+    const status = await host.becomes('late', 'in');
+    expect(wayOf(await late.dial(outside()))).toBe('ztunnel > remote');
+    expect(wayOf(await host.node.remote.dial(endpoint(late.ip4, 8080)))).toBe('ztunnel > shop/late');
+    const cookie = BigInt(status?.netnsCookie ?? 0);
+    expect(netnsPins(host.bpffs)).toContain(`netns-${cookie}`);
+    await late.delete();
+    await eventually(inMaps, ({ netns, localPods }) => !netns.includes(cookie) && !localPods.includes(late.ip4));
+    await eventually(
+      () => netnsPins(host.bpffs),
+      (pins) => !pins.includes(`netns-${cookie}`),
+    );
+    expect(netnsPins(host.bpffs)).not.toContain(`netns-${cookie}`);
+    const { netns, localPods } = inMaps();
+    expect(netns).not.toContain(cookie);
+    expect(localPods).not.toContain(late.ip4);
+    await eventually(
+      () => ztunnel.workloads,
+      (workloads) => !workloads.has(late.uid),
+    );
+    expect(ztunnel.workloads).toEqual(new Set([shop.uid]));
+  });
+
+  it('follows a label both ways while connections are made, and gives the namespace back as it was', async () => {
+    const pod = await host.node.pod({ namespace: 'plain', name: 'switch', serve: [8080] });
+    const bare = await plumbingOf(pod);
+    const load = await pod.load([outside(), endpoint(host.node.remote.ip6, 80)]);
+    for (let round = 0; round < 2; round++) {
+      pod.update({ labels: ambient });
+      expect((await host.becomes('switch', 'in'))?.state).toBe('in');
+      expect(wayOf(await pod.dial(outside()))).toBe('ztunnel > remote');
+      expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('ztunnel > plain/switch');
+      pod.update({ labels: {} });
+      expect((await host.becomes('switch', 'out'))?.state).toBe('out');
+      expect(wayOf(await pod.dial(outside()))).toBe('remote');
+      expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('plain/switch');
+      expect(await plumbingOf(pod)).toEqual(bare);
+    }
+    // On the way in it is held until ztunnel has it; at no other time is anything refused.
+    const summary = await load.stop();
+    expect(summary.errors).toBe(0);
+    expect([summary.redirected > 0, summary.direct > 0]).toEqual([true, true]);
+    await pod.delete();
+  });
+
+  it('reads the annotations: inbound bypass, traffic, and what is not supported', async () => {
+    const pod = await host.node.pod({
+      namespace: 'shop',
+      name: 'special',
+      serve: [8080, 9090],
+      annotations: {
+        'ambient.istio.io/bypass-inbound-capture': 'true',
+        'traffic.sidecar.istio.io/excludeOutboundPorts': '443,x',
+        'istio.io/reroute-virtual-interfaces': 'tap0',
+      },
+    });
+    const status = await host.becomes('special', 'in');
+    expect(status).toMatchObject({
+      inbound: 'bypassed',
+      problems: [
+        'annotation traffic.sidecar.istio.io/excludeOutboundPorts: `x` is not a port (1 to 65535); it is left out',
+        expect.stringMatching(/^annotation istio.io\/reroute-virtual-interfaces is not supported/),
+      ],
+    });
+    expect(wayOf(await pod.dial(outside()))).toBe('ztunnel > remote');
+    expect(wayOf(await pod.dial(endpoint(host.node.remote.ip4, 443)))).toBe('remote');
+    expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('shop/special');
+    await pod.delete();
   });
 });

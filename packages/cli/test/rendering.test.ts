@@ -187,9 +187,15 @@ describe('cleanup', () => {
       renderCleanup({
         detached: ['sluice_connect4'],
         unpinned: ['/b/maps/settings'],
+        restored: ['network namespace of pod u: IPv4 rule'],
         files: ['/run/sluice/state.json'],
+        problems: ['something is left'],
       }),
-    ).toBe('detached  sluice_connect4\nunpinned  /b/maps/settings\nremoved   /run/sluice/state.json');
-    expect(renderCleanup({ detached: [], unpinned: [], files: [] })).toBe('nothing of Sluice is on this node');
+    ).toBe(
+      'detached  sluice_connect4\nunpinned  /b/maps/settings\nrestored  network namespace of pod u: IPv4 rule\nremoved   /run/sluice/state.json\nwarning: something is left',
+    );
+    expect(renderCleanup({ detached: [], unpinned: [], restored: [], files: [], problems: [] })).toBe(
+      'nothing of Sluice is on this node',
+    );
   });
 });

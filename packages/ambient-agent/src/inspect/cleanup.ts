@@ -1,11 +1,13 @@
 // Takes everything of Sluice off the node: attachments, pins, and what the agent left in its run directory.
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { findCgroup2 } from '@sluice/cgroup-resolver';
+import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
-import { lockFile, type FileLock } from '@sluice/linux';
+import { connectSeqpacket, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
 import { memoryPath } from '../inventory/memory.js';
-import { lockPath, unusableRunDir } from '../node/checks.js';
+import { lockPath, messageOf, unusableRunDir } from '../node/checks.js';
 import { pinDirectory } from '../node/enforcement.js';
+import { netnsMemoryPath, readNetnsMemory } from '../pod-netns/memory.js';
+import { restoreAllNetns, type RestoredNetns } from '../pod-netns/restore-all.js';
 import { temporaryOf } from '../state/replace-file.js';
 import { readState, statePath } from '../state/state.js';
 import { InspectError } from './errors.js';
@@ -14,7 +16,11 @@ export interface CleanupReport {
   /** Programs that were detached from the cgroup. */
   readonly detached: readonly string[];
   readonly unpinned: readonly string[];
+  /** What was given back in the network namespaces of pods, in sentences. */
+  readonly restored: readonly string[];
   readonly files: readonly string[];
+  /** What could not be removed, and why. */
+  readonly problems: readonly string[];
 }
 
 export interface CleanupPlaces {
@@ -23,6 +29,8 @@ export interface CleanupPlaces {
   readonly proc: string;
   /** Undefined: the cgroup2 mount, as for the agent. */
   readonly cgroupRoot: string | undefined;
+  /** Undefined: pid 1's. */
+  readonly hostNetns: string | undefined;
 }
 
 /** Where the agent attaches by default; nothing can be attached where there is no cgroup2. */
@@ -52,11 +60,44 @@ function heldLock(runDir: string, force: boolean): FileLock | undefined {
   return lock;
 }
 
+/** What an agent that was killed left of its socket; a living server's is not touched. */
+function deadSocket(socket: string | undefined): string[] {
+  if (socket === undefined || !existsSync(socket)) return [];
+  try {
+    connectSeqpacket(socket).close();
+    return [];
+  } catch (error) {
+    return error instanceof SystemCallError && error.code === 'ECONNREFUSED' ? [socket] : [];
+  }
+}
+
+/** @param cgroupRoot undefined: the cgroup2 mount */
+function restoreNetns(
+  { proc, runDir }: CleanupPlaces,
+  cgroupRoot: string | undefined,
+  hostNetns: string | undefined,
+): RestoredNetns {
+  const memory = readNetnsMemory(runDir);
+  try {
+    const resolver = new CgroupResolver({
+      procPath: proc,
+      ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
+      ...(hostNetns === undefined ? {} : { hostNetns }),
+    });
+    return restoreAllNetns(resolver, memory, proc);
+  } catch (error) {
+    // Nothing was changed where no pods can be looked for, unless an agent says so.
+    const problem = `${memory.size} network namespaces of pods are not as they were: ${messageOf(error)}`;
+    return { restored: [], problems: memory.size === 0 ? [] : [problem] };
+  }
+}
+
 /**
  * Idempotent. While it works no agent can start.
  * @throws InspectError agent-running; what the file system and the kernel say
  */
-export function cleanupNode({ bpffs, runDir, proc, cgroupRoot }: CleanupPlaces, force: boolean): CleanupReport {
+export function cleanupNode(given: CleanupPlaces, force: boolean): CleanupReport {
+  const { bpffs, runDir, proc, cgroupRoot, hostNetns } = given;
   const lock = heldLock(runDir, force);
   try {
     // The agent may have been told other places than this command.
@@ -69,10 +110,18 @@ export function cleanupNode({ bpffs, runDir, proc, cgroupRoot }: CleanupPlaces, 
       ...places.map((place) => cleanupDatapath(place)),
       ...[...cgroups].map((cgroup) => cleanupDatapath(pinDirectory(bpffs), cgroup)),
     ];
+    // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
+    const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
     const files: string[] = [];
-    const written = [statePath(runDir), memoryPath(runDir)];
+    const written = [statePath(runDir), memoryPath(runDir), netnsMemoryPath(runDir)];
     // An agent that was killed while it wrote left the part that it had.
-    const candidates = [...written, ...written.map(temporaryOf), ...(lock === undefined ? [] : [lockPath(runDir)])];
+    const socket = left.kind === 'state' ? deadSocket(left.state.zds?.socket) : [];
+    const candidates = [
+      ...socket,
+      ...written,
+      ...written.map(temporaryOf),
+      ...(lock === undefined ? [] : [lockPath(runDir)]),
+    ];
     for (const path of candidates) {
       if (!existsSync(path)) continue;
       rmSync(path, { recursive: true, force: true });
@@ -82,7 +131,7 @@ export function cleanupNode({ bpffs, runDir, proc, cgroupRoot }: CleanupPlaces, 
     // The lock's file is made by taking the lock: it is not news that it was removed.
     const detached = results.flatMap((result) => result.detached);
     const unpinned = results.flatMap((result) => result.unpinned);
-    return { detached, unpinned, files: files.filter((path) => path !== lockPath(runDir)) };
+    return { detached, unpinned, restored, problems, files: files.filter((path) => path !== lockPath(runDir)) };
   } finally {
     lock?.close();
   }

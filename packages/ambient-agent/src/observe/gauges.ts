@@ -33,8 +33,9 @@ export const refreshCounters = (enforcement: Enforcement['Service'], stats: () =
   Effect.gen(function* () {
     const counts = stats();
     for (const name of watched) yield* metrics.processEvents(name, counts[name]);
-    const { decisions, events } = yield* enforcement.counters;
+    const { decisions, inbound, events } = yield* enforcement.counters;
     for (const { verdict, reason, count } of decisions) yield* metrics.decisions({ verdict, reason }, Number(count));
+    for (const { verdict, reason, count } of inbound) yield* metrics.inbound({ verdict, reason }, Number(count));
     for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));
   }).pipe(Effect.catch(() => metrics.error('counters')));
 

@@ -27,6 +27,10 @@ const workloads = Metric.gauge('sluice_workloads', { description: 'Pods of this 
 const decisions = Metric.gauge('sluice_decisions', {
   description: 'Decisions of the datapath since it was loaded, by verdict and reason',
 });
+const inbound = Metric.gauge('sluice_inbound', {
+  description:
+    'Decisions about new connections that come to pods in inPod mode since the datapath was loaded, by verdict and reason',
+});
 const datapathEvents = Metric.gauge('sluice_datapath_events', {
   description: 'Events of the datapath that are no decisions, since it was loaded',
 });
@@ -56,6 +60,8 @@ export const metrics = {
     Metric.update(Metric.withAttributes(workloads, { state }), count),
   decisions: (labels: Labels, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(decisions, labels), count),
+  inbound: (labels: Labels, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(inbound, labels), count),
   datapathEvent: (event: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(datapathEvents, { event }), count),
   zdsConnections: (count: number): Effect.Effect<void> =>

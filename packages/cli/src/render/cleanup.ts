@@ -2,11 +2,13 @@
 import type { CleanupReport } from '@sluice/ambient-agent';
 
 /** Pure. */
-export function renderCleanup({ detached, unpinned, files }: CleanupReport): string {
+export function renderCleanup({ detached, unpinned, restored, files, problems }: CleanupReport): string {
   const lines = [
     ...detached.map((name) => `detached  ${name}`),
     ...unpinned.map((path) => `unpinned  ${path}`),
+    ...restored.map((text) => `restored  ${text}`),
     ...files.map((path) => `removed   ${path}`),
+    ...problems.map((text) => `warning: ${text}`),
   ];
   return lines.length === 0 ? 'nothing of Sluice is on this node' : lines.join('\n');
 }

@@ -1,0 +1,238 @@
+// inPod mode while its parts come and go: the agent, ztunnel, a ztunnel that refuses, somebody else at the socket.
+import { readdirSync } from 'node:fs';
+import { endpoint, requires, type DialResult, type Load, type Pod, type StandInZtunnel } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { netnsPins, plumbingOf } from './in-pod-traces.js';
+import { eventually, NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+const wayOf = (result: DialResult): string => (result.ok ? result.hops.map(({ by }) => by).join(' > ') : result.error);
+
+describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
+  let host: NodeAgent;
+  let ztunnel: StandInZtunnel;
+  let shop: Pod;
+  let bare: string[];
+  let client: Pod;
+  beforeAll(async () => {
+    host = await NodeAgent.createInPod();
+    host.node.kubernetes.setNamespace('shop', ambient);
+    host.node.kubernetes.setNamespace('plain', {});
+    shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    client = await host.node.pod({ namespace: 'plain', name: 'client' });
+    bare = await plumbingOf(shop);
+  });
+  afterAll(() => host?.node.close());
+
+  const outside = (): string => endpoint(host.node.remote.ip4, 80);
+  const synced = async (more: (connections: number) => boolean = (count) => count > 0): Promise<void> => {
+    await eventually(
+      () => host.status(),
+      ({ state }) => more((state.zds?.connections ?? []).filter(({ isSynced }) => isSynced).length),
+    );
+  };
+  const loads = async (): Promise<Load[]> => [
+    await shop.load([outside(), endpoint(host.node.remote.ip6, 80)]),
+    await client.load([endpoint(shop.ip4, 8080), endpoint(shop.ip6, 8080)]),
+  ];
+  const nothingLost = async (under: Load[]): Promise<void> => {
+    for (const load of under) {
+      const summary = await load.stop();
+      expect(summary).toMatchObject({ refused: 0, direct: 0, errors: 0, firstErrors: [] });
+      expect(summary.redirected).toBe(summary.attempts);
+      expect(summary.attempts).toBeGreaterThan(0);
+    }
+  };
+
+  it('holds a pod that waits for ztunnel, in both directions, and releases it', async () => {
+    await host.agent.start();
+    expect(await host.becomes('cart', 'pending')).toMatchObject({ reason: 'pending: no ztunnel is connected' });
+    expect(host.status().warnings[0]).toMatch(
+      /^no ztunnel is connected at .*: connections of pods that it has not acknowledged are refused/,
+    );
+    expect(wayOf(await shop.dial(outside()))).toBe('ECONNREFUSED');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ECONNREFUSED');
+    // What it always reaches directly, it reaches.
+    expect(wayOf(await shop.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
+    ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel > shop/cart');
+  });
+
+  it('goes on without the agent, however that ends, and refuses nothing when it comes back', async () => {
+    await synced();
+    const since = (await host.becomes('cart', 'in'))?.since;
+    for (const end of ['SIGTERM', 'SIGKILL'] as const) {
+      const under = await loads();
+      if (end === 'SIGKILL') await host.agent.kill9();
+      else expect(await host.agent.stop()).toEqual({ code: 0, signal: null });
+      expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
+      await host.agent.start();
+      // At once, before ztunnel has come back.
+      expect(host.status().state.workloads.find(({ name }) => name === 'cart')).toMatchObject({ state: 'in', since });
+      await synced();
+      await nothingLost(under);
+      expect(ztunnel.protocolErrors).toEqual([]);
+    }
+    expect(ztunnel.events.filter(({ event }) => event === 'dropped' || event === 'removed')).toEqual([]);
+  });
+
+  it('refuses what needs a ztunnel that was killed, and goes on when it is back', async () => {
+    await synced();
+    await ztunnel.kill9();
+    const alone = await eventually(
+      () => host.status(),
+      ({ state }) => state.zds?.connections.length === 0,
+    );
+    expect(alone.state.workloads.find(({ name }) => name === 'cart')?.state).toBe('in');
+    expect(wayOf(await shop.dial(outside()))).toBe('ECONNREFUSED');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ECONNREFUSED');
+    const lonely = await eventually(
+      () => host.status().state.workloads.find(({ name }) => name === 'cart')?.problems ?? [],
+      (problems) => problems.length > 0,
+    );
+    expect(lonely[0]).toMatch(/^ztunnel does not listen for it at port 15001 and 15006/);
+    await ztunnel.start();
+    const back = await eventually(
+      () => shop.dial(outside()),
+      ({ ok }) => ok,
+    );
+    expect(wayOf(back)).toBe('ztunnel > remote');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel > shop/cart');
+    await eventually(
+      () => host.status().state.workloads.find(({ name }) => name === 'cart')?.problems ?? [],
+      (problems) => problems.length === 0,
+    );
+  });
+
+  it('loses no connection when ztunnel is rolled out', async () => {
+    await synced();
+    const under = await loads();
+    const next = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket, name: 'ztunnel-b' });
+    await synced((count) => count === 2);
+    await ztunnel.stop();
+    await synced((count) => count === 1);
+    expect((await shop.dial(outside())).hops[0]?.by).toBe('ztunnel-b');
+    await nothingLost(under);
+    expect(next.protocolErrors).toEqual([]);
+    await ztunnel.pod.delete();
+    ztunnel = next;
+  });
+
+  it('goes back to the older ztunnel when a rollout is given up', async () => {
+    const next = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket, name: 'ztunnel-c' });
+    await synced((count) => count === 2);
+    expect((await shop.dial(outside())).hops[0]?.by).toBe('ztunnel-c');
+    await next.stop();
+    await next.pod.delete();
+    const result = await eventually(
+      () => shop.dial(outside()),
+      ({ ok }) => ok,
+    );
+    expect(wayOf(result)).toBe('ztunnel-b > remote');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel-b > shop/cart');
+  });
+
+  it('takes listeners that stood before it, when its maps are gone', async () => {
+    await synced();
+    await host.agent.stop();
+    expect((await host.sluice('cleanup')).code).toBe(0);
+    await host.agent.start();
+    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    expect(
+      wayOf(
+        await eventually(
+          () => shop.dial(outside()),
+          ({ ok }) => ok,
+        ),
+      ),
+    ).toBe('ztunnel-b > remote');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel-b > shop/cart');
+  });
+
+  it('says why ztunnel refuses a pod, and releases that when ztunnel has taken it', async () => {
+    // Something in the pod has ztunnel's port already.
+    const pod = await host.node.pod({ namespace: 'plain', name: 'taken', serve: [8080] });
+    const thief = await pod.serve([15006]);
+    pod.update({ labels: ambient });
+    const status = await eventually(
+      () => host.status().state.workloads.find(({ name }) => name === 'taken'),
+      (found) => found?.reason.includes('refused') === true,
+    );
+    expect(status).toMatchObject({
+      state: 'pending',
+      reason: expect.stringMatching(/^pending: ztunnel refused it: .*/),
+    });
+    expect(wayOf(await pod.dial(outside()))).toBe('ECONNREFUSED');
+    expect(wayOf(await shop.dial(outside()))).toBe('ztunnel-b > remote');
+    await thief.stop();
+    expect((await host.becomes('taken', 'in'))?.state).toBe('in');
+    expect(wayOf(await pod.dial(outside()))).toBe('ztunnel-b > remote');
+    await pod.delete();
+  });
+
+  it('hands nothing to a process that is no ztunnel', async () => {
+    const stranger = await host.node.pod({ namespace: 'plain', name: 'stranger' });
+    const before = host.status().state.zds?.connections ?? [];
+    // As root, in a pod, at the very socket.
+    const process = await stranger.app.exec(['ztunnel', '--name', 'thief', '--zds', host.zdsSocket, '--drain-ms', '0']);
+    const line = await eventually(
+      () => host.agent.process.history.find((text) => text.includes('a connection to the ZDS socket was refused')),
+      (text) => text !== undefined,
+    );
+    expect(line).toMatch(new RegExp(`in pod ${stranger.uid}, and in no ztunnel pod that is known`));
+    expect(host.status().state.zds?.connections).toEqual(before);
+    expect(process.history.filter((text) => text.includes('"added"'))).toEqual([]);
+    await process.stop();
+    await stranger.delete();
+  });
+
+  it('leaves nothing after cleanup', async () => {
+    await host.agent.stop();
+    expect(await plumbingOf(shop)).not.toEqual(bare);
+    const cleanup = await host.sluice('cleanup', '-o', 'json');
+    expect(cleanup.code).toBe(0);
+    expect(await plumbingOf(shop)).toEqual(bare);
+    expect(netnsPins(host.bpffs)).toEqual([]);
+    expect(readdirSync(host.bpffs)).not.toContain('sluice');
+    expect(readdirSync(host.node.directory)).not.toContain('run');
+    expect(wayOf(await shop.dial(outside()))).toBe('remote');
+    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
+    const again = await host.sluice('cleanup');
+    expect(again.stdout.trim()).toBe('nothing of Sluice is on this node');
+  });
+});
+
+describe.skipIf(need.skip)(`inPod mode and its policy${need.label}`, () => {
+  it('lets a pod that waits connect directly where that is wanted', async () => {
+    await using host = await NodeAgent.createInPod({ policy: { pending: 'open' } });
+    host.node.kubernetes.setNamespace('shop', ambient);
+    const shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    await host.agent.start();
+    expect((await host.becomes('cart', 'pending'))?.state).toBe('pending');
+    expect(wayOf(await shop.dial(endpoint(host.node.remote.ip4, 80)))).toBe('remote');
+    expect(wayOf(await host.node.remote.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
+    await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    expect(wayOf(await shop.dial(endpoint(host.node.remote.ip4, 80)))).toBe('ztunnel > remote');
+    await host.agent.stop();
+  });
+
+  it('refuses to start where another serves the socket', async () => {
+    await using host = await NodeAgent.createInPod();
+    await host.agent.start();
+    const second = await NodeAgent.createInPod({ zds: { socket: host.zdsSocket } });
+    try {
+      const { code, stderr } = await second.sluice('run');
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringMatching(/^sluice: another ZDS server listens at .* \(istio-cni\?\)/),
+      ]);
+    } finally {
+      await second.node.close();
+    }
+    await host.agent.stop();
+  });
+});
