@@ -26,6 +26,10 @@ static __always_inline bool same_address(const __u32 a[4], const __u32 b[4]) {
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
+static __always_inline bool is_unspecified(const __u32 ip[4]) {
+  return !ip[0] && !ip[1] && !ip[2] && !ip[3];
+}
+
 /* The unspecified address counts: Linux connects 0.0.0.0 and :: to the caller itself (tcp_v6_connect, ip_route_output).
  */
 static __always_inline bool is_loopback(const __u32 ip[4]) {

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* connect(): asks the decision table where the connection goes, remembers where it was meant to go, and sends it there.
- */
-#include "caller.h"
+ * TCP, and UDP to a name server. */
 #include "decision.h"
 #include "exempt.h"
+#include "query.h"
 #include "record.h"
 
 /* SOCK_STREAM: <sys/socket.h> is not for BPF. */
 #define TYPE_STREAM 1
 
-/* bpf_set_retval() takes a negative errno: what a closed port would have answered. */
-#define CONNECTION_REFUSED (-111)
+/* An MPTCP socket connects by its first subflow, which is a TCP socket (net/mptcp/protocol.c, mptcp_connect). */
+static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx) {
+  return ctx->type == TYPE_STREAM && ctx->protocol == IPPROTO_TCP;
+}
+
+static __always_inline bool is_udp(const struct bpf_sock_addr *ctx) {
+  return ctx->protocol == IPPROTO_UDP;
+}
 
 /* A socket may connect again after a refusal: what it remembers must be of its last connect(). */
 static __always_inline void forget_origin(struct bpf_sock *sk) {
@@ -32,11 +38,6 @@ static __always_inline bool remember_origin(struct bpf_sock *sk, const struct qu
   return true;
 }
 
-static __always_inline int refuse(void) {
-  bpf_set_retval(CONNECTION_REFUSED);
-  return 0;
-}
-
 static __always_inline __u16 port_for(enum verdict verdict) {
   switch (verdict) {
   case VERDICT_REDIRECT:
@@ -52,19 +53,23 @@ static __always_inline __u16 port_for(enum verdict verdict) {
 static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, struct address *target,
                                          __u16 *target_port) {
   struct bpf_sock *sk = ctx->sk;
-  __u32 zero = 0;
 
-  q->config = bpf_map_lookup_elem(&config, &zero);
-  if (!sk || !q->config)
+  if (!sk)
     return 1;
-  q->mark = sk->mark;
-  q->netns_cookie = bpf_get_netns_cookie(ctx);
-  q->port = bpf_ntohs(ctx->user_port);
-  if (!find_caller(q->config, q->netns_cookie, &q->caller))
-    q->caller = (struct cgroup_info){};
+  /* Of datagrams, only those for a name server can go elsewhere. */
+  if (is_udp(ctx) && ctx->user_port != bpf_htons(DNS_PORT)) {
+    forget_origin(sk);
+    return 1;
+  }
+  if (!complete_query(ctx, q))
+    return 1;
 
   struct decision decision = decide(q);
 
+  if (is_udp(ctx) && decision.verdict != VERDICT_DNS) {
+    forget_origin(sk);
+    return 1;
+  }
   count_in(&counters, decision.reason * VERDICTS + decision.verdict);
   record_decision(ctx, q, decision);
 
@@ -96,14 +101,9 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   }
 }
 
-/* An MPTCP socket connects by its first subflow, which is a TCP socket (net/mptcp/protocol.c, mptcp_connect). */
-static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx) {
-  return ctx->type == TYPE_STREAM && ctx->protocol == IPPROTO_TCP;
-}
-
 SEC("cgroup/connect4")
 int sluice_connect4(struct bpf_sock_addr *ctx) {
-  if (!is_tcp(ctx))
+  if (!is_tcp(ctx) && !is_udp(ctx))
     return 1;
 
   struct query q = {.destination = mapped(ctx->user_ip4)};
@@ -121,7 +121,7 @@ int sluice_connect4(struct bpf_sock_addr *ctx) {
 /* IPv4-mapped destinations come here too, and stay mapped: the socket is an IPv6 one. */
 SEC("cgroup/connect6")
 int sluice_connect6(struct bpf_sock_addr *ctx) {
-  if (!is_tcp(ctx))
+  if (!is_tcp(ctx) && !is_udp(ctx))
     return 1;
 
   struct query q = {.destination = {.ip = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}}};

@@ -8,6 +8,7 @@
 #include "address.h"
 #include "maps.h"
 #include "read.h"
+#include "resolver.h"
 #include "rules.h"
 #include "ztunnel.h"
 
@@ -16,6 +17,7 @@ struct query {
   struct cgroup_info caller; /* zero: nobody that the agent knows */
   __u64 netns_cookie;
   __u32 mark;
+  bool is_bound_to_device; /* SO_BINDTODEVICE */
   struct address destination;
   __u16 port; /* host order */
 };
@@ -52,26 +54,16 @@ static __always_inline bool is_self(const struct query *q, const struct local_po
          (destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
 }
 
-/* DNS goes to ztunnel's resolver on the pod's loopback, which only a ztunnel in the pod has. */
+/* DNS goes to ztunnel's resolver on the pod's loopback, which only a ztunnel in the pod has, and which a socket that is
+ * bound to a device cannot reach. */
 static __always_inline bool is_captured_dns(const struct query *q) {
-  return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD);
+  return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD) && !q->is_bound_to_device;
 }
 
 /* As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
 static __always_inline bool is_excluded(const struct query *q) {
   return is_excluded_port(&q->caller, q->port) ||
          (!is_captured_dns(q) && is_excluded_range(&q->caller, q->destination.ip, q->port));
-}
-
-/* The loopback of ztunnel's resolver, in the family of the destination. */
-static __always_inline struct address resolver_for(const struct address *destination) {
-  if (is_v4(destination->ip))
-    return mapped(LOOPBACK_IPV4);
-  return (struct address){.ip = {0, 0, 0, bpf_htonl(1)}};
-}
-
-static __always_inline bool is_unspecified(const __u32 ip[4]) {
-  return !ip[0] && !ip[1] && !ip[2] && !ip[3];
 }
 
 /* ztunnel listens at the caller's own Pod IPs, in the caller's namespace; false if the pod has none of the family. */

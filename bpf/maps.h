@@ -104,6 +104,10 @@ enum event {
   EVENT_EXEMPT_FULL,
   /* A listener of ztunnel could not be captured: what comes in for its pod is refused. */
   EVENT_LISTENER_LOST,
+  /* A datagram for a name server was sent to ztunnel's resolver, by a socket that is not connected. */
+  EVENT_DNS_ASKED,
+  /* An answer of ztunnel's resolver was given the address of the name server that had been asked. */
+  EVENT_DNS_ANSWERED,
   EVENTS,
 };
 
@@ -204,6 +208,23 @@ struct origin {
   __u32 ip[4];
   __u16 port; /* network order */
   __u16 role; /* enum origin_role */
+};
+
+/* A power of two: glibc and musl know three name servers, and ask each for two record types. */
+#define ASKED_SERVERS 8
+
+/* Name servers in the order in which they were asked; those from answered to asked are outstanding. Both numbers only
+ * grow, and wrap. */
+struct asked_servers {
+  __u32 asked;
+  __u32 answered;
+  struct address servers[ASKED_SERVERS];
+};
+
+/* A socket of IPv6 asks in both families, and the family of an answer is that of its server. */
+struct datagram_asker {
+  struct asked_servers ipv4;
+  struct asked_servers ipv6;
 };
 
 /* As the connecting side sees it. Ports in host order. */
@@ -322,13 +343,23 @@ struct {
   __type(value, __u8); /* family of the range: 4 or 6 */
 } included_cidrs SEC(".maps");
 
-/* Written by connect and sockops, read by getpeername and getsockopt. Lives and dies with its socket. */
+/* Written by connect and sockops, read by getpeername, getsockname, getsockopt and recvmsg. Lives and dies with its
+ * socket. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
   __type(value, struct origin);
 } socket_origin SEC(".maps");
+
+/* Written by sendmsg, consumed by recvmsg: the name servers that a socket asks without being connected to one. Both
+ * run with the socket locked. */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct datagram_asker);
+} datagram_askers SEC(".maps");
 
 /* Written and consumed by sockops: from the connecting socket's SYN to the accepting socket's establishment. */
 struct {

@@ -9,6 +9,8 @@
 #include "sockops.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"
+#include "getsockname.bpf.c"
+#include "dns.bpf.c"
 #include "loopback.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

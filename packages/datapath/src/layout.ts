@@ -15,6 +15,7 @@ export const PINNED_MAPS = [
   'excluded_cidrs',
   'included_cidrs',
   'socket_origin',
+  'datagram_askers',
   'pending_origin',
   'socket_exemption',
   'exempt_tuples',
@@ -50,8 +51,8 @@ export interface ProgramPlace {
 }
 
 /**
- * In the order of attachment: connect comes last, so that no connection is redirected before the programs that carry
- * and answer its original destination are there. Cleanup goes the other way.
+ * In the order of attachment: sendmsg and connect come last, so that nothing is sent elsewhere before the programs that
+ * carry and answer its original destination are there. Cleanup goes the other way.
  */
 export const PROGRAMS: readonly ProgramPlace[] = [
   { program: 'sluice_getsockopt', attachType: 'cgroup_getsockopt' },
@@ -60,6 +61,12 @@ export const PROGRAMS: readonly ProgramPlace[] = [
   { program: 'sluice_getpeername6', attachType: 'cgroup_inet6_getpeername' },
   { program: 'sluice_bind4', attachType: 'cgroup_inet4_bind' },
   { program: 'sluice_bind6', attachType: 'cgroup_inet6_bind' },
+  { program: 'sluice_getsockname4', attachType: 'cgroup_inet4_getsockname' },
+  { program: 'sluice_getsockname6', attachType: 'cgroup_inet6_getsockname' },
+  { program: 'sluice_recvmsg4', attachType: 'cgroup_udp4_recvmsg' },
+  { program: 'sluice_recvmsg6', attachType: 'cgroup_udp6_recvmsg' },
+  { program: 'sluice_sendmsg4', attachType: 'cgroup_udp4_sendmsg' },
+  { program: 'sluice_sendmsg6', attachType: 'cgroup_udp6_sendmsg' },
   { program: 'sluice_connect4', attachType: 'cgroup_inet4_connect' },
   { program: 'sluice_connect6', attachType: 'cgroup_inet6_connect' },
 ];

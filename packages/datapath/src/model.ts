@@ -31,7 +31,7 @@ const DNS_PORT = 53;
 const ZTUNNEL_MARK = 0x539;
 const ZTUNNEL_MARK_MASK = 0xfff;
 
-/** A connect() of a TCP socket, as the kernel sees it. */
+/** A connect() of a TCP socket, or of a UDP socket to a name server, as the kernel sees it. */
 export interface Query {
   /** The cgroup of the calling task, then its ancestors up to the root; `level` is the depth below the root. */
   readonly cgroups: readonly { readonly id: bigint; readonly level: number }[];
@@ -39,6 +39,8 @@ export interface Query {
   readonly netnsCookie: bigint;
   /** The socket's mark; 0 if it has none. */
   readonly mark: number;
+  /** Whether the socket is bound to a device (SO_BINDTODEVICE), which keeps it from the loopback. */
+  readonly isBoundToDevice?: boolean;
   /** The destination dialled: text, IPv4, IPv6 or IPv4-mapped IPv6. */
   readonly ip: string;
   readonly port: number;
@@ -136,9 +138,12 @@ const isSelf = (facts: Facts): boolean =>
 const isInOtherNetns = (facts: Facts): boolean =>
   hasFlag(facts, WorkloadFlag.IN_POD) && !isPending(facts) && facts.ownAddresses === undefined;
 
-/** Only a ztunnel in the pod has a resolver for it. */
+/** Only a ztunnel in the pod has a resolver for it, on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
-  facts.query.port === DNS_PORT && hasFlag(facts, WorkloadFlag.DNS_CAPTURE) && hasFlag(facts, WorkloadFlag.IN_POD);
+  facts.query.port === DNS_PORT &&
+  hasFlag(facts, WorkloadFlag.DNS_CAPTURE) &&
+  hasFlag(facts, WorkloadFlag.IN_POD) &&
+  facts.query.isBoundToDevice !== true;
 
 /** As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
 const isExcluded = ({ caller, ...facts }: Facts): boolean =>

@@ -29,5 +29,7 @@ export const EVENTS = [
   'decision-lost',
   'exempt-full',
   'listener-lost',
+  'dns-asked',
+  'dns-answered',
 ] as const;
 export type DatapathEvent = (typeof EVENTS)[number];

@@ -73,7 +73,9 @@ export const Event = {
   DECISION_LOST: 4,
   EXEMPT_FULL: 5,
   LISTENER_LOST: 6,
-  EVENTS: 7,
+  DNS_ASKED: 7,
+  DNS_ANSWERED: 8,
+  EVENTS: 9,
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
 /** The name of a value of enum event; undefined for a value that it does not have. */
@@ -85,7 +87,9 @@ export const eventNames: ReadonlyMap<number, keyof typeof Event> = new Map([
   [4, 'DECISION_LOST'],
   [5, 'EXEMPT_FULL'],
   [6, 'LISTENER_LOST'],
-  [7, 'EVENTS'],
+  [7, 'DNS_ASKED'],
+  [8, 'DNS_ANSWERED'],
+  [9, 'EVENTS'],
 ]);
 
 /** enum workload_flag */
@@ -415,6 +419,63 @@ export function decodeCidrRule(buffer: Buffer, offset = 0): CidrRule {
   };
 }
 
+/** struct asked_servers, 136 bytes. */
+export interface AskedServers {
+  readonly asked: number;
+  readonly answered: number;
+  readonly servers: readonly [Address, Address, Address, Address, Address, Address, Address, Address];
+}
+export const ASKED_SERVERS_SIZE = 136;
+export function encodeAskedServers(value: AskedServers, buffer: Buffer = Buffer.alloc(136), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 136);
+  buffer.writeUInt32LE(value.asked, offset);
+  buffer.writeUInt32LE(value.answered, offset + 4);
+  encodeAddress(value.servers[0], buffer, offset + 8);
+  encodeAddress(value.servers[1], buffer, offset + 24);
+  encodeAddress(value.servers[2], buffer, offset + 40);
+  encodeAddress(value.servers[3], buffer, offset + 56);
+  encodeAddress(value.servers[4], buffer, offset + 72);
+  encodeAddress(value.servers[5], buffer, offset + 88);
+  encodeAddress(value.servers[6], buffer, offset + 104);
+  encodeAddress(value.servers[7], buffer, offset + 120);
+  return buffer;
+}
+export function decodeAskedServers(buffer: Buffer, offset = 0): AskedServers {
+  return {
+    asked: buffer.readUInt32LE(offset),
+    answered: buffer.readUInt32LE(offset + 4),
+    servers: [
+      decodeAddress(buffer, offset + 8),
+      decodeAddress(buffer, offset + 24),
+      decodeAddress(buffer, offset + 40),
+      decodeAddress(buffer, offset + 56),
+      decodeAddress(buffer, offset + 72),
+      decodeAddress(buffer, offset + 88),
+      decodeAddress(buffer, offset + 104),
+      decodeAddress(buffer, offset + 120),
+    ],
+  };
+}
+
+/** struct datagram_asker, 272 bytes. */
+export interface DatagramAsker {
+  readonly ipv4: AskedServers;
+  readonly ipv6: AskedServers;
+}
+export const DATAGRAM_ASKER_SIZE = 272;
+export function encodeDatagramAsker(value: DatagramAsker, buffer: Buffer = Buffer.alloc(272), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 272);
+  encodeAskedServers(value.ipv4, buffer, offset);
+  encodeAskedServers(value.ipv6, buffer, offset + 136);
+  return buffer;
+}
+export function decodeDatagramAsker(buffer: Buffer, offset = 0): DatagramAsker {
+  return {
+    ipv4: decodeAskedServers(buffer, offset),
+    ipv6: decodeAskedServers(buffer, offset + 136),
+  };
+}
+
 /** struct tuple, 36 bytes. */
 export interface Tuple {
   readonly localIp: readonly [number, number, number, number];
@@ -716,6 +777,21 @@ export const maps = {
     },
     decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
   },
+  datagram_askers: {
+    type: 'sk_storage',
+    keySize: 4,
+    valueSize: 272,
+    maxEntries: 0,
+    flags: 1,
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readInt32LE(0),
+    encodeValue: (value: DatagramAsker): Buffer => encodeDatagramAsker(value),
+    decodeValue: (buffer: Buffer): DatagramAsker => decodeDatagramAsker(buffer),
+  },
   pending_origin: {
     type: 'hash',
     keySize: 36,
@@ -844,7 +920,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 7,
+    maxEntries: 9,
     flags: 0,
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);

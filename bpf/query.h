@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From a hook's context to the question that the table answers. The destination is read by the hook, each family in its
+ * own way. */
+#ifndef SLUICE_QUERY_H
+#define SLUICE_QUERY_H
+
+#include <stdbool.h>
+#include "caller.h"
+#include "decision.h"
+
+/* bpf_set_retval() takes a negative errno: what a closed port would have answered. */
+#define CONNECTION_REFUSED (-111)
+
+static __always_inline int refuse(void) {
+  bpf_set_retval(CONNECTION_REFUSED);
+  return 0;
+}
+
+/* False: there is nothing to decide by. */
+static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct query *q) {
+  const struct bpf_sock *sk = ctx->sk;
+  __u32 zero = 0;
+
+  q->config = bpf_map_lookup_elem(&config, &zero);
+  if (!sk || !q->config)
+    return false;
+  q->mark = sk->mark;
+  q->is_bound_to_device = sk->bound_dev_if != 0;
+  q->netns_cookie = bpf_get_netns_cookie(ctx);
+  q->port = bpf_ntohs(ctx->user_port);
+  if (!find_caller(q->config, q->netns_cookie, &q->caller))
+    q->caller = (struct cgroup_info){};
+  return true;
+}
+
+#endif
