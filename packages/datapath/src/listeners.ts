@@ -2,7 +2,7 @@
 import type { BpfMap } from '@sluice/libbpf';
 import { maps } from './generated/maps.js';
 
-/** Throws BpfError: EOPNOTSUPP if it is no TCP socket that listens. */
+/** The kernel refuses what no socket map takes; that it is a TCP socket that listens is the caller's to know. */
 export function captureListener(listeners: BpfMap, netnsCookie: bigint, port: number, socketFd: number): void {
   listeners.update(keyOf(netnsCookie, port), maps.listeners.encodeValue(BigInt(socketFd)));
 }

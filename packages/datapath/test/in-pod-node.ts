@@ -1,7 +1,11 @@
-// A meshed node whose pods have their own ztunnel: the inbound program in their namespaces, and processes of ztunnel's cgroup
-// that listen there.
-import { netnsCookie } from '@sluice/linux';
-import { LineProcess, enterCommand, peerProgram, type Pod, type StandInZtunnel } from '@sluice/testbed';
+// A meshed node whose pods have their own ztunnel: the inbound program and the way back of the original source in their
+// namespaces, and a ztunnel that is told of them over ZDS. The tests do what the agent would.
+import { join } from 'node:path';
+import { addRoute, addRule, attachTc, netnsCookie, writeSysctl } from '@sluice/linux';
+import { LineProcess, enterCommand, peerProgram, type Pod, type PodSpec, type StandInZtunnel } from '@sluice/testbed';
+import { ZdsServer } from '@sluice/zds';
+import { BpfMap } from '@sluice/libbpf';
+import { filter, firstValueFrom } from 'rxjs';
 import { WorkloadFlag } from '../src/index.js';
 import { MeshedNode } from './meshed-node.js';
 
@@ -12,45 +16,74 @@ export interface ListenerOptions {
   readonly answer?: boolean;
 }
 
+/** Istio's mark of what goes back to ztunnel, and where the rule for it is (istio cni/pkg/iptables). */
+const WAY_BACK = { fwmark: { value: 0x111, mask: 0xfff }, table: 100, priority: 32_764 } as const;
+
+const REFLECTING = ['net.ipv4.tcp_fwmark_accept', 'net.ipv4.fwmark_reflect', 'net.ipv6.fwmark_reflect'];
+
 export class InPodNode implements AsyncDisposable {
   readonly mesh: MeshedNode;
-  /** What makes a process ztunnel's: its cgroup. Nothing dials its own listeners. */
+  readonly zds: ZdsServer;
+  /** Listens for every pod of {@link pod}. What makes a process ztunnel's is this one's cgroup. */
   readonly ztunnel: StandInZtunnel;
 
-  private constructor(mesh: MeshedNode, ztunnel: StandInZtunnel) {
+  private constructor(mesh: MeshedNode, zds: ZdsServer, ztunnel: StandInZtunnel) {
     this.mesh = mesh;
+    this.zds = zds;
     this.ztunnel = ztunnel;
   }
 
   static async create(): Promise<InPodNode> {
     const mesh = await MeshedNode.create();
     try {
-      const ztunnel = await mesh.node.ztunnel({ mode: 'answer' });
+      const path = join(mesh.node.directory, 'zds.sock');
+      const { server } = ZdsServer.listen({ path, workloads: [], authorize: () => true, acceptsPerSecond: 1000 });
+      const ztunnel = await mesh.node.ztunnel({ mode: 'inPod', zdsSocket: path });
       mesh.setZtunnel(ztunnel);
       mesh.apply();
-      return new InPodNode(mesh, ztunnel);
+      return new InPodNode(mesh, server, ztunnel);
     } catch (error) {
       await mesh.close();
       throw error;
     }
   }
 
-  /** In the mesh, and captured; `more`: flags. */
+  /** In the mesh, and captured; ztunnel has not been told. `more`: flags. */
   enrol(pod: Pod, more = 0): void {
+    this.leadBack(pod);
     this.mesh.datapath.attachNetns(netnsCookie(pod.netns), pod.netns);
     this.mesh.enrol(pod, WorkloadFlag.IN_POD | more);
     this.mesh.apply();
   }
 
-  /** A pod that is in the mesh with its ztunnel listening. */
-  async pod(spec: Parameters<MeshedNode['node']['pod']>[0], options?: ListenerOptions): Promise<Pod> {
+  /** Tells ztunnel of a pod; fulfilled when it listens there. */
+  async serve({ uid, name, namespace, netns }: Pod): Promise<void> {
+    const acked = firstValueFrom(this.zds.events.pipe(filter((event) => event.kind === 'acked' && event.uid === uid)));
+    this.zds.set({ uid, name, namespace, serviceAccount: 'default', netns: { path: netns } });
+    await acked;
+  }
+
+  /** A pod that is in the mesh, with its ztunnel listening. */
+  async pod(spec: PodSpec): Promise<Pod> {
     const pod = await this.mesh.node.pod(spec);
     this.enrol(pod);
-    await this.listen(pod, options);
+    await this.serve(pod);
     return pod;
   }
 
-  /** Listeners like ztunnel's in a pod's namespace, opened by a process of ztunnel's cgroup. */
+  /** Lets ztunnel dial the application from the client's address. */
+  leadBack(pod: Pod): void {
+    const { table } = WAY_BACK;
+    for (const family of [4, 6] as const) {
+      addRule(pod.netns, { family, ...WAY_BACK });
+      addRoute(pod.netns, { family, table, type: 'local', destination: 'default', interface: 'lo' });
+    }
+    const programFd = this.mesh.datapath.loopbackFilterFd;
+    attachTc(pod.netns, 'lo', { name: 'sluice_lo', priority: 100, handle: 1, programFd });
+    for (const sysctl of REFLECTING) writeSysctl(pod.netns, sysctl, '1');
+  }
+
+  /** More listeners like ztunnel's in a pod's namespace, by a process of ztunnel's cgroup. */
   listen(pod: Pod, options: ListenerOptions = {}): Promise<LineProcess> {
     return listenLikeZtunnel(pod, this.ztunnel.pod.app.place.cgroup, options);
   }
@@ -60,8 +93,15 @@ export class InPodNode implements AsyncDisposable {
     return this.mesh.datapath.capturedListener(netnsCookie(pod.netns), port);
   }
 
-  close(): Promise<void> {
-    return this.mesh.close();
+  /** How many connections are past the capture and not accepted yet. */
+  exemptTuples(): number {
+    using map = BpfMap.openPinned(`${this.mesh.pinDirectory}/maps/exempt_tuples`);
+    return [...map.keys()].length;
+  }
+
+  async close(): Promise<void> {
+    await this.zds.close();
+    await this.mesh.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -73,7 +113,7 @@ export class InPodNode implements AsyncDisposable {
 export async function listenLikeZtunnel(
   pod: Pod,
   cgroup: string,
-  { name = 'ztunnel', ports = [15001, 15006, 15008], answer = false }: ListenerOptions = {},
+  { name = 'listener', ports = [15001, 15006], answer = false }: ListenerOptions = {},
 ): Promise<LineProcess> {
   const argv = [peerProgram(), 'ztunnel', '--name', name, '--ports', ports.join(','), '--log'];
   const process = await LineProcess.start(

@@ -1,0 +1,147 @@
+// The inbound program's links to network namespaces: made, found again, taken over by another agent, and removed.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { BpfMap, openObject } from '@sluice/libbpf';
+import { netnsCookie } from '@sluice/linux';
+import { endpoint, requires, type Pod } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Datapath, DatapathError, InstalledDatapath, cleanup, readNetnsLinks } from '../src/index.js';
+import { INBOUND_OBJECT_PATH, netnsLinkPin } from '../src/layout.js';
+import { InPodNode } from './in-pod-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+
+describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
+  let world: InPodNode;
+  let pod: Pod;
+  let cookie: bigint;
+
+  beforeEach(async () => {
+    world = await InPodNode.create();
+    pod = await world.pod({ name: 'a', serve: [80] });
+    cookie = netnsCookie(pod.netns);
+  });
+  afterEach(async () => world?.close());
+
+  const acceptors = async (): Promise<string[]> =>
+    (await world.mesh.node.remote.dial(endpoint(pod.ip4, 80))).hops.map(({ by }) => by);
+  const steered = ['ztunnel', 'default/a'];
+  const programId = (): number | undefined => readNetnsLinks(world.mesh.pinDirectory)[0]?.link.programId;
+
+  /** A new agent, which applies and activates. */
+  function restart(options: Partial<Parameters<typeof Datapath.open>[0]> = {}): Datapath {
+    const { mesh } = world;
+    mesh.datapath.close();
+    mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path, ...options });
+    mesh.apply();
+    mesh.datapath.activate();
+    return mesh.datapath;
+  }
+
+  it('are made once, listed, and ended at once', async () => {
+    const { datapath, pinDirectory } = world.mesh;
+    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(datapath.attachedNetns()).toEqual(new Set([cookie]));
+    using installed = InstalledDatapath.open(pinDirectory);
+    expect(installed.netnsLinks()).toMatchObject([
+      { netnsCookie: cookie, link: { type: 'netns', attachType: 'sk_lookup' } },
+    ]);
+    expect(installed.capturedListener(cookie, 15006)).toBe(world.captured(pod, 15006));
+    expect(await acceptors()).toEqual(steered);
+    expect(datapath.detachNetns(cookie)).toBe(true);
+    expect(await acceptors()).toEqual(['default/a']);
+    expect(datapath.detachNetns(cookie)).toBe(false);
+    expect(datapath.attachedNetns().size).toBe(0);
+    expect(datapath.attachNetns(cookie, pod.netns)).toBe('attached');
+    expect(await acceptors()).toEqual(steered);
+  });
+
+  it('go on without the agent, and are left as they are by the next of the same version', async () => {
+    world.mesh.datapath.close();
+    expect(await acceptors()).toEqual(steered);
+    const before = programId();
+    const datapath = restart();
+    expect(programId()).toBe(before);
+    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(await acceptors()).toEqual(steered);
+  });
+
+  it('get the program that works on the maps of now', async () => {
+    const before = programId();
+    const datapath = restart({ capacities: { netns_info_map: 64 } });
+    expect(programId()).not.toBe(before);
+    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(await acceptors()).toEqual(steered);
+    world.mesh.leave(pod);
+    world.mesh.apply();
+    expect(await acceptors()).toEqual(['default/a']);
+  });
+
+  it('of an agent that died before it could update them are updated when they are asked for', async () => {
+    const { mesh } = world;
+    mesh.datapath.close();
+    // All maps anew, as if an earlier version had pinned others.
+    rmSync(`${mesh.pinDirectory}/maps`, { recursive: true });
+    mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
+    mesh.apply();
+    expect(mesh.datapath.attachNetns(cookie, pod.netns)).toBe('updated');
+    mesh.datapath.activate();
+    expect(mesh.datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    // The listeners went with the old maps, until they are captured again; nothing is let in meanwhile.
+    expect(await mesh.node.remote.dial(endpoint(pod.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
+    await world.listen(pod, { name: 'second' });
+    expect((await acceptors())[0]).toBe('second');
+  });
+
+  it('of a namespace that is gone are forgotten', async () => {
+    const { datapath, pinDirectory } = world.mesh;
+    world.zds.delete(pod.uid);
+    await world.ztunnel.event('removed');
+    await pod.delete();
+    await vi.waitUntil(() => readNetnsLinks(pinDirectory)[0]?.link.netnsInode === 0, { timeout: 30_000 });
+    expect(datapath.attachedNetns().size).toBe(1);
+    restart();
+    expect(world.mesh.datapath.attachedNetns().size).toBe(0);
+    expect(existsSync(netnsLinkPin(pinDirectory, cookie))).toBe(false);
+  });
+
+  it('say what is wrong with a path', () => {
+    const attach = (path: string) => () => world.mesh.datapath.attachNetns(cookie, path);
+    expect(attach(world.mesh.node.netns.path)).toThrow(/is not the network namespace with the cookie \d+/);
+    expect(attach('/nowhere')).toThrow(/there is no network namespace at \/nowhere/);
+    expect(() => world.mesh.datapath.attachNetns(1n << 60n, '/etc/passwd')).toThrow(DatapathError);
+    expect(world.mesh.datapath.attachedNetns()).toEqual(new Set([cookie]));
+  });
+
+  it('replace what else lies at their place', async () => {
+    const { datapath, pinDirectory } = world.mesh;
+    datapath.detachNetns(cookie);
+    using map = BpfMap.openPinned(`${pinDirectory}/maps/events`);
+    map.pin(netnsLinkPin(pinDirectory, cookie));
+    expect(datapath.attachNetns(cookie, pod.netns)).toBe('attached');
+    expect(await acceptors()).toEqual(steered);
+  });
+
+  it('go with everything else, pinned or not, and only ours', async () => {
+    const { mesh } = world;
+    await using other = await InPodNode.create();
+    const untouched = await other.pod({ name: 'b', serve: [80] });
+    // One that no pin names: that of a bpffs which was lost.
+    rmSync(netnsLinkPin(mesh.pinDirectory, cookie));
+    mesh.datapath.attachNetns(cookie, pod.netns);
+    using foreign = openObject(INBOUND_OBJECT_PATH, {
+      maps: { netns_info_map: { pinPath: `${mesh.pinDirectory}/maps/netns_info_map` } },
+    });
+    foreign.load();
+    using stray = foreign.program('sluice_inbound').attachNetns(pod.netns);
+    expect(stray.info().type).toBe('netns');
+    const { detached } = cleanup(mesh.pinDirectory, mesh.node.cgroup.path);
+    expect(detached).toContain(`netns-${cookie}`);
+    expect(detached).toContain('sluice_inbound');
+    expect(existsSync(mesh.pinDirectory)).toBe(false);
+    expect(await acceptors()).toEqual(['default/a']);
+    expect(readdirSync(`${other.mesh.pinDirectory}/links`)).toContain(`netns-${netnsCookie(untouched.netns)}`);
+    const { hops } = await other.mesh.node.remote.dial(endpoint(untouched.ip4, 80));
+    expect(hops.map(({ by }) => by)).toEqual(['ztunnel', 'default/b']);
+    expect(cleanup(mesh.pinDirectory, mesh.node.cgroup.path)).toEqual({ detached: [], unpinned: [] });
+  });
+});
