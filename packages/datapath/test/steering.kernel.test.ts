@@ -293,7 +293,12 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
     const nested = await pod.nestedNetns();
     const server = await LineProcess.start(
       enterCommand({ netns: nested.netns.path, cgroup: pod.app.place.cgroup }, [
-        ...[peerProgram(), 'serve', '--name', 'nested', '--port', '80'],
+        peerProgram(),
+        'serve',
+        '--name',
+        'nested',
+        '--port',
+        '80',
       ]),
     );
     await server.lineMatching(/^ready$/);

@@ -1,0 +1,100 @@
+// The inbound table as a pure function: each row, in its order.
+import { describe, expect, it } from 'vitest';
+import { WorkloadFlag, decideInbound } from '../src/index.js';
+import type { DesiredMaps, InboundQuery } from '../src/index.js';
+
+const COOKIE = 7n;
+const WORKLOAD = 70n;
+
+function mapsWith(flags: number, change: Partial<DesiredMaps> = {}): DesiredMaps {
+  return {
+    cgroups: new Map(),
+    netns: new Map([[COOKIE, { id: WORKLOAD, inMesh: true, ip: '10.0.0.7', flags, detectedFlags: flags }]]),
+    localPods: new Map(),
+    rules: [],
+    settings: {
+      ztunnelIPv4: undefined,
+      ztunnelIPv6: undefined,
+      noZtunnel: 'closed',
+      pending: 'hold',
+      ztunnelByMark: false,
+      probesExempt: 'kubelet',
+      hostNetnsCookie: 1n,
+      cgroupLevels: [],
+      sampleEvery: 0,
+    },
+    ...change,
+  };
+}
+
+const CAPTURED = WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD;
+const query: InboundQuery = { netnsCookie: COOKIE, ip: '10.0.0.7', port: 80, clientIp: '10.9.9.9' };
+const ask = (flags: number, change: Partial<InboundQuery> = {}, maps: Partial<DesiredMaps> = {}): string => {
+  const { verdict, reason, listener } = decideInbound(mapsWith(flags, maps), { ...query, ...change });
+  return [verdict, reason, listener].filter((part) => part !== undefined).join(' ');
+};
+const open = { settings: { ...mapsWith(0).settings, pending: 'open' } } as const;
+const rule = { kind: 'port', workload: WORKLOAD, direction: 'inbound' } as const;
+
+describe('the inbound table', () => {
+  it('steers what comes in to a captured pod, whatever the port and the address', () => {
+    expect(ask(CAPTURED)).toBe('steer steered 15006');
+    for (const port of [15001, 15006, 1]) expect(ask(CAPTURED, { port })).toBe('steer steered 15006');
+    expect(ask(CAPTURED, { ip: 'fd00::1', clientIp: 'fd00::2' })).toBe('steer steered 15006');
+    expect(ask(CAPTURED, { listeners: [15001] })).toBe('refuse no-listener');
+  });
+
+  it('leaves alone what is not captured, and the loopback', () => {
+    expect(ask(WorkloadFlag.AMBIENT)).toBe('pass not-in-mesh');
+    expect(ask(CAPTURED, { netnsCookie: 8n })).toBe('pass not-in-mesh');
+    for (const ip of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1'])
+      expect(ask(CAPTURED, { ip })).toBe('pass loopback');
+  });
+
+  it('knows who may pass', () => {
+    expect(ask(CAPTURED, { port: 15008 })).toBe('pass hbone');
+    expect(ask(CAPTURED, { exempt: true })).toBe('pass exempt');
+    expect(ask(CAPTURED, { clientIp: '::ffff:10.0.0.7' })).toBe('pass self');
+    expect(ask(CAPTURED, { port: 15001, redirected: true })).toBe('steer outbound-listener 15001');
+    expect(ask(CAPTURED, { port: 15001, redirected: true, listeners: [15006] })).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED, { port: 80, redirected: true })).toBe('steer steered 15006');
+  });
+
+  it('holds a pod that waits, or lets everything but ztunnel’s own ports be reached', () => {
+    const flags = CAPTURED | WorkloadFlag.PENDING;
+    expect(ask(flags)).toBe('refuse pending');
+    expect(ask(flags, { port: 15008 })).toBe('pass hbone');
+    expect(ask(flags, { exempt: true })).toBe('pass exempt');
+    expect(ask(flags, {}, open)).toBe('pass pending');
+    for (const port of [15001, 15006]) expect(ask(flags, { port }, open)).toBe('refuse pending');
+  });
+
+  it('passes by a pod that bypasses, but for ztunnel’s own ports', () => {
+    const flags = CAPTURED | WorkloadFlag.BYPASS_INBOUND;
+    expect(ask(flags)).toBe('pass bypass');
+    for (const port of [15001, 15006]) expect(ask(flags, { port })).toBe('refuse bypass');
+  });
+
+  it('follows the rules of the pod', () => {
+    const excluding = { rules: [{ ...rule, action: 'exclude', port: 80 }] } as const;
+    expect(ask(CAPTURED, {}, excluding)).toBe('pass excluded');
+    expect(ask(CAPTURED, { port: 81 }, excluding)).toBe('steer steered 15006');
+    const including = { rules: [{ ...rule, action: 'include', port: 80 }] } as const;
+    expect(ask(CAPTURED, {}, including)).toBe('steer steered 15006');
+    expect(ask(CAPTURED, { port: 81 }, including)).toBe('pass excluded');
+    for (const port of [15001, 15006]) expect(ask(CAPTURED, { port }, including)).toBe('refuse excluded');
+  });
+
+  it('says every row that it tried', () => {
+    const { rows } = decideInbound(mapsWith(CAPTURED), { ...query, clientIp: '10.0.0.7' });
+    expect(rows.map(({ row, matched }) => [row, matched])).toEqual([
+      ['loopback', false],
+      ['not-in-mesh', false],
+      ['outbound-listener', false],
+      ['hbone', false],
+      ['exempt', false],
+      ['self', true],
+    ]);
+    expect(rows.at(-1)?.finding).toBe('from 10.0.0.7 to 10.0.0.7');
+  });
+});
