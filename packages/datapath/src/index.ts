@@ -11,6 +11,8 @@ export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';
 export type { DatapathErrorKind } from './errors.js';
+export { missingKernelFeatures, usedKernelFeatures } from './kernel-features.js';
+export type { KernelFeature } from './kernel-features.js';
 export { DEEPEST_LEVEL, WorkloadFlag } from './desired.js';
 export type { CgroupInfo, DatapathSettings, DesiredMaps, LocalPod, TrafficRule } from './desired.js';
 export type { Counters, DecisionCount, InboundCount } from './counters.js';

@@ -17,6 +17,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   sluice::AddRingBuffer(env, exports);
   sluice::AddBtf(env, exports);
   sluice::AddNames(env, exports);
+  sluice::AddProbes(env, exports);
   return exports;
 }
 

@@ -16,5 +16,6 @@ void AddCgroups(Napi::Env env, Napi::Object exports);
 void AddRingBuffer(Napi::Env env, Napi::Object exports);
 void AddBtf(Napi::Env env, Napi::Object exports);
 void AddNames(Napi::Env env, Napi::Object exports);
+void AddProbes(Napi::Env env, Napi::Object exports);
 
 } // namespace sluice

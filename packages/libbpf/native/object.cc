@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/bpf.h>
+#include <set>
 
 namespace sluice {
 namespace {
@@ -126,6 +128,21 @@ Napi::Value ObjectHandle::Maps(const Napi::CallbackInfo &info) {
   return list;
 }
 
+// The numbers of the helpers that a program calls, each once. Calls of functions have another source register: those of
+// the object's own (BPF_PSEUDO_CALL) and of the kernel's (BPF_PSEUDO_KFUNC_CALL). What a function of the object calls
+// that was not inlined is not among them.
+Napi::Array CalledHelpers(Napi::Env env, const struct bpf_program *program) {
+  const struct bpf_insn *instructions = bpf_program__insns(program);
+  std::set<int32_t> helpers;
+  for (size_t at = 0; at < bpf_program__insn_cnt(program); at++)
+    if (instructions[at].code == (BPF_JMP | BPF_CALL) && instructions[at].src_reg == 0)
+      helpers.insert(instructions[at].imm);
+  Napi::Array list = Napi::Array::New(env);
+  for (int32_t helper : helpers)
+    list.Set(list.Length(), helper);
+  return list;
+}
+
 Napi::Value ObjectHandle::Programs(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
@@ -136,6 +153,7 @@ Napi::Value ObjectHandle::Programs(const Napi::CallbackInfo &info) {
     row.Set("sectionName", bpf_program__section_name(program));
     row.Set("type", static_cast<uint32_t>(bpf_program__type(program)));
     row.Set("expectedAttachType", static_cast<uint32_t>(bpf_program__expected_attach_type(program)));
+    row.Set("helpers", CalledHelpers(env, program));
     row.Set("autoload", Napi::Boolean::New(env, bpf_program__autoload(program)));
     list.Set(list.Length(), row);
   }

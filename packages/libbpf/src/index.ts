@@ -22,6 +22,7 @@ export { attachCgroupExclusively, detachCgroup } from './exclusive-attachment.js
 export type { OldAttachFlags } from './exclusive-attachment.js';
 export { linkIds, linkInfo, mapIds, mapInfo, programIds, programInfo } from './info.js';
 export type { LinkInfo, MapInfo, ProgramInfo } from './info.js';
+export { probeHelper, probeLink, probeMapType, probeProgram } from './probe.js';
 export { isBpfFileSystem } from './pin.js';
 export { trimVerifierLog } from './verifier-log.js';
 export { readBtf, resolveType } from './btf.js';

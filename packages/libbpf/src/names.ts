@@ -51,6 +51,11 @@ export function programTypeName(number: number): string {
   return native.programTypeNames[number] ?? `program_type_${number}`;
 }
 
+/** 'map_lookup_elem' for 1: the C function's name without bpf_. */
+export function helperName(number: number): string {
+  return native.helperNames[number] ?? `helper_${number}`;
+}
+
 /** 'hash' for 1. */
 export function mapTypeName(number: number): string {
   return native.mapTypeNames[number] ?? `map_type_${number}`;
@@ -59,4 +64,25 @@ export function mapTypeName(number: number): string {
 /** 'cgroup' for 3. */
 export function linkTypeName(number: number): string {
   return native.linkTypeNames[number] ?? `link_type_${number}`;
+}
+
+/** The number of a program type by libbpf's name ('cgroup_sock_addr'). */
+export function programTypeNumber(name: string): number {
+  return numberOf(name, native.programTypeNames, 'program type', 'cgroup_sock_addr');
+}
+
+/** The number of a map type by libbpf's name ('hash'). */
+export function mapTypeNumber(name: string): number {
+  return numberOf(name, native.mapTypeNames, 'map type', 'hash');
+}
+
+/** The number of a helper by its name without bpf_ ('map_lookup_elem'). */
+export function helperNumber(name: string): number {
+  return numberOf(name, native.helperNames, 'helper', 'map_lookup_elem');
+}
+
+function numberOf(name: string, names: readonly string[], kind: string, example: string): number {
+  const number = names.indexOf(name);
+  if (number < 0) throw refuse('EINVAL', `'${name}' is no ${kind} that libbpf knows; say for example '${example}'`);
+  return number;
 }

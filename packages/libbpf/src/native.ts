@@ -30,6 +30,8 @@ export interface ProgramDefinitionRow {
   type: number;
   expectedAttachType: number;
   autoload: boolean;
+  /** By number; none once the object is loaded. */
+  helpers: number[];
 }
 
 export interface ProgramFacts {
@@ -144,6 +146,11 @@ export interface Native {
     callback: (bytes: Buffer, lengths: Uint32Array, dropped: number) => void,
   ) => NativeRingReader;
 
+  probeLoad(type: number, attachType: number, helper?: number): { errno: number; log: string };
+  probeLink(type: number, attachType: number): boolean;
+  probeMapType(type: number): boolean;
+
+  helperNames: string[];
   attachTypeNames: string[];
   programTypeNames: string[];
   mapTypeNames: string[];

@@ -6,7 +6,7 @@ import { attempt, refuse } from './error.js';
 import { explainLoad, explainOpen } from './load-failure.js';
 import { BpfMap } from './map.js';
 import { BpfProgram } from './program.js';
-import { mapTypeName, programTypeName, attachTypeName } from './names.js';
+import { attachTypeName, helperName, mapTypeName, programTypeName } from './names.js';
 import { incompatibility } from './pinned-map.js';
 import { writeVariables } from './rodata.js';
 import type { BtfType } from './btf.js';
@@ -35,9 +35,11 @@ export interface MapDefinition extends Omit<MapDefinitionRow, 'type' | 'internal
 }
 
 /** A program as the object defines it, with the options applied. */
-export interface ProgramDefinition extends Omit<ProgramDefinitionRow, 'type' | 'expectedAttachType'> {
+export interface ProgramDefinition extends Omit<ProgramDefinitionRow, 'type' | 'expectedAttachType' | 'helpers'> {
   type: string;
   attachType: string;
+  /** The helpers that it calls ('map_lookup_elem'), but for those in functions that were not inlined. */
+  helpers: string[];
 }
 
 /**
@@ -97,8 +99,9 @@ export class BpfObject {
   }
 
   programDefinitions(): ProgramDefinition[] {
-    return this.#handle.programs().map(({ type, expectedAttachType, ...rest }) => ({
+    return this.#handle.programs().map(({ type, expectedAttachType, helpers, ...rest }) => ({
       ...rest,
+      helpers: helpers.map(helperName),
       type: programTypeName(type),
       attachType: attachTypeName(expectedAttachType),
     }));
