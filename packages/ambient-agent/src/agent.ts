@@ -10,6 +10,7 @@ import { InventorySource } from './inventory/source.js';
 import { staticSource } from './inventory/static-source.js';
 import { checkBpffs, checkRoot, holdLock, messageOf, openResolver } from './node/checks.js';
 import { datapathEnforcement, Enforcement } from './node/enforcement.js';
+import { checkKernel, checkPodPlumbing } from './node/kernel-features.js';
 import { NodeView } from './node/node-view.js';
 import { watchedEvents } from './node/process-source.js';
 import { StartupError } from './node/startup-error.js';
@@ -59,6 +60,7 @@ const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Sc
     yield* holdLock(config.paths.runDir);
     const resolver = yield* openResolver(config);
     yield* checkBpffs(config.paths.bpffs);
+    yield* checkKernel(config);
     if (config.mode === 'inPod') yield* checkZdsSocket(config.zds.socket);
     // Before anything is opened: what the kernel enforces now says whom ztunnel had taken on.
     const acknowledged = config.mode === 'inPod' ? acknowledgedBefore(config.paths) : new Map<string, bigint>();
@@ -90,6 +92,7 @@ const enrolForEver = (
   Effect.gen(function* () {
     const source = yield* InventorySource;
     const enforcement = yield* Enforcement;
+    if (config.mode === 'inPod') yield* checkPodPlumbing(config, enforcement.loopbackFilterFd);
     const zds = yield* Zds;
     const places: PassPlaces = { view, config, currentNetns: new Set() };
     const hints = new ProcessHints(view, config.paths.proc);

@@ -11,7 +11,7 @@ export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';
 export type { DatapathErrorKind } from './errors.js';
-export { missingKernelFeatures, usedKernelFeatures } from './kernel-features.js';
+export { missingKernelFeatures, objectPaths, usedKernelFeatures } from './kernel-features.js';
 export type { KernelFeature } from './kernel-features.js';
 export { DEEPEST_LEVEL, WorkloadFlag } from './desired.js';
 export type { CgroupInfo, DatapathSettings, DesiredMaps, LocalPod, TrafficRule } from './desired.js';

@@ -1,5 +1,5 @@
 // What this kernel lacks of what the programs use, asked before they are loaded: the verifier's words for it are about
-// instructions. What they use is read from the object itself, so that it is never out of date.
+// instructions. What they use is read from the objects, so that it is never out of date.
 import {
   openObject,
   probeHelper,
@@ -10,7 +10,7 @@ import {
   type ProgramDefinition,
 } from '@sluice/libbpf';
 import { CGROUP_LINK_SINCE, helperSince, MAPS_SINCE, PROGRAMS_SINCE, SK_LOOKUP_LINK_SINCE } from './kernel-history.js';
-import { OBJECT_PATH } from './layout.js';
+import { INBOUND_OBJECT_PATH, OBJECT_PATH } from './layout.js';
 
 /** Something that the programs use of the kernel. */
 export interface KernelFeature {
@@ -18,38 +18,48 @@ export interface KernelFeature {
   readonly name: string;
   /** The mainline release that brought it; undefined if this is not known here. */
   readonly since: string | undefined;
-  /** The program, or the map, that is not there without it. */
+  /** The first program or map that uses it. */
   readonly usedBy: string;
   /** What the kernel must have been built with. */
-  readonly option: string;
+  readonly options: string;
 }
 
 interface Probe extends KernelFeature {
+  /** The feature without which this one cannot be there either. */
+  readonly needs: string | undefined;
   readonly isThere: () => boolean;
 }
 
-/** tc programs are attached by netlink. */
-const WITHOUT_LINK = 'sched_cls';
-const SK_LOOKUP = 'sk_lookup';
+/** The objects that are loaded: without `inbound`, which is for pods with their own ztunnel, one less. */
+export function objectPaths({ inbound }: { readonly inbound: boolean }): string[] {
+  return inbound ? [OBJECT_PATH, INBOUND_OBJECT_PATH] : [OBJECT_PATH];
+}
 
 /** Everything that the programs and maps of these objects use, each thing once. Nothing is asked of the kernel. */
-export function usedKernelFeatures(objectPaths: readonly string[] = [OBJECT_PATH]): KernelFeature[] {
-  return probes(objectPaths).map(({ name, since, usedBy, option }) => ({ name, since, usedBy, option }));
+export function usedKernelFeatures(paths: readonly string[]): KernelFeature[] {
+  return probes(paths).map(feature);
 }
 
 /**
- * What of it this kernel does not have. It takes some milliseconds, and nothing stays of it.
- * @throws BpfError EPERM when this process may not ask: CAP_BPF and CAP_NET_ADMIN, or a kernel that is locked down
+ * What of it this kernel does not have; of a kind of program that is missing, its helpers and links are not named. It
+ * takes some ten milliseconds, and nothing stays of it.
+ * @throws BpfError EPERM when this process may not ask: it lacks CAP_BPF or CAP_NET_ADMIN
  */
-export function missingKernelFeatures(objectPaths: readonly string[] = [OBJECT_PATH]): KernelFeature[] {
-  return probes(objectPaths)
-    .filter(({ isThere }) => !isThere())
-    .map(({ name, since, usedBy, option }) => ({ name, since, usedBy, option }));
+export function missingKernelFeatures(paths: readonly string[]): KernelFeature[] {
+  const missing = probes(paths).filter(({ isThere }) => !isThere());
+  const names = new Set(missing.map(({ name }) => name));
+  return missing.filter(({ needs }) => needs === undefined || !names.has(needs)).map(feature);
 }
 
-function probes(objectPaths: readonly string[]): Probe[] {
+const feature = ({ name, since, usedBy, options }: Probe): KernelFeature => ({ name, since, usedBy, options });
+
+/** tc programs are attached by netlink, the others by a link. */
+const WITHOUT_LINK = 'sched_cls';
+const SK_LOOKUP = 'sk_lookup';
+
+function probes(paths: readonly string[]): Probe[] {
   const found = new Map<string, Probe>();
-  for (const path of objectPaths) {
+  for (const path of paths) {
     using object = openObject(path);
     const all = [...object.programDefinitions().flatMap(ofProgram), ...object.mapDefinitions().map(ofMap)];
     for (const probe of all) if (!found.has(probe.name)) found.set(probe.name, probe);
@@ -58,38 +68,43 @@ function probes(objectPaths: readonly string[]): Probe[] {
 }
 
 function ofProgram({ name: usedBy, type, attachType, helpers }: ProgramDefinition): Probe[] {
-  const hook = type === WITHOUT_LINK ? type : attachType;
-  const option = optionOf(type);
-  const program: Probe = {
-    name: `${hook} programs`,
-    since: PROGRAMS_SINCE[hook],
+  const programs = `${type === WITHOUT_LINK ? type : attachType} programs`;
+  const ofNamespaces = type === WITHOUT_LINK || type === SK_LOOKUP;
+  const common = {
     usedBy,
-    option,
+    options: ofNamespaces ? 'CONFIG_BPF_SYSCALL, CONFIG_NET' : 'CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF',
+  };
+  const program: Probe = {
+    ...common,
+    name: programs,
+    since: PROGRAMS_SINCE[type === WITHOUT_LINK ? type : attachType],
+    needs: undefined,
     isThere: () => probeProgram(type, attachType),
   };
   const link: Probe = {
-    name: `links of ${hook} programs`,
+    ...common,
+    name: `links of ${programs}`,
     since: type === SK_LOOKUP ? SK_LOOKUP_LINK_SINCE : CGROUP_LINK_SINCE,
-    usedBy,
-    option,
+    needs: programs,
     isThere: () => probeLink(type, attachType),
   };
   const called = helpers.map((helper) => ({
-    name: `helper bpf_${helper} in ${hook} programs`,
+    ...common,
+    name: `helper bpf_${helper} in ${programs}`,
     since: helperSince(type, helper),
-    usedBy,
-    option,
+    needs: programs,
     isThere: () => probeHelper(type, attachType, helper),
   }));
   return [program, ...(type === WITHOUT_LINK ? [] : [link]), ...called];
 }
 
 function ofMap({ name: usedBy, type }: MapDefinition): Probe {
-  const option = type === 'sockhash' ? 'CONFIG_BPF_SYSCALL, CONFIG_INET' : 'CONFIG_BPF_SYSCALL';
-  return { name: `${type} maps`, since: MAPS_SINCE[type], usedBy, option, isThere: () => probeMapType(type) };
-}
-
-function optionOf(type: string): string {
-  const ofType = type === WITHOUT_LINK || type === SK_LOOKUP ? 'CONFIG_NET' : 'CONFIG_CGROUP_BPF';
-  return `CONFIG_BPF_SYSCALL, ${ofType}`;
+  return {
+    name: `${type} maps`,
+    since: MAPS_SINCE[type],
+    usedBy,
+    options: type === 'sockhash' ? 'CONFIG_BPF_SYSCALL, CONFIG_INET' : 'CONFIG_BPF_SYSCALL',
+    needs: undefined,
+    isThere: () => probeMapType(type),
+  };
 }

@@ -76,8 +76,10 @@ export function mapTypeNumber(name: string): number {
   return numberOf(name, native.mapTypeNames, 'map type', 'hash');
 }
 
-/** The number of a helper by its name without bpf_ ('map_lookup_elem'). */
+/** The number of a helper by its name without bpf_ ('map_lookup_elem'), or as helperName names one that is newer. */
 export function helperNumber(name: string): number {
+  const newer = /^helper_(\d+)$/.exec(name)?.[1];
+  if (newer !== undefined) return Number(newer);
   return numberOf(name, native.helperNames, 'helper', 'map_lookup_elem');
 }
 

@@ -45,6 +45,13 @@ describe.skipIf(need.skip)(`what the kernel has${need.label}`, () => {
     for (const helper of helpers) expect(probeHelper('cgroup_sock_addr', 'connect4', helper)).toBe(true);
   });
 
+  it('takes a helper that it has no name for by its number', () => {
+    using object = openObject(objectPath('lacking'));
+    const { type, attachType, helpers } = object.programDefinitions().find(({ name }) => name === 'newer') ?? {};
+    expect(helpers).toEqual(['helper_99999']);
+    expect(probeHelper(type ?? '', attachType ?? '', 'helper_99999')).toBe(false);
+  });
+
   it('leaves nothing open', () => {
     const before = readdirSync('/proc/self/fd');
     probeHelper('cgroup_sock_addr', 'connect4', 'get_prandom_u32');

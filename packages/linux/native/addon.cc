@@ -6,6 +6,7 @@
 #include "mounts.h"
 #include "netns_sysctl.h"
 #include "network_namespace.h"
+#include "new_netns.h"
 #include "policy_routes.h"
 #include "policy_rules.h"
 #include "seqpacket.h"
@@ -22,6 +23,8 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OwnedFd::define(env);
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
   exports.Set("listeningSockets", Napi::Function::New<listeningSockets>(env, "listeningSockets"));
+  exports.Set("checkPidfdGetfd", Napi::Function::New<checkPidfdGetfd>(env, "checkPidfdGetfd"));
+  exports.Set("newNetns", Napi::Function::New<newNetns>(env, "newNetns"));
   exports.Set("netnsRules", Napi::Function::New<netnsRules>(env, "netnsRules"));
   exports.Set("changeRule", Napi::Function::New<changeRule>(env, "changeRule"));
   exports.Set("netnsRoutes", Napi::Function::New<netnsRoutes>(env, "netnsRoutes"));

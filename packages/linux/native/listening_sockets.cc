@@ -210,3 +210,15 @@ Napi::Value listeningSockets(const Napi::CallbackInfo &info) {
     return result;
   });
 }
+
+Napi::Value checkPidfdGetfd(const Napi::CallbackInfo &info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const Descriptor self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+    if (!self.valid())
+      fail("pidfd_open", "this process");
+    const Descriptor copy(static_cast<int>(syscall(SYS_pidfd_getfd, self.get(), self.get(), 0)));
+    if (!copy.valid())
+      fail("pidfd_getfd", "this process");
+    return info.Env().Undefined();
+  });
+}

@@ -12,12 +12,10 @@
 
 #include "failure.h"
 
-void insideNetns(int netns, const std::string &object, const std::function<void()> &body) {
+void onOwnThread(const std::string &object, const std::function<void()> &body) {
   std::exception_ptr error;
   const auto work = [&] {
     try {
-      if (setns(netns, CLONE_NEWNET) < 0)
-        fail("setns", object);
       body();
     } catch (...) {
       error = std::current_exception();
@@ -40,4 +38,12 @@ void insideNetns(int netns, const std::string &object, const std::function<void(
   thread->join();
   if (error)
     std::rethrow_exception(error);
+}
+
+void insideNetns(int netns, const std::string &object, const std::function<void()> &body) {
+  onOwnThread(object, [&] {
+    if (setns(netns, CLONE_NEWNET) < 0)
+      fail("setns", object);
+    body();
+  });
 }

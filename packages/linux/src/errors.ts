@@ -12,6 +12,8 @@ const errnoNames = new Map(
 const remedies: Readonly<Record<string, string>> = {
   'setns EPERM': 'entering a network namespace needs CAP_SYS_ADMIN',
   'setns EINVAL': 'the path is not a network namespace; use /proc/<pid>/ns/net or a file under /run/netns',
+  'unshare EPERM': 'making a network namespace needs CAP_SYS_ADMIN',
+  'unshare ENOSPC': 'there are too many network namespaces; raise user.max_net_namespaces',
   'mount EPERM': 'mounting needs CAP_SYS_ADMIN in the mount namespace',
   'mount ENODEV': 'the kernel has no such file system type; see /proc/filesystems',
   'umount2 EINVAL': 'the path is not a mount point',

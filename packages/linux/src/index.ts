@@ -1,9 +1,14 @@
 // The few Linux calls that Node lacks: all synchronous but the seqpacket sockets. Every failure is a SystemCallError.
 export { SystemCallError } from './errors.js';
-export { ListeningSocket, listeningSockets, type ListeningSocketOptions } from './listening-sockets.js';
+export {
+  checkPidfdGetfd,
+  ListeningSocket,
+  listeningSockets,
+  type ListeningSocketOptions,
+} from './listening-sockets.js';
 export { lockFile, type FileLock } from './lock.js';
 export { mount, MountFlag, unmount, UnmountFlag } from './mounts.js';
-export { netnsAddresses, netnsCookie, readNetns, type InterfaceAddress, type NetnsFacts } from './netns.js';
+export { netnsAddresses, netnsCookie, newNetns, readNetns, type InterfaceAddress, type NetnsFacts } from './netns.js';
 export {
   connectSeqpacket,
   listenSeqpacket,

@@ -52,3 +52,11 @@ export function listeningSockets(pid: number, options: ListeningSocketOptions = 
     (found) => new ListeningSocket(found),
   );
 }
+
+/**
+ * Whether {@link listeningSockets} has its system calls: a sandbox (seccomp) may refuse them as well as an old kernel.
+ * @throws SystemCallError ENOSYS, EPERM
+ */
+export function checkPidfdGetfd(): void {
+  systemCall(() => native.checkPidfdGetfd());
+}

@@ -91,6 +91,8 @@ interface Addon extends NativePlumbing {
   unmount(target: string, flags: number): void;
   /** `pidfd` -1: it is opened by pid. No ports: every port. */
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
+  checkPidfdGetfd(): void;
+  newNetns(): NativeOwnedFd;
   readonly FileLock: new (path: string) => NativeFileLock;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }

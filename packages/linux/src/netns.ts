@@ -1,6 +1,7 @@
 // Facts about a network namespace that only a thread inside it can ask for.
 import { systemCall } from './errors.js';
 import { native, type InterfaceAddress } from './native.js';
+import { OwnedFd } from './seqpacket.js';
 
 export type { InterfaceAddress };
 
@@ -32,4 +33,13 @@ export function netnsCookie(netnsPath: string): bigint {
 /** Every IPv4 and IPv6 address in the network namespace at a path. Throws as `readNetns` does. */
 export function netnsAddresses(netnsPath: string): InterfaceAddress[] {
   return systemCall(() => native.readNetns(netnsPath, true).addresses);
+}
+
+/**
+ * A new network namespace with its loopback up. It is there until the descriptor is closed, unless something else holds
+ * it by then; `/proc/self/fd/<fd>` is a path to it.
+ * @throws SystemCallError EPERM without CAP_SYS_ADMIN; ENOSPC when there are too many.
+ */
+export function newNetns(): OwnedFd {
+  return systemCall(() => new OwnedFd(native.newNetns()));
 }

@@ -14,6 +14,7 @@ import {
   MountFlag,
   netnsAddresses,
   netnsCookie,
+  newNetns,
   readNetns,
   setSockOptInt,
   SystemCallError,
@@ -74,6 +75,22 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     execFileSync('ip', ['-n', name, '-batch', '-'], { input: `${batch.join('\n')}\n` });
     const found = new Set(netnsAddresses(path).map(({ address }) => address));
     expect([...found].filter((address) => address.startsWith('fd66:0:0:1:'))).toHaveLength(1000);
+  });
+
+  it('makes one that is new, with a loopback, for as long as it is held', () => {
+    const here = netnsCookie('/proc/self/ns/net');
+    const made = newNetns();
+    const held = `/proc/self/fd/${made.fd}`;
+    const cookie = netnsCookie(held);
+    expect(cookie).not.toBe(here);
+    expect(netnsAddresses(held)).toContainEqual(
+      expect.objectContaining({ name: 'lo', address: '127.0.0.1', scope: 'host' }),
+    );
+    made.close();
+    expect(made.fd).toBe(-1);
+    using next = newNetns();
+    expect(netnsCookie(`/proc/self/fd/${next.fd}`)).toBeGreaterThan(cookie);
+    expect(netnsCookie('/proc/self/ns/net')).toBe(here);
   });
 
   it('reads a cookie that is the namespace’s own, and stays', () => {

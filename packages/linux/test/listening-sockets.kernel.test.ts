@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { findProgram, LineProcess, requires } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { getSockOpt, listeningSockets, netnsCookie, type ListeningSocket } from '../src/index.js';
+import { checkPidfdGetfd, getSockOpt, listeningSockets, netnsCookie, type ListeningSocket } from '../src/index.js';
 import { failureOf, NamedNetns } from './support/plumbing.js';
 
 const need = requires('root', 'netns');
@@ -89,6 +89,10 @@ describe.skipIf(need.skip)(`listening sockets of another process${need.label}`, 
     expect(listening()).toBe(true);
     kept?.close();
     expect(listening()).toBe(false);
+  });
+
+  it('has its system calls', () => {
+    expect(() => checkPidfdGetfd()).not.toThrow();
   });
 
   it('says so when the process has ended', async () => {

@@ -5,6 +5,7 @@ import * as Schema from 'effect/Schema';
 export class StartupError extends Schema.TaggedError<StartupError>()('StartupError', {
   check: Schema.Literals([
     'root',
+    'kernel',
     'zds',
     'cgroup2',
     'bpffs',

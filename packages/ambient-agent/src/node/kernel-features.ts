@@ -1,0 +1,130 @@
+// What the configured mode needs of the kernel, asked of the kernel at the start: whatever is missing is named, all of it at
+// once, before anything is loaded. docs/kernels.md has the list, and what each is for.
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { missingKernelFeatures, objectPaths, type KernelFeature } from '@sluice/datapath';
+import { checkPidfdGetfd, netnsCookie, newNetns } from '@sluice/linux';
+import * as Effect from 'effect/Effect';
+import type { AgentConfig } from '../config/config.js';
+import { ensureOriginalSource } from '../pod-netns/original-source.js';
+import { messageOf } from './checks.js';
+import { StartupError } from './startup-error.js';
+
+type KernelConfig = Pick<AgentConfig, 'mode' | 'paths'>;
+
+/** The oldest kernel on which the whole is tested (scripts/kernels). */
+const OLDEST_TESTED = '6.1';
+
+/** linux/capability.h: the bit of each that is needed, and what cannot be done without it. */
+const CAPABILITIES = [
+  { name: 'CAP_NET_ADMIN', bit: 12n, purpose: 'attaching programs to network hooks' },
+  { name: 'CAP_SYS_PTRACE', bit: 19n, purpose: 'looking at the namespaces of pods and ztunnel’s sockets' },
+  { name: 'CAP_SYS_ADMIN', bit: 21n, purpose: 'entering the network namespaces of pods' },
+] as const;
+
+/** kernel/yama: no process may be traced, whatever its capabilities (Documentation/admin-guide/LSM/Yama.rst). */
+const YAMA_NO_ATTACH = '3';
+
+/** Everything that is missing, a sentence each; none when the agent can run. Nothing stays of the questions. */
+export function kernelProblems(
+  config: KernelConfig,
+  missing: typeof missingKernelFeatures = missingKernelFeatures,
+): string[] {
+  const inPod = config.mode === 'inPod';
+  const lacking = CAPABILITIES.filter(({ bit }) => !hasCapability(bit));
+  if (lacking.length > 0)
+    return lacking.map(
+      ({ name, purpose }) =>
+        `this process lacks ${name}, which is for ${purpose}; grant it (securityContext.capabilities.add)`,
+    );
+  const problems = [...bpfProblems(missing, inPod), ...cookieProblems()];
+  return inPod ? [...problems, ...descriptorProblems(config.paths.proc)] : problems;
+}
+
+/** Fails with all that is missing. */
+export const checkKernel = (config: KernelConfig): Effect.Effect<void, StartupError> =>
+  Effect.suspend(() => {
+    const problems = kernelProblems(config);
+    if (problems.length === 0) return Effect.void;
+    return Effect.fail(new StartupError({ check: 'kernel', message: problems.join('\n') }));
+  });
+
+/**
+ * Sets up a namespace of its own as a pod's will be, and lets it go: tc, rules, routes and sysctls for real.
+ * @param filterFd the tc program for the loopback of pods
+ */
+export const checkPodPlumbing = (
+  { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
+  filterFd: number,
+): Effect.Effect<void, StartupError> =>
+  Effect.try({
+    try: () => {
+      using netns = newNetns();
+      const path = `/proc/self/fd/${netns.fd}`;
+      const cookie = netnsCookie(path);
+      ensureOriginalSource(path, { netnsCookie: cookie, filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
+    },
+    catch: (error) => {
+      const message =
+        `a network namespace cannot be set up for ztunnel, tried in one of the agent’s own: ${messageOf(error)}; ` +
+        'the kernel has to have CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF (modules sch_ingress and cls_bpf), ' +
+        'CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES; /proc/sys/net has to be writable below `paths.proc`';
+      return new StartupError({ check: 'kernel', message });
+    },
+  });
+
+function bpfProblems(missing: typeof missingKernelFeatures, inbound: boolean): string[] {
+  let features: KernelFeature[];
+  try {
+    features = missing(objectPaths({ inbound }));
+  } catch (error) {
+    return [
+      `the kernel cannot be asked for BPF features: ${messageOf(error)}; see kernel.unprivileged_bpf_disabled, lockdown and seccomp`,
+    ];
+  }
+  return features.map(({ name, since, usedBy, options }) => {
+    const where = since === undefined ? `it needs ${options}` : `it is in Linux ${since} (${options})`;
+    return `Linux ${release()} has no ${name}, which ${usedBy} needs; ${where}, and the oldest that is tested is ${OLDEST_TESTED}`;
+  });
+}
+
+function cookieProblems(): string[] {
+  try {
+    netnsCookie('/proc/self/ns/net');
+    return [];
+  } catch (error) {
+    return [`the cookies of network namespaces cannot be read (SO_NETNS_COOKIE, Linux 5.14): ${messageOf(error)}`];
+  }
+}
+
+/** ztunnel's listeners that stand already when the agent starts are taken from its process. */
+function descriptorProblems(procPath: string): string[] {
+  const problems: string[] = [];
+  try {
+    checkPidfdGetfd();
+  } catch (error) {
+    problems.push(
+      `ztunnel’s sockets cannot be taken over (pidfd_getfd, Linux 5.6): ${messageOf(error)}; a seccomp profile may refuse it, too`,
+    );
+  }
+  if (readText(join(procPath, 'sys/kernel/yama/ptrace_scope')) === YAMA_NO_ATTACH)
+    problems.push(
+      'ztunnel’s sockets cannot be taken over: kernel.yama.ptrace_scope is 3, which forbids it to everybody until the next boot; boot with 2 or less',
+    );
+  return problems;
+}
+
+function hasCapability(bit: bigint): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText('/proc/self/status') ?? '')?.[1];
+  // Unknown: whatever needs it will say so.
+  return effective === undefined || ((BigInt(`0x${effective}`) >> bit) & 1n) === 1n;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined; // no such file system, or no Yama
+  }
+}

@@ -1,0 +1,96 @@
+// What the agent says of a kernel that lacks something, and that this one lacks nothing.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openObject } from '@sluice/libbpf';
+import { findProgram, requires } from '@sluice/testbed';
+import * as Effect from 'effect/Effect';
+import * as Result from 'effect/Result';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { resolveConfig } from '../src/index.js';
+import { checkKernel, checkPodPlumbing, kernelProblems } from '../src/node/kernel-features.js';
+
+const need = requires('root', 'bpf', 'netns');
+const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
+
+describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
+  let proc: string;
+  beforeEach(() => {
+    proc = mkdtempSync(join(tmpdir(), 'sluice-proc-'));
+  });
+  afterEach(() => rmSync(proc, { recursive: true }));
+  const config = (mode: 'inPod' | 'node', procPath = '/proc') => ({
+    mode,
+    paths: { ...defaults().paths, proc: procPath },
+  });
+
+  it.each(['inPod', 'node'] as const)('find nothing missing here, for %s', async (mode) => {
+    expect(kernelProblems(config(mode))).toEqual([]);
+    await Effect.runPromise(checkKernel(config(mode)));
+  });
+
+  it('name what is missing, since when it is there, and for what', () => {
+    const asked: (readonly string[])[] = [];
+    const [problem, ...others] = kernelProblems(config('node'), (paths) => {
+      asked.push(paths);
+      const name = 'helper bpf_set_retval in cgroup_inet4_connect programs';
+      return [{ name, since: '5.18', usedBy: 'sluice_connect4', options: 'CONFIG_CGROUP_BPF' }];
+    });
+    expect(others).toEqual([]);
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toHaveLength(1);
+    expect(problem).toBe(
+      `Linux ${release()} has no helper bpf_set_retval in cgroup_inet4_connect programs, which sluice_connect4 needs; ` +
+        'it is in Linux 5.18 (CONFIG_CGROUP_BPF), and the oldest that is tested is 6.1',
+    );
+  });
+
+  it('say that they may not ask', () => {
+    const [problem] = kernelProblems(config('inPod'), () => {
+      throw new Error('cannot ask for programs: Operation not permitted (EPERM)');
+    });
+    expect(problem).toContain('the kernel cannot be asked for BPF features: cannot ask for programs: Operation not');
+  });
+
+  it('know a Yama that forbids taking sockets over, in the mode that does', () => {
+    mkdirSync(join(proc, 'sys/kernel/yama'), { recursive: true });
+    writeFileSync(join(proc, 'sys/kernel/yama/ptrace_scope'), '3\n');
+    expect(kernelProblems(config('node', proc))).toEqual([]);
+    expect(kernelProblems(config('inPod', proc))).toEqual([expect.stringContaining('kernel.yama.ptrace_scope is 3')]);
+    writeFileSync(join(proc, 'sys/kernel/yama/ptrace_scope'), '2\n');
+    expect(kernelProblems(config('inPod', proc))).toEqual([]);
+  });
+
+  const setpriv = findProgram('setpriv');
+  it.skipIf(setpriv === undefined)('name the capabilities that are missing', () => {
+    const code = `import(${JSON.stringify(new URL('../dist/node/kernel-features.js', import.meta.url).href)}).then(
+      ({ kernelProblems }) => console.log(kernelProblems({ mode: 'inPod', paths: { proc: '/proc' } }).join('\\n')));`;
+    const argv = ['--bounding-set=-sys_ptrace,-net_admin', process.execPath, '--input-type=module', '-e', code];
+    const lines = execFileSync(setpriv ?? '', argv)
+      .toString()
+      .trim()
+      .split('\n');
+    expect(lines).toEqual([
+      expect.stringMatching(/^this process lacks CAP_NET_ADMIN, /),
+      expect.stringMatching(/^this process lacks CAP_SYS_PTRACE, /),
+    ]);
+  });
+
+  it('set up a namespace as a pod’s will be', async () => {
+    using object = openObject(OBJECT, { autoload: (name) => name === 'sluice_loopback' });
+    object.load();
+    const { fd } = object.program('sluice_loopback');
+    const { paths, ambient } = defaults();
+    await Effect.runPromise(checkPodPlumbing({ paths, ambient }, fd));
+    const readOnly = checkPodPlumbing({ paths: { ...paths, proc }, ambient }, fd);
+    const error = await Effect.runPromise(Effect.flip(readOnly));
+    expect(error).toMatchObject({ _tag: 'StartupError', check: 'kernel' });
+    expect(error.message).toContain(`(${proc}/sys/net/ipv4/tcp_fwmark_accept): ENOENT`);
+  });
+});
+
+function defaults() {
+  return Result.getOrThrow(resolveConfig({ nodeName: 'here' }, 'test'));
+}
