@@ -17,6 +17,8 @@ export const PROGRAMS_SINCE: Readonly<Record<string, string>> = {
   cgroup_getsockopt: '5.3',
   cgroup_inet4_getpeername: '5.8',
   cgroup_inet6_getpeername: '5.8',
+  cgroup_inet4_getsockname: '5.8',
+  cgroup_inet6_getsockname: '5.8',
   sk_lookup: '5.9',
 };
 
