@@ -72,6 +72,13 @@ const checks = {
       }, EVENT_DEADLINE_MS);
     });
   },
+  'nothing that the agent asks for at its start is missing': async () => {
+    const { missingKernelFeatures, objectPaths, usedKernelFeatures } = await import('@sluice/datapath');
+    const paths = objectPaths({ inbound: true });
+    const missing = missingKernelFeatures(paths).map(({ name }) => name);
+    expect(missing.length === 0, missing.join(', '));
+    return `${usedKernelFeatures(paths).length} features`;
+  },
   '@sluice/libbpf: every program loads and attaches': async () => {
     const { openObject } = await import('@sluice/libbpf');
     expect(existsSync(objectPath), `${objectPath} is not in the image: build it first`);

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 
 # The lane needs these as modules of Debian's cloud kernels; what they depend on comes along. (A driver that a kernel
 # has built in has no file, and is passed over.)
-wanted_modules=(veth bridge dummy)
+wanted_modules=(veth bridge dummy sch_ingress cls_bpf)
 
 series=${1:?usage: kernel.sh 6.1|6.12}
 case $series in
@@ -20,7 +20,7 @@ fail() {
 }
 
 cache=$PWD/.cache/kernels/$series
-if [ -e "$cache/release" ]; then
+if [ -e "$cache/release" ] && [ "$(cat "$cache/wanted" 2>/dev/null)" = "${wanted_modules[*]}" ]; then
   echo "$cache"
   exit 0
 fi
@@ -77,6 +77,7 @@ add_module() {
 for module in "${wanted_modules[@]}"; do add_module "$module"; done
 
 # The release file is written last and the directory moved whole: a cache that was interrupted is made again.
+echo "${wanted_modules[*]}" >"$work/out/wanted"
 echo "$release" >"$work/out/release"
 mkdir -p "$(dirname "$cache")"
 rm -rf "$cache"

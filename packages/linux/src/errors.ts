@@ -25,6 +25,7 @@ const remedies: Readonly<Record<string, string>> = {
     'the kernel answered with a message that does not parse; please report it with the kernel version',
   'recvfrom EAGAIN': 'the addresses kept changing while they were read; try again',
   'rtnetlink EPERM': 'changing a network namespace needs CAP_NET_ADMIN in the user namespace that owns it',
+  'rtnetlink ENOENT': 'the kernel does not have it, or cannot load the module that it is in',
   'rtnetlink EEXIST': 'something else has that place, and is left alone',
   'rtnetlink EBADMSG':
     'the kernel answered with a message that does not parse; please report it with the kernel version',
