@@ -1,6 +1,10 @@
 // Thousands of dials by one process of a container, judged there; only the summary comes back.
-import type { Container } from './container.js';
 import type { LineProcess } from './line-process.js';
+
+/** Where a peer program can be run: a container, or the other node. */
+export interface Runner {
+  exec(args: readonly string[]): Promise<LineProcess>;
+}
 
 /** A dial that was not as it should be. */
 export interface CampaignCase {
@@ -42,11 +46,16 @@ export interface LoadSummary {
 }
 
 /** Sequential connections, each ended by RST so that its source port is free for the next round. */
-export async function dialSourcePorts(container: Container, campaign: SourcePortCampaign): Promise<SourcePortSummary> {
+export async function dialSourcePorts(runner: Runner, campaign: SourcePortCampaign): Promise<SourcePortSummary> {
   const [low, high] = campaign.ports;
   const rest = ['--source-ports', `${low}-${high}`, '--count', String(campaign.count)];
-  const process = await container.exec(['dial', ...to(campaign.targets), ...rest]);
+  const process = await runner.exec(['dial', ...to(campaign.targets), ...rest]);
   return JSON.parse(await process.nextLine()) as SourcePortSummary;
+}
+
+export interface LoadOptions {
+  /** Between two connections, in ms. Default 0. */
+  readonly pauseMs?: number;
 }
 
 /** Connections in a loop, one after another, until stop(). */
@@ -58,8 +67,9 @@ export class Load {
   }
 
   /** Fulfilled when it is under way. */
-  static async start(container: Container, targets: readonly string[]): Promise<Load> {
-    const process = await container.exec(['dial', ...to(targets), '--load']);
+  static async start(runner: Runner, targets: readonly string[], options: LoadOptions = {}): Promise<Load> {
+    const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
+    const process = await runner.exec(['dial', ...to(targets), '--load', ...pause]);
     await process.lineMatching(/^ready$/);
     return new Load(process);
   }

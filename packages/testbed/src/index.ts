@@ -3,7 +3,9 @@ export { Agent, type AgentOptions } from './agent.js';
 export {
   dialSourcePorts,
   Load,
+  type LoadOptions,
   type LoadSummary,
+  type Runner,
   type SourcePortCampaign,
   type SourcePortSummary,
 } from './campaigns.js';

@@ -1,7 +1,13 @@
 // A pod: network namespace, cgroup, sandbox, containers, and the manifest that the API server would have of it.
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { dialSourcePorts, Load, type SourcePortCampaign, type SourcePortSummary } from './campaigns.js';
+import {
+  dialSourcePorts,
+  Load,
+  type LoadOptions,
+  type SourcePortCampaign,
+  type SourcePortSummary,
+} from './campaigns.js';
 import { removeCgroup, type Cgroup } from './cgroup.js';
 import type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 import { Container } from './container.js';
@@ -147,8 +153,8 @@ export class Pod {
   }
 
   /** A load from the application container until it is stopped; see Load. */
-  load(targets: readonly string[]): Promise<Load> {
-    return Load.start(this.app, targets);
+  load(targets: readonly string[], options?: LoadOptions): Promise<Load> {
+    return Load.start(this.app, targets, options);
   }
 
   /** Sequential dials over few source ports, from the application container; see dialSourcePorts(). */

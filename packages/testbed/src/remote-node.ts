@@ -1,4 +1,5 @@
 // The other node: servers and clients that no program of this node's cgroups ever sees.
+import { Load, type LoadOptions } from './campaigns.js';
 import type { Cgroup } from './cgroup.js';
 import type { DialOptions, DialResult } from './dialler.js';
 import { HostProcess } from './host-process.js';
@@ -7,6 +8,7 @@ import type { Namespace } from './namespace.js';
 import { enterCommand, peerProgram } from './peer-program.js';
 import { DNS_ANSWERS } from './resolution.js';
 import { serveArguments, Server, type ServeOptions } from './server.js';
+import { Stream } from './stream.js';
 import { endpoint, REMOTE_NETWORK } from './topology.js';
 
 const DNS_PORT = 53;
@@ -29,7 +31,7 @@ export class RemoteNode {
   /** Serves on every address of the other node, or on one. */
   serve(ports: readonly number[], options: ServeOptions = {}): Promise<Server> {
     const args = serveArguments(ports, options.name ?? 'remote', options);
-    return Server.start(() => this.#run(args));
+    return Server.start(() => this.exec(args));
   }
 
   /** A DNS server on port 53, UDP and TCP, of every address in `hosts`; it answers all names with DNS_ANSWERS.remote. */
@@ -37,7 +39,7 @@ export class RemoteNode {
     const { A, AAAA } = DNS_ANSWERS.remote;
     const at = this.hosts.flatMap((host) => ['--at', endpoint(host, DNS_PORT)]);
     this.#dns = await Server.start(() =>
-      this.#run(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...at]),
+      this.exec(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...at]),
     );
     return this.#dns;
   }
@@ -54,12 +56,23 @@ export class RemoteNode {
     return (await this.#client).dial(to, options);
   }
 
+  /** A load from the other node until it is stopped; see Load. */
+  load(targets: readonly string[], options?: LoadOptions): Promise<Load> {
+    return Load.start(this, targets, options);
+  }
+
+  /** A long connection from the other node, to a server that echoes; see Stream. */
+  async stream(to: string): Promise<Stream> {
+    return Stream.start(await this.exec(['stream', '--to', to]));
+  }
+
   /** A client of one's own on the other node. */
   client(): Promise<HostProcess> {
     return HostProcess.start(peerProgram(), this.#cgroup, this.netns.path);
   }
 
-  #run(args: readonly string[]): Promise<LineProcess> {
+  /** Starts a process on the other node; the arguments are the peer's. */
+  exec(args: readonly string[]): Promise<LineProcess> {
     const place = { cgroup: this.#cgroup.path, netns: this.netns.path };
     return LineProcess.start(enterCommand(place, [peerProgram(), ...args]));
   }

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <unistd.h>
 
 namespace {
 constexpr size_t KEPT = 10; // how many bad cases a summary shows
@@ -68,7 +69,7 @@ std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t l
       .str();
 }
 
-std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms) {
+std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms, long pause_ms) {
   signal(SIGTERM, [](int) { stopped = 1; });
   signal(SIGINT, [](int) { stopped = 1; });
   puts("ready");
@@ -77,6 +78,8 @@ std::string run_load(const std::vector<DialRequest> &targets, long long duration
   long attempts = 0, refused = 0, direct = 0, redirected = 0, errors = 0;
   std::vector<std::string> first_errors;
   for (size_t i = 0; stopped == 0 && now_ms() < end; i++) {
+    if (i > 0 && pause_ms > 0)
+      usleep(static_cast<useconds_t>(pause_ms * 1000)); // a signal ends it early
     DialRequest request = targets[i % targets.size()];
     request.reset = true;
     const DialOutcome outcome = dial(request);

@@ -76,7 +76,7 @@ int run_dial(int argc, char **argv) {
 
   const long count = options.number("count", 1);
   if (options.has("load")) {
-    puts(run_load(targets, options.number("duration", 0)).c_str());
+    puts(run_load(targets, options.number("duration", 0), options.number("pause", 0)).c_str());
   } else if (options.has("source-ports")) {
     const std::string range = options.get("source-ports");
     const size_t dash = range.find('-');

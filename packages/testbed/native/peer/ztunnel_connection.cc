@@ -61,7 +61,6 @@ std::optional<Address> source_for(int client, uint16_t port, const Address &to, 
 }
 
 void attend(const Fd &client, uint16_t port, const ZtunnelService &service) {
-  const OpenConnection open(*service.connections, client.get());
   const OriginalDestination wanted = destination_of(client.get(), port);
   const std::string line = describe(client.get(), port, wanted, service);
   if (service.log)
@@ -87,7 +86,13 @@ void accept_waiting(int listener, uint16_t port, const std::shared_ptr<const Ztu
   for (;;) {
     const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (client >= 0) {
-      std::thread([client, port, service] { attend(Fd(client), port, *service); }).detach();
+      // Counted here and not in its thread, which may start when somebody has looked already whether all have ended.
+      auto open = std::make_unique<OpenConnection>(*service->connections, client);
+      std::thread([client, port, service, open = std::move(open)]() mutable {
+        const Fd owned(client);
+        attend(owned, port, *service);
+        open.reset();
+      }).detach();
       continue;
     }
     if (errno == EMFILE || errno == ENFILE)
