@@ -3,9 +3,10 @@
 import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
-import { enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
+import { cgroupUid, enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
+import { podName } from '../inventory/model.js';
 import { InventorySource } from '../inventory/source.js';
 import { messageOf } from '../node/checks.js';
 import { Enforcement, type EnforcementError } from '../node/enforcement.js';
@@ -100,6 +101,8 @@ export const finishPass = Effect.fnUntraced(function* (
   const zds = yield* Zds;
   const states = yield* WorkloadStates;
   const { desired, isIncomplete } = enrolment;
+  const present = ztunnels.pods.filter((pod) => truth.workloads.has(cgroupUid(pod)));
+  zds.admit(new Map(present.map((pod) => [cgroupUid(pod), podName(pod)])));
   const served = yield* serve(enrolment.served, {
     isThorough,
     current: currentNetns,

@@ -6,7 +6,7 @@ import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import type { ZdsPeer } from '@sluice/zds';
 
 export interface ZtunnelPeers {
-  /** Names in cgroupfs of the ztunnel pods that are known at this moment, and their names for people. */
+  /** Names in cgroupfs of the ztunnel pods that may speak at this moment, and their names for people. */
   readonly ztunnels: () => ReadonlyMap<string, string>;
   readonly resolver: Pick<CgroupResolver, 'resolveProcess'>;
   /** How long to go on looking: a ztunnel may speak before the inventory has heard of its pod. */

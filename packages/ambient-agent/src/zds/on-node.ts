@@ -1,14 +1,10 @@
-// The ZDS server on this node: who may speak comes from the inventory and the cgroups, who is served from the datapath.
+// The ZDS server on this node: it is told what the datapath captures, and what it meets goes to the log.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from '@sluice/datapath';
 import type { ZdsEvent } from '@sluice/zds';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import type { AgentConfig } from '../config/config.js';
-import { cgroupUid } from '../enrolment/enrol.js';
-import { discoverZtunnels } from '../enrolment/ztunnel.js';
-import { podName } from '../inventory/model.js';
-import { InventorySource } from '../inventory/source.js';
 import { Enforcement } from '../node/enforcement.js';
 import { metrics } from '../observe/metrics.js';
 import { zdsServer, type Zds } from './zds.js';
@@ -48,20 +44,15 @@ export const zdsOnNode = (
   resolver: CgroupResolver,
   acknowledged: ReadonlyMap<string, bigint>,
   onChange: () => void,
-): Layer.Layer<Zds, never, InventorySource | Enforcement> =>
+): Layer.Layer<Zds, never, Enforcement> =>
   Layer.unwrap(
     Effect.gen(function* () {
-      const source = yield* InventorySource;
       const enforcement = yield* Enforcement;
       const context = yield* Effect.context<never>();
-      const ztunnels = (): ReadonlyMap<string, string> => {
-        const { inventory } = Effect.runSync(source.current);
-        return new Map(discoverZtunnels(inventory, config).pods.map((pod) => [cgroupUid(pod), podName(pod)]));
-      };
       return zdsServer({
         socket: config.zds.socket,
         acknowledged,
-        peers: { ztunnels, resolver },
+        resolver,
         isServed: (cookie) =>
           [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT].every((port) => enforcement.hasListener(cookie, port)),
         onChange,

@@ -41,6 +41,11 @@ export class Zds extends Context.Service<
   {
     /** What the enrolment needs to know of it. */
     readonly facts: () => Pick<InPodFacts, 'acknowledged' | 'refusals' | 'isConnected'>;
+    /**
+     * Who may speak from now on: ztunnel pods by their names in cgroupfs, with their names for people. Only those whose
+     * cgroups are in the maps: what a ztunnel listens at before that would not be captured.
+     */
+    readonly admit: (ztunnels: ReadonlyMap<string, string>) => void;
     /** Makes these all that ztunnel is to serve; listens from the first call on. */
     readonly offer: (pods: readonly OfferedPod[]) => Effect.Effect<ZdsOffer, StartupError>;
     /** The newest last. */
@@ -55,6 +60,7 @@ export const noZds: Layer.Layer<Zds> = Layer.succeed(
   Zds,
   Zds.of({
     facts: () => noneServed,
+    admit: () => {},
     offer: () => Effect.succeed({ problems: new Map() }),
     connections: () => [],
     metrics: () => undefined,
@@ -65,7 +71,7 @@ export interface ZdsOptions {
   readonly socket: string;
   /** What an earlier agent had seen acknowledged: cookie by pod UID. */
   readonly acknowledged: ReadonlyMap<string, bigint>;
-  readonly peers: ZtunnelPeers;
+  readonly resolver: ZtunnelPeers['resolver'];
   /** Whether ztunnel's listeners for a namespace are known to the datapath. */
   readonly isServed: (cookie: bigint) => boolean;
   /** Something of `facts` or `connections` may have changed. */
@@ -97,7 +103,8 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
   Layer.effect(
     Zds,
     Effect.gen(function* () {
-      const { socket, peers, onChange, onEvent } = options;
+      const { socket, resolver, onChange, onEvent } = options;
+      let admitted: ReadonlyMap<string, string> = new Map();
       const acknowledgements = new Acknowledgements(options.acknowledged);
       const connections = new Map<number, ZdsConnection>();
       const pods = new Map<number, string>();
@@ -145,7 +152,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           path: socket,
           workloads,
           authorize: async (peer) => {
-            pods.set(peer.pid, await ztunnelOf(peer, peers));
+            pods.set(peer.pid, await ztunnelOf(peer, { resolver, ztunnels: () => admitted }));
             return true;
           },
         });
@@ -160,6 +167,9 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           refusals: acknowledgements.refusals,
           isConnected: connections.size > 0,
         }),
+        admit: (ztunnels) => {
+          admitted = ztunnels;
+        },
         offer: (workloads) =>
           Effect.try({
             try: () => {
