@@ -14,8 +14,14 @@ export { Container } from './container.js';
 export type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 export { Dialler, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
 export { HostProcess } from './host-process.js';
+export { KubernetesApiProcess } from './kubernetes-api/api-process.js';
 export type { PolicyRule, User } from './kubernetes-api/authorization.js';
-export { KubernetesApi, type AnsweredRequest, type KubernetesApiOptions } from './kubernetes-api/api-server.js';
+export {
+  KubernetesApi,
+  type AnsweredRequest,
+  type KubernetesApiOptions,
+  type ObjectPlace,
+} from './kubernetes-api/api-server.js';
 export type { Fault, FaultFilter, Faults } from './kubernetes-api/faults.js';
 export type { WatchStream } from './kubernetes-api/watch-stream.js';
 export { KubernetesDirectory } from './kubernetes-directory.js';

@@ -1,19 +1,17 @@
 // The Kubernetes API double: real HTTPS on loopback, in this process. What it knows of Kubernetes is in the files beside.
-import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createServer, type Server } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
-import { isAllowed, type User } from './authorization.js';
+import type { User } from './authorization.js';
 import { selfSignedCertificate, type Certificate } from './certificate.js';
 import { Faults, type Fault } from './faults.js';
+import { cutAfter, HttpsPort } from './https-port.js';
 import { list, selection } from './lists.js';
 import { mergePatch } from './merge-patch.js';
 import { ObjectStore, type ObjectTemplate } from './object-store.js';
-import { parsePath, resourceOf, type ApiObject, type Target } from './resources.js';
-import { onlyName } from './selectors.js';
+import { authorize, bodyOf, parseRequest, type ParsedRequest } from './request.js';
+import { resourceOf, type ApiObject, type Target } from './resources.js';
 import {
   badRequest,
-  forbidden,
+  internalError,
   methodNotAllowed,
   noSuchPath,
   notFound,
@@ -45,44 +43,52 @@ export interface AnsweredRequest {
   readonly query: URLSearchParams;
 }
 
+/** Where an object is: its namespace, unless its kind has none, and its name. */
+export interface ObjectPlace {
+  readonly namespace?: string;
+  readonly name: string;
+}
+
 /** When a client asks for no `timeoutSeconds`: the API server's --min-request-timeout. */
 const DEFAULT_WATCH_MS = 1_800_000;
+const REMEMBERED_REQUESTS = 100_000;
 
 export class KubernetesApi {
   readonly faults = new Faults();
   /** The token of someone who may do everything. */
   readonly adminToken = 'admin';
+  /** The latest ones, in the order of their answers' beginnings. */
   readonly requests: AnsweredRequest[] = [];
   /** Milliseconds; undefined withholds bookmarks from watches that begin from now on. */
   bookmarkEveryMs: number | undefined;
   readonly #store = new ObjectStore();
   readonly #users = new Map<string, User>();
   readonly #watches = new Set<WatchStream>();
-  readonly #sockets = new Set<Socket>();
   readonly #certificate: Certificate;
-  #server: Server | undefined;
-  #port: number;
+  readonly #port: HttpsPort;
 
-  private constructor(options: KubernetesApiOptions, certificate: Certificate) {
-    this.#port = options.port ?? 0;
+  private constructor(options: KubernetesApiOptions) {
     this.bookmarkEveryMs = options.bookmarkEveryMs ?? 60_000;
-    this.#certificate = certificate;
+    this.#certificate = selfSignedCertificate('kubernetes');
+    this.#port = new HttpsPort(options.port ?? 0, this.#certificate, (request, response) => {
+      void this.#answer(request, response);
+    });
     this.#users.set(this.adminToken, { name: 'system:admin' });
-  }
-
-  static async start(options: KubernetesApiOptions = {}): Promise<KubernetesApi> {
-    const api = new KubernetesApi(options, selfSignedCertificate('kubernetes'));
     for (const name of ['default', 'kube-system'])
-      api.create('Namespace', {
+      this.create('Namespace', {
         metadata: { name, labels: { 'kubernetes.io/metadata.name': name } },
         status: { phase: 'Active' },
       });
+  }
+
+  static async start(options: KubernetesApiOptions = {}): Promise<KubernetesApi> {
+    const api = new KubernetesApi(options);
     await api.back();
     return api;
   }
 
   get url(): string {
-    return `https://127.0.0.1:${this.#port}`;
+    return `https://127.0.0.1:${this.#port.number}`;
   }
 
   /** PEM; what a service account has as ca.crt. */
@@ -111,19 +117,15 @@ export class KubernetesApi {
 
   /** As JSON, which is YAML. */
   kubeconfig(token: string = this.adminToken): string {
-    const named = { name: 'double' };
+    const name = 'double';
+    const authority = Buffer.from(this.ca).toString('base64');
     return JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
-      'current-context': 'double',
-      clusters: [
-        {
-          ...named,
-          cluster: { server: this.url, 'certificate-authority-data': Buffer.from(this.ca).toString('base64') },
-        },
-      ],
-      users: [{ ...named, user: { token } }],
-      contexts: [{ ...named, context: { cluster: 'double', user: 'double' } }],
+      'current-context': name,
+      clusters: [{ name, cluster: { server: this.url, 'certificate-authority-data': authority } }],
+      users: [{ name, user: { token } }],
+      contexts: [{ name, context: { cluster: name, user: name } }],
     });
   }
 
@@ -133,18 +135,18 @@ export class KubernetesApi {
   }
 
   /** Changes any part of an object by a merge patch. */
-  patch(kind: string, at: { namespace?: string; name: string }, body: unknown): ApiObject {
+  patch(kind: string, at: ObjectPlace, body: unknown): ApiObject {
     const before = this.get(kind, at);
     if (before === undefined) throw new Refusal(notFound(resourceOf(kind), at.name));
     return this.#store.update(resourceOf(kind), before, mergePatch(before, body) as ApiObject);
   }
 
   /** Deletes at once, with no grace. */
-  remove(kind: string, at: { namespace?: string; name: string }): void {
+  remove(kind: string, at: ObjectPlace): void {
     this.#store.delete(resourceOf(kind), at.namespace, at.name);
   }
 
-  get(kind: string, at: { namespace?: string; name: string }): ApiObject | undefined {
+  get(kind: string, at: ObjectPlace): ApiObject | undefined {
     return this.#store.get(resourceOf(kind), at.namespace, at.name);
   }
 
@@ -158,99 +160,64 @@ export class KubernetesApi {
   }
 
   /** The port is closed and every connection cut, until `back`. */
-  async away(): Promise<void> {
-    const server = this.#server;
-    if (server === undefined) return;
-    this.#server = undefined;
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+  away(): Promise<void> {
+    return this.#port.close();
   }
 
   /** On the same port. */
-  async back(): Promise<void> {
-    if (this.#server !== undefined) return;
-    const { certificate: cert, key } = this.#certificate;
-    const server = createServer({ cert, key, keepAliveTimeout: 120_000 }, (request, response) => {
-      void this.#answer(request, response);
-    });
-    server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket));
-      socket.on('error', () => {}); // the client's doing
-    });
-    server.on('tlsClientError', () => {});
-    server.listen(this.#port, '127.0.0.1');
-    await once(server, 'listening');
-    this.#port = (server.address() as AddressInfo).port;
-    this.#server = server;
+  back(): Promise<void> {
+    return this.#port.open();
   }
 
-  async close(): Promise<void> {
-    await this.away();
+  close(): Promise<void> {
+    return this.#port.close();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.on('error', () => {});
-    const url = new URL(request.url ?? '/', this.url);
-    const target = parsePath(url.pathname);
-    const verb = verbOf(request.method ?? '', target, url.searchParams);
-    const record = (code: number, user: string): void => {
-      this.requests.push({
-        user,
-        verb,
-        resource: target === undefined ? url.pathname : resourceName(target),
-        namespace: target?.namespace,
-        name: target?.name,
-        code,
-        query: url.searchParams,
-      });
+    const parsed = parseRequest(request);
+    const { verb, target, resource, query, token } = parsed;
+    const user = this.#users.get(token);
+    const record = (code: number): void => {
+      const { namespace, name } = target ?? {};
+      if (this.requests.length >= REMEMBERED_REQUESTS) this.requests.shift();
+      this.requests.push({ user: user?.name ?? 'system:anonymous', verb, resource, namespace, name, code, query });
     };
-    let user = 'system:anonymous';
     try {
       const body = await bodyOf(request);
-      const known = this.#users.get(/^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
-      if (known === undefined) throw new Refusal(unauthorized());
-      user = known.name;
+      if (user === undefined) throw new Refusal(unauthorized());
       if (target === undefined) throw new Refusal(noSuchPath());
-      authorize(known, verb, target, url.searchParams);
-      const fault = this.faults.take({
-        verb,
-        resource: resourceName(target),
-        continued: url.searchParams.has('continue'),
-      });
-      if (fault !== undefined && !(await this.#misbehave(fault, verb, response))) return record(0, user);
-      if (verb === 'watch') this.#watch(target, url.searchParams, response, fault);
-      else send(response, ...this.#serve(verb, target, url.searchParams, request, body));
-      record(response.statusCode, user);
+      authorize(user, verb, target, query);
+      const fault = this.faults.take({ verb, resource, continued: query.has('continue') });
+      if (fault !== undefined && !(await this.#misbehave(fault, verb, response))) return record(0);
+      if (verb === 'watch') this.#watch(target, query, response, fault);
+      else send(response, ...this.#serve({ ...parsed, target }, request, body));
+      record(response.statusCode);
     } catch (error) {
       if (request.destroyed && !request.complete) return; // the client has gone away in the middle of its body
-      if (!(error instanceof Refusal)) throw error;
-      record(error.status.code, user);
-      send(response, error.status.code, error.status, error.headers);
+      const { status, headers } = error instanceof Refusal ? error : new Refusal(internalError(String(error)));
+      record(status.code);
+      send(response, status.code, status, headers);
     }
   }
 
   #serve(
-    verb: string,
-    target: Target,
-    query: URLSearchParams,
+    { verb, target, query }: ParsedRequest & { readonly target: Target },
     request: IncomingMessage,
     body: Record<string, unknown>,
   ): [code: number, body: unknown] {
-    const { name } = target;
+    const { name, resource, namespace } = target;
     if (verb === 'list') return [200, list(this.#store, target, query)];
     if (verb === 'create') return [201, create(this.#store, target, body)];
     if (name === undefined) throw new Refusal(methodNotAllowed());
     switch (verb) {
       case 'get': {
-        const object = this.#store.get(target.resource, target.namespace, name);
-        if (object === undefined) throw new Refusal(notFound(target.resource, name));
+        const object = this.#store.get(resource, namespace, name);
+        if (object === undefined) throw new Refusal(notFound(resource, name));
         return [200, object];
       }
       case 'patch':
@@ -299,7 +266,7 @@ export class KubernetesApi {
         await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
         return true;
       case 'drop':
-        dropAfter(response, fault.afterBytes);
+        cutAfter(response, fault.afterBytes);
         return true;
       case 'status':
         throw new Refusal(
@@ -307,9 +274,8 @@ export class KubernetesApi {
           fault.retryAfterSeconds === undefined ? {} : { 'retry-after': String(fault.retryAfterSeconds) },
         );
       case 'gone':
-        if (fault.how === 'http' || verb !== 'watch')
-          throw new Refusal(tooOldResourceVersion('1', String(this.#store.revision)));
-        return true;
+        if (verb === 'watch' && fault.how === 'event') return true;
+        throw new Refusal(tooOldResourceVersion('1', String(this.#store.revision)));
       case 'garbage':
         if (verb === 'watch') return true;
         response.writeHead(200, { 'content-type': 'application/json' }).end('{"kind":"PodList","items":[{"metad');
@@ -320,40 +286,6 @@ export class KubernetesApi {
   }
 }
 
-function resourceName({ resource, subresource }: Target): string {
-  return subresource === undefined ? resource.plural : `${resource.plural}/${subresource}`;
-}
-
-/** endpoints/request/requestinfo.go */
-function verbOf(method: string, target: Target | undefined, query: URLSearchParams): string {
-  const verbs: Readonly<Record<string, string>> = { POST: 'create', PATCH: 'patch', PUT: 'update', DELETE: 'delete' };
-  if (method !== 'GET')
-    return target?.name === undefined && method === 'DELETE' ? 'deletecollection' : (verbs[method] ?? method);
-  if (target?.name !== undefined) return 'get';
-  return ['true', '1'].includes(query.get('watch') ?? '') ? 'watch' : 'list';
-}
-
-function authorize(user: User, verb: string, target: Target, query: URLSearchParams): void {
-  const { resource, subresource } = target;
-  const name =
-    target.name ?? (['list', 'watch'].includes(verb) ? onlyName(query.get('fieldSelector') ?? '') : undefined);
-  // A request for one namespace is a request in it.
-  const namespace = resource.plural === 'namespaces' ? name : target.namespace;
-  if (!isAllowed(user, { verb, resource, subresource, namespace, name }))
-    throw new Refusal(forbidden(user.name, verb, resource, { namespace, name, subresource }));
-}
-
-async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  if (chunks.length === 0) return {};
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>;
-  } catch {
-    throw new Refusal(badRequest('the object provided is unrecognized (must be of type Status): invalid character'));
-  }
-}
-
 function send(
   response: ServerResponse,
   code: number,
@@ -361,27 +293,4 @@ function send(
   headers: Readonly<Record<string, string>> = {},
 ): void {
   response.writeHead(code, { 'content-type': 'application/json', ...headers }).end(`${JSON.stringify(body)}\n`);
-}
-
-/** Cuts the connection when so many bytes of plain text have been written to it. */
-function dropAfter(response: ServerResponse, bytes: number): void {
-  const { socket } = response;
-  if (socket === null) return;
-  const write = socket.write.bind(socket) as (chunk: Buffer, done?: () => void) => boolean;
-  let left = bytes;
-  socket.write = ((chunk: string | Uint8Array, encoding?: unknown) => {
-    const data =
-      typeof chunk === 'string'
-        ? Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8')
-        : Buffer.from(chunk);
-    if (data.length < left) {
-      left -= data.length;
-      return write(data);
-    }
-    const rest = data.subarray(0, left);
-    left = 0;
-    if (rest.length === 0) socket.destroy();
-    else write(rest, () => socket.destroy());
-    return false;
-  }) as typeof socket.write;
 }

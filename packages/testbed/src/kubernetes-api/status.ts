@@ -131,6 +131,9 @@ export function forbidden(
   );
 }
 
+export const internalError = (message: string): Status =>
+  failure(500, 'InternalError', `Internal error occurred: ${message}`);
+
 export const serverError = (code: number): Status => {
   switch (code) {
     case 429:
@@ -140,6 +143,6 @@ export const serverError = (code: number): Status => {
     case 504:
       return failure(504, 'Timeout', 'Timeout: request did not complete within requested timeout');
     default:
-      return failure(code, 'InternalError', 'Internal error occurred: etcdserver: leader changed');
+      return { ...internalError('etcdserver: leader changed'), code };
   }
 };

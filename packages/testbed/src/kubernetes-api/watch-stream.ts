@@ -41,7 +41,7 @@ export class WatchStream {
     response.flushHeaders();
     for (const change of store.since(options.from, options.resource)) this.#send(change);
     this.#unlisten = store.listen((change) => {
-      if (change.resource === this.resource) this.#send(change);
+      if (change.resource === this.resource && change.revision > options.from) this.#send(change);
     });
     if (options.bookmarkEveryMs !== undefined)
       this.#timers.push(setInterval(() => this.bookmark(), options.bookmarkEveryMs));

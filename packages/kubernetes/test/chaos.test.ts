@@ -1,0 +1,174 @@
+// Everything that an API server does wrong, at random, while pods and namespaces change; afterwards the copies are what
+// the server has. SLUICE_CHAOS_SECONDS says how long, SLUICE_CHAOS_SEED repeats the draws of a run.
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { KubernetesApi, type Fault } from '@sluice/testbed';
+import { ApiClient, NAMESPACES, PODS, Reflector, type Change } from '../src/index.js';
+import { access, keep, known, NODE, onServer, podTemplate, sortedEntries, type Kept } from './harness.js';
+import { random, type Random } from './random.js';
+
+const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? 15);
+const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+
+/** A copy of what `changes` told, which fails when the story has a hole. */
+function follow(reflector: Reflector<Kept>): ReadonlyMap<string, Kept> {
+  const told = new Map<string, Kept>();
+  const deleted = new Set<string>();
+  const one = (change: Change<Kept>): void => {
+    const { kind, uid } = change;
+    expect({ kind, isKnown: told.has(uid) }).toEqual({ kind, isKnown: kind !== 'added' });
+    if (kind === 'deleted') {
+      told.delete(uid);
+      deleted.add(uid);
+    } else {
+      expect(deleted).not.toContain(uid);
+      told.set(uid, change.object);
+    }
+  };
+  reflector.changes.subscribe((changes) => changes.forEach(one));
+  return told;
+}
+
+/** One change of the cluster. */
+function change(api: KubernetesApi, draw: Random, names: { next: number }): string {
+  const kind = draw.below(4) === 0 ? 'Namespace' : 'Pod';
+  const there = api.list(kind).filter(({ metadata }) => metadata.name.startsWith('c'));
+  const victim = draw.pick(there);
+  const at = victim && {
+    name: victim.metadata.name,
+    ...(kind === 'Pod' && { namespace: 'default' }),
+  };
+  const template = (name: string): Parameters<KubernetesApi['create']>[1] =>
+    kind === 'Namespace' ? { metadata: { name } } : podTemplate(name, { node: draw.below(5) === 0 ? 'node-b' : NODE });
+  const what = draw.below(there.length > 40 ? 6 : 10);
+  if (at === undefined || what >= 6) {
+    names.next += 1;
+    api.create(kind, template(`c${names.next}`));
+    return `create ${kind}`;
+  }
+  if (what >= 3) {
+    api.patch(kind, at, { metadata: { labels: { draw: String(draw.below(1000)) } } });
+    return `label ${kind}`;
+  }
+  api.remove(kind, at);
+  if (what > 0) return `remove ${kind}`;
+  api.create(kind, template(at.name));
+  return `make ${kind} anew`;
+}
+
+/** One thing that goes wrong. */
+async function misbehave(api: KubernetesApi, draw: Random): Promise<string> {
+  const faults: (() => Fault)[] = [
+    () => ({ kind: 'status', code: draw.pick([429, 500, 502, 503, 504]) ?? 500, retryAfterSeconds: 0 }),
+    () => ({ kind: 'silence' }),
+    () => ({ kind: 'drop', afterBytes: 1 + draw.below(3000) }),
+    () => ({ kind: 'slow', delayMs: draw.below(80) }),
+    () => ({ kind: 'garbage' }),
+    () => ({ kind: 'gone', how: draw.below(2) === 0 ? 'http' : 'event' }),
+    () => ({ kind: 'end' }),
+    () => ({ kind: 'duplicates', count: 1 + draw.below(20) }),
+  ];
+  const actions = ['drop', 'end', 'garbage', 'gone', 'silence', 'truncate', 'bookmark'] as const;
+  switch (draw.below(8)) {
+    case 0:
+    case 1:
+    case 2: {
+      const fault = (draw.pick(faults) ?? (() => ({ kind: 'end' })))();
+      const verb = draw.pick(['list', 'watch']) ?? 'list';
+      api.faults.inject(fault, { verb, times: 1 + draw.below(4) });
+      return `${verb} ${fault.kind}`;
+    }
+    case 3:
+    case 4: {
+      const action = draw.pick(actions) ?? 'drop';
+      draw.pick(api.watches)?.[action]();
+      return action;
+    }
+    case 5:
+      draw.pick(api.watches)?.duplicate(1 + draw.below(30));
+      return 'duplicate';
+    case 6:
+      if (draw.below(2) === 0) api.compact();
+      else api.bookmarkEveryMs = api.bookmarkEveryMs === undefined ? 30 : undefined;
+      return 'compact or bookmarks';
+    default:
+      if (draw.below(4) > 0) return 'nothing';
+      await api.away();
+      for (let index = draw.below(8); index > 0; index -= 1) change(api, draw, { next: 1_000_000 + draw.below(1e9) });
+      await new Promise((resolve) => setTimeout(resolve, draw.below(120)));
+      await api.back();
+      return 'away';
+  }
+}
+
+describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
+  let api: KubernetesApi;
+  let client: ApiClient;
+  const reflectors: Reflector<Kept>[] = [];
+
+  beforeAll(async () => {
+    api = await KubernetesApi.start({ bookmarkEveryMs: 30 });
+    client = new ApiClient(access(api), { silenceMs: 150 });
+  });
+  afterAll(async () => {
+    for (const reflector of reflectors) await reflector.close();
+    client.close();
+    await api.close();
+  });
+
+  it(
+    'leaves every copy as the server has it',
+    async () => {
+      const common = {
+        client,
+        trim: keep,
+        pageSize: 4,
+        silenceMs: 150,
+        watchSeconds: 1,
+        backOff: { baseMs: 5, capMs: 40 },
+      };
+      const pods = new Reflector<Kept>({ ...common, resource: PODS, fieldSelector: `spec.nodeName=${NODE}` });
+      const cached = new Reflector<Kept>({
+        ...common,
+        resource: PODS,
+        fieldSelector: `spec.nodeName=${NODE}`,
+        lists: 'cached',
+      });
+      const namespaces = new Reflector<Kept>({ ...common, resource: NAMESPACES });
+      reflectors.push(pods, cached, namespaces);
+      const told = reflectors.map((reflector) => follow(reflector));
+      const draw = random(SEED);
+      const names = { next: 0 };
+      const done = new Map<string, number>();
+      const until = Date.now() + SECONDS * 1000;
+      while (Date.now() < until) {
+        const what = draw.below(12) === 0 ? await misbehave(api, draw) : change(api, draw, names);
+        done.set(what, (done.get(what) ?? 0) + 1);
+        await new Promise((resolve) => setTimeout(resolve, draw.below(8)));
+      }
+      api.faults.clear();
+      api.bookmarkEveryMs = 30;
+      for (const [index, [reflector, kind]] of (
+        [
+          [pods, 'Pod'],
+          [cached, 'Pod'],
+          [namespaces, 'Namespace'],
+        ] as const
+      ).entries()) {
+        await vi.waitFor(() => expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, kind))), {
+          timeout: 60_000,
+          interval: 20,
+        });
+        expect(new Map(told[index])).toEqual(new Map(reflector.objects));
+        // Otherwise this test has tested nothing.
+        expect(reflector.counters.lists).toBeGreaterThan(1);
+        expect(reflector.counters.failures.size).toBeGreaterThan(3);
+      }
+      expect([...done.values()].reduce((sum, count) => sum + count, 0)).toBeGreaterThan(100);
+      if (process.env['SLUICE_CHAOS_SECONDS'] !== undefined)
+        process.stdout.write(
+          `${JSON.stringify({ seed: SEED, done: Object.fromEntries(done) })}\n${JSON.stringify(reflectors.map(({ counters }) => ({ ...counters, failures: Object.fromEntries(counters.failures) })))}\n`,
+        );
+    },
+    SECONDS * 1000 + 240_000,
+  );
+});

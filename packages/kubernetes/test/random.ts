@@ -1,0 +1,20 @@
+// Draws that a seed repeats.
+
+export interface Random {
+  /** A whole number from 0 to below `limit`. */
+  below(limit: number): number;
+  pick<A>(from: readonly A[]): A | undefined;
+}
+
+/** mulberry32, of 32 bits of state: https://github.com/bryc/code/blob/master/jshash/PRNGs.md */
+export function random(seed: number): Random {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const below = (limit: number): number => Math.floor(next() * limit);
+  return { below, pick: (from) => from[below(from.length)] };
+}

@@ -1,0 +1,62 @@
+// The API double in a process of its own, so that its event loop is not that of what is tested.
+import { fileURLToPath } from 'node:url';
+import { LineProcess } from '../line-process.js';
+import type { CallName, Calls } from './control.js';
+
+interface Answer {
+  readonly id: number;
+  readonly result?: unknown;
+  readonly error?: string;
+}
+
+/** Its standard input is its life line: it ends when whoever started it has ended. */
+export class KubernetesApiProcess {
+  readonly url: string;
+  /** PEM. */
+  readonly ca: string;
+  /** Of someone who may do everything. */
+  readonly adminToken: string;
+  readonly kubeconfig: string;
+  readonly process: LineProcess;
+  #calls = 0;
+  /** Calls one after the other: the answers come in their order. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(process: LineProcess, ready: { url: string; ca: string; token: string; kubeconfig: string }) {
+    this.process = process;
+    this.url = ready.url;
+    this.ca = ready.ca;
+    this.adminToken = ready.token;
+    this.kubeconfig = ready.kubeconfig;
+  }
+
+  /** `port` 0 takes a free one. */
+  static async start(port = 0): Promise<KubernetesApiProcess> {
+    // Compiled, also for tests that run this file from src/, which is as deep as dist/.
+    const main = fileURLToPath(new URL('../../dist/kubernetes-api/main.js', import.meta.url));
+    const child = await LineProcess.start([process.execPath, main, String(port)]);
+    return new KubernetesApiProcess(child, JSON.parse(await child.nextLine()));
+  }
+
+  /** As the method of the same name of `KubernetesApi`. Rejects with its error's message. */
+  call<Name extends CallName>(name: Name, ...given: Parameters<Calls[Name]>): Promise<ReturnType<Calls[Name]>> {
+    const answered = this.#last.then(async () => {
+      this.#calls += 1;
+      this.process.writeLine(JSON.stringify({ id: this.#calls, call: name, arguments: given }));
+      const answer = JSON.parse(await this.process.nextLine()) as Answer;
+      if (answer.id !== this.#calls) throw new Error(`the API double answered ${answer.id} to call ${this.#calls}`);
+      if (answer.error !== undefined) throw new Error(answer.error);
+      return answer.result as ReturnType<Calls[Name]>;
+    });
+    this.#last = answered.catch(() => {});
+    return answered;
+  }
+
+  async close(): Promise<void> {
+    await this.process.stop();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

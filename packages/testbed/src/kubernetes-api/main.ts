@@ -1,0 +1,24 @@
+// The API double as a program: says where it is in one line of JSON, then does what lines of JSON on stdin tell it.
+//   {"id":1,"call":"create","arguments":["Pod",{...}]}  ->  {"id":1,"result":{...}} or {"id":1,"error":"..."}
+import { createInterface } from 'node:readline';
+import { KubernetesApi } from './api-server.js';
+import { control } from './control.js';
+
+const port = Number(process.argv[2] ?? '0');
+const api = await KubernetesApi.start({ port });
+const say = (value: unknown): void => {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+};
+say({ url: api.url, ca: api.ca, token: api.adminToken, kubeconfig: api.kubeconfig() });
+
+const input = createInterface({ input: process.stdin });
+for await (const line of input) {
+  const { id, call, arguments: given } = JSON.parse(line) as { id: number; call: string; arguments: unknown[] };
+  try {
+    say({ id, result: (await control(api, call, given)) ?? null });
+  } catch (error) {
+    say({ id, error: (error as Error).message });
+  }
+}
+// Whoever started it is gone.
+await api.close();
