@@ -1,0 +1,244 @@
+// What an API server has to do for the reflector and the writes to be right. Asks the double, or with SLUICE_API_URL,
+// SLUICE_API_TOKEN and SLUICE_API_CA (a PEM file) a real one, where the token may create namespaces, pods and events.
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { KubernetesApi } from '@sluice/testbed';
+import { ApiClient, ApiError, patchPodAnnotation, PODS, PodEvents, Reflector, type ApiAccess } from '../src/index.js';
+import { access } from './harness.js';
+
+const url = process.env['SLUICE_API_URL'];
+const run = `sluice-contract-${randomUUID().slice(0, 8)}`;
+const node = `${run}-node`;
+
+interface Raw {
+  readonly metadata: { uid: string; name: string; resourceVersion: string; annotations?: Record<string, string> };
+  readonly spec?: unknown;
+}
+interface RawList {
+  readonly metadata: { resourceVersion: string; continue?: string };
+  readonly items: Raw[];
+}
+
+let api: KubernetesApi | undefined;
+let target: ApiAccess;
+let client: ApiClient;
+const pods = `/api/v1/namespaces/${run}/pods`;
+const selector = `spec.nodeName=${node}`;
+
+const pod = (name: string, labels: Record<string, string> = {}): unknown => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, labels },
+  spec: {
+    nodeName: node,
+    automountServiceAccountToken: false,
+    containers: [{ name: 'main', image: 'example.com/main:1', imagePullPolicy: 'Never' }],
+  },
+});
+const create = async (name: string, labels?: Record<string, string>): Promise<Raw> =>
+  (await client.request({ method: 'POST', path: pods, body: pod(name, labels) })) as Raw;
+const remove = (name: string): Promise<unknown> =>
+  client.request({ method: 'DELETE', path: `${pods}/${name}`, query: { gracePeriodSeconds: 0 } });
+const get = async (name: string): Promise<Raw> =>
+  (await client.request({ method: 'GET', path: `${pods}/${name}` })) as Raw;
+const listPods = async (query: Record<string, string | number> = {}): Promise<RawList> =>
+  (await client.request({ method: 'GET', path: PODS.path, query: { fieldSelector: selector, ...query } })) as RawList;
+const patch = (path: string, body: unknown, contentType = 'application/merge-patch+json'): Promise<unknown> =>
+  client.request({ method: 'PATCH', path, body, contentType });
+const refusal = async (request: Promise<unknown>): Promise<ApiError> => {
+  const error: unknown = await request.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  expect(error).toBeInstanceOf(ApiError);
+  return error as ApiError;
+};
+
+interface Event {
+  readonly type: string;
+  readonly object: Raw & { readonly code?: number; readonly reason?: string };
+}
+
+/** The events of a watch until `count` of them (bookmarks not counted) are there, or it ends. */
+async function events(query: Record<string, string | number>, count: number, path = PODS.path): Promise<Event[]> {
+  const seen: Event[] = [];
+  const lines = client.lines({ method: 'GET', path, query: { watch: true, timeoutSeconds: 20, ...query } });
+  for await (const line of lines) {
+    const event = JSON.parse(line) as Event;
+    if (event.type !== 'BOOKMARK') seen.push(event);
+    if (seen.length >= count) break;
+  }
+  return seen;
+}
+
+beforeAll(async () => {
+  if (url === undefined) {
+    api = await KubernetesApi.start();
+    target = access(api);
+  } else {
+    const ca = process.env['SLUICE_API_CA'];
+    const tls = ca === undefined ? { rejectUnauthorized: false } : { ca: readFileSync(ca) };
+    const headers = { authorization: `Bearer ${process.env['SLUICE_API_TOKEN']}` };
+    target = { server: url, credentials: () => Promise.resolve({ headers, tls }), renew() {} };
+  }
+  client = new ApiClient(target);
+  await client.request({
+    method: 'POST',
+    path: '/api/v1/namespaces',
+    body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: run } },
+  });
+  // A real server refuses pods until the namespace's service account is there.
+  await vi.waitFor(() => create('first'), { timeout: 20_000, interval: 200 });
+  await remove('first');
+}, 60_000);
+
+afterAll(async () => {
+  await client.request({ method: 'DELETE', path: `/api/v1/namespaces/${run}` }).catch(() => {});
+  client.close();
+  await api?.close();
+});
+
+describe(`an API server (${url ?? 'the double'})`, { timeout: 60_000 }, () => {
+  it('lists by node, in pages that show one revision', async () => {
+    for (const name of ['list-a', 'list-b', 'list-c', 'list-d', 'list-e']) await create(name);
+    const seen: string[] = [];
+    const revisions = new Set<string>();
+    let next: string | undefined;
+    do {
+      const page = await listPods({ limit: 2, ...(next !== undefined && { continue: next }) });
+      if (next === undefined) await remove('list-e');
+      expect(page.items.length).toBeLessThanOrEqual(2);
+      seen.push(...page.items.map(({ metadata }) => metadata.name));
+      revisions.add(page.metadata.resourceVersion);
+      next = page.metadata.continue;
+    } while (next !== undefined && next !== '');
+    expect(seen).toEqual(['list-a', 'list-b', 'list-c', 'list-d', 'list-e']);
+    expect(revisions.size).toBe(1);
+    expect((await listPods({ fieldSelector: 'spec.nodeName=of-no-one' })).items).toEqual([]);
+  });
+
+  it('watches on from a list, with revisions that only grow, and the deletion has one of its own', async () => {
+    const { metadata } = await listPods();
+    await create('watched');
+    await patch(`${pods}/watched`, { metadata: { labels: { a: 'b' } } });
+    await remove('watched');
+    await create('watched');
+    await remove('watched');
+    const from = metadata.resourceVersion;
+    const seen = await events({ fieldSelector: selector, resourceVersion: from }, 5);
+    expect(seen.map(({ type }) => type)).toEqual(['ADDED', 'MODIFIED', 'DELETED', 'ADDED', 'DELETED']);
+    expect(new Set(seen.map(({ object }) => object.metadata.uid)).size).toBe(2);
+    const revisions = seen.map(({ object }) => Number(object.metadata.resourceVersion));
+    expect(revisions).toEqual([...new Set(revisions)].sort((a, b) => a - b));
+    expect(Math.min(...revisions)).toBeGreaterThan(Number(from));
+  });
+
+  it('says DELETED, with a revision of its own, of what ceases to match', async () => {
+    const { metadata } = await listPods();
+    await create('leaves', { mesh: 'on' });
+    await patch(`${pods}/leaves`, { metadata: { labels: { mesh: null } } });
+    const query = { labelSelector: 'mesh=on', fieldSelector: selector, resourceVersion: metadata.resourceVersion };
+    const [added, deleted] = await events(query, 2);
+    expect([added?.type, deleted?.type]).toEqual(['ADDED', 'DELETED']);
+    expect(Number(deleted?.object.metadata.resourceVersion)).toBeGreaterThan(
+      Number(added?.object.metadata.resourceVersion),
+    );
+    await remove('leaves');
+  });
+
+  it('ends a watch by itself when it was told to', async () => {
+    const { metadata } = await listPods();
+    const query = { fieldSelector: selector, resourceVersion: metadata.resourceVersion, timeoutSeconds: 1 };
+    expect(await events(query, 1)).toEqual([]);
+  });
+
+  it('says 410, as an answer or an event, of a revision that it has forgotten', async () => {
+    const [event] = await events({ resourceVersion: 1 }, 1).catch((error: unknown) => {
+      expect(error).toMatchObject({ code: 410, isExpired: true });
+      return [{ type: 'ERROR', object: { code: 410 } }];
+    });
+    expect(event).toMatchObject({ type: 'ERROR', object: { code: 410 } });
+  });
+
+  it('lists what is not older than a revision, and refuses one that is to come', async () => {
+    const { metadata } = await listPods();
+    const cached = await listPods({ resourceVersion: metadata.resourceVersion });
+    expect(Number(cached.metadata.resourceVersion)).toBeGreaterThanOrEqual(Number(metadata.resourceVersion));
+    await listPods({ resourceVersion: '0' });
+    const far = await refusal(listPods({ resourceVersion: String(Number(metadata.resourceVersion) + 1_000_000) }));
+    expect(far.code).toBe(504);
+  });
+
+  it('patches an annotation through pods/status, and nothing of the spec', async () => {
+    const { spec } = await create('patched');
+    const before = await get('patched');
+    await patch(`${pods}/patched/status`, {
+      metadata: { uid: before.metadata.uid, annotations: { 'example.com/a': 'b', 'example.com/c': 'd' } },
+      spec: { nodeName: 'elsewhere' },
+    });
+    await patch(`${pods}/patched/status`, { metadata: { annotations: { 'example.com/a': null } } });
+    const after = await get('patched');
+    expect(after.metadata.annotations).toEqual({ 'example.com/c': 'd' });
+    expect(after.spec).toEqual(spec);
+    // The same once more is no change, and no event for the watchers.
+    await patch(`${pods}/patched/status`, { metadata: { annotations: { 'example.com/c': 'd' } } });
+    expect((await get('patched')).metadata.resourceVersion).toBe(after.metadata.resourceVersion);
+    await remove('patched');
+  });
+
+  it('refuses in a way that says why', async () => {
+    await create('there');
+    expect(await refusal(create('there'))).toMatchObject({ code: 409, reason: 'AlreadyExists' });
+    const missing = await refusal(get('nowhere'));
+    expect(missing).toMatchObject({ code: 404, reason: 'NotFound' });
+    expect(missing.message).toContain('pods "nowhere" not found');
+    const other = await refusal(patch(`${pods}/there/status`, { metadata: { uid: randomUUID() } }));
+    expect([409, 422]).toContain(other.code);
+    const stale = await refusal(patch(`${pods}/there`, { metadata: { resourceVersion: '1', labels: { a: 'b' } } }));
+    expect(stale).toMatchObject({ code: 409, reason: 'Conflict' });
+    expect(await refusal(patch(`${pods}/there`, {}, 'application/json'))).toMatchObject({ code: 415 });
+    expect(await refusal(listPods({ fieldSelector: 'spec.nonsense=1' }))).toMatchObject({ code: 400 });
+    const stranger = new ApiClient({
+      ...target,
+      credentials: async () => ({ ...(await target.credentials()), headers: { authorization: 'Bearer wrong' } }),
+    });
+    const unknown = await refusal(stranger.request({ method: 'GET', path: PODS.path }));
+    stranger.close();
+    expect(unknown).toMatchObject({ code: 401, reason: 'Unauthorized' });
+    await remove('there');
+  });
+
+  it('serves our own client: a copy, an annotation, an event', async () => {
+    const reflector = new Reflector({
+      client,
+      resource: PODS,
+      fieldSelector: selector,
+      trim: ({ metadata }) => ({ name: metadata.name, annotations: metadata['annotations'] }),
+    });
+    try {
+      await reflector.whenSynced();
+      const { uid } = (await create('ours')).metadata;
+      const ours = { namespace: run, name: 'ours', uid };
+      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', 'enabled')).toBe('patched');
+      const enabled = { name: 'ours', annotations: { 'ambient.istio.io/redirection': 'enabled' } };
+      await vi.waitFor(() => expect(reflector.objects.get(uid)).toEqual(enabled), { timeout: 10_000 });
+      const recorder = new PodEvents({ client, component: 'sluice', host: node });
+      const event = { type: 'Warning', reason: 'NotEnrolled', message: 'the pod has a sidecar' } as const;
+      expect(await recorder.record(ours, event)).toBe('created');
+      expect(await recorder.record(ours, event)).toBe('withheld');
+      const path = `/api/v1/namespaces/${run}/events`;
+      const query = { fieldSelector: `involvedObject.uid=${uid}` };
+      const { items } = (await client.request({ method: 'GET', path, query })) as { items: unknown[] };
+      expect(items).toMatchObject([{ reason: 'NotEnrolled', count: 1, source: { component: 'sluice', host: node } }]);
+      await remove('ours');
+      await create('ours');
+      await vi.waitFor(() => expect(reflector.objects.has(uid)).toBe(false), { timeout: 10_000 });
+      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');
+      await remove('ours');
+      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');
+    } finally {
+      await reflector.close();
+    }
+  });
+});

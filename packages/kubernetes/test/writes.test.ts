@@ -1,0 +1,151 @@
+// The annotation and the events, against a server in trouble, and with exactly the rights that they need.
+import { describe, expect, it } from 'vitest';
+import type { KubernetesApi } from '@sluice/testbed';
+import { patchPodAnnotation, PodEvents, type PodReference } from '../src/index.js';
+import { access, closing, connect, podTemplate, startApi } from './harness.js';
+
+const closer = closing();
+const KEY = 'ambient.istio.io/redirection';
+const quick = { backOff: { baseMs: 1, capMs: 4 } };
+
+async function setUp(): Promise<{ api: KubernetesApi; client: ReturnType<typeof connect>; pod: PodReference }> {
+  const api = await startApi(closer);
+  const { metadata } = api.create('Pod', podTemplate('shop-0'));
+  api.allow('agent', {
+    name: 'system:serviceaccount:istio-system:sluice',
+    rules: [
+      { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] },
+      { apiGroups: [''], resources: ['events'], verbs: ['create'] },
+    ],
+  });
+  const client = connect(closer, access(api, 'agent'), { silenceMs: 200 });
+  return { api, client, pod: { namespace: 'default', name: 'shop-0', uid: metadata.uid } };
+}
+
+const annotations = (api: KubernetesApi): unknown =>
+  api.get('Pod', { namespace: 'default', name: 'shop-0' })?.metadata.annotations;
+
+describe('patchPodAnnotation', () => {
+  it('sets and removes one annotation, leaves the others alone, and needs no other right', async () => {
+    const { api, client, pod } = await setUp();
+    api.patch('Pod', pod, { metadata: { annotations: { theirs: 'x' } } });
+    expect(await patchPodAnnotation(client, pod, KEY, 'enabled')).toBe('patched');
+    expect(annotations(api)).toEqual({ theirs: 'x', [KEY]: 'enabled' });
+    expect(await patchPodAnnotation(client, pod, KEY, null)).toBe('patched');
+    expect(annotations(api)).toEqual({ theirs: 'x' });
+    expect(api.requests.map(({ verb, resource, code }) => [verb, resource, code])).toEqual([
+      ['patch', 'pods/status', 200],
+      ['patch', 'pods/status', 200],
+    ]);
+  });
+
+  it.each([
+    ['429', { kind: 'status', code: 429, retryAfterSeconds: 0 }],
+    ['500', { kind: 'status', code: 500 }],
+    ['503', { kind: 'status', code: 503 }],
+    ['a cut in the head of the answer', { kind: 'drop', afterBytes: 10 }],
+    ['a cut in the body of the answer', { kind: 'drop', afterBytes: 300 }],
+    ['silence', { kind: 'silence' }],
+    ['garbage', { kind: 'garbage' }],
+  ] as const)('tries again after %s', async (_name, fault) => {
+    const { api, client, pod } = await setUp();
+    api.faults.inject(fault, { verb: 'patch', times: 2 });
+    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('patched');
+    expect(annotations(api)).toEqual({ [KEY]: 'enabled' });
+    expect(api.requests).toHaveLength(3);
+  });
+
+  it('gives up after as many attempts as it was given, with the last error', async () => {
+    const { api, client, pod } = await setUp();
+    api.faults.inject({ kind: 'status', code: 500 }, { times: Infinity });
+    const attempt = patchPodAnnotation(client, pod, KEY, 'enabled', { ...quick, attempts: 3 });
+    await expect(attempt).rejects.toMatchObject({ code: 500, reason: 'InternalError' });
+    expect(api.requests).toHaveLength(3);
+  });
+
+  it('does not try again what is forbidden, and says which right is missing', async () => {
+    const { api, pod } = await setUp();
+    api.allow('narrow', {
+      name: 'someone',
+      rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['*'] }],
+    });
+    const client = connect(closer, access(api, 'narrow'));
+    await expect(patchPodAnnotation(client, pod, KEY, 'enabled', quick)).rejects.toThrow(
+      'pods "shop-0" is forbidden: User "someone" cannot patch resource "pods/status" in API group "" in the namespace "default"',
+    );
+    expect(api.requests).toHaveLength(1);
+  });
+
+  it('says gone of a pod that is no more, and leaves its namesake alone', async () => {
+    const { api, pod } = await setUp();
+    const client = connect(closer, access(api));
+    api.remove('Pod', pod);
+    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('gone');
+    api.create('Pod', podTemplate('shop-0'));
+    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('gone');
+    expect(annotations(api)).toBeUndefined();
+  });
+
+  it('ends when it is told to', async () => {
+    const { api, client, pod } = await setUp();
+    api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 }, { times: Infinity });
+    const abort = new AbortController();
+    const attempt = patchPodAnnotation(client, pod, KEY, 'enabled', { ...quick, signal: abort.signal });
+    setTimeout(() => abort.abort(), 20);
+    await expect(attempt).rejects.toThrow();
+  });
+});
+
+describe('PodEvents', () => {
+  const event = { type: 'Warning', reason: 'NotEnrolled', message: 'no' } as const;
+
+  it('tells one of a kind and pod for as long as it is to be quiet, then how often it came up', async () => {
+    const { api, client, pod } = await setUp();
+    let time = Date.parse('2026-01-01T00:00:00.5Z');
+    const events = new PodEvents({ client, component: 'sluice', host: 'node-a', quietMs: 1000, now: () => time });
+    const both = await Promise.all([events.record(pod, event), events.record(pod, event)]);
+    expect(both.sort()).toEqual(['created', 'withheld']);
+    expect(await events.record(pod, { ...event, reason: 'Other' })).toBe('created');
+    expect(await events.record({ ...pod, uid: 'another' }, event)).toBe('created');
+    time += 1000;
+    expect(await events.record(pod, event)).toBe('created');
+    const told = api.list('Event').filter((object) => object['count'] === 2);
+    expect(told).toMatchObject([
+      {
+        type: 'Warning',
+        reason: 'NotEnrolled',
+        involvedObject: { kind: 'Pod', namespace: 'default', name: 'shop-0', uid: pod.uid },
+        firstTimestamp: '2026-01-01T00:00:00Z',
+        lastTimestamp: '2026-01-01T00:00:01Z',
+        source: { component: 'sluice', host: 'node-a' },
+      },
+    ]);
+    expect(api.list('Event')).toHaveLength(4);
+  });
+
+  it('does not take an event for told that could not be written', async () => {
+    const { api, client, pod } = await setUp();
+    const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick, attempts: 2 });
+    api.faults.inject({ kind: 'status', code: 500 }, { times: 2 });
+    await expect(events.record(pod, event)).rejects.toMatchObject({ code: 500 });
+    expect(await events.record(pod, event)).toBe('created');
+  });
+
+  it('writes one event when the answer to it was lost', async () => {
+    const { api, client, pod } = await setUp();
+    api.faults.inject({ kind: 'drop', afterBytes: 50 }, { verb: 'create' });
+    const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick });
+    expect(await events.record(pod, event)).toBe('created');
+    expect(api.list('Event')).toHaveLength(1);
+  });
+
+  it('cuts a message that is too long between two characters', async () => {
+    const { api, client, pod } = await setUp();
+    await new PodEvents({ client, component: 'sluice', host: 'node-a' }).record(pod, {
+      ...event,
+      message: 'ü'.repeat(2000),
+    });
+    const message = String(api.list('Event')[0]?.['message']);
+    expect(message).toBe(`${'ü'.repeat(510)}...`);
+  });
+});
