@@ -203,6 +203,7 @@ describe('what goes wrong', () => {
   const cases: Record<string, (api: KubernetesApi) => void> = {
     'is cut': (api) => api.watches[0]?.drop(),
     'ends in the middle of a line': (api) => api.watches[0]?.truncate(),
+    'loses a byte of an event': (api) => api.watches[0]?.corrupt(),
     'has a line that is no JSON': (api) => api.watches[0]?.garbage(),
     'has JSON that is no event': (api) => api.watches[0]?.garbage('{"type":"RENAMED","object":{}}'),
     'has JSON that is no object': (api) => api.watches[0]?.garbage('[1,2]'),

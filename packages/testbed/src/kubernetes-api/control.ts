@@ -6,9 +6,18 @@ import type { ObjectTemplate } from './object-store.js';
 import type { ApiObject } from './resources.js';
 
 /** What is done to every watch under way. */
-export type WatchAction = 'bookmark' | 'drop' | 'end' | 'garbage' | 'gone' | 'silence' | 'truncate';
+export type WatchAction = 'bookmark' | 'corrupt' | 'drop' | 'end' | 'garbage' | 'gone' | 'silence' | 'truncate';
 
-const WATCH_ACTIONS: readonly string[] = ['bookmark', 'drop', 'end', 'garbage', 'gone', 'silence', 'truncate'];
+const WATCH_ACTIONS: readonly string[] = [
+  'bookmark',
+  'corrupt',
+  'drop',
+  'end',
+  'garbage',
+  'gone',
+  'silence',
+  'truncate',
+];
 
 export interface Calls {
   create(kind: string, template: ObjectTemplate): ApiObject;

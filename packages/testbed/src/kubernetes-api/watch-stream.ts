@@ -28,6 +28,7 @@ export class WatchStream {
   readonly #unlisten: () => void;
   readonly #onEnd: () => void;
   #silent = false;
+  #corruptNext = false;
   #ended = false;
 
   constructor(store: ObjectStore, response: ServerResponse, options: WatchOptions, onEnd: () => void) {
@@ -85,6 +86,11 @@ export class WatchStream {
     this.#write(`${line}\n`);
   }
 
+  /** The next event's line loses a byte. */
+  corrupt(): void {
+    this.#corruptNext = true;
+  }
+
   /** The beginning of an event, and the orderly end in the middle of it. */
   truncate(): void {
     this.#write('{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":"tru');
@@ -116,7 +122,10 @@ export class WatchStream {
   }
 
   #event(event: WatchEvent): void {
-    this.#write(`${JSON.stringify(event)}\n`);
+    const line = JSON.stringify(event);
+    // The quotation mark that ends the key "type": what is left is no JSON.
+    this.#write(`${this.#corruptNext ? line.slice(0, 6) + line.slice(7) : line}\n`);
+    this.#corruptNext = false;
   }
 
   #write(text: string): void {

@@ -1,0 +1,71 @@
+// Prints what copies of 5000 namespaces and a node's 250 pods cost. Build first; then: node packages/kubernetes/test/memory.mjs
+import { KubernetesApiProcess } from '@sluice/testbed';
+import { ApiClient, NAMESPACES, PODS, Reflector } from '../dist/index.js';
+
+const [NAMESPACE_COUNT, POD_COUNT] = [5000, 250];
+const labels = (index) => ({
+  'kubernetes.io/metadata.name': `tenant-${index}`,
+  'istio.io/dataplane-mode': index % 2 === 0 ? 'ambient' : 'none',
+  'pod-security.kubernetes.io/enforce': 'baseline',
+});
+
+/** What a server adds to every object. */
+const managedFields = (fields) => [
+  { manager: 'kubectl', operation: 'Update', apiVersion: 'v1', time: '2026-01-01T00:00:00Z', fieldsV1: fields },
+];
+
+const api = await KubernetesApiProcess.start();
+for (let index = 0; index < NAMESPACE_COUNT; index += 1)
+  await api.call('create', 'Namespace', {
+    metadata: { name: `tenant-${index}`, labels: labels(index), managedFields: managedFields({ 'f:metadata': {} }) },
+    spec: { finalizers: ['kubernetes'] },
+    status: { phase: 'Active' },
+  });
+for (let index = 0; index < POD_COUNT; index += 1)
+  await api.call('create', 'Pod', {
+    metadata: { name: `pod-${index}`, namespace: `tenant-${index}`, labels: { app: `app-${index}`, ...labels(index) } },
+    spec: {
+      nodeName: 'node-a',
+      serviceAccountName: 'default',
+      // About what four containers are in practice: 10 KB.
+      containers: Array.from({ length: 4 }, (_, number) => ({
+        name: `container-${number}`,
+        image: `registry.example.com/team/application-${number}@sha256:${'0'.repeat(64)}`,
+        env: Array.from({ length: 25 }, (_unused, of) => ({
+          name: `SETTING_${of}`,
+          value: `${'value'.repeat(8)}-${of}`,
+        })),
+      })),
+    },
+    status: { phase: 'Running', podIP: `10.0.0.${index % 250}`, podIPs: [{ ip: `10.0.0.${index % 250}` }] },
+  });
+
+const rss = () => {
+  globalThis.gc?.();
+  return process.memoryUsage().rss / 2 ** 20;
+};
+const before = rss();
+const started = performance.now();
+const credentials = async () => ({ headers: { authorization: `Bearer ${api.adminToken}` }, tls: { ca: api.ca } });
+const client = new ApiClient({ server: api.url, credentials, renew() {} });
+const trim = ({ metadata, spec, status }) => ({
+  name: metadata.name,
+  namespace: metadata.namespace,
+  labels: metadata.labels,
+  nodeName: spec?.nodeName,
+  ips: status?.podIPs,
+});
+const all = [
+  new Reflector({ client, resource: NAMESPACES, trim }),
+  new Reflector({ client, resource: PODS, fieldSelector: 'spec.nodeName=node-a', trim }),
+];
+await Promise.all(all.map((reflector) => reflector.whenSynced()));
+const took = performance.now() - started;
+process.stdout.write(
+  `${all.map(({ objects }) => objects.size).join(' namespaces, ')} pods: ${took.toFixed(0)} ms to the whole copy, ` +
+    `resident memory ${before.toFixed(0)} -> ${rss().toFixed(0)} MB, ` +
+    `heap ${(process.memoryUsage().heapUsed / 2 ** 20).toFixed(0)} MB\n`,
+);
+for (const reflector of all) await reflector.close();
+client.close();
+await api.close();
