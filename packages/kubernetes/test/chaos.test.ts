@@ -140,7 +140,11 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       const names = { next: 0 };
       const done = new Map<string, number>();
       const until = Date.now() + SECONDS * 1000;
-      while (Date.now() < until) {
+      // On a slow machine for longer, until there was enough of everything for the test to mean something.
+      const isEnough = (): boolean =>
+        [...done.values()].reduce((sum, count) => sum + count, 0) > 300 &&
+        reflectors.every(({ counters }) => counters.lists > 1 && counters.failures.size > 3);
+      while (Date.now() < until || !isEnough()) {
         const what = draw.below(12) === 0 ? await misbehave(api, draw) : change(api, draw, names);
         done.set(what, (done.get(what) ?? 0) + 1);
         await new Promise((resolve) => setTimeout(resolve, draw.below(8)));
@@ -172,11 +176,7 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
           interval: 10,
         });
         expect(new Map(told[index])).toEqual(new Map(reflector.objects));
-        // Otherwise this test has tested nothing.
-        expect(reflector.counters.lists).toBeGreaterThan(1);
-        expect(reflector.counters.failures.size).toBeGreaterThan(3);
       }
-      expect([...done.values()].reduce((sum, count) => sum + count, 0)).toBeGreaterThan(100);
       if (process.env['SLUICE_CHAOS_SECONDS'] !== undefined)
         process.stdout.write(
           `${JSON.stringify({ seed: SEED, done: Object.fromEntries(done) })}\n${JSON.stringify(reflectors.map(({ counters }) => ({ ...counters, failures: Object.fromEntries(counters.failures) })))}\n`,
