@@ -1,6 +1,12 @@
 // Requests to an API server over HTTP/1.1: whole answers, and answers that go on line by line.
 import { createHash } from 'node:crypto';
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { ApiAccess, Credentials } from './access.js';
 import { ApiError, statusError } from './api-error.js';
@@ -37,7 +43,8 @@ export class ApiClient {
   readonly #access: ApiAccess;
   readonly #silenceMs: number;
   readonly #userAgent: string;
-  readonly #closing = new AbortController();
+  readonly #active = new Set<ClientRequest>();
+  #isClosed = false;
   #agent: { key: string; agent: HttpAgent } | undefined;
 
   constructor(access: ApiAccess, options: ApiClientOptions = {}) {
@@ -79,7 +86,8 @@ export class ApiClient {
 
   /** Ends all requests and closes all connections. Idempotent. */
   close(): void {
-    this.#closing.abort(new ApiError(this.server, { reason: 'Closed', message: 'this client was closed' }));
+    this.#isClosed = true;
+    for (const request of this.#active) request.destroy();
     this.#agent?.agent.destroy();
     this.#agent = undefined;
   }
@@ -90,8 +98,8 @@ export class ApiClient {
 
   /** The head of an answer of 2xx; the body has the silence timer on it. */
   async #open(request: ApiRequest): Promise<IncomingMessage> {
-    this.#closing.signal.throwIfAborted();
     const credentials = await this.#access.credentials();
+    if (this.#isClosed) throw new ApiError(what(request), { reason: 'Closed', message: 'this client was closed' });
     const response = await this.#send(request, credentials);
     const code = response.statusCode ?? 0;
     if (code >= 200 && code < 300) return response;
@@ -105,11 +113,10 @@ export class ApiClient {
     const { method, path, query = {}, body, contentType = 'application/json', silenceMs = this.#silenceMs } = request;
     const url = urlOf(this.#access.server, path, query);
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const signals = [this.#closing.signal, ...(request.signal ? [request.signal] : [])];
     const options: RequestOptions = {
       method,
       agent: credentials.proxy ?? this.#agentFor(url, credentials),
-      signal: AbortSignal.any(signals),
+      ...(request.signal && { signal: request.signal }),
       headers: {
         accept: 'application/json',
         'user-agent': this.#userAgent,
@@ -119,6 +126,7 @@ export class ApiClient {
     };
     return new Promise((resolve, reject) => {
       const sent = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
+      this.#active.add(sent);
       let response: IncomingMessage | undefined;
       // A timer of our own: the socket's covers neither the time to connect nor the time in the agent's queue.
       const timer = setTimeout(() => {
@@ -142,7 +150,10 @@ export class ApiClient {
         timer.refresh();
       };
       sent.on('error', (cause) => reject(this.#broken(request, cause)));
-      sent.on('close', () => clearTimeout(timer));
+      sent.on('close', () => {
+        clearTimeout(timer);
+        this.#active.delete(sent);
+      });
       sent.end(text);
     });
   }
@@ -180,7 +191,7 @@ export class ApiClient {
   /** What an error of Node's means. Whatever breaks after we have ended the request was ended by us. */
   #broken(request: ApiRequest, cause: unknown): ApiError {
     if (cause instanceof ApiError) return cause;
-    if (this.#closing.signal.aborted || request.signal?.aborted === true)
+    if (this.#isClosed || request.signal?.aborted === true)
       return new ApiError(what(request), { reason: 'Closed', message: 'the request was abandoned', cause });
     const { message, code } = cause as NodeJS.ErrnoException;
     const suffix = code === undefined || message.includes(code) ? '' : ` (${code})`;

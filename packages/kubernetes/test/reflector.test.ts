@@ -1,4 +1,7 @@
 // The reflector, against each thing that an API server does right or wrong.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
 import type { KubernetesApi } from '@sluice/testbed';
 import { NAMESPACES, type ReflectorProblem } from '../src/index.js';
@@ -132,6 +135,20 @@ describe('what goes well', () => {
     await problem;
     await inWait.close();
   });
+
+  it('lets its process end by itself when it was closed in the middle of everything', async () => {
+    const { api } = await setUp();
+    api.faults.inject({ kind: 'silence' }, { verb: 'list', resource: 'namespaces', times: Infinity });
+    api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 }, { resource: 'nodes', times: Infinity });
+    const child = spawn(process.execPath, [fileURLToPath(new URL('closing.mjs', import.meta.url))], { stdio: 'pipe' });
+    closer.defer(() => child.kill());
+    child.stdin.end(JSON.stringify({ server: api.url, token: api.adminToken, ca: api.ca }));
+    let said = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (said += text));
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect({ code, said }).toEqual({ code: 0, said: '7 pods\n' });
+  }, 60_000);
 });
 
 describe('a relist', () => {
