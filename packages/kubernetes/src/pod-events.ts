@@ -80,7 +80,7 @@ export class PodEvents {
       kind: 'Event',
       metadata: {
         // client-go's form, with random digits in place of the time; a retry after a lost answer meets its own name.
-        name: `${pod.name.slice(0, 236)}.${randomBytes(8).toString('hex')}`,
+        name: `${pod.name.slice(0, 236).replace(/[^a-z0-9]+$/, '')}.${randomBytes(8).toString('hex')}`,
         namespace: pod.namespace,
       },
       involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: pod.namespace, name: pod.name, uid: pod.uid },

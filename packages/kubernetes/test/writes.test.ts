@@ -148,4 +148,15 @@ describe('PodEvents', () => {
     const message = String(api.list('Event')[0]?.['message']);
     expect(message).toBe(`${'ü'.repeat(510)}...`);
   });
+
+  it('gives an event a name that a server takes, for any name of a pod', async () => {
+    const { api, client, pod } = await setUp();
+    const events = new PodEvents({ client, component: 'sluice', host: 'node-a' });
+    for (const name of [`${'a'.repeat(235)}-${'b'.repeat(17)}`, `${'a'.repeat(234)}.x`, 'a'])
+      await events.record({ ...pod, name, uid: name }, event);
+    for (const { metadata } of api.list('Event')) {
+      expect(metadata.name).toMatch(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
+      expect(metadata.name.length).toBeLessThanOrEqual(253);
+    }
+  });
 });
