@@ -99,10 +99,10 @@ await expectThat('detached', 'default/a:8080', async () => {
   datapath.detachNetns(cookie);
   return remote(8080);
 });
-await expectThat('removed', 'false', async () => {
+await expectThat('cleaned up', 'detached', async () => {
   datapath.attachNetns(cookie, pod.netns);
   datapath.close();
-  return String(!cleanup(pinDirectory).detached.includes(`netns-${cookie}`));
+  return cleanup(pinDirectory).detached.includes(`netns-${cookie}`) ? 'detached' : 'nothing';
 });
 await node.close();
 process.exit(failed === 0 ? 0 : 1);
