@@ -33,8 +33,7 @@ static __always_inline bool has_flag(const struct query *q, enum workload_flag f
 }
 
 static __always_inline bool is_ztunnel(const struct query *q) {
-  return has_flag(q, ZTUNNEL) ||
-         ((q->config->policy & POLICY_ZTUNNEL_BY_MARK) && is_ztunnel_mark(q->mark));
+  return has_flag(q, ZTUNNEL) || ((q->config->policy & POLICY_ZTUNNEL_BY_MARK) && is_ztunnel_mark(q->mark));
 }
 
 static __always_inline bool is_in_mesh(const struct query *q) {
