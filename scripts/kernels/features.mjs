@@ -1,7 +1,9 @@
 // Says, one JSON line each, whether this kernel has what Sluice cannot be without: run in the guest before the matrix,
 // so that a missing option is named and not guessed at from a failed connection.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmdirSync, statfsSync, statSync } from 'node:fs';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 
 const CGROUP2_SUPER_MAGIC = 0x63677270; // <linux/magic.h>
@@ -108,14 +110,75 @@ const checks = {
       object.close();
     }
   },
+  '@sluice/datapath: a question to a name server is answered by the resolver': () =>
+    inOwnCgroup(async (cgroup) => {
+      const { Datapath, WorkloadFlag, cleanup } = await import('@sluice/datapath');
+      const { netnsCookie } = await import('@sluice/linux');
+      const pinDirectory = '/sys/fs/bpf/sluice-features';
+      const datapath = Datapath.open({ pinDirectory, cgroup });
+      const cookie = netnsCookie('/proc/self/ns/net');
+      const id = statSync(cgroup, { bigint: true }).ino;
+      const flags = WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.DNS_CAPTURE;
+      const ips = ['192.0.2.2', '2001:db8::2'];
+      datapath.apply({
+        cgroups: new Map([[id, { id, inMesh: true, ip: ips[0], flags, detectedFlags: flags }]]),
+        netns: new Map(),
+        localPods: new Map(ips.map((ip) => [ip, { netnsCookie: cookie, flags }])),
+        rules: [],
+        settings: {
+          noZtunnel: 'closed',
+          pending: 'hold',
+          ztunnelByMark: false,
+          probesExempt: 'kubelet',
+          hostNetnsCookie: 0n,
+          cgroupLevels: [1],
+          sampleEvery: 0,
+        },
+      });
+      datapath.activate();
+      const home = readFileSync('/proc/self/cgroup', 'utf8').trim().split(':').at(-1);
+      writeFileSync(`${cgroup}/cgroup.procs`, String(process.pid));
+      try {
+        const seen = [];
+        for (const [type, at, server] of [
+          ['udp4', '127.0.0.1', '192.0.2.53'],
+          ['udp6', '::1', '2001:db8::53'],
+        ]) {
+          const [resolver, connected, other] = [createSocket(type), createSocket(type), createSocket(type)];
+          resolver.on('message', (question, from) => resolver.send(question, from.port, from.address));
+          resolver.bind(15053, at);
+          await once(resolver, 'listening');
+          connected.connect(53, server);
+          await once(connected, 'connect');
+          connected.send('connected');
+          other.send('other', 53, server);
+          for (const socket of [connected, other]) {
+            const [answer, { address, port }] = await once(socket, 'message');
+            seen.push(`${answer} ${address} ${port}`);
+          }
+          seen.push(`${connected.address().address} to ${connected.remoteAddress().address}`);
+          for (const socket of [resolver, connected, other]) socket.close();
+        }
+        const expected = [
+          ['connected 192.0.2.53 53', 'other 192.0.2.53 53', '192.0.2.2 to 192.0.2.53'],
+          ['connected 2001:db8::53 53', 'other 2001:db8::53 53', '2001:db8::2 to 2001:db8::53'],
+        ].flat();
+        expect(seen.join() === expected.join(), seen.join());
+        return seen.join(', ');
+      } finally {
+        writeFileSync(`${cgroupRoot}${home}/cgroup.procs`, String(process.pid));
+        datapath.close();
+        cleanup(pinDirectory, cgroup);
+      }
+    }),
 };
 
 /** Runs `body` with a cgroup of its own, which is gone afterwards. */
-function inOwnCgroup(body) {
+async function inOwnCgroup(body) {
   const directory = `${cgroupRoot}/sluice-features`;
   mkdirSync(directory);
   try {
-    return body(directory);
+    return await body(directory);
   } finally {
     rmdirSync(directory);
   }
