@@ -57,6 +57,10 @@ export const runAgent = (config: AgentConfig): Effect.Effect<never, StartupError
 const agent = (config: AgentConfig): Effect.Effect<never, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* checkRoot;
+    if (config.inventory.source === 'kubernetes') {
+      const message = 'the agent cannot read the Kubernetes API yet; use `inventory.source: static`';
+      return yield* new StartupError({ check: 'inventory', message });
+    }
     yield* holdLock(config.paths.runDir);
     const resolver = yield* openResolver(config);
     yield* checkBpffs(config.paths.bpffs);

@@ -3,6 +3,7 @@ export { runAgent, settledCgroups } from './agent.js';
 export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
+export { ConfigFile } from './config/schema.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';
 export {
   dateStatuses,

@@ -26,7 +26,11 @@ export interface AgentConfig {
   readonly mode: Mode;
   /** Pods with this `spec.nodeName` are ours. */
   readonly nodeName: string;
-  readonly inventory: { readonly source: 'static'; readonly directory: string };
+  readonly inventory: {
+    /** `static`: manifests in the directory. `kubernetes`: the API. */
+    readonly source: 'static' | 'kubernetes';
+    readonly directory: string;
+  };
   /** A pod that matches any of them is wanted in the mesh. */
   readonly enablementSelectors: readonly EnablementSelector[];
   readonly excludeNamespaces: readonly string[];
@@ -100,7 +104,10 @@ export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS
   return {
     mode: file.mode ?? 'inPod',
     nodeName: file.nodeName ?? env['NODE_NAME'] ?? hostname(),
-    inventory: { source: 'static', directory: file.inventory?.directory ?? '/etc/sluice/inventory' },
+    inventory: {
+      source: file.inventory?.source ?? 'static',
+      directory: file.inventory?.directory ?? '/etc/sluice/inventory',
+    },
     enablementSelectors: file.enablementSelectors ?? defaultEnablementSelectors,
     excludeNamespaces: file.excludeNamespaces ?? ['kube-system'],
     ztunnel: {

@@ -40,7 +40,7 @@ export type EnablementSelector = typeof EnablementSelector.Type;
 /** The sections, by name. */
 export const sections = {
   inventory: Schema.Struct({
-    source: Schema.optionalKey(Schema.Literals(['static'])),
+    source: Schema.optionalKey(Schema.Literals(['static', 'kubernetes'])),
     directory: Schema.optionalKey(Schema.String),
   }),
   ztunnel: Schema.Struct({
