@@ -5,6 +5,7 @@ export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
 export { ConfigFile } from './config/schema.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';
+export type { InPodFacts, ServedPod } from './enrolment/served.js';
 export {
   dateStatuses,
   type CgroupStatus,
@@ -40,5 +41,6 @@ export { makeReconciler, type Reconciler, type Request } from './reconcile/recon
 export type { PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
+export { WorkloadStates, type ToldWorkload } from './observe/workload-states.js';
 export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';
 export { AGENT_VERSION } from './version.js';

@@ -7,6 +7,7 @@ import {
   resolveConfig,
   type AgentConfig,
   type Enrolment,
+  type InPodFacts,
   type Inventory,
   type KubeletCgroup,
   type Namespace,
@@ -88,6 +89,7 @@ export interface World {
   readonly namespaces?: readonly Namespace[];
   readonly kubelets?: readonly KubeletCgroup[];
   readonly config?: AgentConfig;
+  readonly served?: InPodFacts;
 }
 
 export function enrolWorld(world: World): Enrolment {
@@ -100,5 +102,6 @@ export function enrolWorld(world: World): Enrolment {
     kubelets: world.kubelets ?? [],
     hostNetnsCookie: HOST_COOKIE,
     config: settings,
+    ...(world.served === undefined ? {} : { served: world.served }),
   });
 }
