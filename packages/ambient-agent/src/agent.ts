@@ -98,7 +98,7 @@ const enrolForEver = (
     const enforcement = yield* Enforcement;
     if (config.mode === 'inPod') yield* checkPodPlumbing(config, enforcement.loopbackFilterFd);
     const zds = yield* Zds;
-    const places: PassPlaces = { view, config, currentNetns: new Set() };
+    const places: PassPlaces = { view, config, doneNetns: { attached: new Set(), plumbed: new Set() } };
     const hints = new ProcessHints(view, config.paths.proc);
     const events = watchedEvents(config.paths.proc);
     let isReady = false;

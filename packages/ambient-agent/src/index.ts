@@ -32,7 +32,13 @@ export { describeProblem, parseManifest, type Manifest, type ManifestProblem } f
 export type { Inventory, Namespace, Pod } from './inventory/model.js';
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
-export { pinDirectory } from './node/enforcement.js';
+export { Enforcement, EnforcementError, pinDirectory } from './node/enforcement.js';
+export { PodNetnsError } from './pod-netns/errors.js';
+export { PodNetns } from './pod-netns/pod-netns.js';
+export { serve, type Served, type ServeOptions } from './reconcile/serve.js';
+export { Acknowledgements } from './zds/acknowledgements.js';
+export { ztunnelOf } from './zds/authorize.js';
+export { Zds, type OfferedPod, type ZdsConnection } from './zds/zds.js';
 export { StartupError } from './node/startup-error.js';
 export { recordOf } from './observe/log.js';
 export { serveMetrics } from './observe/metrics-server.js';
@@ -41,6 +47,6 @@ export { makeReconciler, type Reconciler, type Request } from './reconcile/recon
 export type { PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
-export { WorkloadStates, type ToldWorkload } from './observe/workload-states.js';
+export { workloadStates, WorkloadStates, type ToldWorkload } from './observe/workload-states.js';
 export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';
 export { AGENT_VERSION } from './version.js';

@@ -18,7 +18,7 @@ import { WorkloadStates } from '../observe/workload-states.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { reportFailures } from './failures.js';
-import { serve, type Served } from './serve.js';
+import { serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
   readonly statuses: readonly WorkloadStatus[];
@@ -51,8 +51,7 @@ export interface AppliedPass {
 export interface PassPlaces {
   readonly view: NodeView;
   readonly config: AgentConfig;
-  /** Namespaces to which this agent's own programs are attached. */
-  readonly currentNetns: Set<bigint>;
+  readonly doneNetns: DoneNetns;
 }
 
 export type PassServices = InventorySource | Enforcement | PodNetns | Zds | WorkloadStates;
@@ -95,7 +94,7 @@ export const applyPass = Effect.fnUntraced(function* (
 
 /** Serves the pods whose maps are written, and says what has come of everything. */
 export const finishPass = Effect.fnUntraced(function* (
-  { view, currentNetns }: PassPlaces,
+  { view, doneNetns }: PassPlaces,
   { isThorough, ztunnels, truth, enrolment, applied, inventoryProblems }: AppliedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
   const zds = yield* Zds;
@@ -105,7 +104,7 @@ export const finishPass = Effect.fnUntraced(function* (
   zds.admit(new Map(present.map((pod) => [cgroupUid(pod), podName(pod)])));
   const served = yield* serve(enrolment.served, {
     isThorough,
-    current: currentNetns,
+    done: doneNetns,
     find: (netns) => view.findNetns(netns),
   });
   const failures = reportFailures(applied.failures, desired);

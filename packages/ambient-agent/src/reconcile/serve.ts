@@ -13,11 +13,18 @@ import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type OfferedPod } from '../zds/zds.js';
 import { recapture } from './recapture.js';
 
+/** Cookies of namespaces. */
+export interface DoneNetns {
+  /** To which this agent's own program is attached. */
+  readonly attached: Set<bigint>;
+  readonly plumbed: Set<bigint>;
+}
+
 export interface ServeOptions {
   /** Also look whether what was done before is still there. */
   readonly isThorough: boolean;
-  /** Namespaces whose programs are this agent's own; it is added to. */
-  readonly current: Set<bigint>;
+  /** What this agent has done already; it is added to. */
+  readonly done: DoneNetns;
   /** Where the namespace of a pod that is not served any more is; undefined: it is gone. */
   readonly find: (netns: ChangedNetns) => SeenNetns | 'unknown' | undefined;
 }
@@ -63,14 +70,14 @@ export const serve = Effect.fnUntraced(function* (
   }
 
   const served = new Set(pods.map(({ cookie }) => cookie));
-  const others = yield* detachOthers(attached, served, options.current);
+  const others = yield* detachOthers(attached, served, options.done);
   const offer = yield* zds.offer(yield* offered(pods, prepared));
   for (const [uid, text] of offer.problems) complain(uid, text);
   const restored = yield* restoreOthers(served, options);
 
   const unheard = yield* recapture(pods.filter(({ isAcknowledged }) => isAcknowledged));
   for (const [uid, text] of unheard) complain(uid, text);
-  const after = new Set([...attached, ...options.current]);
+  const after = new Set([...attached, ...options.done.attached]);
   return {
     problems,
     unattached: new Set(pods.filter(({ cookie }) => !after.has(cookie)).map(({ uid }) => uid)),
@@ -84,24 +91,29 @@ export const serve = Effect.fnUntraced(function* (
 const prepare = Effect.fnUntraced(function* (
   pod: ServedPod,
   attached: ReadonlySet<bigint>,
-  { isThorough, current }: ServeOptions,
+  { isThorough, done }: ServeOptions,
 ): Effect.fn.Return<readonly string[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
   const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
   const { cookie } = pod;
-  const isCurrent = current.has(cookie) && attached.has(cookie);
-  if (isCurrent && !isThorough) return [];
+  const isAttached = done.attached.has(cookie) && attached.has(cookie);
+  const wasPlumbed = done.plumbed.has(cookie);
+  if (isAttached && wasPlumbed && !isThorough) return [];
   // An earlier agent's, whose pod shows no process now: what is there goes on.
   if (pod.netns === undefined && podNetns.pathOf(cookie) === undefined && attached.has(cookie)) return [];
   yield* podNetns.open(pod);
   const plumbed = yield* Effect.result(podNetns.plumb(cookie, enforcement.loopbackFilterFd));
   // Also where that failed: a pod that is held is held in both directions.
-  if (!isCurrent) {
+  if (!isAttached) {
     yield* enforcement.attachNetns(cookie, podNetns.pathOf(cookie) ?? '');
-    current.add(cookie);
+    done.attached.add(cookie);
   }
+  if (Result.isFailure(plumbed)) done.plumbed.delete(cookie);
   const changed = yield* Effect.fromResult(plumbed);
-  return isCurrent ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`) : [];
+  done.plumbed.add(cookie);
+  return wasPlumbed
+    ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
+    : [];
 });
 
 /** What ztunnel is told of: pods that are ready for it, and those that it had, whatever has become of them. */
@@ -118,14 +130,15 @@ const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepare
 const detachOthers = Effect.fnUntraced(function* (
   attached: ReadonlySet<bigint>,
   served: ReadonlySet<bigint>,
-  current: Set<bigint>,
+  done: DoneNetns,
 ) {
   const enforcement = yield* Enforcement;
   const problems: string[] = [];
   for (const cookie of attached) {
     if (served.has(cookie)) continue;
     const outcome = yield* Effect.result(enforcement.detachNetns(cookie));
-    current.delete(cookie);
+    done.attached.delete(cookie);
+    done.plumbed.delete(cookie);
     if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
   }
   return problems;

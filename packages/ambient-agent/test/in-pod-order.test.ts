@@ -1,0 +1,288 @@
+// The order in which inPod mode takes pods on and lets them go, and that a step which fails holds up one pod and no other.
+// The services record what they are asked; the real ones are tested in packages/cli.
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import * as Stream from 'effect/Stream';
+import { describe, expect, it } from 'vitest';
+import {
+  Acknowledgements,
+  Enforcement,
+  EnforcementError,
+  PodNetns,
+  PodNetnsError,
+  serve,
+  workloadStates,
+  WorkloadStates,
+  Zds,
+  ztunnelOf,
+  type Served,
+  type ServedPod,
+  type WorkloadStatus,
+} from '../src/index.js';
+
+const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): ServedPod => ({
+  uid,
+  podUid: uid,
+  name: uid,
+  namespace: 'shop',
+  serviceAccount: 'default',
+  cookie,
+  netns: { inode: 1n, cookie, pid: 1, path: '/proc/1/ns/net', addresses: [] },
+  isAcknowledged: false,
+  ...over,
+});
+
+interface Failing {
+  readonly open?: bigint;
+  readonly plumb?: bigint;
+  readonly attach?: bigint;
+  readonly detach?: bigint;
+}
+
+/** A node's worth of services that remember what they did. */
+class Recorder {
+  readonly log: string[] = [];
+  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>() };
+  readonly attached = new Set<bigint>();
+  readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
+  fails: Failing = {};
+
+  async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
+    const options = { isThorough, done: this.done, find: () => undefined };
+    return Effect.runPromise(Effect.provide(serve(pods, options), this.#layers()));
+  }
+
+  take(): string[] {
+    return this.log.splice(0);
+  }
+
+  #layers(): Layer.Layer<Enforcement | PodNetns | Zds> {
+    const says = (text: string): Effect.Effect<void> => Effect.sync(() => void this.log.push(text));
+    const enforcementFails = (call: EnforcementError['call']): Effect.Effect<never, EnforcementError> =>
+      Effect.fail(new EnforcementError({ call, message: `${call} failed` }));
+    const netnsFails = (step: PodNetnsError['step']): Effect.Effect<never, PodNetnsError> =>
+      Effect.fail(new PodNetnsError({ step, message: `${step} failed` }));
+    return Layer.mergeAll(
+      Layer.succeed(
+        Enforcement,
+        Enforcement.of({
+          adopted: [],
+          apply: () => Effect.die('not asked here'),
+          activate: Effect.die('not asked here'),
+          counters: Effect.die('not asked here'),
+          loopbackFilterFd: 3,
+          attachNetns: (cookie) => {
+            if (cookie === this.fails.attach) return enforcementFails('attachNetns');
+            this.attached.add(cookie);
+            return says(`attach ${cookie}`);
+          },
+          detachNetns: (cookie) => {
+            if (cookie === this.fails.detach) return enforcementFails('detachNetns');
+            this.attached.delete(cookie);
+            return says(`detach ${cookie}`);
+          },
+          attachedNetns: Effect.sync(() => new Set(this.attached)),
+          captureListener: () => Effect.void,
+          hasListener: () => true,
+        }),
+      ),
+      Layer.succeed(
+        PodNetns,
+        PodNetns.of({
+          changed: () => this.open,
+          pathOf: (cookie) => (this.open.has(cookie) ? `/ns/${cookie}` : undefined),
+          open: ({ cookie, uid, podUid }) => {
+            if (cookie === this.fails.open) return netnsFails('open');
+            this.open.set(cookie, { cookie: String(cookie), uid, podUid });
+            return Effect.void;
+          },
+          plumb: (cookie) =>
+            cookie === this.fails.plumb
+              ? netnsFails('original-source')
+              : Effect.as(says(`plumb ${cookie}`), ['IPv4 rule']),
+          restore: (cookie) => {
+            this.open.delete(cookie);
+            return says(`restore ${cookie}`);
+          },
+        }),
+      ),
+      Layer.succeed(
+        Zds,
+        Zds.of({
+          facts: () => ({ acknowledged: new Map(), refusals: new Map(), isConnected: true }),
+          admit: () => {},
+          offer: (pods) =>
+            Effect.as(
+              says(`offer ${pods.map(({ uid, netns }) => (netns === 'unknown' ? `${uid}?` : uid)).join(' ')}`.trim()),
+              { problems: new Map() },
+            ),
+          connections: () => [],
+          metrics: () => undefined,
+        }),
+      ),
+    );
+  }
+}
+
+describe('a pod', () => {
+  it('is plumbed, attached and only then offered; and goes the other way', async () => {
+    const node = new Recorder();
+    await node.serve([served('a', 5n)]);
+    expect(node.take()).toEqual(['plumb 5', 'attach 5', 'offer a']);
+    await node.serve([served('a', 5n, { isAcknowledged: true })]);
+    expect(node.take()).toEqual(['offer a']);
+    await node.serve([]);
+    expect(node.take()).toEqual(['detach 5', 'offer', 'restore 5']);
+    await node.serve([]);
+    expect(node.take()).toEqual(['offer']);
+  });
+
+  it('that has another namespace now is taken on there, and the old one is given back', async () => {
+    const node = new Recorder();
+    await node.serve([served('a', 5n)]);
+    node.take();
+    await node.serve([served('a', 6n)]);
+    expect(node.take()).toEqual(['plumb 6', 'attach 6', 'detach 5', 'offer a', 'restore 5']);
+  });
+
+  it('is looked at again from time to time, and what was missing is told', async () => {
+    const node = new Recorder();
+    expect((await node.serve([served('a', 5n)])).repaired).toEqual([]);
+    const again = await node.serve([served('a', 5n)], true);
+    expect(again.repaired).toEqual(['IPv4 rule in the network namespace of pod shop/a']);
+  });
+
+  it('of an earlier agent is adopted; where no process shows its namespace, ztunnel is asked to keep it', async () => {
+    const node = new Recorder();
+    node.attached.add(5n).add(6n).add(9n);
+    const lost = served('b', 6n, { netns: undefined, isAcknowledged: true });
+    const result = await node.serve([served('a', 5n, { isAcknowledged: true }), lost], true);
+    expect(node.take()).toEqual(['plumb 5', 'attach 5', 'detach 9', 'offer a b?']);
+    expect([...result.unattached]).toEqual([]);
+  });
+});
+
+describe('a step that fails', () => {
+  const pods = [served('a', 5n), served('b', 6n), served('c', 7n)];
+  it.each([
+    ['open', ['plumb 5', 'attach 5', 'plumb 7', 'attach 7', 'offer a c'], 'open failed'],
+    // Held in both directions, but not offered: ztunnel could not reach its application.
+    ['plumb', ['plumb 5', 'attach 5', 'attach 6', 'plumb 7', 'attach 7', 'offer a c'], 'original-source failed'],
+    ['attach', ['plumb 5', 'attach 5', 'plumb 6', 'plumb 7', 'attach 7', 'offer a c'], 'attachNetns failed'],
+  ] as const)('%s: that pod waits and is tried again', async (step, log, message) => {
+    const node = new Recorder();
+    node.fails = { [step]: 6n };
+    const result = await node.serve(pods);
+    expect(node.take()).toEqual(log);
+    expect([...result.problems]).toEqual([['b', [message]]]);
+    expect(result.isIncomplete).toBe(true);
+    node.fails = {};
+    const after = await node.serve(pods, true);
+    expect(node.take().at(-1)).toBe('offer a b c');
+    expect([after.isIncomplete, [...after.problems]]).toEqual([false, []]);
+  });
+
+  it('plumb, and is tried again by a pass that is not thorough', async () => {
+    const node = new Recorder();
+    node.fails = { plumb: 6n };
+    await node.serve(pods);
+    node.fails = {};
+    node.take();
+    await node.serve(pods);
+    expect(node.take()).toEqual(['plumb 6', 'offer a b c']);
+  });
+
+  it('on the way out keeps nobody else from leaving', async () => {
+    const node = new Recorder();
+    await node.serve(pods);
+    node.take();
+    node.fails = { detach: 5n };
+    const result = await node.serve([]);
+    expect(node.take()).toEqual(['detach 6', 'detach 7', 'offer', 'restore 5', 'restore 6', 'restore 7']);
+    expect([result.others, result.isIncomplete]).toEqual([['detachNetns failed'], true]);
+  });
+
+  it('for a pod that ztunnel has already does not take it from ztunnel', async () => {
+    const node = new Recorder();
+    node.fails = { plumb: 5n };
+    await node.serve([served('a', 5n, { isAcknowledged: true })]);
+    expect(node.take()).toEqual(['attach 5', 'offer a']);
+  });
+});
+
+describe('acknowledgements', () => {
+  const offeredAs = (uid: string, cookie: bigint): ReadonlyMap<string, bigint> => new Map([[uid, cookie]]);
+  it('outlive agents, and end with a refusal, another namespace or the pod', () => {
+    const before = new Acknowledgements(new Map([['a', 5n]]));
+    before.offer(offeredAs('a', 5n));
+    expect(before.acknowledged).toEqual(new Map([['a', 5n]]));
+    before.refused('a', 'address in use', () => false);
+    expect([before.acknowledged.size, before.refusals.get('a')]).toEqual([0, 'address in use']);
+    before.accepted('a');
+    expect([before.acknowledged.get('a'), before.refusals.size]).toEqual([5n, 0]);
+    before.offer(offeredAs('a', 6n));
+    before.accepted('a');
+    expect(before.acknowledged.get('a')).toBe(6n);
+    before.offer(new Map());
+    expect(before.acknowledged.size).toBe(0);
+    before.accepted('a');
+    expect(before.acknowledged.size).toBe(0);
+  });
+
+  it('stay with a pod that an older ztunnel goes on serving', () => {
+    const all = new Acknowledgements(new Map([['a', 5n]]));
+    all.offer(offeredAs('a', 5n));
+    all.refused('a', 'address in use', (cookie) => cookie === 5n);
+    expect(all.acknowledged.get('a')).toBe(5n);
+  });
+});
+
+describe('who may speak', () => {
+  const me = { pid: process.pid, uid: 0, gid: 0, pidfd: undefined };
+  const resolver = { resolveProcess: () => ({ kind: 'host' as const, cgroupPath: '/', cgroupId: 1n }) };
+  it('is no process that cannot be seen, has ended, or is elsewhere', async () => {
+    const options = { ztunnels: () => new Map(), resolver, patienceMs: 0 };
+    await expect(ztunnelOf({ ...me, pid: 0 }, options)).rejects.toThrow('not visible');
+    await expect(ztunnelOf(me, options)).rejects.toThrow(`process ${process.pid} has ended`);
+  });
+});
+
+describe('the states that others are told', () => {
+  const status = (uid: string, state: WorkloadStatus['state']): WorkloadStatus => ({
+    uid,
+    namespace: 'shop',
+    name: uid,
+    ips: [],
+    cgroups: [],
+    netnsCookie: undefined,
+    role: 'workload',
+    state,
+    reason: '',
+    problems: [],
+  });
+
+  it('are withdrawn before anything is taken away, and granted after everything is there', async () => {
+    const program = Effect.gen(function* () {
+      const states = yield* WorkloadStates;
+      const of = Effect.map(states.current, (all) => [...all.values()].map(({ uid, state }) => `${uid} ${state}`));
+      const seen: string[][] = [];
+      yield* states.publish([status('a', 'in'), status('b', 'pending')]);
+      seen.push(yield* of);
+      yield* states.withdraw([status('a', 'out'), status('b', 'in')]);
+      seen.push(yield* of);
+      yield* states.publish([status('a', 'out'), status('b', 'in')]);
+      seen.push(yield* of);
+      yield* states.withdraw([status('b', 'in')]);
+      seen.push(yield* of);
+      seen.push([...(yield* Stream.runCollect(Stream.take(states.changes, 1)))].map((all) => [...all.keys()].join()));
+      return seen;
+    });
+    expect(await Effect.runPromise(Effect.provide(program, workloadStates))).toEqual([
+      ['a in', 'b pending'],
+      ['a out', 'b pending'],
+      ['a out', 'b in'],
+      ['b in'],
+      ['b'],
+    ]);
+  });
+});
