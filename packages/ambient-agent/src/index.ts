@@ -16,6 +16,7 @@ export {
 export { discoverZtunnels, type Ztunnels } from './enrolment/ztunnel.js';
 export { cleanupNode, type CleanupPlaces, type CleanupReport } from './inspect/cleanup.js';
 export { InspectError, type InspectErrorKind } from './inspect/errors.js';
+export { explainInbound, parseClient, parsePodPort, type InboundExplanation } from './inspect/explain-inbound.js';
 export { explain, parseDestination, type Caller, type Explanation } from './inspect/explain.js';
 export {
   watchNode,

@@ -166,7 +166,13 @@ describe('annotations', () => {
         [traffic('excludeOutboundIPRanges')]: '10.1.0.0/16',
       },
     });
-    expect(desired.rules.map(({ workload: _, ...rule }) => Object.values(rule).join(' '))).toEqual([
+    expect(
+      desired.rules.map((rule) =>
+        rule.kind === 'port'
+          ? `port ${rule.direction} ${rule.action} ${rule.port}`
+          : `cidr ${rule.action} ${rule.cidr}`,
+      ),
+    ).toEqual([
       'port outbound exclude 3306',
       'port outbound include 443',
       'cidr exclude 10.1.0.0/16',

@@ -2,6 +2,6 @@
 export { sluice } from './sluice.js';
 export { CommandFailure, ExitCode, failureOf } from './exit.js';
 export { renderCleanup } from './render/cleanup.js';
-export { renderExplanation } from './render/explain.js';
+export { renderExplanation, renderInbound } from './render/explain.js';
 export { renderStatus } from './render/status.js';
 export { renderRecord } from './render/watch.js';

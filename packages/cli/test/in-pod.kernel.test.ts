@@ -94,6 +94,18 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     expect(text).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
   });
 
+  it('explains both directions on what the kernel enforces', async () => {
+    expect(await host.explain('--pod', 'shop/cart', '--to', outside())).toMatchObject({
+      verdict: 'redirect',
+      target: { ip: shop.ip4, port: 15001 },
+    });
+    const from = ['--from', host.node.remote.ip4, '--to-pod'];
+    expect(await host.explain(...from, 'shop/cart:8080')).toMatchObject({ verdict: 'steer', decidedBy: 'steered' });
+    expect(await host.explain(...from, 'shop/cart:15008')).toMatchObject({ verdict: 'pass', decidedBy: 'hbone' });
+    const text = await host.sluice('explain', ...from, 'shop/cart:8080');
+    expect(text.stdout).toMatch(/^steer: decided by `steered`; the connection goes to ztunnel/m);
+  });
+
   it('enrols a pod that comes while it runs, and leaves nothing of one that is deleted', async () => {
     const late = await host.node.pod({ namespace: 'shop', name: 'late', serve: [8080] });
     const status = await host.becomes('late', 'in');

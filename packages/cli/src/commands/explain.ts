@@ -5,7 +5,7 @@ import * as Option from 'effect/Option';
 import { Command, Flag } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
-import { configOf, output, placeFlags } from './flags.js';
+import { configOf, output, placeFlags, type FlagValues } from './flags.js';
 
 const flags = {
   ...placeFlags,
@@ -26,6 +26,17 @@ const flags = {
   to: Flag.String('to').pipe(
     Flag.withMetavar('IP:PORT'),
     Flag.withDescription('What it dials: 10.0.0.1:80 or [fd00::1]:80'),
+    Flag.optional,
+  ),
+  from: Flag.String('from').pipe(
+    Flag.withMetavar('IP'),
+    Flag.withDescription('A client anywhere, of which only the address is known; with --to-pod'),
+    Flag.optional,
+  ),
+  toPod: Flag.String('to-pod').pipe(
+    Flag.withMetavar('NAMESPACE/NAME:PORT'),
+    Flag.withDescription('What comes to a pod of this node (inPod mode): shop/cart:8080; with --from'),
+    Flag.optional,
   ),
 };
 
@@ -51,13 +62,50 @@ function callerOf({ pod, fromHost, fromKubelet }: CallerFlags): Caller | string 
   return { kind: 'pod', namespace, name };
 }
 
+type Given = CallerFlags &
+  FlagValues & {
+    readonly output: 'table' | 'json';
+    readonly to: Option.Option<string>;
+    readonly from: Option.Option<string>;
+    readonly toPod: Option.Option<string>;
+  };
+
+/** What comes to a pod. */
+const explainToPod = (given: Given): Effect.Effect<void, CommandFailure> =>
+  Effect.gen(function* () {
+    const agent = yield* loadAgent;
+    const from = Option.getOrElse(given.from, () => '');
+    const toPod = Option.getOrElse(given.toPod, () => '');
+    const client = agent.parseClient(from);
+    const pod = agent.parsePodPort(toPod);
+    const isMixed = Option.isSome(given.to) || Option.isSome(given.pod) || given.fromHost || given.fromKubelet;
+    if (client === undefined || pod === undefined || isMixed) {
+      const problems = [
+        ...(isMixed ? ['--from and --to-pod go with each other and with no other end of a connection'] : []),
+        ...(client === undefined ? [`--from ${from} is not an address; write 10.0.0.1 or fd00::1`] : []),
+        ...(pod === undefined ? [`--to-pod ${toPod} is not a pod and a port; write shop/cart:8080`] : []),
+      ];
+      return yield* usage(problems.join('; '));
+    }
+    const config = yield* configOf(given);
+    const explanation = yield* Effect.try({
+      try: () => agent.explainInbound(agent.readNodeStatus(config.paths.runDir, config.paths.proc).state, client, pod),
+      catch: failureOf,
+    });
+    if (given.output === 'json') return yield* Console.log(JSON.stringify(explanation));
+    const { renderInbound } = yield* Effect.promise(() => import('../render/explain.js'));
+    yield* Console.log(renderInbound(explanation));
+  });
+
 export const explain = Command.make('explain', flags, (given) =>
   Effect.gen(function* () {
+    if (Option.isSome(given.from) || Option.isSome(given.toPod)) return yield* explainToPod(given);
     const caller = callerOf(given);
     const agent = yield* loadAgent;
-    const to = agent.parseDestination(given.to);
+    const dialled = Option.getOrElse(given.to, () => '');
+    const to = agent.parseDestination(dialled);
     if (typeof caller === 'string' || to === undefined) {
-      const notTo = `--to ${given.to} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`;
+      const notTo = `--to ${dialled} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`;
       const problems = [...(typeof caller === 'string' ? [caller] : []), ...(to === undefined ? [notTo] : [])];
       return yield* usage(problems.join('; '));
     }
@@ -84,6 +132,10 @@ export const explain = Command.make('explain', flags, (given) =>
     {
       command: "sluice explain --from-host --to '[fd00::12]:8080'",
       description: 'From a process of the host, by IPv6',
+    },
+    {
+      command: 'sluice explain --from 10.9.8.7 --to-pod shop/cart-7d4b9:8080',
+      description: 'From anywhere to a pod (inPod mode)',
     },
     { command: 'sluice explain --from-kubelet --to 10.1.2.3:8080', description: 'A probe' },
   ]),

@@ -1,5 +1,5 @@
 // `sluice explain` for people: the caller, each row that was tried, and the verdict.
-import type { Explanation } from '@sluice/ambient-agent';
+import type { Explanation, InboundExplanation } from '@sluice/ambient-agent';
 import { table } from './table.js';
 
 function place({ ip, port }: { readonly ip: string; readonly port: number }): string {
@@ -26,5 +26,25 @@ export function renderExplanation({ caller, destination, verdict, decidedBy, tar
     table(['', 'ROW', 'ASKS', 'FOUND'], lines),
     '',
     `${verdict}: decided by \`${decidedBy}\`; the connection ${outcome}`,
+  ].join('\n');
+}
+
+const inboundVerdicts = {
+  pass: 'goes to the application',
+  steer: 'goes to ztunnel, which sees where it was to go',
+  refuse: 'is refused (ECONNREFUSED)',
+} as const;
+
+/** Pure. */
+export function renderInbound({ client, pod, verdict, decidedBy, rows }: InboundExplanation): string {
+  const lines = rows.map(({ row, question, finding, matched }) => [matched ? '=>' : '', row, question, finding]);
+  return [
+    `from      ${client}`,
+    `to        ${place(pod)}, ${pod.description}; ${pod.reason}`,
+    `captured  ${pod.isAttached ? 'yes' : 'no: nothing is attached to its network namespace'}`,
+    '',
+    table(['', 'ROW', 'ASKS', 'FOUND'], lines),
+    '',
+    `${verdict}: decided by \`${decidedBy}\`; the connection ${inboundVerdicts[verdict]}`,
   ].join('\n');
 }

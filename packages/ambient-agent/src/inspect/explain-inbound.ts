@@ -1,0 +1,91 @@
+// Why a connection that comes to a pod goes where it goes, in `inPod` mode: the inbound table, row by row, on the maps and
+// the listeners as they are pinned.
+import { isIP } from 'node:net';
+import {
+  canonicalAddress,
+  decideInbound,
+  InstalledDatapath,
+  ZTUNNEL_INBOUND_PORT,
+  ZTUNNEL_OUTBOUND_PORT,
+  type InboundDecision,
+} from '@sluice/datapath';
+import type { AgentState } from '../state/state.js';
+import { InspectError } from './errors.js';
+
+export interface InboundExplanation {
+  readonly client: string;
+  readonly pod: {
+    readonly description: string;
+    readonly ip: string;
+    readonly port: number;
+    readonly netnsCookie: string;
+    /** The agent's words. */
+    readonly reason: string;
+    /** Whether anything looks at what comes to it. */
+    readonly isAttached: boolean;
+  };
+  readonly verdict: InboundDecision['verdict'];
+  readonly decidedBy: InboundDecision['reason'];
+  readonly rows: InboundDecision['rows'];
+}
+
+export interface PodPort {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number;
+}
+
+/** `shop/cart:8080`; undefined when it is nothing of the kind. Pure. */
+export function parsePodPort(text: string): PodPort | undefined {
+  const [, namespace = '', name = '', digits = ''] = /^([^/:]+)\/([^/:]+):(\d{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  return name === '' || port < 1 || port > 65535 ? undefined : { namespace, name, port };
+}
+
+/** An address, or undefined. Pure. */
+export function parseClient(text: string): string | undefined {
+  return isIP(text) === 0 ? undefined : canonicalAddress(text);
+}
+
+/**
+ * A client that is not exempt: it is no kubelet of this node, and no dial of ztunnel's.
+ * @param client canonical text
+ * @throws InspectError, DatapathError not-installed
+ */
+export function explainInbound(state: AgentState, client: string, to: PodPort): InboundExplanation {
+  const description = `pod ${to.namespace}/${to.name}`;
+  const found = state.workloads.find(({ namespace, name }) => namespace === to.namespace && name === to.name);
+  if (found === undefined) {
+    const message = `the agent knows no ${description} on node ${state.node.name}; \`sluice status\` lists those it knows`;
+    throw new InspectError('no-such-pod', message);
+  }
+  const ip = found.ips.find((one) => one.includes(':') === client.includes(':'));
+  if (ip === undefined) {
+    const message = `${description} has no IP of the family of ${client}: ${found.ips.join(', ') || 'none at all'}`;
+    throw new InspectError('no-such-pod', message);
+  }
+  using installed = InstalledDatapath.open(state.node.pinDirectory);
+  const netnsCookie = BigInt(found.netnsCookie ?? 0);
+  const isAttached = installed.netnsLinks().some((link) => link.netnsCookie === netnsCookie);
+  const listeners = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT].filter(
+    (port) => installed.capturedListener(netnsCookie, port) !== undefined,
+  );
+  const maps = installed.read();
+  const query = { netnsCookie, ip, port: to.port, clientIp: client, listeners };
+  // Where nothing is attached, nothing is asked: as if the namespace were in no map.
+  const { verdict, reason, rows } = decideInbound(isAttached ? maps : { ...maps, netns: new Map() }, query);
+  return {
+    client,
+    pod: {
+      description,
+      ip,
+      port: to.port,
+      netnsCookie: String(netnsCookie),
+      reason: found.reason,
+      isAttached,
+    },
+    verdict,
+    decidedBy: reason,
+    rows,
+  };
+}
