@@ -85,7 +85,10 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     using link = object.program('sluice_connect4').attachCgroup(host.node.cgroup.path);
     expect(link.info().cgroupId).toBe(host.node.cgroup.id);
     const { code, stdout } = await host.sluice('cleanup', '-o', 'json');
-    expect([code, JSON.parse(stdout)]).toEqual([0, { detached: ['sluice_connect4'], unpinned: [], files: [] }]);
+    expect([code, JSON.parse(stdout)]).toEqual([
+      0,
+      { detached: ['sluice_connect4'], unpinned: [], restored: [], files: [], problems: [] },
+    ]);
     expect(queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs).toEqual([]);
   });
 
