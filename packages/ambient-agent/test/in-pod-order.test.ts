@@ -152,6 +152,20 @@ describe('a pod', () => {
     expect(again.repaired).toEqual(['IPv4 rule in the network namespace of pod shop/a']);
   });
 
+  it('among very many is looked at in its turn', async () => {
+    const node = new Recorder();
+    const many = Array.from({ length: 20 }, (_, index) => served(`p${index}`, BigInt(index + 100)));
+    await node.serve(many);
+    node.take();
+    const looked: string[] = [];
+    for (let pass = 0; pass < 3; pass++) {
+      await node.serve(many, true);
+      looked.push(...node.take().filter((line) => line.startsWith('plumb')));
+    }
+    expect(looked.length).toBeLessThan(60);
+    expect(new Set(looked).size).toBe(20);
+  });
+
   it('of an earlier agent is adopted; where no process shows its namespace, ztunnel is asked to keep it', async () => {
     const node = new Recorder();
     node.attached.add(5n).add(6n).add(9n);

@@ -17,6 +17,7 @@ import { recapture } from './recapture.js';
 export interface DoneNetns {
   /** To which this agent's own program is attached. */
   readonly attached: Set<bigint>;
+  /** The one that was looked at longest ago comes first. */
   readonly plumbed: Set<bigint>;
 }
 
@@ -41,6 +42,9 @@ export interface Served {
   readonly isIncomplete: boolean;
 }
 
+// A look takes some 10 ms, so that all of a full node would take seconds: each thorough pass looks at some.
+const CHECKED_AT_ONCE = 8;
+
 type Services = Enforcement | PodNetns | Zds;
 
 /** Comes after the maps: a new pod is held by then, and one that left goes directly. */
@@ -56,10 +60,11 @@ export const serve = Effect.fnUntraced(function* (
   };
 
   const attached = yield* enforcement.attachedNetns;
+  const due = new Set(options.isThorough ? [...options.done.plumbed].slice(0, CHECKED_AT_ONCE) : []);
   const prepared = new Set<bigint>();
   const repaired: string[] = [];
   for (const pod of pods) {
-    const outcome = yield* Effect.result(prepare(pod, attached, options));
+    const outcome = yield* Effect.result(prepare(pod, attached, options.done, due.has(pod.cookie)));
     if (Result.isFailure(outcome)) complain(pod.uid, outcome.failure.message);
     else {
       prepared.add(pod.cookie);
@@ -91,14 +96,15 @@ export const serve = Effect.fnUntraced(function* (
 const prepare = Effect.fnUntraced(function* (
   pod: ServedPod,
   attached: ReadonlySet<bigint>,
-  { isThorough, done }: ServeOptions,
+  done: DoneNetns,
+  isDue: boolean,
 ): Effect.fn.Return<readonly string[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
   const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
   const { cookie } = pod;
   const isAttached = done.attached.has(cookie) && attached.has(cookie);
   const wasPlumbed = done.plumbed.has(cookie);
-  if (isAttached && wasPlumbed && !isThorough) return [];
+  if (isAttached && wasPlumbed && !isDue) return [];
   // An earlier agent's, whose pod shows no process now: what is there goes on.
   if (pod.netns === undefined && podNetns.pathOf(cookie) === undefined && attached.has(cookie)) return [];
   yield* podNetns.open(pod);
@@ -108,7 +114,8 @@ const prepare = Effect.fnUntraced(function* (
     yield* enforcement.attachNetns(cookie, podNetns.pathOf(cookie) ?? '');
     done.attached.add(cookie);
   }
-  if (Result.isFailure(plumbed)) done.plumbed.delete(cookie);
+  // Added again: it is the last that was looked at.
+  done.plumbed.delete(cookie);
   const changed = yield* Effect.fromResult(plumbed);
   done.plumbed.add(cookie);
   return wasPlumbed
