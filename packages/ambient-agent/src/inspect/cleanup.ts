@@ -60,6 +60,17 @@ function heldLock(runDir: string, force: boolean): FileLock | undefined {
   return lock;
 }
 
+/** In a container the directory is a mount of the node's, which cannot be removed from inside: it stays, empty. */
+function removeIfEmpty(directory: string): void {
+  if (!existsSync(directory) || readdirSync(directory).length > 0) return;
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+    if (code !== 'EBUSY' && code !== 'EROFS') throw error;
+  }
+}
+
 /** What an agent that was killed left of its socket; a living server's is not touched. */
 function deadSocket(socket: string | undefined): string[] {
   if (socket === undefined || !existsSync(socket)) return [];
@@ -127,7 +138,7 @@ export function cleanupNode(given: CleanupPlaces, force: boolean): CleanupReport
       rmSync(path, { recursive: true, force: true });
       files.push(path);
     }
-    if (existsSync(runDir) && readdirSync(runDir).length === 0) rmdirSync(runDir);
+    removeIfEmpty(runDir);
     // The lock's file is made by taking the lock: it is not news that it was removed.
     const detached = results.flatMap((result) => result.detached);
     const unpinned = results.flatMap((result) => result.unpinned);
