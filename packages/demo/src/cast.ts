@@ -1,4 +1,6 @@
 // Who takes part in the demo: two namespaces, pods in both, ztunnel, a kubelet, a host process, another node.
+import type { Mode } from './options.js';
+import { zdsSocket } from './zds-socket.js';
 import type { HostProcess, Pod, StandInZtunnel, TestNode } from '@sluice/testbed';
 
 /** The label by which a namespace's owner opts in. */
@@ -18,12 +20,15 @@ export interface Cast {
   readonly host: HostProcess;
 }
 
-export async function assemble(node: TestNode): Promise<Cast> {
+/** The port that another application of shop/cart listens on, to show that any port is captured. */
+export const OTHER_PORT = 9000;
+
+export async function assemble(node: TestNode, mode: Mode): Promise<Cast> {
   const { kubernetes } = node;
   kubernetes.setNamespace('shop', AMBIENT);
   kubernetes.setNamespace('press', {});
   return {
-    ztunnel: await node.ztunnel(),
+    ztunnel: await node.ztunnel(mode === 'inPod' ? { mode, zdsSocket: zdsSocket(node) } : {}),
     cart: await node.pod({
       name: 'cart',
       namespace: 'shop',

@@ -1,7 +1,11 @@
 // The demo's command line.
 import { parseArgs } from 'node:util';
 
+/** Where ztunnel listens; see docs/architecture.md. */
+export type Mode = 'node' | 'inPod';
+
 export interface DemoOptions {
+  readonly mode: Mode;
   readonly output: 'table' | 'json';
   /** Only what has to work on every supported kernel: both families, v4-mapped, and the way into a meshed pod. */
   readonly core: boolean;
@@ -11,7 +15,7 @@ export const USAGE = `Shows Sluice's main job on a small node made of network na
 
 usage: npm run demo -- [options]
 
-  --mode node        the mode to show; node is the one that is built so far
+  --mode MODE        inPod (default): ztunnel listens in every pod, as since Istio 1.23; node: in a pod of its own
   -o, --output FORM  table (default) or json: one line of JSON a row
   --core             only the rows that have to work on every supported kernel
   -h, --help         this text
@@ -27,12 +31,13 @@ export class UsageError extends Error {}
 export function parseOptions(argv: readonly string[]): DemoOptions | 'help' {
   const { values } = parse(argv);
   if (values.help) return 'help';
-  if (values.mode === 'inPod') throw new UsageError('--mode inPod is not built yet; use --mode node');
-  if (values.mode !== 'node') throw new UsageError(`--mode ${values.mode} is not a mode; use node`);
+  if (values.mode !== 'node' && values.mode !== 'inPod') {
+    throw new UsageError(`--mode ${values.mode} is not a mode; use inPod or node`);
+  }
   if (values.output !== 'table' && values.output !== 'json') {
     throw new UsageError(`-o ${values.output} is not a form of output; use table or json`);
   }
-  return { output: values.output, core: values.core };
+  return { mode: values.mode, output: values.output, core: values.core };
 }
 
 function parse(argv: readonly string[]) {
@@ -40,7 +45,7 @@ function parse(argv: readonly string[]) {
     return parseArgs({
       args: [...argv],
       options: {
-        mode: { type: 'string', default: 'node' },
+        mode: { type: 'string', default: 'inPod' },
         output: { type: 'string', short: 'o', default: 'table' },
         core: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },

@@ -9,6 +9,7 @@ import {
   type TestNode,
 } from '@sluice/testbed';
 import { AMBIENT, EXCLUDED_PORT, assemble, type Cast } from './cast.js';
+import { inPodScene } from './in-pod-scene.js';
 import type { DemoOptions } from './options.js';
 import type { Report } from './report.js';
 import { factRow, rowOf, type Expectation } from './row.js';
@@ -23,13 +24,15 @@ const inbound = (application: string): Expectation => ({ kind: 'mesh', port: 150
 
 export async function play(node: TestNode, report: Report, options: DemoOptions): Promise<void> {
   report.step('A node with pods, a stand-in ztunnel, a kubelet and another node is being made.');
-  const cast = await assemble(node);
-  const sluice = await sluiceOn(node);
+  const cast = await assemble(node, options.mode);
+  const sluice = await sluiceOn(node, options.mode);
   report.step('The agent starts: sluice run.');
   await sluice.agent.start();
   const scene = new Scene(node, cast, sluice, report);
+  await scene.enrolled();
   await scene.outbound();
   await scene.inbound();
+  if (options.mode === 'inPod') await inPodScene(node, cast, report, options);
   if (!options.core) {
     await scene.latecomers();
     await scene.labels();
@@ -50,6 +53,17 @@ class Scene {
     this.#cast = cast;
     this.#sluice = sluice;
     this.#report = report;
+  }
+
+  /** Until ztunnel has acknowledged the pods, they are held: their connections are refused. */
+  async enrolled(): Promise<void> {
+    const { cart, stock } = this.#cast;
+    for (const pod of [cart, stock]) {
+      await until(
+        () => pod.dial(endpoint(this.#node.remote.ip4, 80)),
+        ({ ok }) => ok,
+      );
+    }
   }
 
   async outbound(): Promise<void> {

@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runToEnd, type Agent, type TestNode } from '@sluice/testbed';
+import type { Mode } from './options.js';
+import { zdsSocket } from './zds-socket.js';
 
 /** The command is started, not imported: the demo sees what a user sees. */
 const COMMAND = fileURLToPath(new URL('../../cli/dist/main.js', import.meta.url));
@@ -14,14 +16,15 @@ export interface Sluice {
 }
 
 /** Writes the configuration; the agent is not started yet. */
-export async function sluiceOn(node: TestNode): Promise<Sluice> {
+export async function sluiceOn(node: TestNode, mode: Mode): Promise<Sluice> {
   const config = join(node.directory, 'sluice.yaml');
   const bpffs = await node.bpffs();
   // JSON is YAML.
   writeFileSync(
     config,
     JSON.stringify({
-      mode: 'node',
+      mode,
+      ...(mode === 'inPod' ? { zds: { socket: zdsSocket(node) } } : {}),
       nodeName: node.name,
       inventory: { source: 'static', directory: node.kubernetes.path },
       paths: {

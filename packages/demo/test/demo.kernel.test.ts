@@ -37,8 +37,8 @@ function orphanLinks(): number[] {
 }
 
 describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
-  it('shows every row as it should be, and leaves nothing behind', async () => {
-    const demo = await LineProcess.start([...DEMO, '-o', 'json']);
+  it.each(['inPod', 'node'])('shows every row as it should be, and leaves nothing behind, in %s mode', async (mode) => {
+    const demo = await LineProcess.start([...DEMO, '--mode', mode, '-o', 'json']);
     const { code } = await demo.exited;
     const rows = demo.history.map((line) => JSON.parse(line) as ShownRow);
     expect(rows.filter(({ ok }) => !ok)).toEqual([]);
@@ -68,7 +68,7 @@ describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
   });
 
   it.each([
-    [['--mode', 'inPod'], /--mode inPod is not built yet; use --mode node/],
+    [['--mode', 'sidecar'], /--mode sidecar is not a mode; use inPod or node/],
     [['-o', 'xml'], /-o xml is not a form of output; use table or json/],
     [['--colour'], /Unknown option '--colour'/],
   ])('says what is wrong with %j', async (args, message) => {

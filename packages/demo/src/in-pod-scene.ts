@@ -1,0 +1,111 @@
+// What inPod mode has besides: clients of other nodes, the client's own address, HBONE, a rollout of ztunnel, DNS.
+import { endpoint, type DialResult, type TestNode } from '@sluice/testbed';
+import { OTHER_PORT, type Cast } from './cast.js';
+import type { DemoOptions } from './options.js';
+import type { Report } from './report.js';
+import { factRow, rowOf, type Expectation } from './row.js';
+import { until } from './until.js';
+import { zdsSocket } from './zds-socket.js';
+
+const inbound: Expectation = { kind: 'mesh', port: 15006, application: 'shop/cart' };
+
+/** HBONE's port on the pod: peers' ztunnels dial it, and nobody steers it. */
+const HBONE_PORT = 15008;
+
+const NEXT_ZTUNNEL = 'ztunnel-new';
+
+const clientOf = ({ sockname }: DialResult): string => hostOf(sockname);
+const seenBy = ({ hops }: DialResult): string => hostOf(hops.at(-1)?.peer ?? '');
+const hostOf = (address: string): string =>
+  address.slice(0, address.lastIndexOf(':')).replace(/^\[::ffff:(.*)\]$/, '$1');
+
+export async function inPodScene(node: TestNode, cast: Cast, report: Report, options: DemoOptions): Promise<void> {
+  await fromOtherNode(node, cast, report);
+  if (options.core) return;
+  await applicationRestarts(node, cast, report);
+  await ztunnelRollout(node, cast, report);
+  await dns(node, cast, report);
+}
+
+async function fromOtherNode(node: TestNode, { cart, kubelet }: Cast, report: Report): Promise<void> {
+  report.step(
+    'Into a meshed pod from another node, in plain text: captured on any port, and the application sees its client.',
+  );
+  await cart.serve([OTHER_PORT]);
+  for (const [what, to] of [
+    ['client on another node', endpoint(cart.ip4, 80)],
+    ['the same, IPv6', endpoint(cart.ip6, 80)],
+    ['the same, another port', endpoint(cart.ip4, OTHER_PORT)],
+  ] as const) {
+    const result = await node.remote.dial(to);
+    report.row(rowOf(what, 'other node', result, inbound));
+    report.row(seesClient('the application sees as its client', 'other node', result));
+  }
+  report.row(
+    seesClient('the probed application sees as its client', 'kubelet', await kubelet.dial(endpoint(cart.ip4, 80))),
+  );
+  const hbone = await node.remote.dial(endpoint(cart.ip4, HBONE_PORT));
+  const [first] = hbone.hops;
+  const found = first === undefined ? hbone.error : `${first.by}:${first.port}, dialled ${first.local}`;
+  const ok = hbone.ok && first?.port === HBONE_PORT && first.local === hbone.to;
+  report.row(factRow('HBONE reaches ztunnel untouched', 'other node', found, `ztunnel:${HBONE_PORT}`, ok));
+}
+
+function seesClient(what: string, from: string, result: DialResult): ReturnType<typeof factRow> {
+  const [seen, client] = [seenBy(result), clientOf(result)];
+  return factRow(what, from, seen || result.error, client, result.ok && seen === client && seen !== '');
+}
+
+async function applicationRestarts(node: TestNode, { cart }: Cast, report: Report): Promise<void> {
+  report.step('The application restarts on its port while captured connections to it are open.');
+  const server = await cart.serve([OTHER_PORT + 1], { echo: true });
+  const to = endpoint(cart.ip4, OTHER_PORT + 1);
+  const open = await node.remote.stream(to);
+  await open.progress(1);
+  await server.restart();
+  report.row(rowOf('after the restart', 'other node', await node.remote.dial(to), inbound));
+  await open.stop();
+  await server.stop();
+}
+
+async function ztunnelRollout(node: TestNode, { cart, ztunnel }: Cast, report: Report): Promise<void> {
+  report.step('A rollout of ztunnel under connection load: a second one comes, the first one leaves.');
+  const to = endpoint(node.remote.ip4, 80);
+  const loads = [await cart.load([to]), await node.remote.load([endpoint(cart.ip4, 80)])];
+  const next = await node.ztunnel({ mode: 'inPod', zdsSocket: zdsSocket(node), name: NEXT_ZTUNNEL });
+  await until(
+    () => cart.dial(to),
+    ({ hops }) => hops[0]?.by === NEXT_ZTUNNEL,
+  );
+  // Every pod has to be the new one's before the old one may leave.
+  await next.until(() => next.workloads.size === ztunnel.workloads.size);
+  await ztunnel.stop();
+  for (const [from, load] of [
+    ['shop/cart', loads[0]],
+    ['other node', loads[1]],
+  ] as const) {
+    if (load === undefined) continue;
+    const { attempts, redirected, direct, refused, errors } = await load.stop();
+    report.row(
+      factRow(
+        'the load meanwhile',
+        from,
+        `${attempts} connections: ${redirected} redirected, ${direct} direct, ${refused} refused, ${errors} failed`,
+        'all redirected, none refused',
+        attempts > 0 && redirected === attempts,
+      ),
+    );
+  }
+}
+
+async function dns(node: TestNode, { cart, blog }: Cast, report: Report): Promise<void> {
+  report.step('DNS of a meshed pod, over UDP and TCP, goes to ztunnel; the application sees the server that it asked.');
+  const server = endpoint(node.remote.ip4, 53);
+  for (const protocol of ['udp', 'tcp'] as const) {
+    const { answer, by, from, error } = await cart.resolve({ server, protocol });
+    const found = error || `${answer} by ${by}, seen from ${from}`;
+    report.row(factRow(`a name over ${protocol}`, 'shop/cart', found, 'ztunnel', by === 'ztunnel' && from === server));
+  }
+  const { by, answer, error } = await blog.resolve({ server });
+  report.row(factRow('a name over udp', 'press/blog', error || `${answer} by ${by}`, 'remote', by === 'remote'));
+}
