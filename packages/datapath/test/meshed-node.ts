@@ -61,7 +61,7 @@ export class MeshedNode implements AsyncDisposable {
   enrol(pod: Pod, more = 0): void {
     const id = cgroupId(pod.cgroup.path);
     const flags = WorkloadFlag.AMBIENT | more;
-    const info = { id, inMesh: true, ip: pod.ip4, flags, detectedFlags: DECIDED };
+    const info = { id, inMesh: true, ip: pod.ips[0], flags, detectedFlags: DECIDED };
     const cookie = netnsCookie(pod.netns);
     this.#add(pod.cgroup.path, info);
     (this.#netns as Map<bigint, CgroupInfo>).set(cookie, info);
