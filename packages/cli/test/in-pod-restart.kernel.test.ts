@@ -79,8 +79,9 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     expect(ztunnel.events.filter(({ event }) => event === 'dropped' || event === 'removed')).toEqual([]);
   });
 
-  it('refuses what needs a ztunnel that was killed, and goes on when it is back', async () => {
+  it('refuses what needs a ztunnel that was killed under load, and goes on when it is back', async () => {
     await synced();
+    const under = await loads();
     await ztunnel.kill9();
     const alone = await eventually(
       () => host.status(),
@@ -105,6 +106,13 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
       () => host.status().state.workloads.find(({ name }) => name === 'cart')?.problems ?? [],
       (problems) => problems.length === 0,
     );
+    // Connections failed, as they must without a ztunnel; none went past it.
+    for (const load of under) {
+      const summary = await load.stop();
+      expect(summary.direct).toBe(0);
+      expect(summary.redirected).toBeGreaterThan(0);
+      expect(summary.refused).toBeGreaterThan(0);
+    }
   });
 
   it('loses no connection when ztunnel is rolled out', async () => {

@@ -1,10 +1,20 @@
 // The connections of inPod mode: every kind of connect(), pods of one family, what was there before, and many at once.
 import { execFileSync } from 'node:child_process';
-import { endpoint, requires, type DialMethod, type Pod } from '@sluice/testbed';
+import {
+  Cgroup,
+  endpoint,
+  enterCommand,
+  LineProcess,
+  peerProgram,
+  requires,
+  type DialMethod,
+  type DialResult,
+  type Pod,
+} from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InPodNode } from './in-pod-node.js';
 
-const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'iptables');
 const CONNECTIONS = 10_000;
 
 describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.label}`, () => {
@@ -71,10 +81,14 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     expect((await neighbour.dial(to)).hops.map(({ by }) => by)).toEqual(['ztunnel', 'remote']);
   });
 
-  it('of a container that starts later, and of a process that entered the pod, are redirected', async () => {
+  it('of a container that starts later, of a nested cgroup, and of a process that entered the pod, are redirected', async () => {
     const to = endpoint(remote.ip4, 80);
     const late = await meshed.startContainer('late');
     expect((await late.dial(to)).hops[0]).toMatchObject(redirected);
+    const nested = new Cgroup(`${meshed.app.place.cgroup}/nested`);
+    const command = enterCommand({ cgroup: nested.path, netns: meshed.netns }, [peerProgram(), 'dial', '--to', to]);
+    const deep = await LineProcess.start(command);
+    expect((JSON.parse(await deep.nextLine()) as DialResult).hops[0]).toMatchObject(redirected);
     const entered = await node.mesh.node.nsenter(meshed);
     expect((await entered.dial(to)).hops[0]).toMatchObject(redirected);
   });
@@ -164,6 +178,9 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
         });
       // /proc/self/net is of the namespace that the reader is in.
       for (const file of ['nf_conntrack', 'ip_tables_names', 'ip6_tables_names']) expect(inside(file)).toBe('');
+      // Of nftables: it prints the tables that it knows, and names those that it does not.
+      for (const save of ['iptables-nft-save', 'ip6tables-nft-save'])
+        expect(execFileSync('nsenter', [`--net=${netns}`, save], { encoding: 'utf8' })).toBe('');
     }
   });
 });
