@@ -1,5 +1,10 @@
 // The agent's public surface: the program, its parts that are pure, and what looks at a node from outside it.
 export { runAgent, settledCgroups } from './agent.js';
+export { Announcements, noAnnouncements } from './announce/announcements.js';
+export { clusterAnnouncements } from './announce/cluster-announcements.js';
+export { NOT_ENROLLED, PARTLY_ENROLLED, PodWarnings } from './announce/pod-warnings.js';
+export { REDIRECTION_ANNOTATION, redirectionOf, type Redirection } from './announce/redirection.js';
+export { RedirectionWriter, type RedirectionWish } from './announce/redirection-writer.js';
 export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
@@ -27,6 +32,7 @@ export {
   type WatchRecord,
 } from './inspect/watch.js';
 export { readNodeStatus, type NodeStatus } from './inspect/node-status.js';
+export { kubernetesSource } from './inventory/kubernetes-source.js';
 export { ManifestDirectory } from './inventory/directory.js';
 export { ManifestMemory } from './inventory/memory.js';
 export { describeProblem, parseManifest, type Manifest, type ManifestProblem } from './inventory/manifest.js';
@@ -36,18 +42,22 @@ export { staticSource } from './inventory/static-source.js';
 export { Enforcement, EnforcementError, pinDirectory } from './node/enforcement.js';
 export { PodNetnsError } from './pod-netns/errors.js';
 export { PodNetns } from './pod-netns/pod-netns.js';
+export { isUninstalled } from './node/own-daemonset.js';
 export { serve, type Served, type ServeOptions } from './reconcile/serve.js';
+export { Removals } from './zds/removals.js';
 export { Acknowledgements } from './zds/acknowledgements.js';
 export { ztunnelOf } from './zds/authorize.js';
 export { Zds, type OfferedPod, type ZdsConnection } from './zds/zds.js';
 export { StartupError } from './node/startup-error.js';
 export { recordOf } from './observe/log.js';
 export { serveMetrics } from './observe/metrics-server.js';
-export { logging } from './observe/log.js';
+export { logging, LogThreshold } from './observe/log.js';
+export { askForLogLevel, followLogLevel, logLevelPath, readLogLevel } from './observe/log-level.js';
+export { isLogLevel, logLevels, type LogLevel } from './observe/log-levels.js';
+export { Readiness } from './observe/readiness.js';
 export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';
 export type { PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
-export { workloadStates, WorkloadStates, type ToldWorkload } from './observe/workload-states.js';
 export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';
 export { AGENT_VERSION } from './version.js';

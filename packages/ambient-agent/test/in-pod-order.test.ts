@@ -2,7 +2,6 @@
 // The services record what they are asked; the real ones are tested in packages/cli.
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
-import * as Stream from 'effect/Stream';
 import { describe, expect, it } from 'vitest';
 import {
   Acknowledgements,
@@ -11,13 +10,10 @@ import {
   PodNetns,
   PodNetnsError,
   serve,
-  workloadStates,
-  WorkloadStates,
   Zds,
   ztunnelOf,
   type Served,
   type ServedPod,
-  type WorkloadStatus,
 } from '../src/index.js';
 
 const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): ServedPod => ({
@@ -116,6 +112,7 @@ class Recorder {
               says(`offer ${pods.map(({ uid, netns }) => (netns === 'unknown' ? `${uid}?` : uid)).join(' ')}`.trim()),
               { problems: new Map() },
             ),
+          unacknowledgedRemovals: () => 0,
           connections: () => [],
           metrics: () => undefined,
         }),
@@ -258,45 +255,5 @@ describe('who may speak', () => {
     const options = { ztunnels: () => new Map(), resolver, patienceMs: 0 };
     await expect(ztunnelOf({ ...me, pid: 0 }, options)).rejects.toThrow('not visible');
     await expect(ztunnelOf(me, options)).rejects.toThrow(`process ${process.pid} has ended`);
-  });
-});
-
-describe('the states that others are told', () => {
-  const status = (uid: string, state: WorkloadStatus['state']): WorkloadStatus => ({
-    uid,
-    namespace: 'shop',
-    name: uid,
-    ips: [],
-    cgroups: [],
-    netnsCookie: undefined,
-    role: 'workload',
-    state,
-    reason: '',
-    problems: [],
-  });
-
-  it('are withdrawn before anything is taken away, and granted after everything is there', async () => {
-    const program = Effect.gen(function* () {
-      const states = yield* WorkloadStates;
-      const of = Effect.map(states.current, (all) => [...all.values()].map(({ uid, state }) => `${uid} ${state}`));
-      const seen: string[][] = [];
-      yield* states.publish([status('a', 'in'), status('b', 'pending')]);
-      seen.push(yield* of);
-      yield* states.withdraw([status('a', 'out'), status('b', 'in')]);
-      seen.push(yield* of);
-      yield* states.publish([status('a', 'out'), status('b', 'in')]);
-      seen.push(yield* of);
-      yield* states.withdraw([status('b', 'in')]);
-      seen.push(yield* of);
-      seen.push([...(yield* Stream.runCollect(Stream.take(states.changes, 1)))].map((all) => [...all.keys()].join()));
-      return seen;
-    });
-    expect(await Effect.runPromise(Effect.provide(program, workloadStates))).toEqual([
-      ['a in', 'b pending'],
-      ['a out', 'b pending'],
-      ['a out', 'b in'],
-      ['b in'],
-      ['b'],
-    ]);
   });
 });

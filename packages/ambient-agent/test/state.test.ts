@@ -11,6 +11,7 @@ import {
   ManifestMemory,
   readNodeStatus,
   readState,
+  Readiness,
   serveMetrics,
   statePath,
   writeState,
@@ -185,9 +186,12 @@ describe('the log', () => {
 
 describe('the metrics server', () => {
   it('answers what it has, and says where it cannot listen', async () => {
-    let isReady = false;
+    const readiness = new Readiness();
+    let why: string | undefined = 'the inventory is not there';
+    readiness.unless(() => why);
+    readiness.unless(() => undefined);
     const program = Effect.gen(function* () {
-      const options = { host: '127.0.0.1', port: 0, refresh: Effect.void, isReady: () => isReady };
+      const options = { host: '127.0.0.1', port: 0, refresh: Effect.void, whyNotReady: () => readiness.reasons() };
       const port = yield* serveMetrics(options);
       const get = (path: string, method = 'GET') =>
         Effect.promise(async () => {
@@ -195,7 +199,7 @@ describe('the metrics server', () => {
           return [response.status, await response.text()] as const;
         });
       const before = yield* get('/readyz');
-      isReady = true;
+      why = undefined;
       const after = yield* get('/readyz');
       const taken = yield* Effect.flip(serveMetrics({ ...options, port }));
       const odd = [
@@ -207,7 +211,11 @@ describe('the metrics server', () => {
       return { before, after, metrics: yield* get('/metrics'), other: yield* get('/'), odd, taken: taken.message };
     });
     const { before, after, metrics, other, odd, taken } = await Effect.runPromise(Effect.scoped(program));
-    expect([before[0], after[0], metrics[0], other[0]]).toEqual([503, 200, 200, 404]);
+    expect([before, after]).toEqual([
+      [503, 'the inventory is not there\n'],
+      [200, 'ready\n'],
+    ]);
+    expect([metrics[0], other[0]]).toEqual([200, 404]);
     expect(odd).toEqual([200, 200, 405, 404]);
     expect(taken).toMatch(/^metrics cannot be served at 127.0.0.1 port \d+: .*EADDRINUSE.*; change `metrics.listen`$/);
   });

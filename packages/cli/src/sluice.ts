@@ -2,6 +2,7 @@
 import { Command } from 'effect/cli';
 import { cleanup } from './commands/cleanup.js';
 import { explain } from './commands/explain.js';
+import { logLevel } from './commands/log-level.js';
 import { run } from './commands/run.js';
 import { status } from './commands/status.js';
 import { version } from './commands/version.js';
@@ -18,5 +19,5 @@ export const sluice = Command.make('sluice').pipe(
     { command: 'sluice status', description: 'Who is in the mesh, and why' },
     { command: 'sluice explain --pod shop/cart --to 10.1.2.3:80', description: 'Where a connection goes, and why' },
   ]),
-  Command.withSubcommands([run, status, watch, explain, cleanup, version]),
+  Command.withSubcommands([run, status, watch, explain, logLevel, cleanup, version]),
 );

@@ -14,7 +14,7 @@ describe('the command', () => {
   it('explains itself', async () => {
     const { code, stdout } = await sluice('--help');
     expect(code).toBe(0);
-    for (const name of ['run', 'status', 'watch', 'explain', 'cleanup', 'version', 'Exit codes'])
+    for (const name of ['run', 'status', 'watch', 'explain', 'log-level', 'cleanup', 'version', 'Exit codes'])
       expect(stdout).toContain(name);
     const explain = await sluice('explain', '--help');
     expect(explain.stdout).toContain('sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080');

@@ -78,14 +78,15 @@ describe('status', () => {
   it('shows every workload', () => {
     const node: NodeStatus = { state, agent: 'running', isEnforced: true, warnings: [] };
     const lines = renderStatus(node, now).split('\n');
-    expect(lines.slice(0, 5)).toEqual([
+    expect(lines.slice(0, 6)).toEqual([
       'node      node-1 (mode node)',
       'agent     pid 42, version 0.1.0, up 3h',
+      'inventory /etc/sluice/inventory',
       'datapath  in force at /sys/fs/cgroup',
       'ztunnel   istio-system/ztunnel-x 10.0.0.9 fd00::9 (active)',
       '',
     ]);
-    expect(lines.slice(5)).toEqual([
+    expect(lines.slice(6)).toEqual([
       expect.stringMatching(/^POD +IPS +CGROUP +MESH +WHY +SINCE$/),
       expect.stringMatching(
         /^shop\/cart +10\.0\.0\.2 +100 \+1 +in +in mesh: namespace label istio\.io\/dataplane-mode=ambient +60s$/,
@@ -112,6 +113,7 @@ warning: b
 
 node      node-1 (mode node)
 agent     not running; last seen 10s ago
+inventory /etc/sluice/inventory
 datapath  not in force
 ztunnel   none on this node
 

@@ -36,6 +36,8 @@ export interface ApiClientOptions {
 const LARGEST_BODY = 256 * 1024 * 1024;
 /** The longest line of a watch, in bytes: etcd holds objects of up to 1.5 MiB, and JSON makes them longer. */
 const LONGEST_LINE = 16 * 1024 * 1024;
+/** What is more waits for its turn: a node full of pods that change at once must not come down on the server at once. */
+const MOST_CONNECTIONS = 16;
 /** Of the answers that explain an error. */
 const LARGEST_EXPLANATION = 64 * 1024;
 
@@ -167,7 +169,7 @@ export class ApiClient {
     if (this.#agent?.key === key) return this.#agent.agent;
     this.#agent?.agent.destroy();
     // Keep-alive probes after 30 s, as client-go: idle watches are to survive load balancers.
-    const pool = { keepAlive: true, keepAliveMsecs: 30_000, maxFreeSockets: 2 };
+    const pool = { keepAlive: true, keepAliveMsecs: 30_000, maxFreeSockets: 2, maxSockets: MOST_CONNECTIONS };
     const agent = url.protocol === 'https:' ? new HttpsAgent({ ...pool, ...tls }) : new HttpAgent(pool);
     this.#agent = { key, agent };
     return agent;

@@ -7,6 +7,7 @@ export { openAccess } from './default-access.js';
 export { inClusterAccess, type InClusterOptions } from './in-cluster.js';
 export { kubeConfigAccess, type KubeConfigOptions } from './kubeconfig.js';
 export type { Change } from './object-cache.js';
+export { objectFate, type ObjectFate } from './object-fate.js';
 export { patchPodAnnotation, type PodReference } from './pod-annotation.js';
 export { PodEvents, type PodEvent, type PodEventsOptions } from './pod-events.js';
 export {

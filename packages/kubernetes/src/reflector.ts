@@ -76,6 +76,7 @@ export class Reflector<T> {
   readonly #cache: ObjectCache<T>;
   readonly #changes = new Subject<readonly Change<T>[]>();
   readonly #problems = new Subject<ReflectorProblem>();
+  readonly #resumptions = new Subject<void>();
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
   readonly #synced: Promise<void>;
@@ -132,6 +133,11 @@ export class Reflector<T> {
     return this.#problems;
   }
 
+  /** The server is heard again, after a problem. Completes at `close`. */
+  get resumptions(): Observable<void> {
+    return this.#resumptions;
+  }
+
   get state(): ReflectorState {
     return {
       synced: this.#isSynced,
@@ -158,6 +164,7 @@ export class Reflector<T> {
     await this.#running;
     this.#changes.complete();
     this.#problems.complete();
+    this.#resumptions.complete();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -243,6 +250,7 @@ export class Reflector<T> {
           openedMs = performance.now();
           this.#lastContactMs = Date.now();
           this.#connected = true;
+          if (this.#failures > 0) this.#resumptions.next();
         },
       });
       for await (const event of events) {

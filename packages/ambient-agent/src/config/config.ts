@@ -1,5 +1,6 @@
 // The agent's configuration with every default filled in: what the rest of the agent reads.
 import { hostname } from 'node:os';
+import type { LogLevel } from '../observe/log-levels.js';
 import type { ConfigFile, EnablementSelector } from './schema.js';
 
 /** Istio's opt-in label, on namespaces and pods. */
@@ -30,6 +31,8 @@ export interface AgentConfig {
     /** `static`: manifests in the directory. `kubernetes`: the API. */
     readonly source: 'static' | 'kubernetes';
     readonly directory: string;
+    /** For the API; undefined: KUBECONFIG, else the pod's own service account, else ~/.kube/config. */
+    readonly kubeconfig: string | undefined;
   };
   /** A pod that matches any of them is wanted in the mesh. */
   readonly enablementSelectors: readonly EnablementSelector[];
@@ -74,7 +77,7 @@ export interface AgentConfig {
   /** One decision in this many goes to the ring buffer; 0 = none. */
   readonly sampling: number;
   readonly resyncIntervalMs: number;
-  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: 'json' | 'pretty' };
+  readonly log: { readonly level: LogLevel; readonly format: 'json' | 'pretty' };
   readonly metrics: { readonly listen: { readonly host: string; readonly port: number } | undefined };
 }
 
@@ -107,6 +110,7 @@ export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS
     inventory: {
       source: file.inventory?.source ?? 'static',
       directory: file.inventory?.directory ?? '/etc/sluice/inventory',
+      kubeconfig: file.inventory?.kubeconfig,
     },
     enablementSelectors: file.enablementSelectors ?? defaultEnablementSelectors,
     excludeNamespaces: file.excludeNamespaces ?? ['kube-system'],

@@ -1,6 +1,7 @@
 // The configuration file as the operator writes it: every field optional, every section a struct of its own, so that the
 // names that are allowed at each place can be told (unknown-keys.ts).
 import * as Schema from 'effect/Schema';
+import { logLevels } from '../observe/log-levels.js';
 
 const labels = Schema.Record(Schema.String, Schema.String);
 const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }));
@@ -42,6 +43,7 @@ export const sections = {
   inventory: Schema.Struct({
     source: Schema.optionalKey(Schema.Literals(['static', 'kubernetes'])),
     directory: Schema.optionalKey(Schema.String),
+    kubeconfig: Schema.optionalKey(Schema.String),
   }),
   ztunnel: Schema.Struct({
     namespace: Schema.optionalKey(Schema.String),
@@ -84,7 +86,7 @@ export const sections = {
     exemptConnections: Schema.optionalKey(count),
   }),
   log: Schema.Struct({
-    level: Schema.optionalKey(Schema.Literals(['debug', 'info', 'warn', 'error'])),
+    level: Schema.optionalKey(Schema.Literals(logLevels)),
     format: Schema.optionalKey(Schema.Literals(['json', 'pretty'])),
   }),
   metrics: Schema.Struct({ listen: Schema.optionalKey(Schema.String) }),

@@ -6,6 +6,7 @@ import { connectSeqpacket, lockFile, SystemCallError, type FileLock } from '@slu
 import { memoryPath } from '../inventory/memory.js';
 import { lockPath, messageOf, unusableRunDir } from '../node/checks.js';
 import { pinDirectory } from '../node/enforcement.js';
+import { logLevelPath } from '../observe/log-level.js';
 import { netnsMemoryPath, readNetnsMemory } from '../pod-netns/memory.js';
 import { restoreAllNetns, type RestoredNetns } from '../pod-netns/restore-all.js';
 import { temporaryOf } from '../state/replace-file.js';
@@ -124,7 +125,7 @@ export function cleanupNode(given: CleanupPlaces, force: boolean): CleanupReport
     // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
     const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
     const files: string[] = [];
-    const written = [statePath(runDir), memoryPath(runDir), netnsMemoryPath(runDir)];
+    const written = [statePath(runDir), memoryPath(runDir), netnsMemoryPath(runDir), logLevelPath(runDir)];
     // An agent that was killed while it wrote left the part that it had.
     const socket = left.kind === 'state' ? deadSocket(left.state.zds?.socket) : [];
     const candidates = [

@@ -1,13 +1,25 @@
-// Where the inventory comes from. `static-source.ts` is the one that exists; a Kubernetes API source takes the same place.
+// Where the inventory comes from: static-source.ts (a directory) or kubernetes-source.ts (the API).
 import * as Context from 'effect/Context';
 import type * as Effect from 'effect/Effect';
 import type * as Stream from 'effect/Stream';
+import type { ReflectorCounters } from '@sluice/kubernetes';
 import type { Inventory } from './model.js';
 
 export interface InventorySnapshot {
   readonly inventory: Inventory;
   /** What could not be used of the source, in sentences for people; the inventory stands without it. */
   readonly problems: readonly string[];
+}
+
+/** A collection of the API that is copied, for the metrics. */
+export interface Copied {
+  /** `pods` */
+  readonly resource: string;
+  readonly objects: number;
+  readonly connected: boolean;
+  /** When the server last said something that was understood, in ms since the epoch. */
+  readonly lastContactMs: number | undefined;
+  readonly counters: ReflectorCounters;
 }
 
 /** A source is ready when its layer is built: `current` then has everything that there was at that moment. */
@@ -18,5 +30,7 @@ export class InventorySource extends Context.Service<
     readonly current: Effect.Effect<InventorySnapshot>;
     /** An element each time `current` may have changed. Says nothing of what changed: read `current`. */
     readonly changes: Stream.Stream<void>;
+    /** Empty where nothing is copied from an API. */
+    readonly copies: () => readonly Copied[];
   }
 >()('@sluice/ambient-agent/inventory/InventorySource') {}

@@ -136,6 +136,7 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
       return InventorySource.of({
         current: Effect.sync(snapshot),
         changes: Stream.fromQueue(changed),
+        copies: () => [],
       });
     }),
   );

@@ -25,6 +25,23 @@ function podAddress(text: string): string | undefined {
   return notOfPods.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6') ? undefined : address;
 }
 
+// Of the annotations that the agent reads, each begins with one of these; others, such as kubectl's copy of the whole
+// manifest, would be most of what it remembers of a pod.
+const READ_ANNOTATIONS = [
+  'ambient.istio.io/',
+  'istio.io/',
+  'sidecar.istio.io/',
+  'traffic.sidecar.istio.io/',
+  'kubernetes.io/config.',
+];
+
+/** Pure. */
+function readAnnotations(annotations: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(annotations).filter(([key]) => READ_ANNOTATIONS.some((prefix) => key.startsWith(prefix))),
+  );
+}
+
 /** Pure. Absent fields get the values that the API server would give them. */
 export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod {
   const reported = [...(status?.podIPs ?? []).map(({ ip }) => ip), ...(status?.podIP ? [status.podIP] : [])];
@@ -35,7 +52,7 @@ export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod 
     name: metadata.name,
     namespace: metadata.namespace ?? 'default',
     labels: metadata.labels ?? {},
-    annotations: metadata.annotations ?? {},
+    annotations: readAnnotations(metadata.annotations ?? {}),
     isDeleting: (metadata.deletionTimestamp ?? undefined) !== undefined,
     nodeName: spec.nodeName ?? undefined,
     hostNetwork: spec.hostNetwork ?? false,

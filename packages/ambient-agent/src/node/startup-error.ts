@@ -12,6 +12,7 @@ export class StartupError extends Schema.TaggedError<StartupError>()('StartupErr
     'host-netns',
     'lock',
     'inventory',
+    'kubernetes',
     'datapath',
     'process-events',
     'run-directory',

@@ -2,6 +2,7 @@
 import * as Effect from 'effect/Effect';
 import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
+import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
 import { metrics } from './metrics.js';
 
@@ -38,6 +39,25 @@ export const refreshCounters = (enforcement: Enforcement['Service'], stats: () =
     for (const { verdict, reason, count } of inbound) yield* metrics.inbound({ verdict, reason }, Number(count));
     for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));
   }).pipe(Effect.catch(() => metrics.error('counters')));
+
+/** How the copies of the API's collections are; nothing where there is no API. */
+export const refreshCopies = (source: InventorySource['Service']): Effect.Effect<void> =>
+  Effect.forEach(
+    source.copies(),
+    ({ resource, objects, connected, lastContactMs, counters }) => {
+      const ageSeconds = lastContactMs === undefined ? Number.NaN : Math.max(0, Date.now() - lastContactMs) / 1000;
+      const { failures, ...counts } = counters;
+      return Effect.all(
+        [
+          metrics.api(resource, { ageSeconds, connected, objects }),
+          ...Object.entries(counts).map(([what, count]) => metrics.apiRequests(resource, what, count)),
+          ...[...failures].map(([reason, count]) => metrics.apiRequests(resource, `failed: ${reason}`, count)),
+        ],
+        { discard: true },
+      );
+    },
+    { discard: true },
+  );
 
 /** The ZDS server's counters; nothing in `node` mode. */
 export const refreshZds = (zds: Zds['Service']): Effect.Effect<void> =>

@@ -1,15 +1,36 @@
 // Log lines on standard output: JSON for machines (one object a line, with `time`, `level`, `msg`), or for people.
+import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Logger from 'effect/Logger';
 import * as References from 'effect/References';
 import * as Cause from 'effect/Cause';
 import type { AgentConfig } from '../config/config.js';
+import { logLevels, type LogLevel } from './log-levels.js';
 
-type Level = AgentConfig['log']['level'];
-const effectLevels = { debug: 'Debug', info: 'Info', warn: 'Warn', error: 'Error' } as const satisfies Record<
-  Level,
-  string
->;
+/** The least level that is logged at this moment. */
+export class LogThreshold {
+  level: LogLevel;
+  readonly configured: LogLevel;
+
+  constructor(configured: LogLevel) {
+    this.configured = configured;
+    this.level = configured;
+  }
+
+  /** Whatever the level is: such as that it was changed. */
+  always(text: string): Effect.Effect<void> {
+    return { debug: Effect.logDebug, info: Effect.logInfo, warn: Effect.logWarning, error: Effect.logError }[
+      this.level
+    ](text);
+  }
+
+  /** @param level Effect's name of it */
+  admits(level: string): boolean {
+    const place = logLevels.findIndex((name) => name === level.toLowerCase());
+    // Effect has levels at both ends that the agent does not use.
+    return place < 0 ? level === 'Fatal' : place >= logLevels.indexOf(this.level);
+  }
+}
 
 interface LogRecord {
   readonly msg: string;
@@ -45,21 +66,23 @@ const prettyLine = (time: Date, level: string, { msg, fields }: LogRecord): stri
   return [time.toISOString().slice(11, 23), level.toUpperCase().padEnd(5), msg, ...rest].join(' ');
 };
 
-/** The loggers and the least level, as the configuration says. */
+/** The loggers, as the configuration says; the threshold may change while they log. */
 export const logging = (
   { level, format }: AgentConfig['log'],
   write: (line: string) => void = writeLine,
+  threshold = new LogThreshold(level),
 ): Layer.Layer<never> =>
   Layer.mergeAll(
     Logger.layer([
       Logger.make(({ message, logLevel, date, cause }) => {
+        if (!threshold.admits(logLevel)) return;
         const record = recordOf(message);
         const fields = cause.reasons.length === 0 ? record.fields : { ...record.fields, cause: Cause.pretty(cause) };
         const line = format === 'json' ? jsonLine : prettyLine;
         write(line(date, logLevel.toLowerCase(), { msg: record.msg, fields }));
       }),
     ]),
-    Layer.succeed(References.MinimumLogLevel, effectLevels[level]),
+    Layer.succeed(References.MinimumLogLevel, 'All'),
   );
 
 // A reader that stopped reading must not fill the agent's memory.

@@ -9,7 +9,8 @@ export interface MetricsServerOptions {
   readonly port: number;
   /** Brings gauges that are read from elsewhere up to date. */
   readonly refresh: Effect.Effect<void>;
-  readonly isReady: () => boolean;
+  /** Why it is not ready; empty: it is. */
+  readonly whyNotReady: () => readonly string[];
 }
 
 // Prometheus's text exposition format, version 0.0.4.
@@ -23,7 +24,7 @@ export const serveMetrics = ({
   host,
   port,
   refresh,
-  isReady,
+  whyNotReady,
 }: MetricsServerOptions): Effect.Effect<number, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     const server = createServer((request, response) => {
@@ -36,9 +37,10 @@ export const serveMetrics = ({
       const path = request.url?.split('?', 1)[0];
       if (request.method !== 'GET' && request.method !== 'HEAD') answer(405, 'only GET and HEAD\n');
       else if (path === '/healthz') answer(200, 'ok\n');
-      else if (path === '/readyz')
-        answer(isReady() ? 200 : 503, isReady() ? 'ready\n' : 'no reconciliation has succeeded yet\n');
-      else if (path !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
+      else if (path === '/readyz') {
+        const reasons = whyNotReady();
+        answer(reasons.length === 0 ? 200 : 503, reasons.length === 0 ? 'ready\n' : `${reasons.join('\n')}\n`);
+      } else if (path !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
       else {
         // Loaded when first asked for: it brings the whole of Effect's HTTP with it.
         const text = Effect.gen(function* () {

@@ -37,7 +37,25 @@ const datapathEvents = Metric.gauge('sluice_datapath_events', {
 const processEvents = Metric.gauge('sluice_process_events', {
   description: 'Messages of the proc connector since the start, and what went wrong with them',
 });
-// istio-cni's own name, for the dashboards that know it (cni/pkg/nodeagent/metrics.go).
+const podEvents = Metric.counter('nodeagent_reconcile_events_total', {
+  description: 'Changes of this node’s pods in the Kubernetes API: add, update, delete',
+  incremental: true,
+});
+const apiAge = Metric.gauge('sluice_api_age_seconds', {
+  description: 'How long ago the Kubernetes API last said something of this collection (bookmarks come once a minute)',
+});
+const apiConnected = Metric.gauge('sluice_api_connected', {
+  description: 'Whether a watch of this collection is open',
+});
+const apiObjects = Metric.gauge('sluice_api_objects', { description: 'Objects of this collection that are known' });
+const apiEvents = Metric.gauge('sluice_api_requests', {
+  description: 'Lists, watches, events and what went wrong with them since the start, by collection',
+});
+const writes = Metric.counter('sluice_api_writes_total', {
+  description: 'Annotations and Events written to the Kubernetes API, by outcome',
+  incremental: true,
+});
+// istio-cni's own names, for the dashboards that know it (cni/pkg/nodeagent/metrics.go).
 const ztunnelConnected = Metric.gauge('ztunnel_connected', { description: 'Connected ztunnels' });
 const zdsConnections = Metric.gauge('sluice_zds_connections', { description: 'Connected ztunnels' });
 const zdsWorkloads = Metric.gauge('sluice_zds_workloads', {
@@ -46,6 +64,9 @@ const zdsWorkloads = Metric.gauge('sluice_zds_workloads', {
 const zdsEvents = Metric.gauge('sluice_zds_events', { description: 'What the ZDS server has met since the start' });
 
 type Labels = Record<string, string>;
+
+/** istio-cni's words (istio pkg/kube/controllers, EventType). */
+const eventTypes = { added: 'add', changed: 'update', deleted: 'delete' } as const;
 
 export const metrics = {
   reconciled: Metric.update(reconciles, 1),
@@ -58,6 +79,24 @@ export const metrics = {
     Metric.update(Metric.withAttributes(entries, { map }), count),
   workloads: (state: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(workloads, { state }), count),
+  podEvent: (kind: keyof typeof eventTypes): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(podEvents, { type: eventTypes[kind] }), 1),
+  api: (
+    resource: string,
+    values: { readonly ageSeconds: number; readonly connected: boolean; readonly objects: number },
+  ) =>
+    Effect.all(
+      [
+        Metric.update(Metric.withAttributes(apiAge, { resource }), values.ageSeconds),
+        Metric.update(Metric.withAttributes(apiConnected, { resource }), values.connected ? 1 : 0),
+        Metric.update(Metric.withAttributes(apiObjects, { resource }), values.objects),
+      ],
+      { discard: true },
+    ),
+  apiRequests: (resource: string, what: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(apiEvents, { resource, what }), count),
+  apiWrite: (what: 'annotation' | 'event', outcome: string): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(writes, { what, outcome }), 1),
   decisions: (labels: Labels, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(decisions, labels), count),
   inbound: (labels: Labels, count: number): Effect.Effect<void> =>

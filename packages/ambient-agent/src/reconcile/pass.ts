@@ -2,11 +2,12 @@
 // mode needs; and what there is to say about it.
 import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
+import { Announcements } from '../announce/announcements.js';
 import type { AgentConfig } from '../config/config.js';
 import { cgroupUid, enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
-import { podName } from '../inventory/model.js';
+import { podName, type Inventory } from '../inventory/model.js';
 import { InventorySource } from '../inventory/source.js';
 import { messageOf } from '../node/checks.js';
 import { Enforcement, type EnforcementError } from '../node/enforcement.js';
@@ -14,7 +15,6 @@ import { NodeViewError } from '../node/node-view-error.js';
 import type { NodeTruth, NodeView } from '../node/node-view.js';
 import type { StartupError } from '../node/startup-error.js';
 import { metrics } from '../observe/metrics.js';
-import { WorkloadStates } from '../observe/workload-states.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { reportFailures } from './failures.js';
@@ -41,6 +41,7 @@ export interface PassResult {
 export interface AppliedPass {
   readonly isThorough: boolean;
   readonly ztunnels: Ztunnels;
+  readonly inventory: Inventory;
   readonly truth: NodeTruth;
   readonly enrolment: Enrolment;
   readonly applied: ApplyResult;
@@ -54,7 +55,7 @@ export interface PassPlaces {
   readonly doneNetns: DoneNetns;
 }
 
-export type PassServices = InventorySource | Enforcement | PodNetns | Zds | WorkloadStates;
+export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
 export type PassError = EnforcementError | NodeViewError | StartupError;
 
 /** Fails only where nothing could be done; what could not be done for one pod is in the result. */
@@ -73,7 +74,7 @@ export const applyPass = Effect.fnUntraced(function* (
   const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
-  const states = yield* WorkloadStates;
+  const announcements = yield* Announcements;
   const { inventory, problems: inventoryProblems } = yield* source.current;
   const ztunnels = discoverZtunnels(inventory, config);
   const truth = yield* Effect.try({
@@ -85,20 +86,20 @@ export const applyPass = Effect.fnUntraced(function* (
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served: { ...facts, remembered } });
   // Who leaves the mesh is said to do so before anything is taken from it.
-  yield* states.withdraw(enrolment.statuses);
+  yield* announcements.withdraw(enrolment.statuses, inventory);
   const applied = yield* enforcement.apply(enrolment.desired);
   yield* metrics.applied(applied.written, applied.removed);
   yield* countEntries(enrolment.desired);
-  return { isThorough, ztunnels, truth, enrolment, applied, inventoryProblems };
+  return { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems };
 });
 
 /** Serves the pods whose maps are written, and says what has come of everything. */
 export const finishPass = Effect.fnUntraced(function* (
   { view, doneNetns }: PassPlaces,
-  { isThorough, ztunnels, truth, enrolment, applied, inventoryProblems }: AppliedPass,
+  { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems }: AppliedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
   const zds = yield* Zds;
-  const states = yield* WorkloadStates;
+  const announcements = yield* Announcements;
   const { desired, isIncomplete } = enrolment;
   const present = ztunnels.pods.filter((pod) => truth.workloads.has(cgroupUid(pod)));
   zds.admit(new Map(present.map((pod) => [cgroupUid(pod), podName(pod)])));
@@ -109,14 +110,21 @@ export const finishPass = Effect.fnUntraced(function* (
   });
   const failures = reportFailures(applied.failures, desired);
   const statuses = enrolment.statuses.map((status) => withFindings(status, failures.byWorkload, served));
-  yield* states.publish(statuses);
+  const unsaid = yield* announcements.publish(statuses, inventory);
   return {
     statuses,
     ztunnels,
     kubelets: truth.kubelets,
     hostNetnsCookie: truth.hostNetnsCookie,
     connections: zds.connections(),
-    problems: [...inventoryProblems, ...ztunnels.problems, ...truth.problems, ...failures.others, ...served.others],
+    problems: [
+      ...inventoryProblems,
+      ...ztunnels.problems,
+      ...truth.problems,
+      ...failures.others,
+      ...served.others,
+      ...unsaid,
+    ],
     applied,
     failureKinds: failures.kinds,
     repaired: served.repaired,

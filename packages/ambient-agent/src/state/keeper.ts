@@ -95,7 +95,7 @@ export class StateKeeper {
       node: {
         name: nodeName,
         mode,
-        inventory: inventory.directory,
+        inventory: inventory.source === 'kubernetes' ? 'the Kubernetes API' : inventory.directory,
         cgroupRoot: this.#places.cgroupRoot,
         pinDirectory: pinDirectory(paths.bpffs),
         hostNetns: this.#places.hostNetns,

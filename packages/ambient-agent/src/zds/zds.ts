@@ -12,6 +12,7 @@ import { noneServed } from '../enrolment/served.js';
 import { messageOf } from '../node/checks.js';
 import { StartupError } from '../node/startup-error.js';
 import { Acknowledgements } from './acknowledgements.js';
+import { Removals } from './removals.js';
 import { ztunnelOf, type ZtunnelPeers } from './authorize.js';
 
 /** A ztunnel that has said Hello. */
@@ -48,6 +49,8 @@ export class Zds extends Context.Service<
     readonly admit: (ztunnels: ReadonlyMap<string, string>) => void;
     /** Makes these all that ztunnel is to serve; listens from the first call on. */
     readonly offer: (pods: readonly OfferedPod[]) => Effect.Effect<ZdsOffer, StartupError>;
+    /** How many removals a connected ztunnel has not acknowledged yet. */
+    readonly unacknowledgedRemovals: () => number;
     /** The newest last. */
     readonly connections: () => readonly ZdsConnection[];
     /** Undefined before it listens. */
@@ -62,6 +65,7 @@ export const noZds: Layer.Layer<Zds> = Layer.succeed(
     facts: () => noneServed,
     admit: () => {},
     offer: () => Effect.succeed({ problems: new Map() }),
+    unacknowledgedRemovals: () => 0,
     connections: () => [],
     metrics: () => undefined,
   }),
@@ -108,6 +112,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
       const acknowledgements = new Acknowledgements(options.acknowledged);
       const connections = new Map<number, ZdsConnection>();
       const pods = new Map<number, string>();
+      const removals = new Removals();
       let server: ZdsServer | undefined;
       yield* Effect.addFinalizer(() => Effect.promise(async () => server?.close()));
 
@@ -130,7 +135,11 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           }
           case 'disconnected':
             connections.delete(event.connection);
+            removals.disconnected(event.connection);
             pods.delete(event.peer.pid);
+            break;
+          case 'removed':
+            removals.acknowledged(event.connection, event.uid);
             break;
           case 'acked':
             acknowledgements.accepted(event.uid);
@@ -175,6 +184,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
             try: () => {
               // First: an answer may come while the server is told.
               acknowledgements.offer(new Map(workloads.map(({ uid, cookie }) => [uid, cookie])));
+              removals.offered(new Set(workloads.map(({ uid }) => uid)), connections.keys());
               const refusals = server === undefined ? listen(workloads) : server.replace(workloads);
               return { problems: new Map(refusals.map(({ uid, error }) => [uid, error.message])) };
             },
@@ -184,6 +194,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
                 message: `the ZDS socket ${socket} cannot be listened at: ${messageOf(error)}`,
               }),
           }),
+        unacknowledgedRemovals: () => removals.size,
         connections: () => [...connections.values()],
         metrics: () => server?.metrics(),
       });

@@ -31,6 +31,7 @@ export const runFlags = {
   ...placeFlags,
   nodeName: text('node-name', 'NAME', 'The name of this node in Kubernetes (default: $NODE_NAME, or the host name)'),
   inventory: text('inventory', 'DIR', 'The directory of manifests: Namespaces, and Pods with their status'),
+  kubeconfig: text('kubeconfig', 'FILE', 'Read the Kubernetes API, by this file (inventory.source: kubernetes)'),
   cgroupRoot: text('cgroup-root', 'DIR', 'Attach here and look for pods below it (default: the cgroup2 mount)'),
   hostNetns: text('host-netns', 'FILE', "The host's network namespace (default: that of pid 1)"),
   metrics: text('metrics', 'ADDRESS:PORT', 'Serve /metrics, /healthz and /readyz there'),
@@ -55,7 +56,11 @@ export const configOf = (flags: FlagValues): Effect.Effect<AgentConfig, CommandF
     const path = given('config') ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined);
     const values = {
       nodeName: given('nodeName'),
-      inventory: { directory: given('inventory') },
+      inventory: {
+        directory: given('inventory'),
+        kubeconfig: given('kubeconfig'),
+        source: given('kubeconfig') === undefined ? undefined : 'kubernetes',
+      },
       paths: {
         runDir: given('runDir'),
         bpffs: given('bpffs'),

@@ -70,6 +70,7 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     ...(node.warnings.length > 0 ? [''] : []),
     `node      ${state.node.name} (mode ${state.node.mode})`,
     agentLine,
+    `inventory ${state.node.inventory}`,
     `datapath  ${datapath}`,
     ...(state.zds === undefined ? [] : [`zds       ${state.zds.socket}`]),
     ...ztunnelLines(node, now),

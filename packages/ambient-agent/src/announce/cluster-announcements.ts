@@ -1,0 +1,118 @@
+// Announcements to the Kubernetes API: the annotation that istiod reads, and Events for the owners of pods.
+import {
+  ApiError,
+  patchPodAnnotation,
+  PodEvents,
+  type ApiClient,
+  type PodEvent,
+  type PodReference,
+} from '@sluice/kubernetes';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import type { WorkloadStatus } from '../enrolment/status.js';
+import type { Inventory } from '../inventory/model.js';
+import { messageOf } from '../node/checks.js';
+import { metrics } from '../observe/metrics.js';
+import { Announcements } from './announcements.js';
+import { PodWarnings } from './pod-warnings.js';
+import { REDIRECTION_ANNOTATION, redirectionOf } from './redirection.js';
+import { RedirectionWriter, type RedirectionWish, type RedirectionWriterOptions } from './redirection-writer.js';
+
+export interface ClusterAnnouncementsOptions {
+  readonly client: ApiClient;
+  readonly nodeName: string;
+  /** How long a pass waits for the API server to take an annotation back, in milliseconds. */
+  readonly withdrawWithinMs?: number;
+  readonly writer?: Pick<RedirectionWriterOptions, 'backOffMs' | 'pendingAfterMs'>;
+}
+
+/** A server that does not answer must not hold up the others' way into the mesh; it is told when it does. */
+const WITHDRAW_WITHIN_MS = 2000;
+
+const remedies: Readonly<Record<string, string>> = {
+  annotation: 'give its service account `patch` on `pods/status` (ClusterRole sluice)',
+  event: 'give its service account `create` on `events` (ClusterRole sluice)',
+};
+
+function failureText(what: 'annotation' | 'event', error: unknown): string {
+  const isForbidden = error instanceof ApiError && error.code === 403;
+  return isForbidden ? `${error.message}; ${remedies[what]}` : messageOf(error);
+}
+
+/** Pods that the inventory knows; of others there is nothing to say. */
+function wishesOf(statuses: readonly WorkloadStatus[], { pods }: Inventory): RedirectionWish[] {
+  return statuses.flatMap((status) => {
+    const pod = pods.get(status.uid);
+    if (pod === undefined) return [];
+    const { uid, namespace, name, annotations } = pod;
+    return [
+      { pod: { uid, namespace, name }, wanted: redirectionOf(status), seen: annotations[REDIRECTION_ANNOTATION] },
+    ];
+  });
+}
+
+export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Layer.Layer<Announcements> =>
+  Layer.effect(
+    Announcements,
+    Effect.gen(function* () {
+      const { client, nodeName, withdrawWithinMs = WITHDRAW_WITHIN_MS } = options;
+      const context = yield* Effect.context<never>();
+      const run = (effect: Effect.Effect<void>): void => void Effect.runForkWith(context)(effect);
+      const failed = (what: 'annotation' | 'event', { namespace, name }: PodReference, error: unknown): void =>
+        run(
+          Effect.all(
+            [
+              metrics.apiWrite(what, 'failed'),
+              metrics.error(`api-${what}`),
+              Effect.logWarning(`the ${what} of a pod could not be written: ${failureText(what, error)}`, {
+                pod: `${namespace}/${name}`,
+              }),
+            ],
+            { discard: true },
+          ),
+        );
+
+      const writer = yield* Effect.acquireRelease(
+        Effect.sync(
+          () =>
+            new RedirectionWriter({
+              ...options.writer,
+              // It tries again by itself, with what is wanted then.
+              patch: async (pod, value, signal) => {
+                const once = { attempts: 1, signal };
+                const outcome = await patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, once);
+                run(metrics.apiWrite('annotation', value ?? 'removed'));
+                return outcome;
+              },
+              onFailure: (pod, error) => failed('annotation', pod, error),
+            }),
+        ),
+        (opened) => Effect.promise(() => opened.close()),
+      );
+
+      const ending = new AbortController();
+      yield* Effect.addFinalizer(() => Effect.sync(() => ending.abort()));
+      const events = new PodEvents({ client, component: 'sluice', host: nodeName, signal: ending.signal });
+      const record = (pod: PodReference, event: PodEvent): void => {
+        events.record(pod, event).then(
+          (outcome) => run(metrics.apiWrite('event', outcome)),
+          (error: unknown) => (ending.signal.aborted ? undefined : failed('event', pod, error)),
+        );
+      };
+      const warnings = new PodWarnings({ record });
+
+      return Announcements.of({
+        withdraw: (statuses, inventory) =>
+          Effect.promise(() => writer.withdraw(wishesOf(statuses, inventory))).pipe(
+            Effect.timeoutOption(withdrawWithinMs),
+            Effect.asVoid,
+          ),
+        publish: (statuses, inventory) =>
+          Effect.sync(() => {
+            writer.want(wishesOf(statuses, inventory));
+            warnings.look(statuses);
+            return writer.problems();
+          }),
+      });
+    }),
+  );

@@ -1,0 +1,24 @@
+// The way to the Kubernetes API, opened once for everything that reads and writes there.
+import { ApiClient, openAccess } from '@sluice/kubernetes';
+import * as Effect from 'effect/Effect';
+import type * as Scope from 'effect/Scope';
+import type { AgentConfig } from './config/config.js';
+import { messageOf } from './node/checks.js';
+import { StartupError } from './node/startup-error.js';
+import { AGENT_VERSION } from './version.js';
+
+/** Fails when there are no credentials; whether the server answers is seen later. Closes with the scope. */
+export const openKubernetes = ({
+  inventory: { kubeconfig },
+}: Pick<AgentConfig, 'inventory'>): Effect.Effect<ApiClient, StartupError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.tryPromise({
+      try: async () => new ApiClient(await openAccess(kubeconfig), { userAgent: `sluice/${AGENT_VERSION}` }),
+      catch: (error) =>
+        new StartupError({
+          check: 'kubernetes',
+          message: `there is no access to the Kubernetes API: ${messageOf(error)}; run in a pod with a service account, or name a file with \`inventory.kubeconfig\``,
+        }),
+    }),
+    (client) => Effect.sync(() => client.close()),
+  );

@@ -1,0 +1,49 @@
+// The end of an agent that is uninstalled: every pod leaves the mesh in the ordinary way and order, and then everything of
+// Sluice is taken off the node.
+import * as Effect from 'effect/Effect';
+import * as Result from 'effect/Result';
+import type { AgentConfig } from './config/config.js';
+import { cleanupNode } from './inspect/cleanup.js';
+import { messageOf } from './node/checks.js';
+import { reconcilePass, type PassPlaces, type PassServices } from './reconcile/pass.js';
+import { Zds } from './zds/zds.js';
+
+/** A pass that could not do everything is run again; what three cannot do, `sluice cleanup` has to. */
+const PASSES = 3;
+const BETWEEN_PASSES_MS = 500;
+/** Of the minute that the kubelet gives; ztunnel answers in milliseconds. */
+const REMOVALS_WITHIN_MS = 5000;
+const STEP_MS = 50;
+
+/** As if no selector matched any pod: announcements are taken back, maps emptied, ztunnel told, namespaces given back. */
+export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effect.fn.Return<void, never, PassServices> {
+  const nobody: PassPlaces = { ...places, config: { ...places.config, enablementSelectors: [] } };
+  for (let left = PASSES; left > 0; left -= 1) {
+    const outcome = yield* Effect.result(reconcilePass(nobody, true));
+    if (Result.isSuccess(outcome) && !outcome.success.isIncomplete) break;
+    const problems = Result.isSuccess(outcome) ? outcome.success.problems : [outcome.failure.message];
+    yield* Effect.logWarning('not every pod could leave the mesh in order', { problems });
+    yield* Effect.sleep(BETWEEN_PASSES_MS);
+  }
+  const zds = yield* Zds;
+  for (let waited = 0; zds.unacknowledgedRemovals() > 0 && waited < REMOVALS_WITHIN_MS; waited += STEP_MS)
+    yield* Effect.sleep(STEP_MS);
+  yield* Effect.logInfo('every pod has left the mesh', { ztunnelOwes: zds.unacknowledgedRemovals() });
+});
+
+/** After the agent has let go of everything. Fails never: what is left is said. */
+export const removeFromNode = ({ paths }: Pick<AgentConfig, 'paths'>): Effect.Effect<void> =>
+  Effect.try({ try: () => cleanupNode(paths, false), catch: messageOf }).pipe(
+    Effect.matchEffect({
+      onFailure: (why) =>
+        Effect.logError(`Sluice could not be removed from this node; run \`sluice cleanup\` on it: ${why}`),
+      onSuccess: ({ detached, unpinned, restored, files, problems }) =>
+        Effect.logInfo('removed from this node', {
+          detached: detached.length,
+          unpinned: unpinned.length,
+          restored: restored.length,
+          files: files.length,
+          problems,
+        }),
+    }),
+  );

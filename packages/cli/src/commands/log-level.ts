@@ -1,0 +1,46 @@
+// `sluice log-level`: how much the running agent says, changed without a restart.
+import * as Console from 'effect/Console';
+import * as Effect from 'effect/Effect';
+import * as Option from 'effect/Option';
+import { Argument, Command } from 'effect/cli';
+import { loadAgent } from '../agent.js';
+import { CommandFailure, ExitCode, failureOf } from '../exit.js';
+import { configOf, output, placeFlags } from './flags.js';
+
+/** As the configuration has it. */
+const CONFIGURED = 'configured';
+
+const level = Argument.Literals('level', ['debug', 'info', 'warn', 'error', CONFIGURED]).pipe(
+  Argument.withDescription('The least level that is logged from now on; `configured` is what the configuration says'),
+  Argument.optional,
+);
+
+export const logLevel = Command.make('log-level', { ...placeFlags, output, level }, (flags) =>
+  Effect.gen(function* () {
+    const { paths } = yield* configOf(flags);
+    const { askForLogLevel, isLogLevel, readLogLevel, readState } = yield* loadAgent;
+    const state = readState(paths.runDir, paths.proc);
+    if (state.kind !== 'state' || !state.isRunning) {
+      const message = `no agent runs with run directory ${paths.runDir}; start one, or name its directory with --run-dir`;
+      return yield* new CommandFailure({ exitCode: ExitCode.noAgent, message });
+    }
+    const asked = Option.getOrUndefined(flags.level);
+    const now = yield* Effect.try({
+      try: () => {
+        if (asked !== undefined) askForLogLevel(paths.runDir, isLogLevel(asked) ? asked : undefined);
+        return readLogLevel(paths.runDir) ?? CONFIGURED;
+      },
+      catch: failureOf,
+    });
+    yield* Console.log(flags.output === 'json' ? JSON.stringify({ logLevel: now }) : now);
+  }),
+).pipe(
+  Command.withShortDescription('Show or change what the running agent logs'),
+  Command.withDescription(
+    'Changes the least level that the running agent logs, at once and until it ends; without a level, shows what it was last told.',
+  ),
+  Command.withExamples([
+    { command: 'sluice log-level debug', description: 'Say everything' },
+    { command: 'sluice log-level configured', description: 'As the configuration has it again' },
+  ]),
+);
