@@ -10,6 +10,7 @@ export {
   type SourcePortSummary,
 } from './campaigns.js';
 export { Cgroup, cgroup2Root } from './cgroup.js';
+export type { ClusterState } from './cluster-state.js';
 export { Container } from './container.js';
 export type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 export { Dialler, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
@@ -23,7 +24,9 @@ export {
   type ObjectPlace,
 } from './kubernetes-api/api-server.js';
 export type { Fault, FaultFilter, Faults } from './kubernetes-api/faults.js';
+export type { ApiObject } from './kubernetes-api/resources.js';
 export type { WatchStream } from './kubernetes-api/watch-stream.js';
+export { KubernetesCluster } from './kubernetes-cluster.js';
 export { KubernetesDirectory } from './kubernetes-directory.js';
 export { namespaceObject, toYaml, type KubernetesObject, type PodPhase, type QosClass } from './kubernetes-objects.js';
 export { LineProcess, runToEnd, type Exit } from './line-process.js';

@@ -1,9 +1,10 @@
 // A directory of Kubernetes manifests, one object a file, as the agent's static inventory reads it.
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ClusterState } from './cluster-state.js';
 import { namespaceObject, toYaml, type KubernetesObject } from './kubernetes-objects.js';
 
-export class KubernetesDirectory {
+export class KubernetesDirectory implements ClusterState {
   readonly path: string;
   readonly #namespaces = new Set<string>();
 
@@ -39,6 +40,9 @@ export class KubernetesDirectory {
   ensureNamespace(name: string): void {
     if (!this.#namespaces.has(name)) this.setNamespace(name, {});
   }
+
+  /** What was written is there already. */
+  async settled(): Promise<void> {}
 }
 
 function fileName(object: KubernetesObject): string {

@@ -10,9 +10,9 @@ import {
 } from './campaigns.js';
 import { removeCgroup, type Cgroup } from './cgroup.js';
 import type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
+import type { ClusterState } from './cluster-state.js';
 import { Container } from './container.js';
 import type { DialOptions, DialResult } from './dialler.js';
-import type { KubernetesDirectory } from './kubernetes-directory.js';
 import type { KubernetesObject, PodPhase, QosClass } from './kubernetes-objects.js';
 import type { NestedNetns } from './nested-netns.js';
 import { readResolution, resolveArguments, type Resolution, type ResolveOptions } from './resolution.js';
@@ -47,7 +47,7 @@ export interface PodSpec {
   readonly ip6?: string;
   /** Ports on which the pod's application listens from the start, on every address. */
   readonly serve?: readonly number[];
-  /** Write the manifest as soon as the pod is up. Default true. */
+  /** Tell Kubernetes of it as soon as it is up. Default true. */
   readonly publish?: boolean;
 }
 
@@ -60,7 +60,7 @@ export interface PodSurroundings {
   readonly netns: string;
   readonly kubepodsParent: Cgroup;
   readonly runtime: ContainerRuntime;
-  readonly kubernetes: KubernetesDirectory;
+  readonly kubernetes: ClusterState;
   /** Puts one more address on a device of the pod, and routes it to the pod. */
   readonly addAddress: (ip: string, device: string) => Promise<void>;
   /** A namespace behind the pod's own, whose container goes into this cgroup. */
@@ -134,7 +134,9 @@ export class Pod {
     await this.startContainer('app');
     if (this.#spec.serve !== undefined && this.#spec.serve.length > 0)
       this.#server = await this.serve(this.#spec.serve);
-    if (this.#spec.publish !== false) this.publish();
+    if (this.#spec.publish === false) return;
+    this.publish();
+    await this.#around.kubernetes.settled();
   }
 
   /** One more container. `args` are the peer's; without them its first process waits to dial. */
@@ -197,7 +199,7 @@ export class Pod {
     return this.#around.nest(this.app.place);
   }
 
-  /** Writes the manifest as it is now. */
+  /** Tells Kubernetes of it as it is now; `node.kubernetes.settled()` waits until it is told. */
   publish(): void {
     this.#around.kubernetes.ensureNamespace(this.namespace);
     this.#around.kubernetes.write(this.manifest());
@@ -260,7 +262,7 @@ export class Pod {
     };
   }
 
-  /** Ends its processes, takes its cgroup and its namespace away, and removes the manifest. Idempotent. */
+  /** Ends its processes, takes its cgroup and its namespace away, and removes it from Kubernetes. Idempotent. */
   async delete(): Promise<void> {
     if (this.#deleted) return;
     this.#deleted = true;
@@ -269,6 +271,7 @@ export class Pod {
     await Promise.all(this.containers.map((container) => container.process.exited));
     removeCgroup(this.cgroup.path); // a runtime that was starting a container may have made it again
     await this.#around.release();
+    await this.#around.kubernetes.settled();
   }
 
   #lacks(family: string): never {

@@ -3,8 +3,10 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, type AgentOptions } from './agent.js';
 import { Cgroup, cgroup2Root } from './cgroup.js';
+import type { ClusterState } from './cluster-state.js';
 import { directRuntime, type ContainerPlace, type ContainerRuntime } from './container-runtime.js';
 import { HostProcess } from './host-process.js';
+import { KubernetesCluster } from './kubernetes-cluster.js';
 import { KubernetesDirectory } from './kubernetes-directory.js';
 import { allEnded, LineProcess, runToEnd } from './line-process.js';
 import { Namespace } from './namespace.js';
@@ -24,11 +26,13 @@ export interface TestNodeOptions {
   readonly remotePorts?: readonly number[];
   /** Whether the other node has its DNS server from the start. Default true. */
   readonly remoteDns?: boolean;
+  /** Where pods are published: manifests in a directory, or an API server. Default 'directory'. */
+  readonly kubernetes?: 'directory' | 'api';
 }
 
 const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
 
-export class TestNode implements AsyncDisposable {
+export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implements AsyncDisposable {
   /** The Kubernetes name of the node. */
   readonly name: string;
   /** The unique name that everything of this node bears on the machine. */
@@ -38,8 +42,8 @@ export class TestNode implements AsyncDisposable {
   /** The node's own network namespace. */
   readonly netns: Namespace;
   readonly remote: RemoteNode;
-  /** The manifests of everything that has been published. */
-  readonly kubernetes: KubernetesDirectory;
+  /** Everything that has been published. */
+  readonly kubernetes: Cluster;
   /** A directory for the test's files; removed with the node. */
   readonly directory: string;
   readonly #outside: Cgroup;
@@ -58,6 +62,7 @@ export class TestNode implements AsyncDisposable {
       forget: () => void;
       netns: Namespace;
       remote: RemoteNode;
+      kubernetes: Cluster;
     },
   ) {
     this.id = id;
@@ -68,10 +73,13 @@ export class TestNode implements AsyncDisposable {
     this.#forget = parts.forget;
     this.netns = parts.netns;
     this.remote = parts.remote;
-    this.kubernetes = new KubernetesDirectory(join(parts.directory, 'manifests'));
+    this.kubernetes = parts.kubernetes;
   }
 
-  static async create(options: TestNodeOptions = {}): Promise<TestNode> {
+  static create(options?: TestNodeOptions & { readonly kubernetes?: 'directory' }): Promise<TestNode>;
+  static create(options: TestNodeOptions & { readonly kubernetes: 'api' }): Promise<TestNode<KubernetesCluster>>;
+  static create(options: TestNodeOptions): Promise<TestNode<KubernetesDirectory | KubernetesCluster>>;
+  static async create(options: TestNodeOptions = {}): Promise<TestNode<KubernetesDirectory | KubernetesCluster>> {
     const id = uniqueName();
     const forget = removeAtExit(() => removeEverything(id));
     try {
@@ -88,8 +96,13 @@ export class TestNode implements AsyncDisposable {
         ports.length > 0 ? remote.serve(ports) : undefined,
         options.remoteDns === false ? undefined : remote.serveDns(),
       ]);
-      const parts = { cgroup, outside, directory: workDirectory(id), forget, netns, remote };
-      return new TestNode(id, options.name ?? 'node-a', parts);
+      const name = options.name ?? 'node-a';
+      const directory = workDirectory(id);
+      const kubernetes =
+        options.kubernetes === 'api'
+          ? await startCluster(name, directory, outside)
+          : new KubernetesDirectory(join(directory, 'manifests'));
+      return new TestNode(id, name, { cgroup, outside, directory, forget, netns, remote, kubernetes });
     } catch (error) {
       removeEverything(id);
       forget();
@@ -104,6 +117,14 @@ export class TestNode implements AsyncDisposable {
 
   get ip6(): string {
     return POD_NETWORK.gateway6;
+  }
+
+  /** Path of a kubeconfig of someone who may do everything; throws when there is no API server. */
+  get kubeconfig(): string {
+    if (this.kubernetes instanceof KubernetesCluster) return this.kubernetes.kubeconfig();
+    throw new Error(
+      `${this.name} publishes to a directory and has no API server; create it with { kubernetes: 'api' }`,
+    );
   }
 
   /** A running pod, published unless told otherwise. */
@@ -131,7 +152,9 @@ export class TestNode implements AsyncDisposable {
     const pod = await this.pod({ ...ZTUNNEL_POD, ...options, name: options.name ?? 'ztunnel', publish: false });
     const ztunnel = new StandInZtunnel(pod, options);
     await ztunnel.start();
-    if (options.publish !== false) pod.publish();
+    if (options.publish === false) return ztunnel;
+    pod.publish();
+    await this.kubernetes.settled();
     return ztunnel;
   }
 
@@ -179,6 +202,7 @@ export class TestNode implements AsyncDisposable {
 
   /** Removes everything. Idempotent. */
   async close(): Promise<void> {
+    if (this.kubernetes instanceof KubernetesCluster) await this.kubernetes.close();
     removeEverything(this.id);
     this.#forget();
     await allEnded(new RegExp(`/${this.id}[/-]`)); // the command line of each names one of its cgroups
@@ -275,6 +299,14 @@ interface PodNetwork {
 /** Whether the other node has a route for it already. */
 function isInside(ip: string): boolean {
   return ip.startsWith('10.66.0.') || /^fd66::[^:]+$/.test(ip);
+}
+
+/** An API server that knows of the node. Its cgroup is removed with it, also when the owner is interrupted. */
+async function startCluster(name: string, directory: string, cgroup: Cgroup): Promise<KubernetesCluster> {
+  const cluster = await KubernetesCluster.start(directory, cgroup);
+  cluster.write({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'kubernetes.io/hostname': name } } });
+  await cluster.settled();
+  return cluster;
 }
 
 /** The bridge, the wire to the other node, and routes both ways. */

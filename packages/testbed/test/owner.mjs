@@ -1,7 +1,7 @@
-// A program that makes a node and never cleans up by itself; the removal tests interrupt and kill it.
+// A program that makes a node with an API server and never cleans up by itself; the removal tests interrupt and kill it.
 import { TestNode } from '../dist/index.js';
 
-const node = await TestNode.create();
+const node = await TestNode.create({ kubernetes: 'api' });
 await node.pod({ name: 'a', serve: [80] });
 await node.pod({ name: 'b', runtime: 'runc' });
 await node.ztunnel();

@@ -39,7 +39,7 @@ describe.skipIf(need.skip)(`removal${need.label}`, () => {
     sweep();
   });
 
-  /** A program of its own that makes a node with a pod, a runc pod, a ztunnel and a bpffs, and then waits. */
+  /** A program of its own that makes a node with an API server, pods of both runtimes, a ztunnel and a bpffs, and waits. */
   async function startOwner(): Promise<{ owner: LineProcess; id: string }> {
     const process = await LineProcess.start([globalThis.process.execPath, owner]);
     owners.push(process);

@@ -1,7 +1,10 @@
 // The API double in a process of its own, so that its event loop is not that of what is tested.
 import { fileURLToPath } from 'node:url';
+import type { Cgroup } from '../cgroup.js';
 import { LineProcess } from '../line-process.js';
+import { enterCommand } from '../peer-program.js';
 import type { CallName, Calls } from './control.js';
+import { kubeconfigOf } from './kubeconfig.js';
 
 interface Answer {
   readonly id: number;
@@ -16,25 +19,26 @@ export class KubernetesApiProcess {
   readonly ca: string;
   /** Of someone who may do everything. */
   readonly adminToken: string;
-  readonly kubeconfig: string;
   readonly process: LineProcess;
   #calls = 0;
   /** Calls one after the other: the answers come in their order. */
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(process: LineProcess, ready: { url: string; ca: string; token: string; kubeconfig: string }) {
+  private constructor(process: LineProcess, ready: { url: string; ca: string; token: string }) {
     this.process = process;
     this.url = ready.url;
     this.ca = ready.ca;
     this.adminToken = ready.token;
-    this.kubeconfig = ready.kubeconfig;
   }
 
-  /** `port` 0 takes a free one. */
-  static async start(port = 0): Promise<KubernetesApiProcess> {
+  /** `port` 0, the default, takes a free one. It runs in the caller's cgroup unless told otherwise. */
+  static async start({ port = 0, cgroup }: { port?: number; cgroup?: Cgroup } = {}): Promise<KubernetesApiProcess> {
     // Compiled, also for tests that run this file from src/, which is as deep as dist/.
     const main = fileURLToPath(new URL('../../dist/kubernetes-api/main.js', import.meta.url));
-    const child = await LineProcess.start([process.execPath, main, String(port)]);
+    const command = [process.execPath, main, String(port)];
+    const child = await LineProcess.start(
+      cgroup === undefined ? command : enterCommand({ cgroup: cgroup.path }, command),
+    );
     return new KubernetesApiProcess(child, JSON.parse(await child.nextLine()));
   }
 
@@ -50,6 +54,11 @@ export class KubernetesApiProcess {
     });
     this.#last = answered.catch(() => {});
     return answered;
+  }
+
+  /** As JSON, which is YAML. */
+  kubeconfig(token: string = this.adminToken): string {
+    return kubeconfigOf({ url: this.url, ca: this.ca, token });
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import type { User } from './authorization.js';
 import { selfSignedCertificate, type Certificate } from './certificate.js';
 import { Faults, type Fault } from './faults.js';
 import { cutAfter, HttpsPort } from './https-port.js';
+import { kubeconfigOf } from './kubeconfig.js';
 import { list, selection } from './lists.js';
 import { mergePatch } from './merge-patch.js';
 import { ObjectStore, type ObjectTemplate } from './object-store.js';
@@ -117,16 +118,7 @@ export class KubernetesApi {
 
   /** As JSON, which is YAML. */
   kubeconfig(token: string = this.adminToken): string {
-    const name = 'double';
-    const authority = Buffer.from(this.ca).toString('base64');
-    return JSON.stringify({
-      apiVersion: 'v1',
-      kind: 'Config',
-      'current-context': name,
-      clusters: [{ name, cluster: { server: this.url, 'certificate-authority-data': authority } }],
-      users: [{ name, user: { token } }],
-      contexts: [{ name, context: { cluster: name, user: name } }],
-    });
+    return kubeconfigOf({ url: this.url, ca: this.ca, token });
   }
 
   /** Makes an object past the HTTP side, its status and uid as given. */

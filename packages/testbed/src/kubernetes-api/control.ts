@@ -23,6 +23,8 @@ export interface Calls {
   create(kind: string, template: ObjectTemplate): ApiObject;
   patch(kind: string, at: ObjectPlace, body: unknown): ApiObject;
   remove(kind: string, at: ObjectPlace): void;
+  /** null when it is not there. */
+  get(kind: string, at: ObjectPlace): ApiObject | null;
   list(kind: string): ApiObject[];
   compact(): void;
   allow(token: string, user: User): void;
@@ -43,6 +45,7 @@ export function control(api: KubernetesApi, call: string, given: unknown[]): unk
     create: (kind, template) => api.create(kind, template),
     patch: (kind, at, body) => api.patch(kind, at, body),
     remove: (kind, at) => api.remove(kind, at),
+    get: (kind, at) => api.get(kind, at) ?? null,
     list: (kind) => api.list(kind),
     compact: () => api.compact(),
     allow: (token, user) => api.allow(token, user),

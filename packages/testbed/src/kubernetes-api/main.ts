@@ -9,7 +9,7 @@ const api = await KubernetesApi.start({ port });
 const say = (value: unknown): void => {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 };
-say({ url: api.url, ca: api.ca, token: api.adminToken, kubeconfig: api.kubeconfig() });
+say({ url: api.url, ca: api.ca, token: api.adminToken });
 
 const input = createInterface({ input: process.stdin });
 for await (const line of input) {
