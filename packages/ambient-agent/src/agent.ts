@@ -139,7 +139,7 @@ const intentAndAnnouncements = (
     const source = staticSource({ directory: inventory.directory, runDir: paths.runDir });
     return Layer.merge(source, noAnnouncements);
   }
-  const source = kubernetesSource({ client, nodeName, readiness });
+  const source = kubernetesSource({ client, nodeName, readiness, silenceMs: inventory.watchSilenceMs });
   // In `node` mode a pod cannot be sent HBONE: nobody listens for it there.
   return Layer.merge(source, mode === 'inPod' ? clusterAnnouncements({ client, nodeName }) : noAnnouncements);
 };

@@ -7,13 +7,19 @@ import { messageOf } from './node/checks.js';
 import { StartupError } from './node/startup-error.js';
 import { AGENT_VERSION } from './version.js';
 
+/** Of an answer that is not a watch: a little more than the API server itself takes (--request-timeout, 60 s). */
+const LONGEST_SILENCE_MS = 65_000;
+
 /** Fails when there are no credentials; whether the server answers is seen later. Closes with the scope. */
 export const openKubernetes = ({
-  inventory: { kubeconfig },
+  inventory: { kubeconfig, watchSilenceMs },
 }: Pick<AgentConfig, 'inventory'>): Effect.Effect<ApiClient, StartupError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: async () => new ApiClient(await openAccess(kubeconfig), { userAgent: `sluice/${AGENT_VERSION}` }),
+      try: async () => {
+        const silenceMs = Math.min(LONGEST_SILENCE_MS, watchSilenceMs);
+        return new ApiClient(await openAccess(kubeconfig), { userAgent: `sluice/${AGENT_VERSION}`, silenceMs });
+      },
       catch: (error) =>
         new StartupError({
           check: 'kubernetes',

@@ -22,6 +22,7 @@ class Owner {
   readonly warnings = new PodWarnings({
     record: ({ name }, { reason, message }) => void this.told.push(`${name} ${reason} ${message}`),
     patienceMs: 30_000,
+    problemPatienceMs: 10_000,
     now: () => this.nowMs,
   });
 }
@@ -50,12 +51,18 @@ describe('an owner', () => {
     expect(owner.told).toEqual([]);
   });
 
-  it('is told at once what is wrong with a pod, once for the same words', () => {
+  it('is told what stays wrong with a pod, once for the same words', () => {
     const owner = new Owner();
-    owner.warnings.look([status({ problems: ['a', 'b'] })]);
-    owner.warnings.look([status({ problems: ['a', 'b'] })]);
-    owner.warnings.look([status({ problems: ['c'] })]);
-    owner.warnings.look([status({ state: 'pending', problems: ['the map is full'] })]);
+    const look = (over: Partial<WorkloadStatus>): void => {
+      for (let round = 0; round < 3; round += 1) {
+        owner.warnings.look([status(over)]);
+        owner.nowMs += 5000;
+      }
+    };
+    look({ problems: ['a', 'b'] });
+    look({ problems: ['a', 'b'] });
+    look({ problems: ['c'] });
+    look({ state: 'pending', problems: ['the map is full'] });
     expect(owner.told).toEqual([
       `a ${PARTLY_ENROLLED} Sluice: a; b`,
       `a ${PARTLY_ENROLLED} Sluice: c`,
@@ -63,18 +70,30 @@ describe('an owner', () => {
     ]);
   });
 
+  it('is not told what passes, such as a ztunnel that is being exchanged', () => {
+    const owner = new Owner();
+    for (let round = 0; round < 5; round += 1) {
+      owner.warnings.look([status({ problems: ['ztunnel does not listen for it'] })]);
+      owner.nowMs += 9000;
+      owner.warnings.look([status({})]);
+    }
+    expect(owner.told).toEqual([]);
+  });
+
   it('hears of it again before Kubernetes forgets it', () => {
     const owner = new Owner();
-    owner.warnings.look([status({ problems: ['a'] })]);
-    owner.nowMs = 3_600_000;
-    owner.warnings.look([status({ problems: ['a'] })]);
+    const wrong = status({ problems: ['a'] });
+    for (const at of [0, 10_000, 20_000, 3_610_000]) {
+      owner.nowMs = at;
+      owner.warnings.look([wrong]);
+    }
     expect(owner.told).toHaveLength(2);
   });
 
   it('hears nothing of pods that are out, of ztunnel’s, and of pods of which nobody knows whose they are', () => {
     const owner = new Owner();
     for (const over of [{ state: 'out' }, { role: 'ztunnel' }, { state: 'unknown' }] as const)
-      owner.warnings.look([status({ ...over, problems: ['something'] })]);
+      for (owner.nowMs of [0, 60_000]) owner.warnings.look([status({ ...over, problems: ['something'] })]);
     expect(owner.told).toEqual([]);
   });
 });

@@ -3,17 +3,27 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readNodeStatus, type Explanation, type NodeStatus } from '@sluice/ambient-agent';
-import { TestNode, toYaml, type Agent } from '@sluice/testbed';
+import {
+  TestNode,
+  toYaml,
+  type Agent,
+  type ClusterState,
+  type KubernetesCluster,
+  type KubernetesDirectory,
+} from '@sluice/testbed';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
-export class NodeAgent implements AsyncDisposable {
-  readonly node: TestNode;
+/** Of a DaemonSet's pod. */
+export const OWN_DAEMON_SET = { DAEMONSET_NAME: 'sluice-node', POD_NAMESPACE: 'istio-system' };
+
+export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> implements AsyncDisposable {
+  readonly node: TestNode<Cluster>;
   readonly agent: Agent;
   readonly bpffs: string;
   readonly configPath: string;
   readonly #settings: Record<string, unknown>;
 
-  private constructor(node: TestNode, bpffs: string, settings: Record<string, unknown>) {
+  private constructor(node: TestNode<Cluster>, bpffs: string, settings: Record<string, unknown>) {
     this.node = node;
     this.bpffs = bpffs;
     this.configPath = join(node.directory, 'config.yaml');
@@ -22,12 +32,34 @@ export class NodeAgent implements AsyncDisposable {
     this.agent = node.agent({
       command: [process.execPath, SLUICE, 'run', '--config', this.configPath],
       ready: /"msg":"ready"/,
+      env: { ...process.env, ...OWN_DAEMON_SET },
     });
   }
 
   /** The agent is not started yet. */
   static async create(settings: Record<string, unknown> = {}): Promise<NodeAgent> {
     const node = await TestNode.create();
+    const inventory = { source: 'static', directory: node.kubernetes.path };
+    return NodeAgent.#on(node, { inventory, ...settings });
+  }
+
+  /** In inPod mode, with the API double; with a token, as someone who may do what was allowed to that. */
+  static async createOnApi(
+    settings: Record<string, unknown> = {},
+    token?: string,
+  ): Promise<NodeAgent<KubernetesCluster>> {
+    const node = await TestNode.create({ kubernetes: 'api' });
+    const inventory = { source: 'kubernetes', kubeconfig: node.kubernetes.kubeconfig(token) };
+    const { POD_NAMESPACE: namespace, DAEMONSET_NAME: name } = OWN_DAEMON_SET;
+    node.kubernetes.ensureNamespace(namespace);
+    node.kubernetes.write({ apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { namespace, name } });
+    return NodeAgent.#on(node, { mode: 'inPod', inventory, ...settings });
+  }
+
+  static async #on<Cluster extends ClusterState>(
+    node: TestNode<Cluster>,
+    settings: Record<string, unknown>,
+  ): Promise<NodeAgent<Cluster>> {
     try {
       return new NodeAgent(node, await node.bpffs(), settings);
     } catch (error) {
@@ -58,14 +90,12 @@ export class NodeAgent implements AsyncDisposable {
       cgroupRoot: this.node.cgroup.path,
       hostNetns: this.node.netns.path,
     };
-    const inventory = { source: 'static', directory: this.node.kubernetes.path };
     writeFileSync(
       this.configPath,
       toYaml({
         mode: 'node',
         zds: { socket: this.zdsSocket },
         nodeName: this.node.name,
-        inventory,
         paths,
         ...this.#settings,
         ...more,
@@ -104,8 +134,12 @@ const STEP_MS = 50;
 const PATIENCE_MS = 30_000;
 
 /** Asks again until the answer is right; the last answer, right or not, after half a minute. */
-export async function eventually<T>(ask: () => Promise<T> | T, isRight: (answer: T) => boolean): Promise<T> {
-  const end = performance.now() + PATIENCE_MS;
+export async function eventually<T>(
+  ask: () => Promise<T> | T,
+  isRight: (answer: T) => boolean,
+  patienceMs = PATIENCE_MS,
+): Promise<T> {
+  const end = performance.now() + patienceMs;
   for (;;) {
     const answer = await ask();
     if (isRight(answer) || performance.now() > end) return answer;

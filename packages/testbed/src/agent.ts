@@ -25,6 +25,11 @@ export class Agent {
     this.#cgroup = cgroup;
   }
 
+  /** Whether there is a process, running or ended. */
+  get isStarted(): boolean {
+    return this.#process !== undefined;
+  }
+
   /** The running process; throws when it has not been started. */
   get process(): LineProcess {
     if (this.#process === undefined) throw new Error('the agent has not been started');

@@ -7,12 +7,15 @@ export interface PodWarningsOptions {
   readonly record: (pod: PodReference, event: PodEvent) => void;
   /** How long a pod may wait before that is worth an Event, in milliseconds. */
   readonly patienceMs?: number;
+  /** The same for something that is wrong with it. */
+  readonly problemPatienceMs?: number;
   /** In ms; for tests. */
   readonly now?: () => number;
 }
 
 /** A ztunnel that is rolled out, or a pod whose network is being made, is no trouble of the pod's. */
 const PATIENCE_MS = 30_000;
+const PROBLEM_PATIENCE_MS = 10_000;
 /** The same words are told again after so long, in milliseconds: Events are kept for an hour. */
 const REPEAT_MS = 3_600_000;
 
@@ -24,7 +27,9 @@ export const PARTLY_ENROLLED = 'MeshProblem';
 interface Known {
   /** Since when it waits, for whatever reason; undefined: it does not. */
   waitsSinceMs: number | undefined;
-  told: Map<string, { readonly message: string; readonly atMs: number }>;
+  /** Since when each of its problems is there. */
+  problems: ReadonlyMap<string, number>;
+  readonly told: Map<string, { readonly message: string; readonly atMs: number }>;
 }
 
 export class PodWarnings {
@@ -32,7 +37,12 @@ export class PodWarnings {
   readonly #pods = new Map<string, Known>();
 
   constructor(options: PodWarningsOptions) {
-    this.#options = { patienceMs: PATIENCE_MS, now: () => performance.now(), ...options };
+    this.#options = {
+      patienceMs: PATIENCE_MS,
+      problemPatienceMs: PROBLEM_PATIENCE_MS,
+      now: () => performance.now(),
+      ...options,
+    };
   }
 
   /** All pods of the node, each time something was decided about them. */
@@ -47,14 +57,19 @@ export class PodWarnings {
       this.#pods.delete(uid);
       return;
     }
-    const now = this.#options.now();
-    const known = this.#pods.get(uid) ?? { waitsSinceMs: undefined, told: new Map() };
+    const { now, patienceMs, problemPatienceMs } = this.#options;
+    const nowMs = now();
+    const known = this.#pods.get(uid) ?? { waitsSinceMs: undefined, problems: new Map(), told: new Map() };
     this.#pods.set(uid, known);
-    known.waitsSinceMs = state === 'in' ? undefined : (known.waitsSinceMs ?? now);
+    known.waitsSinceMs = state === 'in' ? undefined : (known.waitsSinceMs ?? nowMs);
+    const before = known.problems;
+    known.problems = new Map(problems.map((text) => [text, before.get(text) ?? nowMs]));
+    const lasting = [...known.problems].filter(([, sinceMs]) => nowMs - sinceMs >= problemPatienceMs);
     const pod = { namespace, name, uid };
-    if (problems.length > 0) {
-      this.#tell(known, pod, state === 'in' ? PARTLY_ENROLLED : NOT_ENROLLED, problems.join('; '));
-    } else if (known.waitsSinceMs !== undefined && now - known.waitsSinceMs >= this.#options.patienceMs) {
+    if (lasting.length > 0) {
+      const message = lasting.map(([text]) => text).join('; ');
+      this.#tell(known, pod, state === 'in' ? PARTLY_ENROLLED : NOT_ENROLLED, message);
+    } else if (known.waitsSinceMs !== undefined && nowMs - known.waitsSinceMs >= patienceMs) {
       this.#tell(known, pod, NOT_ENROLLED, reason);
     }
   }

@@ -33,6 +33,8 @@ export interface AgentConfig {
     readonly directory: string;
     /** For the API; undefined: KUBECONFIG, else the pod's own service account, else ~/.kube/config. */
     readonly kubeconfig: string | undefined;
+    /** A watch on which nothing comes for so long, in milliseconds, is begun again. */
+    readonly watchSilenceMs: number;
   };
   /** A pod that matches any of them is wanted in the mesh. */
   readonly enablementSelectors: readonly EnablementSelector[];
@@ -92,12 +94,16 @@ export const defaultEnablementSelectors: readonly EnablementSelector[] = [
 
 const DEFAULT_RESYNC_MS = 30_000;
 
+// Twice the time between two bookmarks of an API server (apiserver/pkg/storage/cacher/cacher.go).
+const DEFAULT_WATCH_SILENCE_MS = 120_000;
+
 /** Where ztunnel looks unless INPOD_UDS tells it otherwise (ztunnel src/config.rs). */
 const DEFAULT_ZDS_SOCKET = '/var/run/ztunnel/ztunnel.sock';
 
 /** Fields that need more than a schema: parsed already by load.ts. */
 export interface ParsedFields {
   readonly resyncIntervalMs: number | undefined;
+  readonly watchSilenceMs: number | undefined;
   readonly listen: { readonly host: string; readonly port: number } | undefined;
   readonly outboundCIDRs: readonly string[];
 }
@@ -111,6 +117,7 @@ export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS
       source: file.inventory?.source ?? 'static',
       directory: file.inventory?.directory ?? '/etc/sluice/inventory',
       kubeconfig: file.inventory?.kubeconfig,
+      watchSilenceMs: parsed.watchSilenceMs ?? DEFAULT_WATCH_SILENCE_MS,
     },
     enablementSelectors: file.enablementSelectors ?? defaultEnablementSelectors,
     excludeNamespaces: file.excludeNamespaces ?? ['kube-system'],

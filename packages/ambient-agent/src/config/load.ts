@@ -91,10 +91,14 @@ export function resolveConfig(
   if (Result.isFailure(decoded)) return Result.fail(new ConfigError({ source, problems }));
   const file = decoded.success;
 
-  const resyncIntervalMs = file.resyncInterval === undefined ? undefined : parseDuration(file.resyncInterval);
-  if (file.resyncInterval !== undefined && resyncIntervalMs === undefined) {
-    problems.push(`\`resyncInterval\`: ${file.resyncInterval} is not a duration; write it like 30s or 5m`);
-  }
+  const duration = (place: string, value: string | number | undefined): number | undefined => {
+    const ms = value === undefined ? undefined : parseDuration(value);
+    if (value !== undefined && ms === undefined)
+      problems.push(`\`${place}\`: ${value} is not a duration; write it like 30s or 5m`);
+    return ms;
+  };
+  const resyncIntervalMs = duration('resyncInterval', file.resyncInterval);
+  const watchSilenceMs = duration('inventory.watchSilence', file.inventory?.watchSilence);
   const listen = file.metrics?.listen === undefined ? undefined : parseListen(file.metrics.listen);
   if (file.metrics?.listen !== undefined && listen === undefined) {
     problems.push(
@@ -109,7 +113,7 @@ export function resolveConfig(
     } else outboundCIDRs.push(canonical);
   }
   if (problems.length > 0) return Result.fail(new ConfigError({ source, problems }));
-  return Result.succeed(withDefaults(file, { resyncIntervalMs, listen, outboundCIDRs }, env));
+  return Result.succeed(withDefaults(file, { resyncIntervalMs, watchSilenceMs, listen, outboundCIDRs }, env));
 }
 
 function parseYaml(text: string, source: string): Result.Result<Tree, ConfigError> {

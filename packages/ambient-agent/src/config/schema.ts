@@ -14,6 +14,8 @@ const socketPath = Schema.String.check(
       `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
   ),
 );
+// A text such as 30s, or seconds: load.ts reads it.
+const duration = Schema.Union([Schema.Finite, Schema.String]);
 const count = Schema.Int.check(Schema.isGreaterThan(0));
 
 /** A Kubernetes label selector: every requirement of it must hold. */
@@ -44,6 +46,7 @@ export const sections = {
     source: Schema.optionalKey(Schema.Literals(['static', 'kubernetes'])),
     directory: Schema.optionalKey(Schema.String),
     kubeconfig: Schema.optionalKey(Schema.String),
+    watchSilence: Schema.optionalKey(duration),
   }),
   ztunnel: Schema.Struct({
     namespace: Schema.optionalKey(Schema.String),
@@ -114,7 +117,7 @@ export const ConfigFile = Schema.Struct({
   enablementSelectors: Schema.optionalKey(Schema.Array(EnablementSelector)),
   excludeNamespaces: Schema.optionalKey(Schema.Array(Schema.String)),
   sampling: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
-  resyncInterval: Schema.optionalKey(Schema.Union([Schema.Finite, Schema.String])),
+  resyncInterval: Schema.optionalKey(duration),
   ...optionalSections,
 });
 export type ConfigFile = typeof ConfigFile.Type;

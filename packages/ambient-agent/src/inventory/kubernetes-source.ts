@@ -28,6 +28,8 @@ export interface KubernetesSourceOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
   readonly readiness: Readiness;
+  /** In milliseconds; the reflector's own if left out. */
+  readonly silenceMs?: number;
   /** For tests. */
   readonly backOff?: BackOff;
 }
@@ -77,6 +79,7 @@ export const kubernetesSource = ({
   client,
   nodeName,
   readiness,
+  silenceMs,
   backOff,
 }: KubernetesSourceOptions): Layer.Layer<InventorySource> =>
   Layer.effect(
@@ -104,6 +107,7 @@ export const kubernetesSource = ({
               client,
               resource,
               ...selector,
+              ...(silenceMs !== undefined && { silenceMs }),
               ...(backOff && { backOff }),
               trim: (object) => {
                 try {

@@ -42,22 +42,19 @@ export const refreshCounters = (enforcement: Enforcement['Service'], stats: () =
 
 /** How the copies of the API's collections are; nothing where there is no API. */
 export const refreshCopies = (source: InventorySource['Service']): Effect.Effect<void> =>
-  Effect.forEach(
-    source.copies(),
-    ({ resource, objects, connected, lastContactMs, counters }) => {
-      const ageSeconds = lastContactMs === undefined ? Number.NaN : Math.max(0, Date.now() - lastContactMs) / 1000;
+  Effect.suspend(() => {
+    const now = Date.now();
+    const updates = source.copies().flatMap(({ resource, objects, connected, lastContactMs, counters }) => {
+      const ageSeconds = lastContactMs === undefined ? Number.NaN : Math.max(0, now - lastContactMs) / 1000;
       const { failures, ...counts } = counters;
-      return Effect.all(
-        [
-          metrics.api(resource, { ageSeconds, connected, objects }),
-          ...Object.entries(counts).map(([what, count]) => metrics.apiRequests(resource, what, count)),
-          ...[...failures].map(([reason, count]) => metrics.apiRequests(resource, `failed: ${reason}`, count)),
-        ],
-        { discard: true },
-      );
-    },
-    { discard: true },
-  );
+      return [
+        metrics.api(resource, { ageSeconds, connected, objects }),
+        ...Object.entries(counts).map(([what, count]) => metrics.apiRequests(resource, what, count)),
+        ...[...failures].map(([reason, count]) => metrics.apiRequests(resource, `failed: ${reason}`, count)),
+      ];
+    });
+    return Effect.all(updates, { discard: true });
+  });
 
 /** The ZDS server's counters; nothing in `node` mode. */
 export const refreshZds = (zds: Zds['Service']): Effect.Effect<void> =>

@@ -1,6 +1,6 @@
 // What may be told to an API double from outside its process.
 import type { User } from './authorization.js';
-import type { KubernetesApi, ObjectPlace } from './api-server.js';
+import type { AnsweredRequest, KubernetesApi, ObjectPlace } from './api-server.js';
 import type { Fault, FaultFilter } from './faults.js';
 import type { ObjectTemplate } from './object-store.js';
 import type { ApiObject } from './resources.js';
@@ -19,6 +19,8 @@ const WATCH_ACTIONS: readonly string[] = [
   'truncate',
 ];
 
+export type AnsweredCall = Pick<AnsweredRequest, 'user' | 'verb' | 'resource' | 'namespace' | 'name' | 'code'>;
+
 export interface Calls {
   create(kind: string, template: ObjectTemplate): ApiObject;
   patch(kind: string, at: ObjectPlace, body: unknown): ApiObject;
@@ -34,6 +36,8 @@ export interface Calls {
   inject(fault: Fault, filter?: FaultFilter): void;
   clearFaults(): void;
   watches(action: WatchAction): void;
+  /** Of the latest requests, who asked what and the answer's code. */
+  requests(): AnsweredCall[];
   away(): void;
   back(): void;
 }
@@ -59,6 +63,15 @@ export function control(api: KubernetesApi, call: string, given: unknown[]): unk
       if (!WATCH_ACTIONS.includes(action)) throw new Error(`there is no ${action} of a watch`);
       for (const watch of api.watches) watch[action]();
     },
+    requests: () =>
+      api.requests.map(({ user, verb, resource, namespace, name, code }) => ({
+        user,
+        verb,
+        resource,
+        namespace,
+        name,
+        code,
+      })),
     away: () => api.away(),
     back: () => api.back(),
   };

@@ -1,0 +1,339 @@
+// The Kubernetes API as the source, on a real kernel: the built command, real pods, the API double over HTTPS with exactly the
+// chart's rules. What is announced there must never be ahead of what is so.
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  endpoint,
+  requires,
+  type DialResult,
+  type KubernetesCluster,
+  type Pod,
+  type StandInZtunnel,
+} from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chartRules } from './chart-rules.js';
+import { netnsPins, plumbingOf } from './in-pod-traces.js';
+import { eventually, NodeAgent, OWN_DAEMON_SET } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+const TOKEN = 'sluice';
+const wayOf = (result: DialResult): string => (result.ok ? result.hops.map(({ by }) => by).join(' > ') : result.error);
+
+type Host = NodeAgent<KubernetesCluster>;
+
+async function allowed(settings: Record<string, unknown> = {}): Promise<Host> {
+  const host = await NodeAgent.createOnApi(settings, TOKEN);
+  await host.node.kubernetes.api.call('allow', TOKEN, {
+    name: 'system:serviceaccount:istio-system:sluice',
+    rules: chartRules(),
+  });
+  return host;
+}
+
+const annotationOf = async (host: Host, { namespace, name }: Pod): Promise<string | undefined> =>
+  (await host.node.kubernetes.get('Pod', { namespace, name }))?.metadata.annotations?.['ambient.istio.io/redirection'];
+
+const announced = (host: Host, pod: Pod, value: string | undefined): Promise<string | undefined> =>
+  eventually(
+    () => annotationOf(host, pod),
+    (annotation) => annotation === value,
+  );
+
+/** What the running agent has logged, or the last one. */
+const linesOf = (host: Host): string[] => (host.agent.isStarted ? host.agent.process.history : []);
+
+/** A log line that fits, if there is one within patience. */
+const said = async (host: Host, pattern: RegExp): Promise<string | undefined> =>
+  eventually(
+    () => linesOf(host).find((line) => pattern.test(line)),
+    (line) => line !== undefined,
+  );
+
+/** Where the agent serves health and metrics; the port is in its log. */
+async function get(host: Host, path: string): Promise<{ status: number; body: string }> {
+  const line = await said(host, /"msg":"metrics are served"/);
+  const { port } = JSON.parse(line ?? '{}') as { port: number };
+  const response = await fetch(`http://127.0.0.1:${port}${path}`);
+  return { status: response.status, body: await response.text() };
+}
+
+describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () => {
+  let host: Host;
+  let ztunnel: StandInZtunnel;
+  let shop: Pod;
+  let plain: Pod;
+  let untouched: string[];
+  beforeAll(async () => {
+    host = await allowed({ metrics: { listen: '127.0.0.1:0' }, resyncInterval: '2s' });
+    const { kubernetes } = host.node;
+    kubernetes.setNamespace('shop', ambient);
+    kubernetes.setNamespace('plain', {});
+    ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    plain = await host.node.pod({ namespace: 'plain', name: 'blog', serve: [8080] });
+    untouched = await plumbingOf(shop);
+    await host.agent.start();
+  });
+  afterAll(() => host?.node.close());
+
+  const outside = (): string => endpoint(host.node.remote.ip4, 80);
+
+  it('enrols a pod of a labelled namespace and announces it, and says nothing of another', async () => {
+    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+    expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
+    expect([wayOf(await plain.dial(outside())), await annotationOf(host, plain)]).toEqual(['remote', undefined]);
+    const { stdout } = await host.sluice('status');
+    expect(stdout).toContain('inventory the Kubernetes API');
+    const ready = await eventually(
+      () => get(host, '/readyz'),
+      ({ status }) => status === 200,
+    );
+    expect(ready.body).toBe('ready\n');
+  });
+
+  it('announces a pod only when it is captured, and takes that back before it is not', async () => {
+    const observed: string[] = [];
+    const look = async (): Promise<boolean> => {
+      // What is said is read before what is so on the way in, and after it on the way out: so no change in between can
+      // make an order look right that is wrong, nor the other way round.
+      const before = await annotationOf(host, plain);
+      const way = wayOf(await plain.dial(outside()));
+      const after = await annotationOf(host, plain);
+      if (before === 'enabled' && after === 'enabled' && way === 'remote') observed.push('announced, and not captured');
+      return before === after;
+    };
+    host.node.kubernetes.setNamespace('plain', ambient);
+    while ((await annotationOf(host, plain)) !== 'enabled') await look();
+    // A server that is slow to take it back: meanwhile nothing may be taken from the pod.
+    await host.node.kubernetes.api.call(
+      'inject',
+      { kind: 'slow', delayMs: 700 },
+      { verb: 'patch', resource: 'pods/status' },
+    );
+    host.node.kubernetes.setNamespace('plain', {});
+    while ((await annotationOf(host, plain)) !== undefined) await look();
+    expect(
+      wayOf(
+        await eventually(
+          () => plain.dial(outside()),
+          (result) => wayOf(result) === 'remote',
+        ),
+      ),
+    ).toBe('remote');
+    expect(observed).toEqual([]);
+  });
+
+  it('says pending of a pod that ztunnel does not serve, and tells its owner what is wrong with it', async () => {
+    await ztunnel.stop();
+    const waiting = await host.node.pod({
+      namespace: 'shop',
+      name: 'waiting',
+      annotations: { 'ambient.istio.io/dns-capture': 'maybe' },
+    });
+    expect(await announced(host, waiting, 'pending')).toBe('pending');
+    const notReady = await eventually(
+      () => get(host, '/readyz'),
+      ({ status }) => status === 503,
+    );
+    expect(notReady.body).toMatch(/^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m);
+    const event = await eventually(
+      async () => (await host.node.kubernetes.list('Event')).find(({ message }) => /dns-capture/.test(String(message))),
+      (found) => found !== undefined,
+    );
+    expect(event).toMatchObject({
+      type: 'Warning',
+      reason: 'NotInMesh',
+      involvedObject: { kind: 'Pod', namespace: 'shop', name: 'waiting', uid: waiting.uid },
+      message: expect.stringContaining('dns-capture: `maybe` is neither true nor false'),
+    });
+    await ztunnel.start();
+    expect(await announced(host, waiting, 'enabled')).toBe('enabled');
+    await waiting.delete();
+  });
+
+  it('goes on with what it knows while the server is away, and takes in what has changed when it is back', async () => {
+    const { kubernetes } = host.node;
+    await kubernetes.away();
+    expect(
+      await said(host, /the Kubernetes API cannot be asked for pods, and what was known of them at/),
+    ).toBeDefined();
+    expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
+    expect((await get(host, '/readyz')).status).toBe(200);
+    const { body } = await get(host, '/metrics');
+    expect(body).toMatch(/^sluice_api_connected\{resource="pods"\} 0$/m);
+    expect(body).toMatch(/^sluice_api_requests\{resource="pods",what="failed: Unreachable"\} [1-9]/m);
+    kubernetes.setNamespace('plain', ambient);
+    // A new container of a pod that is in the mesh is in it, too, from its first connection on.
+    const late = await shop.startContainer('late');
+    expect(wayOf(await late.dial(outside()))).toBe('ztunnel > remote');
+    await kubernetes.back();
+    expect(await announced(host, plain, 'enabled')).toBe('enabled');
+    expect(wayOf(await plain.dial(outside()))).toBe('ztunnel > remote');
+    kubernetes.setNamespace('plain', {});
+    expect(await announced(host, plain, undefined)).toBeUndefined();
+    const status = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.length === 0,
+    );
+    expect(status.warnings).toEqual([]);
+  });
+
+  it('puts its annotation back once, and does not fight whoever insists', async () => {
+    const { api } = host.node.kubernetes;
+    const take = (): Promise<unknown> =>
+      api.call(
+        'patch',
+        'Pod',
+        { namespace: 'shop', name: 'cart' },
+        { metadata: { annotations: { 'ambient.istio.io/redirection': null } } },
+      );
+    await take();
+    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+    // The agent has seen its own by the time that it announces another pod.
+    host.node.kubernetes.setNamespace('plain', ambient);
+    expect(await announced(host, plain, 'enabled')).toBe('enabled');
+    await take();
+    const status = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.some((text) => text.includes('somebody else')),
+    );
+    expect(status.warnings.join()).toMatch(
+      /the annotation of pod shop\/cart is not what it ought to be: somebody else makes it absent/,
+    );
+    expect(await annotationOf(host, shop)).toBeUndefined();
+    host.node.kubernetes.setNamespace('plain', {});
+  });
+
+  it('changes what it logs while it runs', async () => {
+    expect(linesOf(host).some((line) => line.includes('"level":"debug"'))).toBe(false);
+    expect(await host.sluice('log-level', 'debug')).toMatchObject({ code: 0, stdout: 'debug\n' });
+    expect(await said(host, /"level":"debug","msg":"the log level is debug now"/)).toBeDefined();
+    host.node.kubernetes.setNamespace('another', {});
+    expect(await said(host, /"level":"debug","msg":"reconciled"/)).toBeDefined();
+    expect(await host.sluice('log-level', 'configured')).toMatchObject({ code: 0, stdout: 'configured\n' });
+    expect(await said(host, /"msg":"the log level is info now"/)).toBeDefined();
+  });
+
+  it('counts what istio-cni’s dashboards show', async () => {
+    const { body } = await get(host, '/metrics');
+    expect(body).toMatch(/^ztunnel_connected 1$/m);
+    expect(body).toMatch(/^nodeagent_reconcile_events_total\{type="add"\} [1-9]/m);
+    expect(body).toMatch(/^nodeagent_reconcile_events_total\{type="update"\} [1-9]/m);
+    expect(body).toMatch(/^sluice_api_age_seconds\{resource="namespaces"\} \d/m);
+  });
+
+  it('waits for a server that is away at its start: alive, not ready, and the datapath goes on', async () => {
+    const { kubernetes } = host.node;
+    await host.agent.stop();
+    await kubernetes.away();
+    const started = host.agent.start();
+    expect(await said(host, /nothing is known of them yet/)).toBeDefined();
+    expect((await get(host, '/healthz')).status).toBe(200);
+    const { status, body } = await get(host, '/readyz');
+    expect([status, body]).toEqual([503, expect.stringContaining('the Kubernetes API cannot be asked for pods')]);
+    expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
+    await kubernetes.back();
+    await started;
+    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+  });
+
+  it('leaves everything in force at SIGTERM while its DaemonSet is there', async () => {
+    const { code } = await host.agent.stop();
+    expect([code, wayOf(await shop.dial(outside())), await annotationOf(host, shop)]).toEqual([
+      0,
+      'ztunnel > remote',
+      'enabled',
+    ]);
+    expect(netnsPins(host.bpffs)).not.toEqual([]);
+    await host.agent.start();
+  });
+
+  it('asks for nothing that the chart does not allow', async () => {
+    const requests = await host.node.kubernetes.api.call('requests');
+    const own = requests.filter(({ user }) => user.endsWith(':sluice'));
+    expect(new Set(own.map(({ verb, resource }) => `${verb} ${resource}`))).toEqual(
+      new Set([
+        'list pods',
+        'watch pods',
+        'list namespaces',
+        'watch namespaces',
+        'patch pods/status',
+        'create events',
+        'get daemonsets',
+      ]),
+    );
+    expect(own.filter(({ code }) => code === 401 || code === 403)).toEqual([]);
+  });
+
+  it('leaves nothing when its DaemonSet is being deleted', async () => {
+    const name = { namespace: OWN_DAEMON_SET.POD_NAMESPACE, name: OWN_DAEMON_SET.DAEMONSET_NAME };
+    await host.node.kubernetes.api.call('patch', 'DaemonSet', name, {
+      metadata: { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['foregroundDeletion'] },
+    });
+    const { code } = await host.agent.stop();
+    expect([code, await annotationOf(host, shop), wayOf(await shop.dial(outside()))]).toEqual([0, undefined, 'remote']);
+    expect(existsSync(join(host.bpffs, 'sluice'))).toBe(false);
+    expect(await plumbingOf(shop)).toEqual(untouched);
+    expect(existsSync(host.runDir) ? readdirSync(host.runDir) : []).toEqual([]);
+    await ztunnel.until(({ workloads }) => workloads.size === 0);
+    expect(linesOf(host).at(-1)).toContain('removed from this node');
+  });
+});
+
+describe.skipIf(need.skip)(`a rule that the chart grants, taken away${need.label}`, () => {
+  it.each([
+    [
+      'pods',
+      'list',
+      /the Kubernetes API cannot be asked for pods.*LIST|GET .*403 Forbidden.*the right to list and watch pods/,
+    ],
+    [
+      'pods',
+      'watch',
+      /the Kubernetes API cannot be asked for pods.*WATCH .*403 Forbidden.*the right to list and watch pods/,
+    ],
+    [
+      'namespaces',
+      'list',
+      /the Kubernetes API cannot be asked for namespaces.*403 Forbidden.*the right to list and watch namespaces/,
+    ],
+    ['namespaces', 'watch', /the Kubernetes API cannot be asked for namespaces.*WATCH .*403 Forbidden/],
+    [
+      'pods/status',
+      'patch',
+      /the annotation of a pod could not be written: .*403 Forbidden.*give its service account `patch` on `pods\/status`/,
+    ],
+    [
+      'events',
+      'create',
+      /the event of a pod could not be written: .*403 Forbidden.*give its service account `create` on `events`/,
+    ],
+    [
+      'daemonsets',
+      'get',
+      /whether this is an uninstall cannot be known, so the datapath stays in force.*403 Forbidden/,
+    ],
+  ])('is missed by name: %s %s', async (resource, verb, message) => {
+    const host = await allowed({ resyncInterval: '2s' });
+    await using node = host.node;
+    const { kubernetes } = node;
+    const rules = chartRules().map((rule) =>
+      rule.resources.includes(resource) ? { ...rule, verbs: rule.verbs.filter((one) => one !== verb) } : rule,
+    );
+    await kubernetes.api.call('allow', TOKEN, { name: 'less', rules });
+    kubernetes.setNamespace('shop', ambient);
+    await node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    await node.pod({ namespace: 'shop', name: 'cart', annotations: { 'ambient.istio.io/dns-capture': 'maybe' } });
+    await kubernetes.settled();
+    const started = host.agent.start().catch(() => 'ended');
+    if (resource === 'daemonsets') {
+      await started;
+      await host.agent.stop();
+      expect(netnsPins(host.bpffs)).not.toEqual([]);
+    }
+    expect(await said(host, message)).toBeDefined();
+    if (resource !== 'daemonsets') await host.agent.kill9();
+    await started;
+  });
+});
