@@ -1,7 +1,7 @@
 // Who takes part in the demo: two namespaces, pods in both, ztunnel, a kubelet, a host process, another node.
 import type { Mode } from './options.js';
 import { zdsSocket } from './zds-socket.js';
-import type { HostProcess, Pod, StandInZtunnel, TestNode } from '@sluice/testbed';
+import type { ClusterState, HostProcess, Pod, StandInZtunnel, TestNode } from '@sluice/testbed';
 
 /** The label by which a namespace's owner opts in. */
 export const AMBIENT = { 'istio.io/dataplane-mode': 'ambient' } as const;
@@ -23,7 +23,7 @@ export interface Cast {
 /** The port that another application of shop/cart listens on, to show that any port is captured. */
 export const OTHER_PORT = 9000;
 
-export async function assemble(node: TestNode, mode: Mode): Promise<Cast> {
+export async function assemble(node: TestNode<ClusterState>, mode: Mode): Promise<Cast> {
   const { kubernetes } = node;
   kubernetes.setNamespace('shop', AMBIENT);
   kubernetes.setNamespace('press', {});

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // npm run demo: the main job, on a small node made of namespaces and cgroups.
-import { TestNode, requires, sweep } from '@sluice/testbed';
+import { requires, sweep } from '@sluice/testbed';
+import { createNode } from './demo-node.js';
 import { USAGE, UsageError, parseOptions, type DemoOptions } from './options.js';
 import { Report } from './report.js';
 import { play } from './scenario.js';
@@ -14,7 +15,7 @@ async function run(options: DemoOptions): Promise<number> {
   // What a demo left that was killed with -9.
   sweep();
   const report = new Report(options.output);
-  await using node = await TestNode.create();
+  await using node = await createNode(options.source);
   await play(node, report, options);
   return report.finish() ? 0 : 1;
 }

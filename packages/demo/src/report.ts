@@ -69,9 +69,9 @@ export class Report {
 }
 
 function describe({ what, from, to, acceptedBy, port, originalDst, afterMs }: Row): string {
-  if (to === '-') return what;
+  const delay = afterMs === undefined ? '' : ` (after ${afterMs} ms)`;
+  if (to === '-') return `${what}${delay}`;
   const at = port === undefined ? acceptedBy : `${acceptedBy} on ${port}`;
   const origin = originalDst === undefined ? '' : `, original destination ${originalDst}`;
-  const delay = afterMs === undefined ? '' : ` (after ${afterMs} ms)`;
   return `${what}: ${from} -> ${to}: ${at}${origin}${delay}`;
 }

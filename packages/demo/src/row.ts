@@ -1,5 +1,5 @@
 // One line of the demo: a connection that was made, what ought to have become of it, and what did.
-import type { DialResult } from '@sluice/testbed';
+import type { DialResult, LoadSummary } from '@sluice/testbed';
 
 /** How a connection ought to go. */
 export type Expectation =
@@ -68,4 +68,15 @@ export function factRow(what: string, from: string, found: string, expected: str
     expected,
     ok,
   };
+}
+
+/** What became of a load that had to be redirected all the time. */
+export function loadRow(from: string, { attempts, redirected, direct, refused, errors }: LoadSummary): Row {
+  return factRow(
+    'the load meanwhile',
+    from,
+    `${attempts} connections: ${redirected} redirected, ${direct} direct, ${refused} refused, ${errors} failed`,
+    'all redirected, none refused',
+    attempts > 0 && redirected === attempts,
+  );
 }

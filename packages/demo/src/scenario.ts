@@ -1,57 +1,64 @@
 // The demo from beginning to end. Each step makes real connections and reports a row for each.
-import {
-  endpoint,
-  type Container,
-  type DialOptions,
-  type DialResult,
-  type HostProcess,
-  type Pod,
-  type TestNode,
-} from '@sluice/testbed';
+import { endpoint, KubernetesCluster, type DialResult } from '@sluice/testbed';
+import { Announced } from './announced.js';
 import { AMBIENT, EXCLUDED_PORT, assemble, type Cast } from './cast.js';
+import type { DemoNode } from './demo-node.js';
 import { inPodScene } from './in-pod-scene.js';
+import { announcements, pendingUntilServed, serverAway } from './kubernetes-scene.js';
 import type { DemoOptions } from './options.js';
 import type { Report } from './report.js';
-import { factRow, rowOf, type Expectation } from './row.js';
+import { factRow, loadRow, rowOf, type Expectation } from './row.js';
+import { settledRow, type Caller } from './settled.js';
 import { sluiceOn, type Sluice } from './sluice.js';
 import { until } from './until.js';
-
-type Caller = Pick<Pod | HostProcess | Container, 'dial'>;
 
 const direct = (application: string): Expectation => ({ kind: 'direct', application });
 const outbound = (application: string): Expectation => ({ kind: 'mesh', port: 15001, application });
 const inbound = (application: string): Expectation => ({ kind: 'mesh', port: 15006, application });
 
-export async function play(node: TestNode, report: Report, options: DemoOptions): Promise<void> {
+export async function play(node: DemoNode, report: Report, options: DemoOptions): Promise<void> {
   report.step('A node with pods, a stand-in ztunnel, a kubelet and another node is being made.');
   const cast = await assemble(node, options.mode);
   const sluice = await sluiceOn(node, options.mode);
   report.step('The agent starts: sluice run.');
   await sluice.agent.start();
-  const scene = new Scene(node, cast, sluice, report);
+  const cluster = node.kubernetes instanceof KubernetesCluster ? node.kubernetes : undefined;
+  // In node mode no one in the pod's namespace would take HBONE, so nothing is announced.
+  const announced = new Announced(options.mode === 'inPod' ? cluster : undefined, report);
+  const scene = new Scene(node, cast, sluice, announced, report);
   await scene.enrolled();
   await scene.outbound();
   await scene.inbound();
-  if (options.mode === 'inPod') await inPodScene(node, cast, report, options);
+  if (cluster !== undefined && options.mode === 'inPod') {
+    report.step('What Istio is told: an annotation on each meshed pod, by which istiod makes peers use HBONE.');
+    await announcements(cast, announced);
+  }
+  const ztunnel = options.mode === 'inPod' ? await inPodScene(node, cast, report, options) : cast.ztunnel;
   if (!options.core) {
     await scene.latecomers();
     await scene.labels();
     await scene.status();
+    if (cluster !== undefined) {
+      if (options.mode === 'inPod') await pendingUntilServed(node, ztunnel, announced, report);
+      await serverAway(node, cluster, cast, { announced, sluice, report });
+    }
     await scene.killed();
   }
   await scene.cleanup();
 }
 
 class Scene {
-  readonly #node: TestNode;
+  readonly #node: DemoNode;
   readonly #cast: Cast;
   readonly #sluice: Sluice;
+  readonly #announced: Announced;
   readonly #report: Report;
 
-  constructor(node: TestNode, cast: Cast, sluice: Sluice, report: Report) {
+  constructor(node: DemoNode, cast: Cast, sluice: Sluice, announced: Announced, report: Report) {
     this.#node = node;
     this.#cast = cast;
     this.#sluice = sluice;
+    this.#announced = announced;
     this.#report = report;
   }
 
@@ -138,9 +145,11 @@ class Scene {
     );
     this.#node.kubernetes.setNamespace('press', AMBIENT);
     await this.#settled('its namespace gets the label', 'press/blog', blog, to, outbound('remote'));
+    await this.#announced.becomes(blog, 'enabled');
     await this.#dial('and who dials it', 'host', host, endpoint(blog.ip4, 80), inbound('press/blog'));
     this.#node.kubernetes.setNamespace('press', {});
     await this.#settled('its namespace loses the label', 'press/blog', blog, to, direct('remote'));
+    await this.#announced.becomes(blog, 'absent');
     await this.#dial('and who dials it', 'host', host, endpoint(blog.ip4, 80), direct('press/blog'));
   }
 
@@ -163,16 +172,7 @@ class Scene {
     await this.#dial('agent killed: unmeshed pod', 'press/blog', blog, to, direct('remote'));
     await this.#sluice.agent.start();
     await this.#dial('agent started again: adopted', 'shop/cart', cart, to, outbound('remote'));
-    const { attempts, redirected, refused, direct: unredirected, errors } = await load.stop();
-    this.#report.row(
-      factRow(
-        'the load meanwhile',
-        'shop/cart',
-        `${attempts} connections: ${redirected} redirected, ${unredirected} direct, ${refused} refused, ${errors} failed`,
-        'all redirected, none refused',
-        attempts > 0 && redirected === attempts,
-      ),
-    );
+    this.#report.row(loadRow('shop/cart', await load.stop()));
   }
 
   async cleanup(): Promise<void> {
@@ -186,23 +186,11 @@ class Scene {
     await this.#dial('after cleanup', 'shop/cart', cart, to, direct('remote'));
   }
 
-  async #dial(
-    what: string,
-    from: string,
-    caller: Caller,
-    to: string,
-    expected: Expectation,
-    options?: DialOptions,
-  ): Promise<void> {
-    this.#report.row(rowOf(what, from, await caller.dial(to, options), expected));
+  async #dial(what: string, from: string, caller: Caller, to: string, expected: Expectation): Promise<void> {
+    this.#report.row(rowOf(what, from, await caller.dial(to), expected));
   }
 
-  /** Dials until it is as it should be: the agent has to hear of the change first. */
   async #settled(what: string, from: string, caller: Caller, to: string, expected: Expectation): Promise<void> {
-    const { result, elapsedMs } = await until(
-      async () => rowOf(what, from, await caller.dial(to), expected),
-      ({ ok }) => ok,
-    );
-    this.#report.row({ ...result, afterMs: Math.ceil(elapsedMs) });
+    this.#report.row(await settledRow(what, from, caller, to, expected));
   }
 }

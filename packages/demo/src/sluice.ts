@@ -2,7 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runToEnd, type Agent, type TestNode } from '@sluice/testbed';
+import { KubernetesDirectory, runToEnd, type Agent } from '@sluice/testbed';
+import { agentKubeconfig } from './agent-access.js';
+import type { DemoNode } from './demo-node.js';
 import type { Mode } from './options.js';
 import { zdsSocket } from './zds-socket.js';
 
@@ -16,7 +18,7 @@ export interface Sluice {
 }
 
 /** Writes the configuration; the agent is not started yet. */
-export async function sluiceOn(node: TestNode, mode: Mode): Promise<Sluice> {
+export async function sluiceOn(node: DemoNode, mode: Mode): Promise<Sluice> {
   const config = join(node.directory, 'sluice.yaml');
   const bpffs = await node.bpffs();
   // JSON is YAML.
@@ -26,7 +28,7 @@ export async function sluiceOn(node: TestNode, mode: Mode): Promise<Sluice> {
       mode,
       ...(mode === 'inPod' ? { zds: { socket: zdsSocket(node) } } : {}),
       nodeName: node.name,
-      inventory: { source: 'static', directory: node.kubernetes.path },
+      inventory: await inventory(node),
       paths: {
         cgroupRoot: node.cgroup.path,
         bpffs,
@@ -41,4 +43,9 @@ export async function sluiceOn(node: TestNode, mode: Mode): Promise<Sluice> {
     agent: node.agent({ command: [...command, 'run', '--config', config], ready: /"ready"/ }),
     run: (...args) => runToEnd([...command, ...args, '--config', config]),
   };
+}
+
+async function inventory({ kubernetes }: DemoNode): Promise<Record<string, string>> {
+  if (kubernetes instanceof KubernetesDirectory) return { source: 'static', directory: kubernetes.path };
+  return { source: 'kubernetes', kubeconfig: await agentKubeconfig(kubernetes) };
 }

@@ -8,6 +8,16 @@ import { describe, expect, it } from 'vitest';
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const DEMO = [process.execPath, fileURLToPath(new URL('../dist/main.js', import.meta.url))];
 
+/** What only an API server can show. */
+const KUBERNETES_ROWS = [
+  'ambient.istio.io/redirection of shop/cart: enabled',
+  'ambient.istio.io/redirection of press/blog: absent',
+  'ambient.istio.io/redirection of press/blog: enabled',
+  'ambient.istio.io/redirection of shop/early: pending',
+  'server away: meshed pod',
+  'server back: the label counts',
+];
+
 interface ShownRow {
   what: string;
   ok: boolean;
@@ -37,13 +47,19 @@ function orphanLinks(): number[] {
 }
 
 describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
-  it.each(['inPod', 'node'])('shows every row as it should be, and leaves nothing behind, in %s mode', async (mode) => {
-    const demo = await LineProcess.start([...DEMO, '--mode', mode, '-o', 'json']);
+  it.each([
+    ['inPod', 'static', []],
+    ['node', 'static', []],
+    ['inPod', 'kubernetes', KUBERNETES_ROWS],
+    ['node', 'kubernetes', KUBERNETES_ROWS.filter((what) => !what.startsWith('ambient.istio.io/'))],
+  ])('shows every row as it should be, and leaves nothing behind, in %s mode from %s', async (mode, source, more) => {
+    const demo = await LineProcess.start([...DEMO, '--mode', mode, '--source', source, '-o', 'json']);
     const { code } = await demo.exited;
     const rows = demo.history.map((line) => JSON.parse(line) as ShownRow);
     expect(rows.filter(({ ok }) => !ok)).toEqual([]);
     expect(rows.length).toBeGreaterThan(25);
-    expect(rows.map(({ what }) => what)).toContain('agent killed: redirection goes on');
+    const shown = rows.map(({ what }) => what);
+    expect(shown).toEqual(expect.arrayContaining(['agent killed: redirection goes on', ...more]));
     expect([code, demo.stderr]).toEqual([0, '']);
     expect(leftovers(demo.pid)).toEqual([]);
     expect(orphanLinks()).toEqual([]);
@@ -69,6 +85,7 @@ describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
 
   it.each([
     [['--mode', 'sidecar'], /--mode sidecar is not a mode; use inPod or node/],
+    [['--source', 'etcd'], /--source etcd is not a source; use static or kubernetes/],
     [['-o', 'xml'], /-o xml is not a form of output; use table or json/],
     [['--colour'], /Unknown option '--colour'/],
   ])('says what is wrong with %j', async (args, message) => {

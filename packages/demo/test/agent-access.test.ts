@@ -1,0 +1,11 @@
+// The demo's agent has the rights that the deployed one has: no more, or the demo would hide a rule that is missing.
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { AGENT_RULES } from '../src/agent-access.js';
+
+it('the rules of the demo are those of the ClusterRole', () => {
+  const manifest = readFileSync(new URL('../../../deploy/manifest.yaml', import.meta.url), 'utf8');
+  const objects = parseAllDocuments(manifest).map((document) => document.toJS());
+  expect(objects.find(({ kind }) => kind === 'ClusterRole').rules).toEqual(AGENT_RULES);
+});
