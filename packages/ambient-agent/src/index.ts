@@ -19,7 +19,8 @@ export {
   type WorkloadStatus,
 } from './enrolment/status.js';
 export { discoverZtunnels, type Ztunnels } from './enrolment/ztunnel.js';
-export { cleanupNode, type CleanupPlaces, type CleanupReport } from './inspect/cleanup.js';
+export { cleanupNode, type CleanupOptions, type CleanupPlaces, type CleanupReport } from './inspect/cleanup.js';
+export { withdrawAnnouncements, type Withdrawal } from './inspect/withdraw-announcements.js';
 export { InspectError, type InspectErrorKind } from './inspect/errors.js';
 export { explainInbound, parseClient, parsePodPort, type InboundExplanation } from './inspect/explain-inbound.js';
 export { explain, parseDestination, type Caller, type Explanation } from './inspect/explain.js';
@@ -56,7 +57,7 @@ export { askForLogLevel, followLogLevel, logLevelPath, readLogLevel } from './ob
 export { isLogLevel, logLevels, type LogLevel } from './observe/log-levels.js';
 export { Readiness } from './observe/readiness.js';
 export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';
-export type { PassResult } from './reconcile/pass.js';
+export { reconcilePass, type PassPlaces, type PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './reconcile/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
 export { readState, statePath, writeState, type AgentState, type StateReading } from './state/state.js';

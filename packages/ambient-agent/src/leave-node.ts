@@ -11,29 +11,48 @@ import { Zds } from './zds/zds.js';
 /** A pass that could not do everything is run again; what three cannot do, `sluice cleanup` has to. */
 const PASSES = 3;
 const BETWEEN_PASSES_MS = 500;
+/** A ztunnel that has lost its agent comes back after 15 s at the latest (its inpod/workloadmanager.rs). */
+const CONNECTED_WITHIN_MS = 20_000;
 /** Of the minute that the kubelet gives; ztunnel answers in milliseconds. */
 const REMOVALS_WITHIN_MS = 5000;
 const STEP_MS = 50;
 
+/** False when it has not come true within that time. */
+const wait = Effect.fnUntraced(function* (isSo: () => boolean, withinMs: number) {
+  for (let waited = 0; !isSo() && waited < withinMs; waited += STEP_MS) yield* Effect.sleep(STEP_MS);
+  return isSo();
+});
+
 /** As if no selector matched any pod: announcements are taken back, maps emptied, ztunnel told, namespaces given back. */
 export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effect.fn.Return<void, never, PassServices> {
+  const zds = yield* Zds;
+  const wasServed = zds.facts().acknowledged.size > 0;
+  let ztunnels = 0;
   const nobody: PassPlaces = { ...places, config: { ...places.config, enablementSelectors: [] } };
   for (let left = PASSES; left > 0; left -= 1) {
     const outcome = yield* Effect.result(reconcilePass(nobody, true));
+    if (Result.isSuccess(outcome)) ztunnels = outcome.success.ztunnels.pods.length;
     if (Result.isSuccess(outcome) && !outcome.success.isIncomplete) break;
     const problems = Result.isSuccess(outcome) ? outcome.success.problems : [outcome.failure.message];
     yield* Effect.logWarning('not every pod could leave the mesh in order', { problems });
     yield* Effect.sleep(BETWEEN_PASSES_MS);
   }
-  const zds = yield* Zds;
-  for (let waited = 0; zds.unacknowledgedRemovals() > 0 && waited < REMOVALS_WITHIN_MS; waited += STEP_MS)
-    yield* Effect.sleep(STEP_MS);
-  yield* Effect.logInfo('every pod has left the mesh', { ztunnelOwes: zds.unacknowledgedRemovals() });
+  // One that is not connected goes on listening in the pods: its next snapshot, of nobody, is what ends that.
+  const isTold = (): boolean => zds.connections().some(({ isSynced }) => isSynced);
+  if (wasServed && ztunnels > 0 && !(yield* wait(isTold, CONNECTED_WITHIN_MS)))
+    yield* Effect.logWarning('no ztunnel is connected: it listens in the pods that it served until it is restarted');
+  const hasLeft = yield* wait(() => zds.unacknowledgedRemovals() === 0, REMOVALS_WITHIN_MS);
+  if (!hasLeft) yield* Effect.logWarning('ztunnel has not left every pod', { pods: zds.unacknowledgedRemovals() });
+  yield* Effect.logInfo('every pod has left the mesh');
 });
 
 /** After the agent has let go of everything. Fails never: what is left is said. */
 export const removeFromNode = ({ paths }: Pick<AgentConfig, 'paths'>): Effect.Effect<void> =>
-  Effect.try({ try: () => cleanupNode(paths, false), catch: messageOf }).pipe(
+  Effect.tryPromise({
+    // Nothing is announced any more: leaveMesh() has taken it back.
+    try: () => cleanupNode(paths, { force: false, withdraw: () => Promise.resolve({ withdrawn: [], problems: [] }) }),
+    catch: messageOf,
+  }).pipe(
     Effect.matchEffect({
       onFailure: (why) =>
         Effect.logError(`Sluice could not be removed from this node; run \`sluice cleanup\` on it: ${why}`),

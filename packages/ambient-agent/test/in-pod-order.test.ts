@@ -1,20 +1,8 @@
 // The order in which inPod mode takes pods on and lets them go, and that a step which fails holds up one pod and no other.
 // The services record what they are asked; the real ones are tested in packages/cli.
-import * as Effect from 'effect/Effect';
-import * as Layer from 'effect/Layer';
 import { describe, expect, it } from 'vitest';
-import {
-  Acknowledgements,
-  Enforcement,
-  EnforcementError,
-  PodNetns,
-  PodNetnsError,
-  serve,
-  Zds,
-  ztunnelOf,
-  type Served,
-  type ServedPod,
-} from '../src/index.js';
+import { Acknowledgements, ztunnelOf, type ServedPod } from '../src/index.js';
+import { Recorder } from './recorder.js';
 
 const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): ServedPod => ({
   uid,
@@ -27,99 +15,6 @@ const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): Ser
   isAcknowledged: false,
   ...over,
 });
-
-interface Failing {
-  readonly open?: bigint;
-  readonly plumb?: bigint;
-  readonly attach?: bigint;
-  readonly detach?: bigint;
-}
-
-/** A node's worth of services that remember what they did. */
-class Recorder {
-  readonly log: string[] = [];
-  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>() };
-  readonly attached = new Set<bigint>();
-  readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
-  fails: Failing = {};
-
-  async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
-    const options = { isThorough, done: this.done, find: () => undefined };
-    return Effect.runPromise(Effect.provide(serve(pods, options), this.#layers()));
-  }
-
-  take(): string[] {
-    return this.log.splice(0);
-  }
-
-  #layers(): Layer.Layer<Enforcement | PodNetns | Zds> {
-    const says = (text: string): Effect.Effect<void> => Effect.sync(() => void this.log.push(text));
-    const enforcementFails = (call: EnforcementError['call']): Effect.Effect<never, EnforcementError> =>
-      Effect.fail(new EnforcementError({ call, message: `${call} failed` }));
-    const netnsFails = (step: PodNetnsError['step']): Effect.Effect<never, PodNetnsError> =>
-      Effect.fail(new PodNetnsError({ step, message: `${step} failed` }));
-    return Layer.mergeAll(
-      Layer.succeed(
-        Enforcement,
-        Enforcement.of({
-          adopted: [],
-          apply: () => Effect.die('not asked here'),
-          activate: Effect.die('not asked here'),
-          counters: Effect.die('not asked here'),
-          loopbackFilterFd: 3,
-          attachNetns: (cookie) => {
-            if (cookie === this.fails.attach) return enforcementFails('attachNetns');
-            this.attached.add(cookie);
-            return says(`attach ${cookie}`);
-          },
-          detachNetns: (cookie) => {
-            if (cookie === this.fails.detach) return enforcementFails('detachNetns');
-            this.attached.delete(cookie);
-            return says(`detach ${cookie}`);
-          },
-          attachedNetns: Effect.sync(() => new Set(this.attached)),
-          captureListener: () => Effect.void,
-          hasListener: () => true,
-        }),
-      ),
-      Layer.succeed(
-        PodNetns,
-        PodNetns.of({
-          changed: () => this.open,
-          pathOf: (cookie) => (this.open.has(cookie) ? `/ns/${cookie}` : undefined),
-          open: ({ cookie, uid, podUid }) => {
-            if (cookie === this.fails.open) return netnsFails('open');
-            this.open.set(cookie, { cookie: String(cookie), uid, podUid });
-            return Effect.void;
-          },
-          plumb: (cookie) =>
-            cookie === this.fails.plumb
-              ? netnsFails('original-source')
-              : Effect.as(says(`plumb ${cookie}`), ['IPv4 rule']),
-          restore: (cookie) => {
-            this.open.delete(cookie);
-            return says(`restore ${cookie}`);
-          },
-        }),
-      ),
-      Layer.succeed(
-        Zds,
-        Zds.of({
-          facts: () => ({ acknowledged: new Map(), refusals: new Map(), isConnected: true }),
-          admit: () => {},
-          offer: (pods) =>
-            Effect.as(
-              says(`offer ${pods.map(({ uid, netns }) => (netns === 'unknown' ? `${uid}?` : uid)).join(' ')}`.trim()),
-              { problems: new Map() },
-            ),
-          unacknowledgedRemovals: () => 0,
-          connections: () => [],
-          metrics: () => undefined,
-        }),
-      ),
-    );
-  }
-}
 
 describe('a pod', () => {
   it('is plumbed, attached and only then offered; and goes the other way', async () => {

@@ -65,7 +65,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
   let plain: Pod;
   let untouched: string[];
   beforeAll(async () => {
-    host = await allowed({ metrics: { listen: '127.0.0.1:0' }, resyncInterval: '2s' });
+    host = await allowed({ metrics: { listen: '127.0.0.1:0' } });
     const { kubernetes } = host.node;
     kubernetes.setNamespace('shop', ambient);
     kubernetes.setNamespace('plain', {});
@@ -137,6 +137,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
       ({ status }) => status === 503,
     );
     expect(notReady.body).toMatch(/^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m);
+    // What lasts is told at the next look at everything.
     const event = await eventually(
       async () => (await host.node.kubernetes.list('Event')).find(({ message }) => /dns-capture/.test(String(message))),
       (found) => found !== undefined,
@@ -163,6 +164,11 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     const { body } = await get(host, '/metrics');
     expect(body).toMatch(/^sluice_api_connected\{resource="pods"\} 0$/m);
     expect(body).toMatch(/^sluice_api_requests\{resource="pods",what="failed: Unreachable"\} [1-9]/m);
+    const outage = await eventually(
+      () => host.status(),
+      ({ warnings }) => warnings.some((text) => text.includes('the Kubernetes API cannot be asked for pods')),
+    );
+    expect(outage.warnings.join()).toContain('the Kubernetes API cannot be asked for pods');
     kubernetes.setNamespace('plain', ambient);
     // A new container of a pod that is in the mesh is in it, too, from its first connection on.
     const late = await shop.startContainer('late');
@@ -324,13 +330,22 @@ describe.skipIf(need.skip)(`a rule that the chart grants, taken away${need.label
     await kubernetes.api.call('allow', TOKEN, { name: 'less', rules });
     kubernetes.setNamespace('shop', ambient);
     await node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
-    await node.pod({ namespace: 'shop', name: 'cart', annotations: { 'ambient.istio.io/dns-capture': 'maybe' } });
+    const cart = await node.pod({
+      namespace: 'shop',
+      name: 'cart',
+      annotations: { 'ambient.istio.io/dns-capture': 'maybe' },
+    });
     await kubernetes.settled();
     const started = host.agent.start().catch(() => 'ended');
     if (resource === 'daemonsets') {
       await started;
+      expect(await announced(host, cart, 'enabled')).toBe('enabled');
       await host.agent.stop();
-      expect(netnsPins(host.bpffs)).not.toEqual([]);
+      expect([await annotationOf(host, cart), netnsPins(host.bpffs).length]).toEqual(['enabled', 1]);
+      // Which the message asks for, and which takes back what was announced.
+      const { stdout } = await host.sluice('cleanup');
+      expect(stdout).toMatch(/^withdrew {2}the annotation of pod shop\/cart$/m);
+      expect([await annotationOf(host, cart), netnsPins(host.bpffs)]).toEqual([undefined, []]);
     }
     expect(await said(host, message)).toBeDefined();
     if (resource !== 'daemonsets') await host.agent.kill9();

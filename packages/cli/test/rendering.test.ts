@@ -187,6 +187,7 @@ describe('cleanup', () => {
   it('says what it removed, and when there was nothing', () => {
     expect(
       renderCleanup({
+        withdrawn: ['shop/cart'],
         detached: ['sluice_connect4'],
         unpinned: ['/b/maps/settings'],
         restored: ['network namespace of pod u: IPv4 rule'],
@@ -194,9 +195,9 @@ describe('cleanup', () => {
         problems: ['something is left'],
       }),
     ).toBe(
-      'detached  sluice_connect4\nunpinned  /b/maps/settings\nrestored  network namespace of pod u: IPv4 rule\nremoved   /run/sluice/state.json\nwarning: something is left',
+      'withdrew  the annotation of pod shop/cart\ndetached  sluice_connect4\nunpinned  /b/maps/settings\nrestored  network namespace of pod u: IPv4 rule\nremoved   /run/sluice/state.json\nwarning: something is left',
     );
-    expect(renderCleanup({ detached: [], unpinned: [], restored: [], files: [], problems: [] })).toBe(
+    expect(renderCleanup({ withdrawn: [], detached: [], unpinned: [], restored: [], files: [], problems: [] })).toBe(
       'nothing of Sluice is on this node',
     );
   });

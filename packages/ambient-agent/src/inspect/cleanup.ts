@@ -11,9 +11,12 @@ import { netnsMemoryPath, readNetnsMemory } from '../pod-netns/memory.js';
 import { restoreAllNetns, type RestoredNetns } from '../pod-netns/restore-all.js';
 import { temporaryOf } from '../state/replace-file.js';
 import { readState, statePath } from '../state/state.js';
+import type { Withdrawal } from './withdraw-announcements.js';
 import { InspectError } from './errors.js';
 
 export interface CleanupReport {
+  /** Pods of which nothing is announced any more. */
+  readonly withdrawn: readonly string[];
   /** Programs that were detached from the cgroup. */
   readonly detached: readonly string[];
   readonly unpinned: readonly string[];
@@ -104,14 +107,22 @@ function restoreNetns(
   }
 }
 
+export interface CleanupOptions {
+  /** Also while an agent runs. */
+  readonly force: boolean;
+  /** Takes back what was announced of the pods, before anything is taken from them. */
+  readonly withdraw: () => Promise<Withdrawal>;
+}
+
 /**
- * Idempotent. While it works no agent can start.
+ * Idempotent. While it works no agent can start. Rejects:
  * @throws InspectError agent-running; what the file system and the kernel say
  */
-export function cleanupNode(given: CleanupPlaces, force: boolean): CleanupReport {
+export async function cleanupNode(given: CleanupPlaces, { force, withdraw }: CleanupOptions): Promise<CleanupReport> {
   const { bpffs, runDir, proc, cgroupRoot, hostNetns } = given;
   const lock = heldLock(runDir, force);
   try {
+    const { withdrawn, problems: unsaid } = await withdraw();
     // The agent may have been told other places than this command.
     const left = readState(runDir);
     const known = left.kind === 'state' ? left.state.node : undefined;
@@ -143,7 +154,14 @@ export function cleanupNode(given: CleanupPlaces, force: boolean): CleanupReport
     // The lock's file is made by taking the lock: it is not news that it was removed.
     const detached = results.flatMap((result) => result.detached);
     const unpinned = results.flatMap((result) => result.unpinned);
-    return { detached, unpinned, restored, problems, files: files.filter((path) => path !== lockPath(runDir)) };
+    return {
+      withdrawn,
+      detached,
+      unpinned,
+      restored,
+      problems: [...unsaid, ...problems],
+      files: files.filter((path) => path !== lockPath(runDir)),
+    };
   } finally {
     lock?.close();
   }

@@ -34,6 +34,8 @@ export interface KubernetesSourceOptions {
   readonly backOff?: BackOff;
 }
 
+/** One watch that breaks off is nothing; the second in a row is. */
+const PROBLEM_FAILURES = 2;
 /** The same trouble is told again after so long, in milliseconds. */
 const TOLD_AGAIN_MS = 300_000;
 
@@ -126,6 +128,8 @@ export const kubernetesSource = ({
             const troubles = new Troubles();
             reflector.problems.subscribe(({ error, retryInMs }) => {
               run(metrics.error(`api-${error.code ?? error.reason}`));
+              // From here on it is a problem to be shown.
+              if (reflector.state.failures === PROBLEM_FAILURES) touch();
               if (!troubles.isNews(`${error.code} ${error.reason}`)) return;
               const retryInSeconds = Math.round(retryInMs / 100) / 10;
               run(Effect.logWarning(apiProblem(resource, reflector.state, error), { retryInSeconds }));
@@ -152,8 +156,7 @@ export const kubernetesSource = ({
 
       const problems = (): string[] =>
         copies.flatMap(({ resource, reflector: { state } }) =>
-          // One watch that breaks off is nothing; the second in a row is.
-          state.lastError === undefined || (state.synced && state.failures < 2)
+          state.lastError === undefined || (state.synced && state.failures < PROBLEM_FAILURES)
             ? []
             : [apiProblem(resource, state, state.lastError)],
         );

@@ -15,8 +15,9 @@ const flags = {
 export const cleanup = Command.make('cleanup', flags, (given) =>
   Effect.gen(function* () {
     const config = yield* configOf(given);
-    const { cleanupNode } = yield* loadAgent;
-    const report = yield* Effect.try({ try: () => cleanupNode(config.paths, given.force), catch: failureOf });
+    const { cleanupNode, withdrawAnnouncements } = yield* loadAgent;
+    const options = { force: given.force, withdraw: () => withdrawAnnouncements(config) };
+    const report = yield* Effect.tryPromise({ try: () => cleanupNode(config.paths, options), catch: failureOf });
     if (given.output === 'json') return yield* Console.log(JSON.stringify(report));
     const { renderCleanup } = yield* Effect.promise(() => import('../render/cleanup.js'));
     yield* Console.log(renderCleanup(report));
@@ -24,8 +25,9 @@ export const cleanup = Command.make('cleanup', flags, (given) =>
 ).pipe(
   Command.withShortDescription('Remove everything of Sluice from this node'),
   Command.withDescription(
-    "Detaches the programs, removes the pins and the agent's files, and says what it removed. Connections that are made already stay; new " +
-      'ones go directly. It refuses while an agent runs, and may be run any number of times.',
+    "Takes back what was announced of this node's pods where the Kubernetes API can be reached, detaches the programs, removes the pins and " +
+      "the agent's files, and says what it removed. Connections that are made already stay; new ones go directly. " +
+      'It refuses while an agent runs, and may be run any number of times.',
   ),
   Command.withExamples([{ command: 'sluice cleanup', description: 'After the agent was stopped for good' }]),
 );

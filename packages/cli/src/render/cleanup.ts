@@ -2,8 +2,9 @@
 import type { CleanupReport } from '@sluice/ambient-agent';
 
 /** Pure. */
-export function renderCleanup({ detached, unpinned, restored, files, problems }: CleanupReport): string {
+export function renderCleanup({ withdrawn, detached, unpinned, restored, files, problems }: CleanupReport): string {
   const lines = [
+    ...withdrawn.map((pod) => `withdrew  the annotation of pod ${pod}`),
     ...detached.map((name) => `detached  ${name}`),
     ...unpinned.map((path) => `unpinned  ${path}`),
     ...restored.map((text) => `restored  ${text}`),

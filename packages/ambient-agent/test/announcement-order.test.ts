@@ -1,0 +1,100 @@
+// What is announced to the cluster comes last on the way into the mesh, and is taken back first on the way out.
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import * as Stream from 'effect/Stream';
+import { describe, expect, it } from 'vitest';
+import {
+  Announcements,
+  InventorySource,
+  reconcilePass,
+  redirectionOf,
+  type PassPlaces,
+  type Pod,
+  type WorkloadStatus,
+} from '../src/index.js';
+import { Recorder } from './recorder.js';
+import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
+
+const AMBIENT = { 'istio.io/dataplane-mode': 'ambient' };
+const COOKIE = 7n;
+
+/** A node with one pod, whose services and announcements write into one log. */
+class Node {
+  readonly services = new Recorder();
+  pod: Pod = pod('a', { labels: AMBIENT, namespace: 'plain', ips: ['10.0.0.2'] });
+  readonly #places = {
+    view: {
+      read: () => ({
+        workloads: new Map([['a', workload('a', 100n, COOKIE)]]),
+        kubelets: [],
+        hostNetnsCookie: HOST_COOKIE,
+        problems: [],
+      }),
+      findNetns: () => undefined,
+    },
+    config: config({ mode: 'inPod' }),
+    doneNetns: this.services.done,
+  } as unknown as PassPlaces;
+
+  async pass(): Promise<string[]> {
+    const { log } = this.services;
+    const said = (statuses: readonly WorkloadStatus[]): string =>
+      statuses.map((status) => `${status.uid}=${redirectionOf(status) ?? 'none'}`).join();
+    const others = Layer.mergeAll(
+      Layer.succeed(
+        InventorySource,
+        InventorySource.of({
+          current: Effect.sync(() => ({ inventory: inventory([this.pod]), problems: [] })),
+          changes: Stream.empty,
+          copies: () => [],
+        }),
+      ),
+      Layer.succeed(
+        Announcements,
+        Announcements.of({
+          withdraw: (statuses) => Effect.sync(() => void log.push(`withdraw but ${said(statuses)}`)),
+          publish: (statuses) =>
+            Effect.as(
+              Effect.sync(() => log.push(`publish ${said(statuses)}`)),
+              [],
+            ),
+        }),
+      ),
+    );
+    await Effect.runPromise(
+      Effect.provide(reconcilePass(this.#places, false), Layer.merge(others, this.services.layers())),
+    );
+    return this.services.take();
+  }
+}
+
+describe('the announcement of a pod', () => {
+  it('says pending until ztunnel has acknowledged it, after everything was done for it', async () => {
+    const node = new Node();
+    expect(await node.pass()).toEqual([
+      'withdraw but a=pending',
+      'maps',
+      'plumb 7',
+      'attach 7',
+      'offer a',
+      'publish a=pending',
+    ]);
+    node.services.acknowledged.set('a', COOKIE);
+    expect(await node.pass()).toEqual(['withdraw but a=enabled', 'maps', 'offer a', 'publish a=enabled']);
+  });
+
+  it('is taken back before its maps, its program, ztunnel and its namespace', async () => {
+    const node = new Node();
+    node.services.acknowledged.set('a', COOKIE);
+    await node.pass();
+    node.pod = { ...node.pod, labels: {} };
+    expect(await node.pass()).toEqual([
+      'withdraw but a=none',
+      'maps',
+      'detach 7',
+      'offer',
+      'restore 7',
+      'publish a=none',
+    ]);
+  });
+});

@@ -1,0 +1,107 @@
+// A node's worth of services that remember, in order, what they were asked; shared by the tests of that order.
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import {
+  Enforcement,
+  EnforcementError,
+  PodNetns,
+  PodNetnsError,
+  serve,
+  Zds,
+  type Served,
+  type ServedPod,
+} from '../src/index.js';
+
+/** Cookies of namespaces for which a step fails. */
+export interface Failing {
+  readonly open?: bigint;
+  readonly plumb?: bigint;
+  readonly attach?: bigint;
+  readonly detach?: bigint;
+}
+
+export class Recorder {
+  readonly log: string[] = [];
+  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>() };
+  readonly attached = new Set<bigint>();
+  readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
+  readonly acknowledged = new Map<string, bigint>();
+  fails: Failing = {};
+
+  async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
+    const options = { isThorough, done: this.done, find: () => undefined };
+    return Effect.runPromise(Effect.provide(serve(pods, options), this.layers()));
+  }
+
+  take(): string[] {
+    return this.log.splice(0);
+  }
+
+  layers(): Layer.Layer<Enforcement | PodNetns | Zds> {
+    const says = (text: string): Effect.Effect<void> => Effect.sync(() => void this.log.push(text));
+    const enforcementFails = (call: EnforcementError['call']): Effect.Effect<never, EnforcementError> =>
+      Effect.fail(new EnforcementError({ call, message: `${call} failed` }));
+    const netnsFails = (step: PodNetnsError['step']): Effect.Effect<never, PodNetnsError> =>
+      Effect.fail(new PodNetnsError({ step, message: `${step} failed` }));
+    return Layer.mergeAll(
+      Layer.succeed(
+        Enforcement,
+        Enforcement.of({
+          adopted: [],
+          apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [] }),
+          activate: Effect.die('not asked here'),
+          counters: Effect.die('not asked here'),
+          loopbackFilterFd: 3,
+          attachNetns: (cookie) => {
+            if (cookie === this.fails.attach) return enforcementFails('attachNetns');
+            this.attached.add(cookie);
+            return says(`attach ${cookie}`);
+          },
+          detachNetns: (cookie) => {
+            if (cookie === this.fails.detach) return enforcementFails('detachNetns');
+            this.attached.delete(cookie);
+            return says(`detach ${cookie}`);
+          },
+          attachedNetns: Effect.sync(() => new Set(this.attached)),
+          captureListener: () => Effect.void,
+          hasListener: () => true,
+        }),
+      ),
+      Layer.succeed(
+        PodNetns,
+        PodNetns.of({
+          changed: () => this.open,
+          pathOf: (cookie) => (this.open.has(cookie) ? `/ns/${cookie}` : undefined),
+          open: ({ cookie, uid, podUid }) => {
+            if (cookie === this.fails.open) return netnsFails('open');
+            this.open.set(cookie, { cookie: String(cookie), uid, podUid });
+            return Effect.void;
+          },
+          plumb: (cookie) =>
+            cookie === this.fails.plumb
+              ? netnsFails('original-source')
+              : Effect.as(says(`plumb ${cookie}`), ['IPv4 rule']),
+          restore: (cookie) => {
+            this.open.delete(cookie);
+            return says(`restore ${cookie}`);
+          },
+        }),
+      ),
+      Layer.succeed(
+        Zds,
+        Zds.of({
+          facts: () => ({ acknowledged: this.acknowledged, refusals: new Map(), isConnected: true }),
+          admit: () => {},
+          offer: (pods) =>
+            Effect.as(
+              says(`offer ${pods.map(({ uid, netns }) => (netns === 'unknown' ? `${uid}?` : uid)).join(' ')}`.trim()),
+              { problems: new Map() },
+            ),
+          unacknowledgedRemovals: () => 0,
+          connections: () => [],
+          metrics: () => undefined,
+        }),
+      ),
+    );
+  }
+}
