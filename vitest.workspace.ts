@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['packages/*/test/**/*.test.ts'],
-          exclude: ['**/*.kernel.test.ts'],
+          exclude: ['**/*.kernel.test.ts', '**/*.cluster.test.ts'],
           sequence: { groupOrder: 0 },
         },
       },
@@ -25,6 +25,19 @@ export default defineConfig({
           pool: 'forks',
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // A real Kubernetes cluster: needs what scripts/cluster/run.sh builds and puts into PATH. Not in `npm test`.
+        extends: true,
+        test: {
+          name: 'cluster',
+          include: ['packages/*/test/**/*.cluster.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+          pool: 'forks',
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

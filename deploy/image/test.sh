@@ -1,29 +1,17 @@
 #!/usr/bin/env bash
-# npm run test:image: builds the image for real, looks into it, and runs it with the chart's security context. As root on
-# Debian 12; installs buildah, debootstrap and runc if they are missing. Caches are in .cache/image.
+# npm run test:image: builds the image for real (image.sh), looks into it, and runs it with the chart's security context. As
+# root on Debian 12; installs runc if it is missing. Caches are in .cache/image.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-needs=(buildah debootstrap runc openssl)
-missing=()
-for need in "${needs[@]}"; do
-  PATH=$PATH:/usr/sbin:/sbin command -v "$need" >/dev/null || missing+=("$need")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  echo "test:image: installing ${missing[*]}"
-  DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" >/dev/null
+if ! PATH=$PATH:/usr/sbin:/sbin command -v runc >/dev/null; then
+  echo 'test:image: installing runc'
+  DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends runc >/dev/null
 fi
 export PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=deploy/image/buildah.sh
 . deploy/image/buildah.sh
-base=$(sed -n 's/^ARG BASE=//p' deploy/Dockerfile)
 image=localhost/sluice:test
-bash deploy/image/base.sh "$base"
-
-echo "test:image: building"
-# chroot isolation: the build needs no container network or cgroup of its own, and reaches what this machine reaches.
-log=.cache/image/build.log
-build_tool build --isolation chroot --pull-never --layers --ignorefile deploy/Dockerfile.dockerignore \
-  -f deploy/Dockerfile -t "$image" . >"$log" 2>&1 || { tail -n 40 "$log" >&2 && exit 1; }
+bash deploy/image/image.sh "$image"
 
 container=$(build_tool from --pull-never "$image")
 mount=$(build_tool mount "$container")

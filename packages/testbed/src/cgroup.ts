@@ -1,7 +1,7 @@
 // A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { cgroup2Mount } from './requires.js';
+import { join, relative } from 'node:path';
+import { cgroup2Mount, mountsOf } from './requires.js';
 
 /** How often, and after which pause in ms, the kernel is asked whether killed processes are gone. */
 const TRIES = 1000;
@@ -25,6 +25,11 @@ export class Cgroup {
   /** The process ids in this cgroup, without those of its children. */
   get pids(): number[] {
     return readFileSync(join(this.path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+  }
+
+  /** The path from the hierarchy's root, as /proc/<pid>/cgroup shows it. */
+  get hierarchyPath(): string {
+    return `/${relative(cgroup2Root(), this.path)}`;
   }
 
   child(name: string): Cgroup {
@@ -51,6 +56,16 @@ export function removeCgroup(path: string): void {
     for (let i = 0; i < TRIES && isPopulated(path); i++) sleepSync(PAUSE_MS);
     removeTree(path);
   });
+}
+
+/** Where the hierarchies of cgroup v1 are mounted; none on a machine that has v2 alone. */
+export function cgroup1Roots(): string[] {
+  return mountsOf('cgroup');
+}
+
+/** Removes a cgroup of v1 and what is below it. Its processes have to have been ended: v1 cannot do that. */
+export function removeCgroup1(path: string): void {
+  unlessGone(() => removeTree(path));
 }
 
 function isPopulated(path: string): boolean {

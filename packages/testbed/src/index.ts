@@ -35,6 +35,12 @@ export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from
 export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
 export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
+export { APPLICATION_PORTS, applicationDeployment, type ApplicationOptions } from './real-cluster/application.js';
+export { APPLICATION_IMAGE } from './real-cluster/images.js';
+export { Kubectl, type LiveObject } from './real-cluster/kubectl.js';
+export { isReady, restarts, type LivePod } from './real-cluster/live-pod.js';
+export { Hopeless, until } from './real-cluster/patience.js';
+export { RealCluster, type RealClusterOptions } from './real-cluster/real-cluster.js';
 export { RemoteNode } from './remote-node.js';
 export { DNS_ANSWERS, type DnsAnswer, type Resolution, type ResolveOptions } from './resolution.js';
 export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './requires.js';

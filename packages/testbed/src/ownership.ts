@@ -2,8 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { cgroup2Root, removeCgroup } from './cgroup.js';
+import { basename, join } from 'node:path';
+import { cgroup1Roots, cgroup2Root, removeCgroup, removeCgroup1 } from './cgroup.js';
+import { networkDevices, removeNetworkDevice } from './network-devices.js';
 
 /** sluice-<owner's pid>-<owner's start time, base 36>-<counter>, and a role behind it. */
 const NAME = /^sluice-(\d+)-([0-9a-z]+)-\d+(?:-[a-z]+)?$/;
@@ -33,9 +34,13 @@ export function removeAtExit(remove: () => void): () => void {
   return () => removers.delete(remove);
 }
 
-/** Removes everything that bears the name: processes, cgroups, mounts, files. */
+/** Removes everything that bears the name: processes, cgroups, network devices, mounts, files. */
 export function removeEverything(name: string): void {
-  for (const path of cgroupsNamed((entry) => entry === name || entry.startsWith(`${name}-`))) removeCgroup(path);
+  const isIts = (entry: string): boolean => entry === name || entry.startsWith(`${name}-`);
+  // First what ends the processes; then what could not go before they had.
+  for (const path of namedIn(cgroup2Root(), isIts)) removeCgroup(path);
+  for (const path of cgroup1Roots().flatMap((root) => namedIn(root, isIts))) removeCgroup1(path);
+  for (const device of networkDevices()) if (device.alias === name) removeNetworkDevice(device.name);
   const directory = join(tmpdir(), name);
   for (const target of mountsBelow(directory)) execFileSync('umount', ['-l', target]);
   rmSync(directory, { recursive: true, force: true });
@@ -46,9 +51,8 @@ export function removeEverything(name: string): void {
  * is left alone. Returns the names removed.
  */
 export function sweep(): string[] {
-  const found = [...cgroupsNamed(() => true), ...readdirSync(tmpdir())].map((path) =>
-    path.slice(path.lastIndexOf('/') + 1),
-  );
+  const paths = [cgroup2Root(), ...cgroup1Roots(), tmpdir()].flatMap((root) => namedIn(root, () => true));
+  const found = [...paths.map((path) => basename(path)), ...networkDevices().map(({ alias }) => alias)];
   const dead = new Set(found.filter((name) => isDead(name)).map((name) => name.split('-').slice(0, 4).join('-')));
   for (const name of dead) removeEverything(name);
   return [...dead];
@@ -59,11 +63,11 @@ function isDead(name: string): boolean {
   return pid !== undefined && startTime(Number(pid)) !== start;
 }
 
-function cgroupsNamed(wanted: (name: string) => boolean): string[] {
-  const root = cgroup2Root();
-  return readdirSync(root)
+/** Paths of what is in a directory under a name of the testbed's. */
+function namedIn(directory: string, wanted: (name: string) => boolean): string[] {
+  return readdirSync(directory)
     .filter((entry) => NAME.test(entry) && wanted(entry))
-    .map((entry) => join(root, entry));
+    .map((entry) => join(directory, entry));
 }
 
 /** Deepest first. */

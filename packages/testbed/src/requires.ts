@@ -3,7 +3,18 @@ import { accessSync, constants, existsSync, readFileSync, readlinkSync, statSync
 import { join } from 'node:path';
 
 /** Something a test needs of the machine. */
-export type Need = 'root' | 'bpf' | 'cgroup2' | 'netns' | 'proc-connector' | 'runc' | 'busybox' | 'qemu' | 'iptables';
+export type Need =
+  | 'root'
+  | 'bpf'
+  | 'cgroup2'
+  | 'netns'
+  | 'proc-connector'
+  | 'runc'
+  | 'busybox'
+  | 'qemu'
+  | 'iptables'
+  /** The programs of a real cluster; `npm run test:cluster` has them. */
+  | 'kubernetes';
 
 /** What to do with a test: `label` is '' or ' [skipped: needs ...]', to be put behind the test's name. */
 export interface Gate {
@@ -16,6 +27,9 @@ const INITIAL_PID_NAMESPACE = 'pid:[4026531836]';
 /** Bit numbers of include/uapi/linux/capability.h. */
 const CAP_NET_ADMIN = 12n;
 const CAP_SYS_ADMIN = 21n;
+/** What a real cluster is made of, a CNI plugin included. */
+const CLUSTER_PROGRAMS =
+  'etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl containerd containerd-shim-runc-v2 ctr runc host-local';
 const SBIN = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 const present: Record<Need, () => boolean> = {
@@ -34,6 +48,7 @@ const present: Record<Need, () => boolean> = {
   runc: () => findProgram('runc') !== undefined,
   busybox: () => findProgram('busybox') !== undefined,
   iptables: () => findProgram('iptables-legacy') !== undefined && findProgram('ip6tables-legacy') !== undefined,
+  kubernetes: () => CLUSTER_PROGRAMS.split(' ').every((name) => findProgram(name) !== undefined),
   qemu: () => findProgram('qemu-system-x86_64') !== undefined,
 };
 
@@ -50,13 +65,17 @@ export function requires(...needs: Need[]): Gate {
   return { skip: true, label: ` [skipped: ${reason}]` };
 }
 
-/** Where cgroup2 is mounted with its root visible, by this process's mountinfo (proc_pid_mountinfo(5)). */
+/** Where cgroup2 is mounted with its root visible. */
 export function cgroup2Mount(): string | undefined {
-  for (const line of readOr('/proc/self/mountinfo').split('\n')) {
-    const [mount, file] = line.split(' - ');
-    if (mount !== undefined && file?.startsWith('cgroup2 ') === true) return mount.split(' ')[4];
-  }
-  return undefined;
+  return mountsOf('cgroup2')[0];
+}
+
+/** Where file systems of a type are mounted, by this process's mountinfo (proc_pid_mountinfo(5)). */
+export function mountsOf(type: string): string[] {
+  return readOr('/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => line.split(' - ')[1]?.startsWith(`${type} `) === true)
+    .map((line) => line.split(' ')[4] ?? '');
 }
 
 /** The absolute path of a program in PATH or in one of the sbin directories, which a user's PATH often lacks. */

@@ -1,33 +1,13 @@
 // Nothing of a testbed is left: after close(), after an interrupt, after its owner was killed.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Cgroup, cgroup2Root, LineProcess, requires, sweep, TestNode, uniqueName } from '../src/index.js';
+import { traces } from './traces.js';
 
 const need = requires('root', 'cgroup2', 'netns', 'runc', 'busybox', 'bpf');
 const owner = fileURLToPath(new URL('owner.mjs', import.meta.url));
-
-/** Everything on the machine that bears the name. A zombie is gone; the init of the machine reaps it when it likes. */
-function traces(id: string): string[] {
-  const processes = readdirSync('/proc')
-    .filter((pid) => /^\d+$/.test(pid))
-    .flatMap((pid) => {
-      try {
-        if (/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) return [];
-        const about = readFileSync(`/proc/${pid}/cgroup`, 'utf8') + readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-        return about.includes(`${id}/`) || about.includes(`${id}-outside`) ? [`process ${pid}`] : [];
-      } catch {
-        return [];
-      }
-    });
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(id));
-  const directories = [join(cgroup2Root(), id), join(cgroup2Root(), `${id}-outside`), join(tmpdir(), id)];
-  return [...processes, ...mounts, ...directories.filter((path) => existsSync(path))];
-}
 
 describe.skipIf(need.skip)(`removal${need.label}`, () => {
   const owners: LineProcess[] = [];

@@ -1,0 +1,63 @@
+// An application for a real cluster: a Deployment that says who accepted a connection, with every kind of the kubelet's probes.
+import type { KubernetesObject } from '../kubernetes-objects.js';
+import { APPLICATION_IMAGE } from './images.js';
+
+export interface ApplicationOptions {
+  readonly namespace: string;
+  readonly name: string;
+  /** Default 1. */
+  readonly replicas?: number;
+  /** Of its pods, beside `app: <name>`. */
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/** It says `<namespace>/<pod>` at 8080, and HTTP is spoken at 8081. */
+export const APPLICATION_PORTS = { application: 8080, web: 8081 } as const;
+
+/** A probe that fails twice running is a failure: none is forgiven for long. */
+const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1, failureThreshold: 2 });
+
+/** A Deployment named after the application. */
+export function applicationDeployment(options: ApplicationOptions): KubernetesObject {
+  const { namespace, name, replicas = 1 } = options;
+  const labels = { app: name, ...options.labels };
+  const { application, web } = APPLICATION_PORTS;
+  const field = (variable: string, fieldPath: string) => ({ name: variable, valueFrom: { fieldRef: { fieldPath } } });
+  const image = { image: APPLICATION_IMAGE, imagePullPolicy: 'Never' };
+  const answering = probe({ tcpSocket: { port: application } });
+  const serving = probe({ httpGet: { path: '/hostname', port: web } });
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { namespace, name },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels },
+        spec: {
+          // The first process of a pid namespace does not hear SIGTERM unless it says so, and these do not.
+          terminationGracePeriodSeconds: 1,
+          containers: [
+            {
+              name: 'application',
+              ...image,
+              args: ['serve', '--name', '$(POD_NAMESPACE)/$(POD_NAME)', '--port', String(application)],
+              env: [field('POD_NAMESPACE', 'metadata.namespace'), field('POD_NAME', 'metadata.name')],
+              readinessProbe: answering,
+              livenessProbe: answering,
+            },
+            {
+              name: 'web',
+              ...image,
+              command: ['/bin/httpd', '-f', '-p', String(web), '-h', '/etc'],
+              readinessProbe: serving,
+              livenessProbe: serving,
+              startupProbe: probe({ exec: { command: ['/bin/cat', '/etc/hostname'] } }),
+            },
+          ],
+        },
+      },
+    },
+  };
+}
