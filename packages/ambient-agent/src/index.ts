@@ -1,5 +1,6 @@
 // The agent's public surface: the program, its parts that are pure, and what looks at a node from outside it.
-export { runAgent, settledCgroups } from './agent.js';
+export { runAgent } from './agent.js';
+export { settledCgroups } from './enrol-for-ever.js';
 export { Announcements, noAnnouncements } from './announce/announcements.js';
 export { clusterAnnouncements } from './announce/cluster-announcements.js';
 export { NOT_ENROLLED, PARTLY_ENROLLED, PodWarnings } from './announce/pod-warnings.js';

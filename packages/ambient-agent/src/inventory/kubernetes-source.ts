@@ -172,6 +172,11 @@ export const kubernetesSource = ({
         pods: pods.objects.size,
         namespaces: namespaces.objects.size,
       });
+      // At least its own pod has to be there.
+      if (pods.objects.size === 0)
+        yield* Effect.logWarning(
+          `the API knows no pod of node ${nodeName}: is that its name in \`kubectl get nodes\`? Set NODE_NAME or \`nodeName\``,
+        );
 
       return InventorySource.of({
         current: Effect.sync(() => {
