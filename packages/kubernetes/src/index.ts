@@ -2,7 +2,7 @@
 export type { ApiAccess, Credentials } from './access.js';
 export { ApiClient, type ApiClientOptions, type ApiRequest, type Query } from './api-client.js';
 export { ApiError } from './api-error.js';
-export type { BackOff } from './back-off.js';
+export { backOffMs, type BackOff } from './back-off.js';
 export { openAccess } from './default-access.js';
 export { inClusterAccess, type InClusterOptions } from './in-cluster.js';
 export { kubeConfigAccess, type KubeConfigOptions } from './kubeconfig.js';

@@ -1,6 +1,6 @@
 // Brings the annotations of this node's pods to what they ought to be, and keeps off where somebody else writes them, too.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PodReference } from '@sluice/kubernetes';
+import { ApiError, backOffMs, type PodReference } from '@sluice/kubernetes';
 import type { Redirection } from './redirection.js';
 
 /** What a pod's annotation ought to be, and what it is in the inventory. */
@@ -14,16 +14,15 @@ export interface RedirectionWriterOptions {
   /** Writes once; rejects when that failed. `gone`: the pod is no more. */
   readonly patch: (pod: PodReference, value: Redirection, signal: AbortSignal) => Promise<'patched' | 'gone'>;
   readonly onFailure: (pod: PodReference, error: unknown) => void;
-  /** How long to wait after so many failures in a row, in milliseconds. */
-  readonly backOffMs?: (failures: number) => number;
+  /** How long to wait after so many failures in a row, the last of them with this error, in milliseconds. */
+  readonly backOffMs?: (failures: number, error: unknown) => number;
   /** How long a new pod may be pending before that is written, in milliseconds: most are not for long. */
   readonly pendingAfterMs?: number;
   /** In ms; for tests. */
   readonly now?: () => number;
 }
 
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 60_000;
+const BACK_OFF = { baseMs: 1000, capMs: 60_000 };
 const PENDING_AFTER_MS = 1000;
 /** A write that the inventory does not show after so long was overwritten before it could, in milliseconds. */
 const SHOWN_WITHIN_MS = 60_000;
@@ -55,7 +54,8 @@ export class RedirectionWriter {
 
   constructor(options: RedirectionWriterOptions) {
     this.#options = {
-      backOffMs: (failures) => Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(failures - 1, 20)),
+      backOffMs: (failures, error) =>
+        backOffMs(BACK_OFF, failures, error instanceof ApiError ? error.retryAfterMs : undefined),
       pendingAfterMs: PENDING_AFTER_MS,
       now: () => performance.now(),
       ...options,
@@ -177,7 +177,7 @@ export class RedirectionWriter {
   }
 
   async #work(tended: Tended): Promise<void> {
-    const { patch, onFailure, backOffMs, pendingAfterMs, now } = this.#options;
+    const { patch, onFailure, pendingAfterMs, now } = this.#options;
     const isTended = (): boolean => this.#pods.get(tended.pod.uid) === tended && !this.#isDone(tended);
     if (tended.wanted === 'pending' && tended.there === undefined) await this.#pause(tended, pendingAfterMs);
     for (let failures = 0; isTended();) {
@@ -195,7 +195,7 @@ export class RedirectionWriter {
         failures += 1;
         tended.problem = error instanceof Error ? error.message : String(error);
         onFailure(tended.pod, error);
-        await this.#pause(tended, backOffMs(failures));
+        await this.#pause(tended, this.#options.backOffMs(failures, error));
       }
     }
   }
