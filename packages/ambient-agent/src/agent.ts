@@ -112,6 +112,5 @@ const intentAndAnnouncements = (
     return Layer.merge(source, noAnnouncements);
   }
   const source = kubernetesSource({ client, nodeName, readiness, silenceMs: inventory.watchSilenceMs });
-  // In `node` mode a pod cannot be sent HBONE: nobody listens for it there.
-  return Layer.merge(source, mode === 'inPod' ? clusterAnnouncements({ client, nodeName }) : noAnnouncements);
+  return Layer.merge(source, clusterAnnouncements({ client, nodeName, mode }));
 };

@@ -87,7 +87,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     const { code, stdout } = await host.sluice('cleanup', '-o', 'json');
     expect([code, JSON.parse(stdout)]).toEqual([
       0,
-      { detached: ['sluice_connect4'], unpinned: [], restored: [], files: [], problems: [] },
+      { withdrawn: [], detached: ['sluice_connect4'], unpinned: [], restored: [], files: [], problems: [] },
     ]);
     expect(queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs).toEqual([]);
   });

@@ -3,6 +3,7 @@
 // steer it; the end may take longer, because the agent leaves a server in trouble alone for up to half a minute.
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { InstalledDatapath } from '@sluice/datapath';
 import { endpoint, requires, type Fault, type KubernetesCluster, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +17,10 @@ const PATIENCE_MS = 180_000;
 const LABEL = 'istio.io/dataplane-mode';
 const NAMESPACES = ['shop', 'press', 'bank'] as const;
 const MOST_PODS = 8;
+/** Addresses of a testbed node are not used again: it has 245. */
+const MOST_PODS_EVER = 240;
+/** The longest pause between two things that happen, in milliseconds. */
+const PAUSE_MS = 80;
 
 /** mulberry32: numbers below `limit` that a seed gives again. */
 class Draw {
@@ -47,6 +52,7 @@ describe.skipIf(need.skip)(
     const draw = new Draw(SEED);
     const done = new Map<string, number>();
     let names = 0;
+    let extras = 0;
     let tokens = 0;
     let token: string;
 
@@ -91,7 +97,7 @@ describe.skipIf(need.skip)(
       const pod = draw.pick([...pods]);
       switch (draw.below(6)) {
         case 0:
-          if (pods.size >= MOST_PODS) return 'nothing';
+          if (pods.size >= MOST_PODS || names >= MOST_PODS_EVER) return 'nothing';
           await create();
           return 'create';
         case 1:
@@ -107,7 +113,7 @@ describe.skipIf(need.skip)(
           return 'label pod';
         }
         case 3:
-          await pod?.startContainer(`extra-${(names += 1)}`);
+          await pod?.startContainer(`extra-${(extras += 1)}`);
           return 'container';
         default:
           labelNamespace(draw.pick(NAMESPACES) ?? 'shop', draw.below(2) === 0 ? {} : { [LABEL]: 'ambient' });
@@ -220,6 +226,7 @@ describe.skipIf(need.skip)(
         while (Date.now() < until) {
           const what = draw.below(3) === 0 ? await misbehave() : await change();
           done.set(what, (done.get(what) ?? 0) + 1);
+          await sleep(draw.below(PAUSE_MS));
         }
         await host.node.kubernetes.api.call('clearFaults');
         await host.node.kubernetes.settled();

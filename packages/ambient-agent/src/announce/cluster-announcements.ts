@@ -9,6 +9,7 @@ import {
 } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
+import type { Mode } from '../config/config.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import type { Inventory } from '../inventory/model.js';
 import { messageOf } from '../node/checks.js';
@@ -21,6 +22,8 @@ import { RedirectionWriter, type RedirectionWish, type RedirectionWriterOptions 
 export interface ClusterAnnouncementsOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
+  /** In `node` mode no pod can be sent HBONE: nobody listens for it there, and what was announced before is taken back. */
+  readonly mode: Mode;
   /** How long a pass waits for the API server to take an annotation back, in milliseconds. */
   readonly withdrawWithinMs?: number;
   readonly writer?: Pick<RedirectionWriterOptions, 'backOffMs' | 'pendingAfterMs'>;
@@ -40,13 +43,17 @@ function failureText(what: 'annotation' | 'event', error: unknown): string {
 }
 
 /** Pods that the inventory knows; of others there is nothing to say. */
-function wishesOf(statuses: readonly WorkloadStatus[], { pods }: Inventory): RedirectionWish[] {
+function wishesOf(mode: Mode, statuses: readonly WorkloadStatus[], { pods }: Inventory): RedirectionWish[] {
   return statuses.flatMap((status) => {
     const pod = pods.get(status.uid);
     if (pod === undefined) return [];
     const { uid, namespace, name, annotations } = pod;
     return [
-      { pod: { uid, namespace, name }, wanted: redirectionOf(status), seen: annotations[REDIRECTION_ANNOTATION] },
+      {
+        pod: { uid, namespace, name },
+        wanted: mode === 'inPod' ? redirectionOf(status) : undefined,
+        seen: annotations[REDIRECTION_ANNOTATION],
+      },
     ];
   });
 }
@@ -55,7 +62,7 @@ export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Laye
   Layer.effect(
     Announcements,
     Effect.gen(function* () {
-      const { client, nodeName, withdrawWithinMs = WITHDRAW_WITHIN_MS } = options;
+      const { client, nodeName, mode, withdrawWithinMs = WITHDRAW_WITHIN_MS } = options;
       const context = yield* Effect.context<never>();
       const run = (effect: Effect.Effect<void>): void => void Effect.runForkWith(context)(effect);
       const failed = (what: 'annotation' | 'event', { namespace, name }: PodReference, error: unknown): void =>
@@ -103,13 +110,13 @@ export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Laye
 
       return Announcements.of({
         withdraw: (statuses, inventory) =>
-          Effect.promise(() => writer.withdraw(wishesOf(statuses, inventory))).pipe(
+          Effect.promise(() => writer.withdraw(wishesOf(mode, statuses, inventory))).pipe(
             Effect.timeoutOption(withdrawWithinMs),
             Effect.asVoid,
           ),
         publish: (statuses, inventory) =>
           Effect.sync(() => {
-            writer.want(wishesOf(statuses, inventory));
+            writer.want(wishesOf(mode, statuses, inventory));
             warnings.look(statuses);
             return writer.problems();
           }),

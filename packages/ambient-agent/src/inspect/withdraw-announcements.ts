@@ -20,13 +20,12 @@ const ATTEMPTS = 3;
 
 const PodList = Schema.Struct({ items: Schema.Array(Schema.Unknown) });
 
-/** Nothing is announced but in inPod mode and by way of the API. Never rejects. */
+/** Nothing is announced but by way of the API. Never rejects. */
 export async function withdrawAnnouncements({
-  mode,
   nodeName,
   inventory: { source, kubeconfig },
-}: Pick<AgentConfig, 'mode' | 'nodeName' | 'inventory'>): Promise<Withdrawal> {
-  if (source !== 'kubernetes' || mode !== 'inPod') return { withdrawn: [], problems: [] };
+}: Pick<AgentConfig, 'nodeName' | 'inventory'>): Promise<Withdrawal> {
+  if (source !== 'kubernetes') return { withdrawn: [], problems: [] };
   const withdrawn: string[] = [];
   const problems: string[] = [];
   try {
