@@ -14,8 +14,12 @@ export interface ApplicationOptions {
 /** It says `<namespace>/<pod>` at 8080, and HTTP is spoken at 8081. */
 export const APPLICATION_PORTS = { application: 8080, web: 8081 } as const;
 
-/** A probe that fails twice running is a failure: none is forgiven for long. */
-const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1, failureThreshold: 2 });
+const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1 });
+/** By exec, and by asking the kernel: the other probes begin when somebody listens, so that none of them ever fails. */
+const listening = (port: number) => ({
+  ...probe({ exec: { command: ['/bin/sh', '-c', `netstat -ltn | grep -q ':${port} '`] } }),
+  failureThreshold: 60,
+});
 
 /** A Deployment named after the application. */
 export function applicationDeployment(options: ApplicationOptions): KubernetesObject {
@@ -44,6 +48,7 @@ export function applicationDeployment(options: ApplicationOptions): KubernetesOb
               ...image,
               args: ['serve', '--name', '$(POD_NAMESPACE)/$(POD_NAME)', '--port', String(application)],
               env: [field('POD_NAMESPACE', 'metadata.namespace'), field('POD_NAME', 'metadata.name')],
+              startupProbe: listening(application),
               readinessProbe: answering,
               livenessProbe: answering,
             },
@@ -51,9 +56,9 @@ export function applicationDeployment(options: ApplicationOptions): KubernetesOb
               name: 'web',
               ...image,
               command: ['/bin/httpd', '-f', '-p', String(web), '-h', '/etc'],
+              startupProbe: listening(web),
               readinessProbe: serving,
               livenessProbe: serving,
-              startupProbe: probe({ exec: { command: ['/bin/cat', '/etc/hostname'] } }),
             },
           ],
         },

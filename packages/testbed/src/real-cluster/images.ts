@@ -7,7 +7,7 @@ export const SANDBOX_IMAGE = 'testbed.local/pause:1';
 /** /bin/peer, and busybox's applets that a probe or a person may want. */
 export const APPLICATION_IMAGE = 'testbed.local/application:1';
 
-const APPLETS = ['sh', 'cat', 'ls', 'sleep', 'echo', 'httpd', 'wget', 'nc', 'ip', 'ps'];
+const APPLETS = ['sh', 'cat', 'ls', 'grep', 'netstat', 'sleep', 'echo', 'httpd', 'wget', 'ip', 'ps'];
 
 /** Writes both and returns the archives' paths. */
 export function writeTestbedImages(directory: string): Promise<string[]> {

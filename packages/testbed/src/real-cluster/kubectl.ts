@@ -20,9 +20,14 @@ export class Kubectl {
     this.#kubeconfig = kubeconfig;
   }
 
+  /** The whole command line. */
+  command(args: readonly string[]): string[] {
+    return [clusterProgram('kubectl'), `--kubeconfig=${this.#kubeconfig}`, ...args];
+  }
+
   /** Runs it to its end and returns its lines; rejects with what it said. */
   run(args: readonly string[], input: readonly string[] = []): Promise<string[]> {
-    return runToEnd([clusterProgram('kubectl'), `--kubeconfig=${this.#kubeconfig}`, ...args], input);
+    return runToEnd(this.command(args), input);
   }
 
   async apply(...objects: readonly unknown[]): Promise<void> {

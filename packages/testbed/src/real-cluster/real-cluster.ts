@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Cgroup, cgroup1Roots, cgroup2Root } from '../cgroup.js';
+import type { LoadOptions } from '../campaigns.js';
 import type { DialResult } from '../dialler.js';
 import { allEnded } from '../line-process.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from '../ownership.js';
@@ -11,6 +12,8 @@ import type { LivePod } from './live-pod.js';
 import { ClusterNetwork } from './network.js';
 import { ClusterNode } from './node.js';
 import { PATIENCE_MS } from './patience.js';
+import { PodLoad } from './pod-load.js';
+import { podProcess } from './pod-process.js';
 
 export interface RealClusterOptions {
   /** false: the control plane alone. Default true. */
@@ -102,6 +105,16 @@ export class RealCluster implements AsyncDisposable {
     const { namespace = 'default', name } = from.metadata;
     const argv = ['/bin/peer', 'dial', ...to.flatMap((address) => ['--to', address])];
     return (await this.kubectl.exec(namespace, name, argv)).map((line) => JSON.parse(line) as DialResult);
+  }
+
+  /** Connections from inside such a pod until they are stopped. */
+  load(from: LivePod, to: readonly string[], options: LoadOptions = {}): Promise<PodLoad> {
+    return PodLoad.start(this.kubectl, from, to, options);
+  }
+
+  /** A process of a pod, by which its namespaces are found. */
+  podProcess(pod: LivePod): number {
+    return podProcess(this.cgroup.path, pod.metadata.uid);
   }
 
   /** Ends everything and removes it. Idempotent. */

@@ -1,0 +1,49 @@
+// Sluice's chart as a release of the real Helm in a real cluster.
+import { join } from 'node:path';
+import { runToEnd, type RealCluster } from '@sluice/testbed';
+import { chartPath, helmPath } from '../../src/index.js';
+
+export const NAMESPACE = 'istio-system';
+const RELEASE = 'sluice';
+/** Helm waits for hooks and nothing else; a hook that hangs is ended by it. */
+const PATIENCE = '180s';
+
+export class Release {
+  readonly #cluster: RealCluster;
+
+  constructor(cluster: RealCluster) {
+    this.#cluster = cluster;
+  }
+
+  /** The chart's defaults, but for where the cluster's cgroup tree is, and an address that only this cluster has. */
+  get values(): Readonly<Record<string, string>> {
+    const { cgroup, network } = this.#cluster;
+    return { 'ambient.enabled': 'true', 'host.cgroup': cgroup.path, 'metrics.listen': `${network.nodeIp}:15014` };
+  }
+
+  install(): Promise<string[]> {
+    return this.#helm('install', RELEASE, chartPath, ...sets(this.values));
+  }
+
+  upgrade(values: Readonly<Record<string, string>>): Promise<string[]> {
+    return this.#helm('upgrade', RELEASE, chartPath, '--reuse-values', ...sets(values));
+  }
+
+  uninstall(): Promise<string[]> {
+    return this.#helm('uninstall', RELEASE);
+  }
+
+  #helm(...args: string[]): Promise<string[]> {
+    const helm = helmPath();
+    if (helm === undefined) throw new Error('there is no helm: install the optional npm packages (npm ci)');
+    const { controlPlane, directory } = this.#cluster;
+    // What it would keep in the home directory goes with the cluster.
+    const home = ['CACHE', 'CONFIG', 'DATA'].map((kind) => `HELM_${kind}_HOME=${join(directory, 'helm', kind)}`);
+    const place = ['--kubeconfig', controlPlane.kubeconfig, '--namespace', NAMESPACE, '--timeout', PATIENCE];
+    return runToEnd(['env', ...home, helm, ...args, ...place]);
+  }
+}
+
+function sets(values: Readonly<Record<string, string>>): string[] {
+  return Object.entries(values).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
+}

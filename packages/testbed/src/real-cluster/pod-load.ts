@@ -1,0 +1,38 @@
+// Connections in a loop from inside a pod of a real cluster, until they are stopped.
+import type { LoadOptions, LoadSummary } from '../campaigns.js';
+import { LineProcess } from '../line-process.js';
+import type { Kubectl } from './kubectl.js';
+import type { LivePod } from './live-pod.js';
+
+export class PodLoad {
+  readonly #stop: () => Promise<unknown>;
+  readonly #process: LineProcess;
+
+  private constructor(process: LineProcess, stop: () => Promise<unknown>) {
+    this.#process = process;
+    this.#stop = stop;
+  }
+
+  /** Fulfilled when it is under way. The kubelet must not be restarted meanwhile: it would be cut off. */
+  static async start(
+    kubectl: Kubectl,
+    from: LivePod,
+    to: readonly string[],
+    options: LoadOptions = {},
+  ): Promise<PodLoad> {
+    const { namespace = 'default', name } = from.metadata;
+    const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
+    const dial = ['/bin/peer', 'dial', ...to.flatMap((address) => ['--to', address]), '--load', ...pause];
+    // A signal to kubectl would not reach it; its own pid in the pod is known this way.
+    const command = ['/bin/sh', '-c', 'echo $$; exec "$@"', 'sh', ...dial];
+    const process = await LineProcess.start(kubectl.command(['exec', '-n', namespace, name, '--', ...command]));
+    const pid = await process.lineMatching(/^\d+$/);
+    await process.lineMatching(/^ready$/);
+    return new PodLoad(process, () => kubectl.exec(namespace, name, ['/bin/sh', '-c', `kill -TERM ${pid}`]));
+  }
+
+  async stop(): Promise<LoadSummary> {
+    await this.#stop();
+    return JSON.parse(await this.#process.lineMatching(/^\{/)) as LoadSummary;
+  }
+}
