@@ -68,6 +68,8 @@ export async function bundleCommand(directory: string): Promise<Bundle> {
     format: 'esm',
     target: 'node20',
     charset: 'utf8',
+    // 17 MB for a kubeconfig, which a pod does not have: it has a service account.
+    external: ['@kubernetes/client-node'],
     legalComments: 'none',
     banner: { js: banner },
     metafile: true,

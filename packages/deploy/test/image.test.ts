@@ -109,6 +109,10 @@ describe('the bundle', () => {
     expect(status.text).toContain('no agent has run here');
   });
 
+  it('does without the client that reads kubeconfigs', () => {
+    expect(bundle.packages.filter((name) => name.startsWith('@kubernetes/'))).toEqual([]);
+  });
+
   it('carries the licences of whose code it carries', () => {
     const text = readFileSync(join(directory, 'THIRD-PARTY-LICENSES'), 'utf8');
     for (const name of bundle.packages) expect(text).toContain(name.replace(/@(?=[^@]+$)/, ' '));

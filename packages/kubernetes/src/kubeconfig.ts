@@ -9,9 +9,15 @@ export interface KubeConfigOptions {
   readonly path?: string;
 }
 
-/** @throws ApiError `Credentials` when there is no usable file. */
+/** @throws ApiError `Credentials` when there is no usable file, or what reads one was left out (of the container image). */
 export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promise<ApiAccess> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { KubeConfig } = await import('@kubernetes/client-node').catch((cause: unknown) => {
+    throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
+      reason: 'Credentials',
+      message: `what reads such files is not installed here: ${(cause as Error).message}; in the container image only a pod's service account works`,
+      cause,
+    });
+  });
   const load = (): InstanceType<typeof KubeConfig> => {
     try {
       const config = new KubeConfig();
