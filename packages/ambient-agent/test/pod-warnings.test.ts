@@ -80,6 +80,16 @@ describe('an owner', () => {
     expect(owner.told).toEqual([]);
   });
 
+  it('is not told of a pod that is being deleted, whose network is taken apart', () => {
+    const owner = new Owner();
+    const look = (): void =>
+      owner.warnings.look([status({ problems: ['its loopback is down'] })], (uid) => uid === 'a');
+    look();
+    owner.nowMs = 60_000;
+    look();
+    expect(owner.told).toEqual([]);
+  });
+
   it('hears of it again before Kubernetes forgets it', () => {
     const owner = new Owner();
     const wrong = status({ problems: ['a'] });

@@ -117,7 +117,7 @@ export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Laye
         publish: (statuses, inventory) =>
           Effect.sync(() => {
             writer.want(wishesOf(mode, statuses, inventory));
-            warnings.look(statuses);
+            warnings.look(statuses, (uid) => inventory.pods.get(uid)?.isDeleting === true);
             return writer.problems();
           }),
       });

@@ -45,11 +45,16 @@ export class PodWarnings {
     };
   }
 
-  /** All pods of the node, each time something was decided about them. */
-  look(statuses: readonly WorkloadStatus[]): void {
-    const named = new Set(statuses.map(({ uid }) => uid));
+  /**
+   * All pods of the node, each time something was decided about them.
+   * @param isDeleting whether a pod is on its way out: its network is taken apart while the API still lists it, for a
+   *   minute at times, and nobody needs to be told of that
+   */
+  look(statuses: readonly WorkloadStatus[], isDeleting: (uid: string) => boolean = () => false): void {
+    const staying = statuses.filter(({ uid }) => !isDeleting(uid));
+    const named = new Set(staying.map(({ uid }) => uid));
     for (const uid of this.#pods.keys()) if (!named.has(uid)) this.#pods.delete(uid);
-    for (const status of statuses) this.#lookAt(status);
+    for (const status of staying) this.#lookAt(status);
   }
 
   #lookAt({ uid, namespace, name, state, role, reason, problems }: WorkloadStatus): void {
