@@ -43,6 +43,7 @@ const MS_A_TICK = 10;
 
 const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
 const SOURCE = join(REPOSITORY, 'packages/cli/dist/main.js');
+const DOCKERFILE = join(REPOSITORY, 'deploy/Dockerfile');
 const MAKE_BUNDLE = join(REPOSITORY, 'packages/deploy/dist/make-bundle.js');
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** In private mounts, the files of a service account where a pod has them, and nothing else in /var/run. */
@@ -92,6 +93,9 @@ async function makePods(node) {
 function launchOf(kind, node, bundle) {
   const environment = { ...process.env, DAEMONSET_NAME: 'sluice-node', POD_NAMESPACE: 'istio-system' };
   delete environment.KUBECONFIG;
+  // As in the image.
+  if (kind !== 'source')
+    environment.NODE_OPTIONS = /^ENV NODE_OPTIONS="(.*)"$/m.exec(readFileSync(DOCKERFILE, 'utf8'))[1];
   const program = [process.execPath, kind === 'source' ? SOURCE : join(bundle, 'dist/sluice.js')];
   if (kind !== 'in-cluster')
     return { program, within: [], env: environment, inventory: { kubeconfig: node.kubeconfig } };
@@ -323,6 +327,9 @@ async function measure(node) {
   execFileSync(process.execPath, [MAKE_BUNDLE, bundle], { stdio: 'ignore' });
   const configPath = join(node.directory, 'config.yaml');
   const runDir = join(node.directory, 'run');
+  // As /run is on most machines; it goes with the node.
+  mkdirSync(runDir);
+  execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', runDir]);
   const bpffs = await node.bpffs();
   const annotations = new Annotations(kubernetes.api);
 
