@@ -70,6 +70,8 @@ export class CgroupResolver {
   readonly #directories = new KnownDirectories();
   // Cookies that podNetns verified, by pod UID. A cookie is never given twice, so this cannot go wrong, only grow: see pods().
   readonly #verified = new Map<string, bigint>();
+  // The namespaces in which those were found, by pod UID: where to look first.
+  readonly #found = new Map<string, string>();
 
   /** @throws CgroupError when there is no cgroup2, the root is not part of one, or /proc cannot be used */
   constructor(options: CgroupResolverOptions = {}) {
@@ -95,7 +97,11 @@ export class CgroupResolver {
     const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named, walk.list)];
     walk.completed();
     const present = new Set(pods.map(({ podUid }) => podUid));
-    for (const podUid of this.#verified.keys()) if (!present.has(podUid)) this.#verified.delete(podUid);
+    for (const podUid of this.#verified.keys()) {
+      if (present.has(podUid)) continue;
+      this.#verified.delete(podUid);
+      this.#found.delete(podUid);
+    }
     return pods;
   }
 
@@ -131,6 +137,8 @@ export class CgroupResolver {
     const expected = expectedIps.map(canonicalAddress).filter((address) => address !== undefined);
     const isExpected = (ref: NetnsRef): boolean =>
       expectedIps.length === 0 || expected.some((address) => ref.addresses.includes(address));
+    const before = expected.length === 0 ? undefined : this.#foundBefore(pod);
+    if (before !== undefined && isExpected(before)) return before;
     const tried = new Set([this.#netns.keyOf(this.hostNetns)]);
     let refused: unknown;
     for (const pid of this.#oldestFirst(pod.cgroupPath)) {
@@ -142,7 +150,10 @@ export class CgroupResolver {
         if (ref === undefined || !this.#isBelow(pid, pod.cgroupPath)) continue;
         tried.add(key);
         if (!isExpected(ref)) continue;
-        if (expected.length > 0) this.#verified.set(pod.podUid, ref.cookie);
+        if (expected.length > 0) {
+          this.#verified.set(pod.podUid, ref.cookie);
+          this.#found.set(pod.podUid, key);
+        }
         return ref;
       } catch (error) {
         if (!(error instanceof CgroupError)) throw error;
@@ -151,6 +162,13 @@ export class CgroupResolver {
     }
     if (refused !== undefined) throw refused;
     return undefined;
+  }
+
+  /** The namespace that was the pod's when last asked, while the process that showed it is in it and in the pod. */
+  #foundBefore(pod: PodCgroup): NetnsRef | undefined {
+    const key = this.#found.get(pod.podUid);
+    const known = key === undefined ? undefined : this.#netns.recall(key);
+    return known !== undefined && this.#isBelow(known.pid, pod.cgroupPath) ? known : undefined;
   }
 
   #resolve(pid: number, process: ProcessFacts, membership: CgroupMembership): ProcessResolution {

@@ -125,6 +125,22 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.resolveProcess(intruder.pid)).toMatchObject({ netnsState: 'unverified' });
   });
 
+  it('takes no namespace for the pod’s once all that showed it have left the pod', async () => {
+    const { uid, container } = makePod();
+    const elsewhere = makePod();
+    const netns = node.netns('left', ['10.66.10.7/32']);
+    const first = await node.process(container, netns);
+    const second = await node.process(container, netns);
+    const leave = (pid: number): void => writeFileSync(`${elsewhere.container}/cgroup.procs`, String(pid));
+    const found = (): bigint | undefined => resolver.podNetns(podOf(uid), ['10.66.10.7'])?.cookie;
+    expect([found(), found()]).toEqual([netnsCookie(netns), netnsCookie(netns)]);
+    leave(first.pid);
+    expect(found()).toBe(netnsCookie(netns));
+    leave(second.pid);
+    expect(found()).toBeUndefined();
+    expect(resolver.podNetns(podOf(elsewhere.uid), ['10.66.10.7'])?.cookie).toBe(netnsCookie(netns));
+  });
+
   it('sees addresses that come later', async () => {
     const { uid, container } = makePod();
     const netns = node.netns('late', []);

@@ -8,17 +8,44 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <set>
+#include <sys/mman.h>
 
 namespace sluice {
 namespace {
 
-// The largest log that every kernel takes. The memory is zero pages until the verifier writes.
+// The largest log that every kernel takes.
 constexpr size_t kVerifierLogBytes = BPF_LOG_BUF_SIZE;
+
+// Pages that cost nothing until the verifier writes. Not by calloc(3): after a first free(3) of so much glibc takes it
+// from its heap, fills it with zeros, and keeps it.
+class VerifierLog {
+public:
+  VerifierLog() = default;
+  ~VerifierLog() { Free(); }
+  VerifierLog(const VerifierLog &) = delete;
+  VerifierLog &operator=(const VerifierLog &) = delete;
+
+  bool Allocate() {
+    void *pages = mmap(nullptr, kVerifierLogBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+      return false;
+    text_ = static_cast<char *>(pages);
+    return true;
+  }
+  void Free() {
+    if (text_ != nullptr)
+      munmap(text_, kVerifierLogBytes);
+    text_ = nullptr;
+  }
+  char *text() const { return text_; }
+
+private:
+  char *text_ = nullptr;
+};
 
 class ObjectHandle : public Napi::ObjectWrap<ObjectHandle> {
 public:
@@ -47,7 +74,7 @@ private:
   void CloseCall(const Napi::CallbackInfo &) { Close(); }
 
   struct bpf_object *object_ = nullptr;
-  char *log_ = nullptr;
+  VerifierLog log_;
 };
 
 Napi::Value Duplicate(Napi::Env env, int fd, const char *call) {
@@ -61,11 +88,10 @@ Napi::Value Duplicate(Napi::Env env, int fd, const char *call) {
 
 ObjectHandle::ObjectHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ObjectHandle>(info) {
   std::string path = StringArgument(info, 0);
-  log_ = static_cast<char *>(calloc(1, kVerifierLogBytes));
-  if (log_ == nullptr)
-    throw CallError(info.Env(), "calloc", ENOMEM);
+  if (!log_.Allocate())
+    throw CallError(info.Env(), "mmap", errno);
   LIBBPF_OPTS(bpf_object_open_opts, options);
-  options.kernel_log_buf = log_;
+  options.kernel_log_buf = log_.text();
   options.kernel_log_size = kVerifierLogBytes;
   // Level 0 with a buffer: the log is made only in the second attempt, after a refusal.
   options.kernel_log_level = 0;
@@ -73,8 +99,7 @@ ObjectHandle::ObjectHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Ob
   object_ = bpf_object__open_file(path.c_str(), &options);
   if (object_ == nullptr) {
     int err = errno;
-    free(log_);
-    log_ = nullptr;
+    log_.Free();
     throw CallError(info.Env(), "bpf_object__open_file", err, &log);
   }
 }
@@ -83,8 +108,7 @@ void ObjectHandle::Close() {
   LogCapture log;
   bpf_object__close(object_);
   object_ = nullptr;
-  free(log_);
-  log_ = nullptr;
+  log_.Free();
 }
 
 struct bpf_object *ObjectHandle::Open(Napi::Env env) {
@@ -208,8 +232,9 @@ void ObjectHandle::Load(const Napi::CallbackInfo &info) {
   if (err == 0)
     return;
   Napi::Error error = CallError(env, "bpf_object__load", err, &log);
-  if (log_[0] != '\0')
-    error.Set("verifierLog", Napi::String::New(env, log_, strnlen(log_, kVerifierLogBytes)));
+  const char *text = log_.text();
+  if (text[0] != '\0')
+    error.Set("verifierLog", Napi::String::New(env, text, strnlen(text, kVerifierLogBytes)));
   throw error;
 }
 

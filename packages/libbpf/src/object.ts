@@ -74,9 +74,11 @@ export class BpfObject {
     this.#handle = handle;
     this.path = path;
     this.#options = options;
+    // Once: each look has libbpf describe every map.
+    const rows = options.maps === undefined ? [] : this.#mapRows();
     for (const [name, map] of Object.entries(options.maps ?? {})) {
-      this.#mapRow(name);
-      if (map.maxEntries !== undefined) {
+      const { maxEntries: defined } = this.#rowOf(rows, name);
+      if (map.maxEntries !== undefined && map.maxEntries !== defined) {
         const { maxEntries } = map;
         attempt(`set maxEntries of map '${name}' to ${maxEntries}`, () => handle.setMaxEntries(name, maxEntries));
       }
@@ -176,8 +178,7 @@ export class BpfObject {
     return this.#handle.maps().filter((row) => !row.internal);
   }
 
-  #mapRow(name: string): MapDefinitionRow {
-    const rows = this.#mapRows();
+  #rowOf(rows: readonly MapDefinitionRow[], name: string): MapDefinitionRow {
     return (
       rows.find((row) => row.name === name) ??
       missing(
@@ -192,11 +193,12 @@ export class BpfObject {
   /** Puts existing maps in the place of new ones; returns their names. */
   #reuseMaps(): Set<string> {
     const reused = new Set<string>();
+    const rows = this.#options.maps === undefined ? [] : this.#mapRows();
     for (const [name, { reuse, pinPath }] of Object.entries(this.#options.maps ?? {})) {
       const existing = reuse ?? (pinPath !== undefined && existsSync(pinPath) ? BpfMap.openPinned(pinPath) : undefined);
       if (existing === undefined) continue;
       try {
-        const difference = incompatibility(this.#mapRow(name), existing);
+        const difference = incompatibility(this.#rowOf(rows, name), existing);
         if (difference !== undefined) {
           const where = reuse === undefined ? `pinned at ${pinPath}` : `'${existing.name}' (id ${existing.id})`;
           throw refuse(

@@ -20,7 +20,7 @@ import { metrics } from '../observe/metrics.js';
 import type { Readiness } from '../observe/readiness.js';
 import { apiProblem } from './api-problem.js';
 import { describeIssue } from './issue.js';
-import { NamespaceObject, PodObject, type Inventory, type Namespace, type Pod } from './model.js';
+import { NamespaceObject, PodObject, type Inventory, type Namespace } from './model.js';
 import { InventorySource, type Copied } from './source.js';
 import { trimNamespace, trimPod } from './trim.js';
 
@@ -90,9 +90,7 @@ export const kubernetesSource = ({
       const changed = yield* Queue.sliding<void>(1);
       const context = yield* Effect.context<never>();
       const run = (effect: Effect.Effect<void>): void => void Effect.runForkWith(context)(effect);
-      let known: Inventory | undefined;
       const touch = (): void => {
-        known = undefined;
         Queue.offerUnsafe(changed, undefined);
       };
 
@@ -145,10 +143,16 @@ export const kubernetesSource = ({
           (reflector) => Effect.promise(() => reflector.close()),
         );
 
-      const pods = yield* copy(PODS, PodObject, trimPod, { fieldSelector: `spec.nodeName=${nodeName}` }, (changes) =>
-        run(Effect.forEach(changes, ({ kind }) => metrics.podEvent(kind), { discard: true })),
-      );
-      const namespaces = yield* copy(NAMESPACES, NamespaceObject, trimNamespace, {}, () => {});
+      // Each is made anew when it has changed, and only then: a cluster may have thousands of namespaces.
+      let knownPods: Inventory['pods'] | undefined;
+      let knownNamespaces: Inventory['namespaces'] | undefined;
+      const pods = yield* copy(PODS, PodObject, trimPod, { fieldSelector: `spec.nodeName=${nodeName}` }, (changes) => {
+        knownPods = undefined;
+        run(Effect.forEach(changes, ({ kind }) => metrics.podEvent(kind), { discard: true }));
+      });
+      const namespaces = yield* copy(NAMESPACES, NamespaceObject, trimNamespace, {}, () => {
+        knownNamespaces = undefined;
+      });
       const copies = [
         { resource: PODS, reflector: pods },
         { resource: NAMESPACES, reflector: namespaces },
@@ -180,8 +184,9 @@ export const kubernetesSource = ({
 
       return InventorySource.of({
         current: Effect.sync(() => {
-          known ??= inventoryOf(pods, namespaces);
-          return { inventory: known, problems: problems() };
+          knownPods ??= new Map(pods.objects);
+          knownNamespaces ??= byName(namespaces);
+          return { inventory: { pods: knownPods, namespaces: knownNamespaces }, problems: problems() };
         }),
         changes: Stream.fromQueue(changed),
         copies: () =>
@@ -200,9 +205,6 @@ export const kubernetesSource = ({
     }),
   );
 
-function inventoryOf(pods: Reflector<Pod>, namespaces: Reflector<Namespace>): Inventory {
-  return {
-    pods: new Map(pods.objects),
-    namespaces: new Map([...namespaces.objects].map(([, namespace]) => [namespace.name, namespace])),
-  };
+function byName(namespaces: Reflector<Namespace>): Inventory['namespaces'] {
+  return new Map([...namespaces.objects].map(([, namespace]) => [namespace.name, namespace]));
 }
