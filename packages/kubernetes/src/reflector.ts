@@ -213,6 +213,8 @@ export class Reflector<T> {
     this.#position = position;
     this.#lastKnown = position;
     this.#doubted = false;
+    // Of before: the server has just said everything.
+    this.#lastError = undefined;
     this.#isSynced = true;
     this.#onSynced();
     if (changes.length > 0) this.#changes.next(changes);
