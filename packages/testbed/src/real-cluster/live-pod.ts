@@ -7,7 +7,12 @@ export interface LivePod extends LiveObject {
     readonly phase: string;
     readonly podIP?: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
-    readonly containerStatuses?: readonly { readonly name: string; readonly restartCount: number }[];
+    readonly containerStatuses?: readonly {
+      readonly name: string;
+      readonly restartCount: number;
+      /** containerd://<64 digits> */
+      readonly containerID?: string;
+    }[];
   };
 }
 

@@ -1,20 +1,22 @@
-// A process of a pod, found where the kubelet's naming (cgroupfs driver) says that its containers are.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+// The first process of a pod's container, found where the kubelet's naming (cgroupfs driver) says that it is.
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { LivePod } from './live-pod.js';
 
 /** Guaranteed pods have no directory for their class. */
 const CLASSES = ['.', 'burstable', 'besteffort'];
 
 /**
+ * Of the pod's first container, and not of the sandbox.
  * @param root the cgroup that `kubepods` is in
- * @throws Error when the pod has no process
+ * @throws Error when there is none
  */
-export function podProcess(root: string, uid: string): number {
-  const pod = CLASSES.map((name) => join(root, 'kubepods', name, `pod${uid}`)).find((path) => existsSync(path));
-  const containers = pod === undefined ? [] : readdirSync(pod, { withFileTypes: true });
-  for (const { name } of containers.filter((entry) => entry.isDirectory())) {
-    const [pid] = readFileSync(join(pod ?? '', name, 'cgroup.procs'), 'utf8').split('\n');
-    if (pid !== undefined && pid !== '') return Number(pid);
-  }
-  throw new Error(`pod ${uid} has no process below ${root}/kubepods; it has ended, or has not started`);
+export function podProcess(root: string, { metadata, status }: LivePod): number {
+  const id = status.containerStatuses?.[0]?.containerID?.replace(/^\w+:\/\//, '') ?? '';
+  const pods = CLASSES.map((name) => join(root, 'kubepods', name, `pod${metadata.uid}`, id, 'cgroup.procs'));
+  const path = pods.find((candidate) => id !== '' && existsSync(candidate));
+  const [pid = ''] = path === undefined ? [] : readFileSync(path, 'utf8').split('\n');
+  if (pid === '')
+    throw new Error(`pod ${metadata.name} has no process below ${root}/kubepods; it has ended, or has not started`);
+  return Number(pid);
 }

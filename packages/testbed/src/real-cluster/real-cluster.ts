@@ -112,9 +112,9 @@ export class RealCluster implements AsyncDisposable {
     return PodLoad.start(this.kubectl, from, to, options);
   }
 
-  /** A process of a pod, by which its namespaces are found. */
+  /** The first process of a pod's first container. */
   podProcess(pod: LivePod): number {
-    return podProcess(this.cgroup.path, pod.metadata.uid);
+    return podProcess(this.cgroup.path, pod);
   }
 
   /** Ends everything and removes it. Idempotent. */
