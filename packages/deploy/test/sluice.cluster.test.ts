@@ -212,6 +212,9 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
   });
 
   test('ztunnel is exchanged', async () => {
+    // A DaemonSet of 1.20 ends the old pod before it starts the new one, and on a busy machine that takes so long that
+    // owners of pods have to be told.
+    applications.excuse(/ztunnel does not listen for it|no ztunnel is connected/);
     await run('rollout', 'restart', '-n', NAMESPACE, 'daemonset/ztunnel');
     await cluster.rolledOut(NAMESPACE, 'daemonset/ztunnel');
     await applications.check(true);

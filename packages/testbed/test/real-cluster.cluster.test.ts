@@ -73,7 +73,7 @@ describe.skipIf(need.skip)(`a real cluster${need.label}`, () => {
 
   test('its pods are in the cgroup tree of its own, and nothing of it is attached elsewhere', () => {
     for (const { metadata } of pods) {
-      const cgroup = join(cluster.cgroup.path, 'kubepods/besteffort', `pod${metadata.uid}`);
+      const cgroup = join(cluster.cgroup.path, 'kubepods/burstable', `pod${metadata.uid}`);
       expect(existsSync(cgroup), cgroup).toBe(true);
     }
     expect(cluster.cgroup.child('kubelet').pids).toContain(cluster.node.kubelet.daemon.process.pid);

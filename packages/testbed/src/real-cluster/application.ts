@@ -14,11 +14,13 @@ export interface ApplicationOptions {
 /** It says `<namespace>/<pod>` at 8080, and HTTP is spoken at 8081. */
 export const APPLICATION_PORTS = { application: 8080, web: 8081 } as const;
 
-const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1 });
+/** A machine that is busy answers late, which is no failure; who refuses does so at once. In seconds. */
+const PATIENCE = 60;
+const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1, timeoutSeconds: PATIENCE });
 /** By exec, and by asking the kernel: the other probes begin when somebody listens, so that none of them ever fails. */
 const listening = (port: number) => ({
   ...probe({ exec: { command: ['/bin/sh', '-c', `netstat -ltn | grep -q ':${port} '`] } }),
-  failureThreshold: 60,
+  failureThreshold: PATIENCE,
 });
 
 /** A Deployment named after the application. */
@@ -27,7 +29,8 @@ export function applicationDeployment(options: ApplicationOptions): KubernetesOb
   const labels = { app: name, ...options.labels };
   const { application, web } = APPLICATION_PORTS;
   const field = (variable: string, fieldPath: string) => ({ name: variable, valueFrom: { fieldRef: { fieldPath } } });
-  const image = { image: APPLICATION_IMAGE, imagePullPolicy: 'Never' };
+  // Without a request a pod would get next to nothing of a busy machine.
+  const image = { image: APPLICATION_IMAGE, imagePullPolicy: 'Never', resources: { requests: { cpu: '20m' } } };
   const answering = probe({ tcpSocket: { port: application } });
   const serving = probe({ httpGet: { path: '/hostname', port: web } });
   return {
