@@ -4,6 +4,7 @@ import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import type { AgentConfig } from './config/config.js';
 import { cleanupNode } from './inspect/cleanup.js';
+import { withdrawAnnouncements } from './inspect/withdraw-announcements.js';
 import { messageOf } from './node/checks.js';
 import { reconcilePass, type PassPlaces, type PassServices } from './reconcile/pass.js';
 import { Zds } from './zds/zds.js';
@@ -47,17 +48,18 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
 });
 
 /** After the agent has let go of everything. Fails never: what is left is said. */
-export const removeFromNode = ({ paths }: Pick<AgentConfig, 'paths'>): Effect.Effect<void> =>
+export const removeFromNode = (config: Pick<AgentConfig, 'paths' | 'nodeName' | 'inventory'>): Effect.Effect<void> =>
   Effect.tryPromise({
-    // Nothing is announced any more: leaveMesh() has taken it back.
-    try: () => cleanupNode(paths, { force: false, withdraw: () => Promise.resolve({ withdrawn: [], problems: [] }) }),
+    // Of what leaveMesh() had announced, something is left where the server was slow to take it back.
+    try: () => cleanupNode(config.paths, { force: false, withdraw: () => withdrawAnnouncements(config) }),
     catch: messageOf,
   }).pipe(
     Effect.matchEffect({
       onFailure: (why) =>
         Effect.logError(`Sluice could not be removed from this node; run \`sluice cleanup\` on it: ${why}`),
-      onSuccess: ({ detached, unpinned, restored, files, problems }) =>
+      onSuccess: ({ withdrawn, detached, unpinned, restored, files, problems }) =>
         Effect.logInfo('removed from this node', {
+          withdrawn: withdrawn.length,
           detached: detached.length,
           unpinned: unpinned.length,
           restored: restored.length,

@@ -277,6 +277,9 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await host.node.kubernetes.api.call('patch', 'DaemonSet', name, {
       metadata: { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['foregroundDeletion'] },
     });
+    // Longer than a pass waits for it.
+    const unavailable = { kind: 'status', code: 503 } as const;
+    await host.node.kubernetes.api.call('inject', unavailable, { verb: 'patch', resource: 'pods/status', times: 3 });
     const { code } = await host.agent.stop();
     expect([code, await annotationOf(host, shop), wayOf(await shop.dial(outside()))]).toEqual([0, undefined, 'remote']);
     expect(existsSync(join(host.bpffs, 'sluice'))).toBe(false);

@@ -115,7 +115,7 @@ export interface CleanupOptions {
 }
 
 /**
- * Idempotent. While it works no agent can start. Rejects:
+ * Idempotent. While it works no agent can start.
  * @throws InspectError agent-running; what the file system and the kernel say
  */
 export async function cleanupNode(given: CleanupPlaces, { force, withdraw }: CleanupOptions): Promise<CleanupReport> {
