@@ -5,15 +5,15 @@ import type * as Scope from 'effect/Scope';
 import type { Observable } from 'rxjs';
 import { podName } from './inventory/model.js';
 import { InventorySource } from './inventory/source.js';
-import { messageOf } from './node/checks.js';
+import { messageOf } from './failure/message-of.js';
 import { Enforcement } from './node/enforcement.js';
-import { checkPodPlumbing } from './node/kernel-features.js';
+import { checkPodPlumbing } from './pod-netns/check-pod-plumbing.js';
 import { watchedEvents } from './node/process-source.js';
-import { StartupError } from './node/startup-error.js';
-import { refreshCopies, refreshCounters, refreshWorkloads, refreshZds } from './observe/gauges.js';
+import { StartupError } from './failure/startup-error.js';
+import { refreshCopies, refreshCounters, refreshWorkloads, refreshZds } from './state/gauges.js';
 import { metrics } from './observe/metrics.js';
 import type { Readiness } from './observe/readiness.js';
-import { fromObservable } from './reconcile/from-observable.js';
+import { fromObservable } from './streams/from-observable.js';
 import {
   applyPass,
   finishPass,

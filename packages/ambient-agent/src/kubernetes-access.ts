@@ -3,8 +3,8 @@ import { ApiClient, openAccess } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import type { AgentConfig } from './config/config.js';
-import { messageOf } from './node/checks.js';
-import { StartupError } from './node/startup-error.js';
+import { messageOf } from './failure/message-of.js';
+import { StartupError } from './failure/startup-error.js';
 import { AGENT_VERSION } from './version.js';
 
 /** Of an answer that is not a watch: a little more than the API server itself takes (--request-timeout, 60 s). */

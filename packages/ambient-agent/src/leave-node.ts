@@ -5,7 +5,7 @@ import * as Result from 'effect/Result';
 import type { AgentConfig } from './config/config.js';
 import { cleanupNode } from './inspect/cleanup.js';
 import { withdrawAnnouncements } from './inspect/withdraw-announcements.js';
-import { messageOf } from './node/checks.js';
+import { messageOf } from './failure/message-of.js';
 import { reconcilePass, type PassPlaces, type PassServices } from './reconcile/pass.js';
 import { Zds } from './zds/zds.js';
 

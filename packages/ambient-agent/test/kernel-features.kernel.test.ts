@@ -10,7 +10,8 @@ import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { resolveConfig } from '../src/index.js';
-import { checkKernel, checkPodPlumbing, kernelProblems } from '../src/node/kernel-features.js';
+import { checkKernel, kernelProblems } from '../src/node/kernel-features.js';
+import { checkPodPlumbing } from '../src/pod-netns/check-pod-plumbing.js';
 
 const need = requires('root', 'bpf', 'netns');
 const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));

@@ -12,7 +12,7 @@ import * as Layer from 'effect/Layer';
 import type { Mode } from '../config/config.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import type { Inventory } from '../inventory/model.js';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 import { Announcements } from './announcements.js';
 import { PodWarnings } from './pod-warnings.js';

@@ -1,6 +1,6 @@
 // The agent's configuration with every default filled in: what the rest of the agent reads.
 import { hostname } from 'node:os';
-import type { LogLevel } from '../observe/log-levels.js';
+import type { LogLevel } from './log-levels.js';
 import type { ConfigFile, EnablementSelector } from './schema.js';
 
 /** Istio's opt-in label, on namespaces and pods. */

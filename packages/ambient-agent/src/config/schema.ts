@@ -1,7 +1,7 @@
 // The configuration file as the operator writes it: every field optional, every section a struct of its own, so that the
 // names that are allowed at each place can be told (unknown-keys.ts).
 import * as Schema from 'effect/Schema';
-import { logLevels } from '../observe/log-levels.js';
+import { logLevels } from './log-levels.js';
 
 const labels = Schema.Record(Schema.String, Schema.String);
 const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }));

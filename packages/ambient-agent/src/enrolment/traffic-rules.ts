@@ -1,6 +1,6 @@
 // What of a pod's traffic goes through the mesh: Istio's traffic annotations and the node's own settings.
-import { isIP } from 'node:net';
-import { canonicalCidr, WorkloadFlag, type TrafficRule } from '@sluice/datapath';
+import { WorkloadFlag, type TrafficRule } from '@sluice/datapath';
+import { rangeOf } from '../config/cidr.js';
 import type { AgentConfig } from '../config/config.js';
 import type { Pod } from '../inventory/model.js';
 
@@ -26,16 +26,6 @@ export interface PodTraffic {
 const MAX_PORT = 65535;
 /** `*` in a list of what is included: everything, as without the annotation. */
 const EVERYTHING = '*';
-
-/** A range, or one address, as canonical text; undefined when it is neither. Pure. */
-export function rangeOf(text: string): string | undefined {
-  const family = isIP(text);
-  try {
-    return canonicalCidr(family === 0 ? text : `${text}/${family === 4 ? 32 : 128}`);
-  } catch {
-    return undefined;
-  }
-}
 
 function portOf(text: string): number | undefined {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;

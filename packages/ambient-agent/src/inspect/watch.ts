@@ -5,7 +5,7 @@ import { InstalledDatapath, type DecisionRecord } from '@sluice/datapath';
 import * as Stream from 'effect/Stream';
 import { readFileSync } from 'node:fs';
 import { Observable } from 'rxjs';
-import { fromObservable } from '../reconcile/from-observable.js';
+import { fromObservable } from '../streams/from-observable.js';
 import { watchedEvents } from '../node/process-source.js';
 import { readState, type AgentState } from '../state/state.js';
 

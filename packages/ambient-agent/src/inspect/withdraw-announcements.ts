@@ -6,7 +6,7 @@ import { REDIRECTION_ANNOTATION } from '../announce/redirection.js';
 import type { AgentConfig } from '../config/config.js';
 import { PodObject, podName, type Pod } from '../inventory/model.js';
 import { trimPod } from '../inventory/trim.js';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 
 export interface Withdrawal {
   /** Names of pods. */

@@ -19,7 +19,7 @@ import type * as Scope from 'effect/Scope';
 import { metrics } from '../observe/metrics.js';
 import type { Readiness } from '../observe/readiness.js';
 import { apiProblem } from './api-problem.js';
-import { describeIssue } from './issue.js';
+import { describeIssue } from '../config/schema-issue.js';
 import { NamespaceObject, PodObject, type Inventory, type Namespace } from './model.js';
 import { InventorySource, type Copied } from './source.js';
 import { trimNamespace, trimPod } from './trim.js';

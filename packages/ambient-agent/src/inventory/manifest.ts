@@ -2,7 +2,7 @@
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { isNode, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
-import { describeIssue } from './issue.js';
+import { describeIssue } from '../config/schema-issue.js';
 import { NamespaceObject, PodObject, type Namespace, type Pod } from './model.js';
 import { trimNamespace, trimPod } from './trim.js';
 

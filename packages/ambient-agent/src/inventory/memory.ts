@@ -2,7 +2,7 @@
 // file had put into the mesh, and takes nobody out for a typing error.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from '../state/replace-file.js';
+import { replaceFile } from '../run-directory/replace-file.js';
 import * as Schema from 'effect/Schema';
 import type { FileObjects } from './merge.js';
 

@@ -1,5 +1,4 @@
 // The datapath as a service of the agent: opened with the scope, closed with it, and left in force.
-import { join } from 'node:path';
 import {
   Datapath,
   type ApplyResult,
@@ -13,8 +12,9 @@ import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Schema from 'effect/Schema';
 import type { AgentConfig, Capacities } from '../config/config.js';
-import { messageOf } from './checks.js';
-import { StartupError } from './startup-error.js';
+import { pinDirectory } from '../config/pin-directory.js';
+import { messageOf } from '../failure/message-of.js';
+import { StartupError } from '../failure/startup-error.js';
 
 /** A call of the datapath that failed as a whole. */
 export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
@@ -52,9 +52,6 @@ export class Enforcement extends Context.Service<
     readonly hasListener: (cookie: bigint, port: number) => boolean;
   }
 >()('@sluice/ambient-agent/node/Enforcement') {}
-
-/** Where everything is pinned. */
-export const pinDirectory = (bpffs: string): string => join(bpffs, 'sluice');
 
 const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
   cgroups: 'cgroup_info_map',

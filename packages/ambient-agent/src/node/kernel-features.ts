@@ -4,12 +4,11 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { missingKernelFeatures, objectPaths, type KernelFeature } from '@sluice/datapath';
-import { checkPidfdGetfd, netnsCookie, newNetns } from '@sluice/linux';
+import { checkPidfdGetfd, netnsCookie } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
-import { ensureOriginalSource } from '../pod-netns/original-source.js';
-import { messageOf } from './checks.js';
-import { StartupError } from './startup-error.js';
+import { messageOf } from '../failure/message-of.js';
+import { StartupError } from '../failure/startup-error.js';
 
 type KernelConfig = Pick<AgentConfig, 'mode' | 'paths'>;
 
@@ -48,30 +47,6 @@ export const checkKernel = (config: KernelConfig): Effect.Effect<void, StartupEr
     const problems = kernelProblems(config);
     if (problems.length === 0) return Effect.void;
     return Effect.fail(new StartupError({ check: 'kernel', message: problems.join('\n') }));
-  });
-
-/**
- * Sets up a namespace of its own as a pod's will be, and lets it go: tc, rules, routes and sysctls for real.
- * @param filterFd the tc program for the loopback of pods
- */
-export const checkPodPlumbing = (
-  { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
-  filterFd: number,
-): Effect.Effect<void, StartupError> =>
-  Effect.try({
-    try: () => {
-      using netns = newNetns();
-      const path = `/proc/self/fd/${netns.fd}`;
-      const cookie = netnsCookie(path);
-      ensureOriginalSource(path, { netnsCookie: cookie, filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
-    },
-    catch: (error) => {
-      const message =
-        `a network namespace cannot be set up for ztunnel, tried in one of the agent’s own: ${messageOf(error)}; ` +
-        'the kernel has to have CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF (modules sch_ingress and cls_bpf), ' +
-        'CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES; /proc/sys/net has to be writable below `paths.proc`';
-      return new StartupError({ check: 'kernel', message });
-    },
   });
 
 function bpfProblems(missing: typeof missingKernelFeatures, inbound: boolean): string[] {

@@ -8,7 +8,7 @@ import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { Inventory } from '../inventory/model.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
 import type { SeenNetns } from '../pod-netns/open-netns.js';
-import { messageOf } from './checks.js';
+import { messageOf } from '../failure/message-of.js';
 import { KubeletFinder } from './kubelet.js';
 
 export interface NodeTruth {

@@ -2,7 +2,7 @@
 // (docs/decisions/uninstall.md).
 import { objectFate, type ApiClient } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
-import { messageOf } from './checks.js';
+import { messageOf } from '../failure/message-of.js';
 
 /** As the chart sets them. */
 interface Names {

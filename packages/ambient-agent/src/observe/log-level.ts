@@ -4,10 +4,10 @@ import { readFileSync, rmSync, watch } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
-import { messageOf } from '../node/checks.js';
-import { replaceFile } from '../state/replace-file.js';
+import { messageOf } from '../failure/message-of.js';
+import { replaceFile } from '../run-directory/replace-file.js';
 import type { LogThreshold } from './log.js';
-import { isLogLevel, logLevels, type LogLevel } from './log-levels.js';
+import { isLogLevel, logLevels, type LogLevel } from '../config/log-levels.js';
 
 export const logLevelPath = (runDir: string): string => join(runDir, 'log-level');
 

@@ -5,7 +5,7 @@ import * as Logger from 'effect/Logger';
 import * as References from 'effect/References';
 import * as Cause from 'effect/Cause';
 import type { AgentConfig } from '../config/config.js';
-import { logLevels, type LogLevel } from './log-levels.js';
+import { logLevels, type LogLevel } from '../config/log-levels.js';
 
 /** The least level that is logged at this moment. */
 export class LogThreshold {

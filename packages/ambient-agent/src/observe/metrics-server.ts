@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
-import { StartupError } from '../node/startup-error.js';
+import { StartupError } from '../failure/startup-error.js';
 
 export interface MetricsServerOptions {
   readonly host: string;

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
-import { replaceFile } from '../state/replace-file.js';
+import { replaceFile } from '../run-directory/replace-file.js';
 
 /** Raised when the kept form would be misread. */
 const MEMORY_VERSION = 1;

@@ -5,7 +5,7 @@ import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import type { AgentConfig } from '../config/config.js';
 import type { ServedPod } from '../enrolment/served.js';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
 import { readNetnsMemory, writeNetnsMemory, type ChangedNetns } from './memory.js';
 import { OpenNetns, type SeenNetns } from './open-netns.js';

@@ -1,6 +1,6 @@
 // Gives back every pod's network namespace as it was, without an agent: by the pods that are in the cgroup tree now.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 import type { ChangedNetns } from './memory.js';
 import { FILTER_NAME } from './original-source-parts.js';
 import { checkOriginalSource, removeOriginalSource, type OriginalSourceMemory } from './original-source.js';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { directoryOf, parseCgroupPath, parseMembership } from '@sluice/cgroup-resolver';
 import type { NodeView } from '../node/node-view.js';
-import type { StreamOverrun } from './from-observable.js';
+import type { StreamOverrun } from '../streams/from-observable.js';
 
 /** As much of process-watcher's events as is used here. */
 export type WatchedEvent = { readonly kind: string; readonly pid?: number } | StreamOverrun;

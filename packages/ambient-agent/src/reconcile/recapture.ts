@@ -4,7 +4,7 @@ import { listeningSockets, setSockOptInt } from '@sluice/linux';
 import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import type { ServedPod } from '../enrolment/served.js';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 import { Enforcement } from '../node/enforcement.js';
 import { Zds } from '../zds/zds.js';
 

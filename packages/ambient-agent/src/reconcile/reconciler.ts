@@ -3,7 +3,7 @@
 import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
-import { messageOf } from '../node/checks.js';
+import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 import type { PassResult, PassServices } from './pass.js';
 

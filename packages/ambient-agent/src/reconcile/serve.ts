@@ -5,7 +5,7 @@ import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import type { ServedPod } from '../enrolment/served.js';
 import { Enforcement, type EnforcementError } from '../node/enforcement.js';
-import type { StartupError } from '../node/startup-error.js';
+import type { StartupError } from '../failure/startup-error.js';
 import type { PodNetnsError } from '../pod-netns/errors.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
 import type { SeenNetns } from '../pod-netns/open-netns.js';

@@ -2,8 +2,8 @@
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
 import { dateStatuses, type DatedStatus } from '../enrolment/status.js';
-import { messageOf } from '../node/checks.js';
-import { pinDirectory } from '../node/enforcement.js';
+import { messageOf } from '../failure/message-of.js';
+import { pinDirectory } from '../config/pin-directory.js';
 import { metrics } from '../observe/metrics.js';
 import type { PassResult } from '../reconcile/pass.js';
 import { readState, startTicks, STATE_VERSION, writeState, type AgentState } from './state.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Mode } from '../config/config.js';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { ZdsConnection } from '../zds/zds.js';
-import { replaceFile } from './replace-file.js';
+import { replaceFile } from '../run-directory/replace-file.js';
 
 /** Raised when a reader of the former form would go wrong. */
 export const STATE_VERSION = 1;

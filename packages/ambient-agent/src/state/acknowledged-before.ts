@@ -1,9 +1,9 @@
 // What an earlier agent had seen acknowledged. The pinned maps say it: they are what the kernel has enforced all the while.
 import { existsSync } from 'node:fs';
 import { InstalledDatapath, WorkloadFlag } from '@sluice/datapath';
-import { pinDirectory } from '../node/enforcement.js';
+import { pinDirectory } from '../config/pin-directory.js';
 import { readNetnsMemory } from '../pod-netns/memory.js';
-import { readState } from '../state/state.js';
+import { readState } from './state.js';
 
 /** Cookies of network namespaces whose pods are in the mesh and held no more; undefined when the maps cannot be read. */
 function releasedByMaps(pins: string): ReadonlySet<bigint> | undefined {

@@ -4,7 +4,7 @@ import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
 import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
-import { metrics } from './metrics.js';
+import { metrics } from '../observe/metrics.js';
 
 const states: readonly WorkloadState[] = ['in', 'pending', 'out', 'waiting', 'unknown'];
 

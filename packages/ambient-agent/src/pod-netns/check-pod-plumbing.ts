@@ -1,0 +1,31 @@
+// Tries, before any pod is touched, whether a network namespace can be set up as the pods' are.
+import { netnsCookie, newNetns } from '@sluice/linux';
+import * as Effect from 'effect/Effect';
+import type { AgentConfig } from '../config/config.js';
+import { messageOf } from '../failure/message-of.js';
+import { StartupError } from '../failure/startup-error.js';
+import { ensureOriginalSource } from './original-source.js';
+
+/**
+ * Sets up a namespace of its own as a pod's will be, and lets it go: tc, rules, routes and sysctls for real.
+ * @param filterFd the tc program for the loopback of pods
+ */
+export const checkPodPlumbing = (
+  { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
+  filterFd: number,
+): Effect.Effect<void, StartupError> =>
+  Effect.try({
+    try: () => {
+      using netns = newNetns();
+      const path = `/proc/self/fd/${netns.fd}`;
+      const cookie = netnsCookie(path);
+      ensureOriginalSource(path, { netnsCookie: cookie, filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
+    },
+    catch: (error) => {
+      const message =
+        `a network namespace cannot be set up for ztunnel, tried in one of the agent’s own: ${messageOf(error)}; ` +
+        'the kernel has to have CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF (modules sch_ingress and cls_bpf), ' +
+        'CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES; /proc/sys/net has to be writable below `paths.proc`';
+      return new StartupError({ check: 'kernel', message });
+    },
+  });
