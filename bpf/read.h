@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Reads of hash maps that user space changes under our eyes. An update frees the old element at once, and the next
+/* Reads of hash maps that change under our eyes. An update or a deletion frees the old element at once, and the next
  * update of any key may take it (kernel/bpf/hashtab.c, extra_elems): a value that a lookup has found can turn into
- * another key's. So a value is copied and looked up again, and counts only if both agree. */
+ * another key's. So a value is copied and looked up again, and counts only if both agree.
+ *
+ * A plain lookup will do where only the presence counts, for an array, whose elements stay where they are, for the
+ * values of tries and of sockets' storages, which RCU keeps until the program has ended, and for a comparison with the
+ * socket's own cookie, which no other key's value has. */
 #ifndef SLUICE_READ_H
 #define SLUICE_READ_H
 

@@ -7,6 +7,7 @@
 #include "context.h"
 #include "exempt.h"
 #include "maps.h"
+#include "read.h"
 #include "ztunnel.h"
 
 /* AF_INET, SOL_SOCKET and SO_MARK: <sys/socket.h> is not for BPF. */
@@ -128,15 +129,14 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
     return;
 
   struct tuple tuple = {};
+  struct pending pending;
 
   tuple_of_accepted(ctx, &tuple);
-  const struct pending *pending = bpf_map_lookup_elem(&pending_origin, &tuple);
-  if (!pending)
+  if (!READ(&pending_origin, &tuple, &pending))
     return;
 
-  struct origin origin = pending->origin;
-  origin.role = ORIGIN_ACCEPTED;
-  if (bpf_sk_storage_get(&socket_origin, sk, &origin, BPF_SK_STORAGE_GET_F_CREATE))
+  pending.origin.role = ORIGIN_ACCEPTED;
+  if (bpf_sk_storage_get(&socket_origin, sk, &pending.origin, BPF_SK_STORAGE_GET_F_CREATE))
     count_event(EVENT_ORIGIN_MOVED);
   else
     count_event(EVENT_STORAGE_FAILED);

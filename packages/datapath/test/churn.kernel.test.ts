@@ -1,9 +1,12 @@
 // What a connection meets while thousands of entries change: never a moment that is neither the old state nor the new.
+import { setImmediate } from 'node:timers/promises';
 import { BpfMap } from '@sluice/libbpf';
 import { endpoint, requires, type LoadSummary, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from '../src/index.js';
+import { ZTUNNEL_OUTBOUND_PORT, WorkloadFlag, type CgroupInfo, type DesiredMaps } from '../src/index.js';
+import { addressWords } from '../src/address.js';
 import { encodeMaps } from '../src/entries.js';
+import { maps } from '../src/generated/maps.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -113,5 +116,40 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
     for (let batch = 0; batch < 800; batch++) map.updateBatch(keys, values, updates.length);
     const summary = await load.stop();
     expect(summary).toMatchObject({ direct: 0, redirected: 0, errors: 0, refused: summary.attempts });
+  });
+
+  it('an accepted connection is never given the origin of another, whose entry takes the room of its own', async () => {
+    const { ip4 } = mesh.node.remote;
+    const [port, otherPort] = [80, 81];
+    const sourcePort = 40_000;
+    // What the pod's own dials write, and the entry of a connection that is not there. A single look was wrong once in
+    // some ten thousand connections.
+    const entry = (localPort: number, destinationPort: number): readonly [Buffer, Buffer] => [
+      maps.pending_origin.encodeKey({
+        localIp: addressWords(pod.ip4),
+        remoteIp: addressWords(ztunnel.pod.ip4),
+        localPort,
+        remotePort: ZTUNNEL_OUTBOUND_PORT,
+      }),
+      maps.pending_origin.encodeValue({
+        socketCookie: 0n,
+        // The port is in network order; the role is ORIGIN_DIALLED.
+        origin: { ip: addressWords(ip4), port: destinationPort << 8, role: 0 },
+      }),
+    ];
+    const updates = Array.from({ length: 5000 }, () => [entry(sourcePort, port), entry(sourcePort + 1, otherPort)]);
+    const keys = Buffer.concat(updates.flat().map(([key]) => key));
+    const values = Buffer.concat(updates.flat().map(([, value]) => value));
+    using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/pending_origin`);
+    const dials = pod.dialSourcePorts({
+      targets: [endpoint(ip4, port)],
+      ports: [sourcePort, sourcePort],
+      count: 20_000,
+    });
+    const areOver = dials.then(() => true);
+    while (!(await Promise.race([areOver, setImmediate(false)]))) map.updateBatch(keys, values);
+    const { ok, wrong } = await dials;
+    expect(wrong.filter(({ claimed }) => claimed === endpoint(ip4, otherPort))).toEqual([]);
+    expect(ok).toBeGreaterThan(0);
   });
 });
