@@ -22,13 +22,14 @@ static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 n
   return !READ(&local_pods, &ip, &pod) || !pod.netns_cookie || pod.netns_cookie == netns_cookie;
 }
 
-/* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. */
+/* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. The verifier takes bounded
+ * loops (5.3), and unrolled this one is half of the program. */
 static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *info) {
   __u64 current = bpf_get_current_cgroup_id();
 
   if (READ(&cgroup_info_map, &current, info))
     return true;
-#pragma unroll
+#pragma clang loop unroll(disable)
   for (int level = DEEPEST_LEVEL; level > 0; level--) {
     if (!(levels & (1U << level)))
       continue;
