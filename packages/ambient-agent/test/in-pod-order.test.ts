@@ -1,7 +1,7 @@
 // The order in which inPod mode takes pods on and lets them go, and that a step which fails holds up one pod and no other.
 // The services record what they are asked; the real ones are tested in packages/cli.
 import { describe, expect, it } from 'vitest';
-import { Acknowledgements, ztunnelOf, type ServedPod } from '../src/index.js';
+import { Acknowledgements, EnforcementError, ztunnelOf, type ServedPod } from '../src/index.js';
 import { Recorder } from './recorder.js';
 
 const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): ServedPod => ({
@@ -106,6 +106,14 @@ describe('a step that fails', () => {
     const result = await node.serve([]);
     expect(node.take()).toEqual(['detach 6', 'detach 7', 'offer', 'restore 5', 'restore 6', 'restore 7']);
     expect([result.others, result.isIncomplete]).toEqual([['detachNetns failed'], true]);
+  });
+
+  it('when nobody can tell who listens, fails the pass as a failure of the datapath', async () => {
+    const node = new Recorder();
+    node.fails = { listeners: true };
+    const failure = await node.serve([served('a', 5n, { isAcknowledged: true })]).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(EnforcementError);
+    expect(failure).toMatchObject({ call: 'missingListeners' });
   });
 
   it('for a pod that ztunnel has already does not take it from ztunnel', async () => {

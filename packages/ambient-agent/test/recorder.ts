@@ -12,12 +12,13 @@ import {
   type ServedPod,
 } from '../src/index.js';
 
-/** Cookies of namespaces for which a step fails. */
+/** Cookies of namespaces for which a step fails, and whether nobody can tell who listens. */
 export interface Failing {
   readonly open?: bigint;
   readonly plumb?: bigint;
   readonly attach?: bigint;
   readonly detach?: bigint;
+  readonly listeners?: boolean;
 }
 
 export class Recorder {
@@ -64,7 +65,7 @@ export class Recorder {
           },
           attachedNetns: Effect.sync(() => new Set(this.attached)),
           captureListener: () => Effect.void,
-          hasListener: () => true,
+          missingListeners: () => (this.fails.listeners ? enforcementFails('missingListeners') : Effect.succeed([])),
         }),
       ),
       Layer.succeed(

@@ -1,6 +1,8 @@
 // The datapath as a service of the agent: opened with the scope, closed with it, and left in force.
 import {
   Datapath,
+  ZTUNNEL_INBOUND_PORT,
+  ZTUNNEL_OUTBOUND_PORT,
   type ApplyResult,
   type AttachResult,
   type Capacities as MapCapacities,
@@ -26,6 +28,7 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
     'detachNetns',
     'attachedNetns',
     'captureListener',
+    'missingListeners',
   ]),
   message: Schema.String,
 }) {}
@@ -48,10 +51,13 @@ export class Enforcement extends Context.Service<
     readonly attachedNetns: Effect.Effect<ReadonlySet<bigint>, EnforcementError>;
     /** Has connections steered to a listening socket of ztunnel. */
     readonly captureListener: (cookie: bigint, port: number, socketFd: number) => Effect.Effect<void, EnforcementError>;
-    /** Whether connections of a namespace to a port of ztunnel have a listener to be steered to. */
-    readonly hasListener: (cookie: bigint, port: number) => boolean;
+    /** The ports of ztunnel for which connections of a namespace have no listener to be steered to. */
+    readonly missingListeners: (cookie: bigint) => Effect.Effect<readonly number[], EnforcementError>;
   }
 >()('@sluice/ambient-agent/node/Enforcement') {}
+
+/** Where ztunnel listens for what is steered to it. */
+export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
 const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
   cgroups: 'cgroup_info_map',
@@ -98,7 +104,10 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),
         captureListener: (cookie, port, fd) =>
           attempt('captureListener', () => datapath.captureListener(cookie, port, fd)),
-        hasListener: (cookie, port) => datapath.capturedListener(cookie, port) !== undefined,
+        missingListeners: (cookie) =>
+          attempt('missingListeners', () =>
+            LISTENER_PORTS.filter((port) => datapath.capturedListener(cookie, port) === undefined),
+          ),
       });
     }),
   );

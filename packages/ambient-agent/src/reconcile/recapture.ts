@@ -1,20 +1,16 @@
 // ztunnel's listeners are captured as they begin to listen. Those that stood before the maps did are taken from ztunnel's
 // process; and a pod whose ztunnel does not listen as it said is told of.
 import { listeningSockets, setSockOptInt } from '@sluice/linux';
-import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from '@sluice/datapath';
+import { ZTUNNEL_INBOUND_PORT } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
-import { Enforcement } from '../node/enforcement.js';
+import { Enforcement, LISTENER_PORTS } from '../node/enforcement.js';
 import { Zds } from '../zds/zds.js';
 
 // asm-generic/socket.h. Without it an application could not bind its port again while a steered connection is open.
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
-const PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
-
-const missingPorts = (enforcement: Enforcement['Service'], cookie: bigint): readonly number[] =>
-  PORTS.filter((port) => !enforcement.hasListener(cookie, port));
 
 /**
  * Looks into a ztunnel's process only where a listener is missing.
@@ -24,31 +20,33 @@ const missingPorts = (enforcement: Enforcement['Service'], cookie: bigint): read
 export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]) {
   const enforcement = yield* Enforcement;
   const zds = yield* Zds;
-  const missing = (): ServedPod[] => pods.filter(({ cookie }) => missingPorts(enforcement, cookie).length > 0);
+  const missing = Effect.forEach(pods, ({ uid, cookie }) =>
+    Effect.map(enforcement.missingListeners(cookie), (ports) => ({ uid, cookie, ports })),
+  ).pipe(Effect.map((all) => all.filter(({ ports }) => ports.length > 0)));
   const problems: string[] = [];
   // The newest first: it is to have the new connections.
   for (const { pid, isSynced } of zds.connections().toReversed()) {
-    const wanted = new Set(missing().map(({ cookie }) => cookie));
+    const wanted = new Map((yield* missing).map(({ cookie, ports }) => [cookie, ports]));
     if (wanted.size === 0 || !isSynced) continue;
     yield* capture(pid, wanted).pipe(Effect.catch(({ message }) => Effect.sync(() => void problems.push(message))));
   }
   const why = problems.length === 0 ? '' : ` (${problems.join('; ')})`;
   return new Map(
-    missing().map(({ uid, cookie }) => {
-      const ports = missingPorts(enforcement, cookie).join(' and ');
-      return [uid, `ztunnel does not listen for it at port ${ports}${why}: connections that need it are refused`];
+    (yield* missing).map(({ uid, ports }) => {
+      const where = `at port ${ports.join(' and ')}`;
+      return [uid, `ztunnel does not listen for it ${where}${why}: connections that need it are refused`];
     }),
   );
 });
 
-const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlySet<bigint>) {
+const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlyMap<bigint, readonly number[]>) {
   const enforcement = yield* Enforcement;
   const found = yield* Effect.try({
-    try: () => listeningSockets(pid, { ports: PORTS }),
+    try: () => listeningSockets(pid, { ports: LISTENER_PORTS }),
     catch: (error) => ({ message: messageOf(error) }),
   });
   yield* Effect.forEach(
-    found.filter(({ port, netnsCookie }) => wanted.has(netnsCookie) && !enforcement.hasListener(netnsCookie, port)),
+    found.filter(({ port, netnsCookie }) => wanted.get(netnsCookie)?.includes(port)),
     ({ fd, port, netnsCookie }) =>
       Effect.andThen(
         port === ZTUNNEL_INBOUND_PORT ? shareAddress(fd) : Effect.void,

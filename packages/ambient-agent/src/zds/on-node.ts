@@ -1,6 +1,5 @@
 // The ZDS server on this node: it is told what the datapath captures, and what it meets goes to the log.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
-import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from '@sluice/datapath';
 import type { ZdsEvent } from '@sluice/zds';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -38,6 +37,15 @@ const logged = (event: ZdsEvent): Effect.Effect<void> => {
   }
 };
 
+/** Whether ztunnel listens for a namespace. What cannot be told counts as no: the next pass looks again, and says why. */
+const isServed = (enforcement: Enforcement['Service'], cookie: bigint): Effect.Effect<boolean> =>
+  enforcement.missingListeners(cookie).pipe(
+    Effect.map((ports) => ports.length === 0),
+    Effect.catch(({ message }) =>
+      Effect.as(Effect.logWarning('whether ztunnel serves a pod cannot be told', { cookie, message }), false),
+    ),
+  );
+
 /** @param onChange called when another pass has something new to find */
 export const zdsOnNode = (
   config: AgentConfig,
@@ -53,8 +61,7 @@ export const zdsOnNode = (
         socket: config.zds.socket,
         acknowledged,
         resolver,
-        isServed: (cookie) =>
-          [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT].every((port) => enforcement.hasListener(cookie, port)),
+        isServed: (cookie) => Effect.runSyncWith(context)(isServed(enforcement, cookie)),
         onChange,
         onEvent: (event) => void Effect.runForkWith(context)(logged(event)),
       });
