@@ -27,3 +27,4 @@ EXPORT(enum, policy_bit);
 EXPORT(enum, port_rule_kind);
 EXPORT(enum, inbound_verdict);
 EXPORT(enum, inbound_reason);
+EXPORT(enum, origin_role);

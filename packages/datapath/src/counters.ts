@@ -1,19 +1,28 @@
 // What the programs have counted since they were first loaded: decisions by verdict and reason, and events.
 import type { BpfMap } from '@sluice/libbpf';
-import { INBOUND_REASONS, INBOUND_VERDICTS, type InboundReason, type InboundVerdict } from './inbound-model.js';
-import { EVENTS, REASONS, VERDICTS, type DatapathEvent } from './names.js';
-import type { Reason, Verdict } from './model.js';
+import {
+  eventNames,
+  inboundReasonNames,
+  inboundVerdictNames,
+  reasonNames,
+  verdictNames,
+  type EventName,
+  type InboundReasonName,
+  type InboundVerdictName,
+  type ReasonName,
+  type VerdictName,
+} from './generated/maps.js';
 
 export interface DecisionCount {
-  readonly verdict: Verdict;
-  readonly reason: Reason;
+  readonly verdict: VerdictName;
+  readonly reason: ReasonName;
   readonly count: bigint;
 }
 
 /** Of new connections in the network namespaces of pods with their own ztunnel. */
 export interface InboundCount {
-  readonly verdict: InboundVerdict;
-  readonly reason: InboundReason;
+  readonly verdict: InboundVerdictName;
+  readonly reason: InboundReasonName;
   readonly count: bigint;
 }
 
@@ -22,17 +31,17 @@ export interface Counters {
   readonly decisions: readonly DecisionCount[];
   /** Only what was counted at least once. */
   readonly inbound: readonly InboundCount[];
-  readonly events: Readonly<Record<DatapathEvent, bigint>>;
+  readonly events: Readonly<Record<EventName, bigint>>;
 }
 
 /** The maps that are read. */
 export type CounterMaps = Readonly<Record<'counters' | 'inbound_counters' | 'events', BpfMap>>;
 
 export function readCounters(maps: CounterMaps): Counters {
-  const decisions = byReason(maps.counters, REASONS, VERDICTS);
-  const inbound = byReason(maps.inbound_counters, INBOUND_REASONS, INBOUND_VERDICTS);
-  const events = Object.fromEntries(EVENTS.map((event, index) => [event, sumOverCpus(maps.events, index)]));
-  return { decisions, inbound, events: events as Record<DatapathEvent, bigint> };
+  const decisions = byReason(maps.counters, reasonNames, verdictNames);
+  const inbound = byReason(maps.inbound_counters, inboundReasonNames, inboundVerdictNames);
+  const events = Object.fromEntries(eventNames.map((event, index) => [event, sumOverCpus(maps.events, index)]));
+  return { decisions, inbound, events: events as Record<EventName, bigint> };
 }
 
 /** Index: reason * verdicts + verdict. */

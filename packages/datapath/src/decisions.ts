@@ -1,9 +1,13 @@
 // The sampled decisions of the kernel, as they come out of the ring buffer.
 import { RingBuffer, type BpfMap } from '@sluice/libbpf';
 import { addressText } from './address.js';
-import { decodeDecisionRecord } from './generated/maps.js';
-import { REASONS, VERDICTS } from './names.js';
-import type { Reason, Verdict } from './model.js';
+import {
+  decodeDecisionRecord,
+  reasonNames,
+  verdictNames,
+  type ReasonName,
+  type VerdictName,
+} from './generated/maps.js';
 
 /** One decision that the kernel made and reported. */
 export interface DecisionRecord {
@@ -20,8 +24,8 @@ export interface DecisionRecord {
   readonly comm: string;
   readonly ip: string;
   readonly port: number;
-  readonly verdict: Verdict | undefined;
-  readonly reason: Reason | undefined;
+  readonly verdict: VerdictName | undefined;
+  readonly reason: ReasonName | undefined;
 }
 
 /**
@@ -48,7 +52,7 @@ function decode(bytes: Buffer): DecisionRecord {
     ...rest,
     ip: addressText(destination) ?? '::',
     comm: text.toString('utf8', 0, end === -1 ? text.length : end),
-    verdict: VERDICTS[verdict],
-    reason: REASONS[reason],
+    verdict: verdictNames[verdict],
+    reason: reasonNames[reason],
   };
 }

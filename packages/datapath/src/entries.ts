@@ -41,12 +41,11 @@ const PORT_RULE_KINDS = {
   outbound: { exclude: PortRuleKind.EXCLUDE_OUTBOUND, include: PortRuleKind.INCLUDE_OUTBOUND },
   inbound: { exclude: PortRuleKind.EXCLUDE_INBOUND, include: PortRuleKind.INCLUDE_INBOUND },
 } as const;
-const portRuleMeanings = new Map<number, { direction: 'outbound' | 'inbound'; action: TrafficRule['action'] }>([
-  [PortRuleKind.EXCLUDE_OUTBOUND, { direction: 'outbound', action: 'exclude' }],
-  [PortRuleKind.INCLUDE_OUTBOUND, { direction: 'outbound', action: 'include' }],
-  [PortRuleKind.EXCLUDE_INBOUND, { direction: 'inbound', action: 'exclude' }],
-  [PortRuleKind.INCLUDE_INBOUND, { direction: 'inbound', action: 'include' }],
-]);
+const portRuleMeanings = new Map<number, { direction: 'outbound' | 'inbound'; action: TrafficRule['action'] }>(
+  (['outbound', 'inbound'] as const).flatMap((direction) =>
+    (['exclude', 'include'] as const).map((action) => [PORT_RULE_KINDS[direction][action], { direction, action }]),
+  ),
+);
 
 /** Nobody looks for rules without EXCLUDES, and an empty list is a rule. */
 const ONLY_INCLUDED = WorkloadFlag.ONLY_INCLUDED_OUTBOUND | WorkloadFlag.ONLY_INCLUDED_INBOUND;

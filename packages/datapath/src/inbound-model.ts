@@ -2,40 +2,9 @@
 // bpf/inbound.h. A property test holds the two against each other through real sockets.
 import { canonicalAddress, isLoopback } from './address.js';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from './desired.js';
+import type { InboundReasonName as InboundReason, InboundVerdictName as InboundVerdict } from './generated/maps.js';
 import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from './model.js';
 import { isExcludedInbound } from './rules.js';
-
-export type InboundVerdict = 'pass' | 'steer' | 'refuse';
-export type InboundReason =
-  | 'loopback'
-  | 'not-in-mesh'
-  | 'outbound-listener'
-  | 'hbone'
-  | 'exempt'
-  | 'self'
-  | 'pending'
-  | 'bypass'
-  | 'excluded'
-  | 'steered'
-  | 'no-listener';
-
-/** Index: `enum inbound_verdict` of bpf/maps.h. */
-export const INBOUND_VERDICTS: readonly InboundVerdict[] = ['pass', 'steer', 'refuse'];
-
-/** Index: `enum inbound_reason` of bpf/maps.h. */
-export const INBOUND_REASONS: readonly InboundReason[] = [
-  'loopback',
-  'not-in-mesh',
-  'outbound-listener',
-  'hbone',
-  'exempt',
-  'self',
-  'pending',
-  'bypass',
-  'excluded',
-  'steered',
-  'no-listener',
-];
 
 /** ztunnel's listener for HBONE, which peers dial themselves (ztunnel src/config.rs). */
 export const ZTUNNEL_HBONE_PORT = 15008;

@@ -17,9 +17,15 @@ export { DEEPEST_LEVEL, WorkloadFlag } from './desired.js';
 export type { CgroupInfo, DatapathSettings, DesiredMaps, LocalPod, TrafficRule } from './desired.js';
 export type { Counters, DecisionCount, InboundCount } from './counters.js';
 export type { DecisionRecord } from './decisions.js';
-export type { DatapathEvent } from './names.js';
+export type {
+  EventName as DatapathEvent,
+  InboundReasonName as InboundReason,
+  InboundVerdictName as InboundVerdict,
+  ReasonName as Reason,
+  VerdictName as Verdict,
+} from './generated/maps.js';
 export { ZTUNNEL_DNS_PORT, ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT, decide, findCaller } from './model.js';
-export type { Decision, Query, Reason, RowTrace, Verdict } from './model.js';
+export type { Decision, Query, RowTrace } from './model.js';
 export { ZTUNNEL_HBONE_PORT, decideInbound } from './inbound-model.js';
-export type { InboundDecision, InboundQuery, InboundReason, InboundRowTrace, InboundVerdict } from './inbound-model.js';
+export type { InboundDecision, InboundQuery, InboundRowTrace } from './inbound-model.js';
 export { canonicalAddress, canonicalCidr } from './address.js';

@@ -2,23 +2,9 @@
 // as bpf/decision.h. A property test holds the two against each other through real sockets; `sluice explain` runs this one.
 import { canonicalAddress, isIPv4, isLoopback } from './address.js';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps, type LocalPod } from './desired.js';
+import type { ReasonName as Reason, VerdictName as Verdict } from './generated/maps.js';
 import { podAddresses, type PodAddresses } from './pod-addresses.js';
 import { isExcludedPort, isExcludedRange } from './rules.js';
-
-export type Verdict = 'pass' | 'refuse' | 'redirect' | 'to-mesh' | 'dns';
-export type Reason =
-  | 'ztunnel'
-  | 'probe'
-  | 'to-mesh'
-  | 'not-in-mesh'
-  | 'loopback'
-  | 'self'
-  | 'other-netns'
-  | 'excluded'
-  | 'pending'
-  | 'dns'
-  | 'no-ztunnel'
-  | 'redirect';
 
 /** ztunnel's listeners (ztunnel src/config.rs). */
 export const ZTUNNEL_OUTBOUND_PORT = 15001;

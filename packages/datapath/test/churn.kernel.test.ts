@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ZTUNNEL_OUTBOUND_PORT, WorkloadFlag, type CgroupInfo, type DesiredMaps } from '../src/index.js';
 import { addressWords } from '../src/address.js';
 import { encodeMaps } from '../src/entries.js';
-import { maps } from '../src/generated/maps.js';
+import { OriginRole, maps } from '../src/generated/maps.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -133,8 +133,8 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
       }),
       maps.pending_origin.encodeValue({
         socketCookie: 0n,
-        // The port is in network order; the role is ORIGIN_DIALLED.
-        origin: { ip: addressWords(ip4), port: destinationPort << 8, role: 0 },
+        // The port is in network order.
+        origin: { ip: addressWords(ip4), port: destinationPort << 8, role: OriginRole.DIALLED },
       }),
     ];
     const updates = Array.from({ length: 5000 }, () => [entry(sourcePort, port), entry(sourcePort + 1, otherPort)]);

@@ -143,30 +143,27 @@ export const LENGTH_CHECK = `function ofLength<T extends { readonly length: numb
 }
 `;
 
+/** An enum that counts from 0 without a gap has its names in words as well: they are for people, and the index is the value. */
 export function emitEnum({ cName, name, wide, values }: EnumShape): string {
-  const literal = (value: number | bigint): string => `${value}${wide ? 'n' : ''}`;
   const names = enumeratorNames(
     name,
     values.map((each) => each.name),
   );
-  const lines = values.map(({ value }, index) => `  ${names[index] ?? ''}: ${literal(value)},`);
-  // Two names of one value: the first is the one to show.
-  const shown = new Map<string, string>();
-  values.forEach(({ value }, index) => {
-    if (!shown.has(literal(value))) shown.set(literal(value), names[index] ?? '');
-  });
-  const pairs = [...shown].map(([value, shownName]) => `[${value}, '${shownName}']`);
-  const table = `ReadonlyMap<${wide ? 'bigint' : 'number'}, keyof typeof ${name}>`;
+  const words = names.map((each) => `'${each.toLowerCase().replaceAll('_', '-')}'`);
+  const list = `${name.charAt(0).toLowerCase()}${name.slice(1)}Names`;
   return [
     `/** ${cName} */`,
     `export const ${name} = {`,
-    ...lines,
+    ...values.map(({ value }, index) => `  ${names[index] ?? ''}: ${value}${wide ? 'n' : ''},`),
     '} as const;',
     `export type ${name} = (typeof ${name})[keyof typeof ${name}];`,
-    `/** The name of a value of ${cName}; undefined for a value that it does not have. */`,
-    `export const ${lowerFirst(name)}Names: ${table} = new Map([`,
-    ...pairs.map((pair) => `  ${pair},`),
-    ']);',
+    ...(values.every(({ value }, index) => value === index)
+      ? [
+          `/** ${cName} in words, by value. */`,
+          fit(`export const ${list} = [${words.join(', ')}] as const;`),
+          `export type ${name}Name = (typeof ${list})[number];`,
+        ]
+      : []),
     '',
   ].join('\n');
 }
@@ -217,8 +214,4 @@ export function emitMapSide(side: 'Key' | 'Value', shape: Shape | undefined, siz
     '    },',
     `    decode${side}: (buffer: Buffer): ${type} => ${read(shape, start, 0)},`,
   ];
-}
-
-function lowerFirst(name: string): string {
-  return name.charAt(0).toLowerCase() + name.slice(1);
 }

@@ -3,7 +3,7 @@ import { resolveType } from './btf.js';
 import type { BtfEnum, BtfInt, BtfRecord, BtfType } from './btf.js';
 import { refuse } from './error.js';
 import { sizeOf } from './btf-maps.js';
-import { camelCase, pascalCase } from './codec-names.js';
+import { camelCase, constantCase, pascalCase } from './codec-names.js';
 
 /** What is between a C type and its bytes. */
 export type Shape =
@@ -94,7 +94,7 @@ export class ShapeCollector {
         cName: type.name === '' ? `enum ${hint}` : `enum ${type.name}`,
         name,
         wide: type.wide,
-        values: type.values,
+        values: withoutCount(name, type.values),
       });
     }
     return { kind: 'enum', name, size: width(type.size, where), signed: type.signed };
@@ -143,6 +143,11 @@ export class ShapeCollector {
     }
     return undefined;
   }
+}
+
+/** A last enumerator with the plural of the enum's name says how many there are: VERDICTS of `enum verdict`. */
+function withoutCount(name: string, values: BtfEnum['values']): BtfEnum['values'] {
+  return values.at(-1)?.name === `${constantCase(name)}S` ? values.slice(0, -1) : values;
 }
 
 function integer(type: BtfInt, where: string): Shape {

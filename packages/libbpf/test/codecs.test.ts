@@ -123,8 +123,12 @@ describe('generated codecs', () => {
 
   it('name enumerators without their common beginning', () => {
     expect(types.Colour).toEqual({ RED: 0, GREEN: 7, BLUE: 9, AZURE: 9 });
-    expect(types.colourNames.get(9)).toBe('BLUE');
-    expect(types.colourNames.get(8)).toBeUndefined();
+  });
+
+  it('have the names of an enum that counts from 0 in words, and not how many there are', () => {
+    expect(types.Outcome).toEqual({ PASSED: 0, NOT_ASKED: 1 });
+    expect(types.outcomeNames).toEqual(['passed', 'not-asked']);
+    expect(types).not.toHaveProperty('colourNames');
   });
 });
 

@@ -17,18 +17,11 @@ export const Verdict = {
   REDIRECT: 2,
   TO_MESH: 3,
   DNS: 4,
-  VERDICTS: 5,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
-/** The name of a value of enum verdict; undefined for a value that it does not have. */
-export const verdictNames: ReadonlyMap<number, keyof typeof Verdict> = new Map([
-  [0, 'PASS'],
-  [1, 'REFUSE'],
-  [2, 'REDIRECT'],
-  [3, 'TO_MESH'],
-  [4, 'DNS'],
-  [5, 'VERDICTS'],
-]);
+/** enum verdict in words, by value. */
+export const verdictNames = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns'] as const;
+export type VerdictName = (typeof verdictNames)[number];
 
 /** enum reason */
 export const Reason = {
@@ -44,25 +37,24 @@ export const Reason = {
   REDIRECT: 9,
   OTHER_NETNS: 10,
   DNS: 11,
-  REASONS: 12,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
-/** The name of a value of enum reason; undefined for a value that it does not have. */
-export const reasonNames: ReadonlyMap<number, keyof typeof Reason> = new Map([
-  [0, 'ZTUNNEL'],
-  [1, 'PROBE'],
-  [2, 'PENDING'],
-  [3, 'TO_MESH'],
-  [4, 'NOT_IN_MESH'],
-  [5, 'LOOPBACK'],
-  [6, 'SELF'],
-  [7, 'EXCLUDED'],
-  [8, 'NO_ZTUNNEL'],
-  [9, 'REDIRECT'],
-  [10, 'OTHER_NETNS'],
-  [11, 'DNS'],
-  [12, 'REASONS'],
-]);
+/** enum reason in words, by value. */
+export const reasonNames = [
+  'ztunnel',
+  'probe',
+  'pending',
+  'to-mesh',
+  'not-in-mesh',
+  'loopback',
+  'self',
+  'excluded',
+  'no-ztunnel',
+  'redirect',
+  'other-netns',
+  'dns',
+] as const;
+export type ReasonName = (typeof reasonNames)[number];
 
 /** enum event */
 export const Event = {
@@ -75,22 +67,21 @@ export const Event = {
   LISTENER_LOST: 6,
   DNS_ASKED: 7,
   DNS_ANSWERED: 8,
-  EVENTS: 9,
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
-/** The name of a value of enum event; undefined for a value that it does not have. */
-export const eventNames: ReadonlyMap<number, keyof typeof Event> = new Map([
-  [0, 'ORIGIN_MOVED'],
-  [1, 'ORIGIN_MISSING'],
-  [2, 'PENDING_FULL'],
-  [3, 'STORAGE_FAILED'],
-  [4, 'DECISION_LOST'],
-  [5, 'EXEMPT_FULL'],
-  [6, 'LISTENER_LOST'],
-  [7, 'DNS_ASKED'],
-  [8, 'DNS_ANSWERED'],
-  [9, 'EVENTS'],
-]);
+/** enum event in words, by value. */
+export const eventNames = [
+  'origin-moved',
+  'origin-missing',
+  'pending-full',
+  'storage-failed',
+  'decision-lost',
+  'exempt-full',
+  'listener-lost',
+  'dns-asked',
+  'dns-answered',
+] as const;
+export type EventName = (typeof eventNames)[number];
 
 /** enum workload_flag */
 export const WorkloadFlag = {
@@ -106,19 +97,6 @@ export const WorkloadFlag = {
   ONLY_INCLUDED_INBOUND: 512,
 } as const;
 export type WorkloadFlag = (typeof WorkloadFlag)[keyof typeof WorkloadFlag];
-/** The name of a value of enum workload_flag; undefined for a value that it does not have. */
-export const workloadFlagNames: ReadonlyMap<number, keyof typeof WorkloadFlag> = new Map([
-  [1, 'AMBIENT'],
-  [2, 'DNS_CAPTURE'],
-  [4, 'ZTUNNEL'],
-  [8, 'IN_POD'],
-  [16, 'PENDING'],
-  [32, 'KUBELET'],
-  [64, 'EXCLUDES'],
-  [128, 'BYPASS_INBOUND'],
-  [256, 'ONLY_INCLUDED_OUTBOUND'],
-  [512, 'ONLY_INCLUDED_INBOUND'],
-]);
 
 /** enum setting */
 export const Setting = {
@@ -126,11 +104,6 @@ export const Setting = {
   IPV6: 2,
 } as const;
 export type Setting = (typeof Setting)[keyof typeof Setting];
-/** The name of a value of enum setting; undefined for a value that it does not have. */
-export const settingNames: ReadonlyMap<number, keyof typeof Setting> = new Map([
-  [1, 'IPV4'],
-  [2, 'IPV6'],
-]);
 
 /** enum policy_bit */
 export const PolicyBit = {
@@ -140,13 +113,6 @@ export const PolicyBit = {
   PROBES_FROM_HOST: 8,
 } as const;
 export type PolicyBit = (typeof PolicyBit)[keyof typeof PolicyBit];
-/** The name of a value of enum policy_bit; undefined for a value that it does not have. */
-export const policyBitNames: ReadonlyMap<number, keyof typeof PolicyBit> = new Map([
-  [1, 'NO_ZTUNNEL_OPEN'],
-  [2, 'ZTUNNEL_BY_MARK'],
-  [4, 'PENDING_OPEN'],
-  [8, 'PROBES_FROM_HOST'],
-]);
 
 /** enum port_rule_kind */
 export const PortRuleKind = {
@@ -156,29 +122,17 @@ export const PortRuleKind = {
   INCLUDE_INBOUND: 4,
 } as const;
 export type PortRuleKind = (typeof PortRuleKind)[keyof typeof PortRuleKind];
-/** The name of a value of enum port_rule_kind; undefined for a value that it does not have. */
-export const portRuleKindNames: ReadonlyMap<number, keyof typeof PortRuleKind> = new Map([
-  [1, 'EXCLUDE_OUTBOUND'],
-  [2, 'INCLUDE_OUTBOUND'],
-  [3, 'EXCLUDE_INBOUND'],
-  [4, 'INCLUDE_INBOUND'],
-]);
 
 /** enum inbound_verdict */
 export const InboundVerdict = {
   PASS: 0,
   STEER: 1,
   REFUSE: 2,
-  VERDICTS: 3,
 } as const;
 export type InboundVerdict = (typeof InboundVerdict)[keyof typeof InboundVerdict];
-/** The name of a value of enum inbound_verdict; undefined for a value that it does not have. */
-export const inboundVerdictNames: ReadonlyMap<number, keyof typeof InboundVerdict> = new Map([
-  [0, 'PASS'],
-  [1, 'STEER'],
-  [2, 'REFUSE'],
-  [3, 'VERDICTS'],
-]);
+/** enum inbound_verdict in words, by value. */
+export const inboundVerdictNames = ['pass', 'steer', 'refuse'] as const;
+export type InboundVerdictName = (typeof inboundVerdictNames)[number];
 
 /** enum inbound_reason */
 export const InboundReason = {
@@ -193,24 +147,34 @@ export const InboundReason = {
   EXCLUDED: 8,
   STEERED: 9,
   NO_LISTENER: 10,
-  REASONS: 11,
 } as const;
 export type InboundReason = (typeof InboundReason)[keyof typeof InboundReason];
-/** The name of a value of enum inbound_reason; undefined for a value that it does not have. */
-export const inboundReasonNames: ReadonlyMap<number, keyof typeof InboundReason> = new Map([
-  [0, 'LOOPBACK'],
-  [1, 'NOT_IN_MESH'],
-  [2, 'OUTBOUND_LISTENER'],
-  [3, 'HBONE'],
-  [4, 'EXEMPT'],
-  [5, 'SELF'],
-  [6, 'PENDING'],
-  [7, 'BYPASS'],
-  [8, 'EXCLUDED'],
-  [9, 'STEERED'],
-  [10, 'NO_LISTENER'],
-  [11, 'REASONS'],
-]);
+/** enum inbound_reason in words, by value. */
+export const inboundReasonNames = [
+  'loopback',
+  'not-in-mesh',
+  'outbound-listener',
+  'hbone',
+  'exempt',
+  'self',
+  'pending',
+  'bypass',
+  'excluded',
+  'steered',
+  'no-listener',
+] as const;
+export type InboundReasonName = (typeof inboundReasonNames)[number];
+
+/** enum origin_role */
+export const OriginRole = {
+  DIALLED: 0,
+  ACCEPTED: 1,
+  ASKED: 2,
+} as const;
+export type OriginRole = (typeof OriginRole)[keyof typeof OriginRole];
+/** enum origin_role in words, by value. */
+export const originRoleNames = ['dialled', 'accepted', 'asked'] as const;
+export type OriginRoleName = (typeof originRoleNames)[number];
 
 /** struct origin, 20 bytes. */
 export interface Origin {

@@ -75,4 +75,8 @@ struct sample {
 
 const struct sample *const volatile export_sample = 0;
 
+enum outcome { OUTCOME_PASSED, OUTCOME_NOT_ASKED, OUTCOMES };
+
+const enum outcome *const volatile export_outcome = 0;
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -18,12 +18,16 @@ export const Colour = {
   AZURE: 9,
 } as const;
 export type Colour = (typeof Colour)[keyof typeof Colour];
-/** The name of a value of enum colour; undefined for a value that it does not have. */
-export const colourNames: ReadonlyMap<number, keyof typeof Colour> = new Map([
-  [0, 'RED'],
-  [7, 'GREEN'],
-  [9, 'BLUE'],
-]);
+
+/** enum outcome */
+export const Outcome = {
+  PASSED: 0,
+  NOT_ASKED: 1,
+} as const;
+export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+/** enum outcome in words, by value. */
+export const outcomeNames = ['passed', 'not-asked'] as const;
+export type OutcomeName = (typeof outcomeNames)[number];
 
 /** struct point, 8 bytes. */
 export interface Point {
