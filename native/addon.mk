@@ -1,7 +1,7 @@
 # Builds a Node-API addon with plain make and g++: no node-gyp, which would look for Node's headers outside the
 # registry. A package's Makefile sets ADDON and SOURCES (and LDLIBS), then includes this file.
 # Node-API is ABI-stable, so the headers of the node-api-headers package fit every Node >= 20.
-ROOT := $(dir $(lastword $(MAKEFILE_LIST)))
+ROOT := $(dir $(lastword $(MAKEFILE_LIST)))../
 CXX ?= g++
 WARN := -Wall -Wextra -Werror -Wno-missing-field-initializers
 CXXFLAGS += -std=c++17 -O2 -g -fPIC -fvisibility=hidden -pthread $(WARN) \
