@@ -1,12 +1,12 @@
-// Fd: the one owner of a file descriptor. close() may be called twice; the finalizer closes what was forgotten, also
+// Fd: a descriptor that JavaScript owns. close() may be called twice; the finalizer closes what was forgotten, also
 // when a worker thread ends.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
+#include "native/descriptor.h"
 
 #include <cerrno>
 #include <fcntl.h>
-#include <unistd.h>
 
 namespace sluice {
 namespace {
@@ -14,23 +14,17 @@ namespace {
 class Fd : public Napi::ObjectWrap<Fd> {
 public:
   explicit Fd(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Fd>(info), fd_(IntArgument(info, 0)) {}
-  ~Fd() override { Close(); }
 
   static Napi::Function Class(Napi::Env env) {
-    return DefineClass(env, "Fd", {InstanceAccessor<&Fd::Number>("number"), InstanceMethod<&Fd::CloseCall>("close")});
+    return DefineClass(env, "Fd", {InstanceAccessor<&Fd::Number>("number"), InstanceMethod<&Fd::Close>("close")});
   }
 
 private:
   // -1 once closed.
-  Napi::Value Number(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), fd_); }
-  void CloseCall(const Napi::CallbackInfo &) { Close(); }
-  void Close() {
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = -1;
-  }
+  Napi::Value Number(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), fd_.get()); }
+  void Close(const Napi::CallbackInfo &) { fd_.reset(); }
 
-  int fd_;
+  Descriptor fd_;
 };
 
 // openPath(path, directory): a read-only descriptor of a cgroup directory or of a namespace file.

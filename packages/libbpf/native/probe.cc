@@ -2,12 +2,12 @@
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
+#include "native/descriptor.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
 #include <linux/bpf.h>
-#include <unistd.h>
 #include <vector>
 
 namespace sluice {
@@ -26,14 +26,15 @@ constexpr bpf_insn Exit() {
   return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0};
 }
 
-int LoadSmall(uint32_t type, uint32_t attach_type, const std::vector<bpf_insn> &instructions, char *log) {
+// errno is the kernel's when it is invalid.
+Descriptor LoadSmall(uint32_t type, uint32_t attach_type, const std::vector<bpf_insn> &instructions, char *log) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = static_cast<bpf_attach_type>(attach_type);
   options.log_buf = log;
   options.log_size = log == nullptr ? 0 : kProbeLogBytes;
   options.log_level = log == nullptr ? 0 : 1;
-  return bpf_prog_load(static_cast<bpf_prog_type>(type), "probe", "Dual BSD/GPL", instructions.data(),
-                       instructions.size(), &options);
+  return Descriptor(bpf_prog_load(static_cast<bpf_prog_type>(type), "probe", "Dual BSD/GPL", instructions.data(),
+                                  instructions.size(), &options));
 }
 
 // probeLoad(type, attachType, helper?) -> { errno, log }; errno 0: it was loaded, and let go again. Without a helper
@@ -45,10 +46,8 @@ Napi::Value ProbeLoad(const Napi::CallbackInfo &info) {
   const std::vector<bpf_insn> instructions = IsGiven(info, 2)
                                                  ? std::vector<bpf_insn>{Call(UintArgument(info, 2)), Exit()}
                                                  : std::vector<bpf_insn>{Set0(1), Exit()};
-  int fd = LoadSmall(UintArgument(info, 0), UintArgument(info, 1), instructions, log.data());
-  int err = fd < 0 ? errno : 0;
-  if (fd >= 0)
-    close(fd);
+  const Descriptor program = LoadSmall(UintArgument(info, 0), UintArgument(info, 1), instructions, log.data());
+  int err = program.valid() ? 0 : errno;
   // Permission is the caller's, no property of the kernel.
   if (err == EPERM)
     throw CallError(env, "bpf(BPF_PROG_LOAD)", err);
@@ -63,18 +62,14 @@ Napi::Value ProbeLoad(const Napi::CallbackInfo &info) {
 Napi::Value ProbeLink(const Napi::CallbackInfo &info) {
   LogCapture quiet;
   uint32_t attach_type = UintArgument(info, 1);
-  int fd = LoadSmall(UintArgument(info, 0), attach_type, {Set0(1), Exit()}, nullptr);
-  if (fd < 0) {
+  const Descriptor program = LoadSmall(UintArgument(info, 0), attach_type, {Set0(1), Exit()}, nullptr);
+  if (!program.valid()) {
     if (errno == EPERM)
       throw CallError(info.Env(), "bpf(BPF_PROG_LOAD)", EPERM);
     return Napi::Boolean::New(info.Env(), false);
   }
-  int link = bpf_link_create(fd, -1, static_cast<bpf_attach_type>(attach_type), nullptr);
-  int err = link < 0 ? errno : 0;
-  if (link >= 0)
-    close(link);
-  close(fd);
-  return Napi::Boolean::New(info.Env(), err == EBADF);
+  const Descriptor link(bpf_link_create(program.get(), -1, static_cast<bpf_attach_type>(attach_type), nullptr));
+  return Napi::Boolean::New(info.Env(), !link.valid() && errno == EBADF);
 }
 
 // probeMapType(type) -> boolean

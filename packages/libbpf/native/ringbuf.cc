@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
+#include "native/descriptor.h"
 
 #include <atomic>
 #include <bpf/libbpf.h>
@@ -12,7 +13,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace sluice {
@@ -94,7 +94,7 @@ private:
   Queue *queue_ = nullptr; // valid as long as ring_ is
   uint64_t dropped_at_close_ = 0;
   struct ring_buffer *ring_ = nullptr;
-  int stop_ = -1;
+  Descriptor stop_;
   Batch fresh_; // the reader thread's own
   Caller caller_;
   std::thread thread_;
@@ -111,8 +111,8 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : Napi::ObjectWrap<RingRe
   struct ring_buffer *ring = ring_buffer__new(map_fd, Keep, this, nullptr);
   if (ring == nullptr)
     throw CallError(env, "ring_buffer__new", errno, &log);
-  stop_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (stop_ < 0) {
+  stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_.valid()) {
     int err = errno;
     ring_buffer__free(ring);
     throw CallError(env, "eventfd", err);
@@ -137,7 +137,7 @@ int RingReader::Keep(void *context, void *data, size_t size) {
 }
 
 void RingReader::Run() {
-  struct pollfd waits[2] = {{stop_, POLLIN, 0}, {ring_buffer__epoll_fd(ring_), POLLIN, 0}};
+  struct pollfd waits[2] = {{stop_.get(), POLLIN, 0}, {ring_buffer__epoll_fd(ring_), POLLIN, 0}};
   while ((waits[0].revents & POLLIN) == 0) {
     int consumed = ring_buffer__consume(ring_);
     HandOver();
@@ -181,13 +181,11 @@ void RingReader::HandOver() {
 void RingReader::Close() {
   if (ring_ == nullptr)
     return;
-  uint64_t one = 1;
-  ssize_t written = write(stop_, &one, sizeof one);
-  (void)written; // an eventfd with room cannot refuse
+  eventfd_write(stop_.get(), 1);
   thread_.join();
   ring_buffer__free(ring_);
   ring_ = nullptr;
-  close(stop_);
+  stop_.reset();
   napi_remove_env_cleanup_hook(env_, AtExit, this);
   dropped_at_close_ = queue_->dropped.load();
   queue_ = nullptr;

@@ -30,13 +30,13 @@ FileLock::FileLock(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FileLock>(
       if (errno != EINTR)
         fail("flock", path);
     }
-    file_.emplace(std::move(file));
+    file_ = std::move(file);
     return info.Env().Undefined();
   });
 }
 
 Napi::Value FileLock::held(const Napi::CallbackInfo &info) {
-  return Napi::Boolean::New(info.Env(), file_.has_value());
+  return Napi::Boolean::New(info.Env(), file_.valid());
 }
 
 Napi::Value FileLock::close(const Napi::CallbackInfo &info) {

@@ -1,11 +1,9 @@
 // An exclusive advisory lock on a file, held until it is closed, collected, or the process ends in any way.
 #pragma once
 
-#include <optional>
-
 #include <napi.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 
 class FileLock : public Napi::ObjectWrap<FileLock> {
 public:
@@ -16,5 +14,5 @@ private:
   Napi::Value held(const Napi::CallbackInfo &info);
   Napi::Value close(const Napi::CallbackInfo &info);
   // Closing it drops the lock; the destructor, run by the garbage collector, does so too.
-  std::optional<Descriptor> file_;
+  Descriptor file_;
 };

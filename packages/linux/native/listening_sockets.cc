@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "failure.h"
 #include "seqpacket.h"
 
@@ -136,7 +136,7 @@ private:
 
   std::string name_;
   std::string directory_;
-  Descriptor opened_{-1};
+  Descriptor opened_;
   int pidfd_ = -1;
 };
 

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "failure.h"
 
 namespace {

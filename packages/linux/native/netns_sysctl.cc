@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "failure.h"
 #include "netns_thread.h"
 

@@ -15,7 +15,7 @@
 #include <system_error>
 
 #include "address_dump.h"
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "failure.h"
 
 namespace {

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "failure.h"
 #include "netns_thread.h"
 #include "seqpacket.h"
@@ -34,7 +34,7 @@ void bringLoopbackUp() {
 
 Napi::Value newNetns(const Napi::CallbackInfo &info) {
   return guarded(info, [&]() -> Napi::Value {
-    Descriptor made(-1);
+    Descriptor made;
     onOwnThread(object, [&] {
       if (unshare(CLONE_NEWNET) < 0)
         fail("unshare", object);

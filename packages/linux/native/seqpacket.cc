@@ -31,8 +31,8 @@ Napi::Object credentialsObject(Napi::Env env, const PeerCredentials &credentials
 Napi::Object peerObject(Napi::Env env, SeqpacketPeer &peer) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("credentials", credentialsObject(env, peer.credentials));
-  if (peer.pidfd)
-    object.Set("pidfd", OwnedFd::wrap(env, std::move(*peer.pidfd)));
+  if (peer.pidfd.valid())
+    object.Set("pidfd", OwnedFd::wrap(env, std::move(peer.pidfd)));
   object.Set("pidfdFromSocket", Napi::Boolean::New(env, peer.pidfdFromSocket));
   return object;
 }
@@ -105,12 +105,12 @@ OwnedFd::OwnedFd(const Napi::CallbackInfo &info) : Napi::ObjectWrap<OwnedFd>(inf
 
 Napi::Object OwnedFd::wrap(Napi::Env env, Descriptor owned) {
   Napi::Object object = env.GetInstanceData<SeqpacketInstance>()->ownedFd.New({});
-  OwnedFd::Unwrap(object)->owned_.emplace(std::move(owned));
+  OwnedFd::Unwrap(object)->owned_ = std::move(owned);
   return object;
 }
 
 Napi::Value OwnedFd::fd(const Napi::CallbackInfo &info) {
-  return Napi::Number::New(info.Env(), owned_ ? owned_->get() : -1);
+  return Napi::Number::New(info.Env(), owned_.get());
 }
 
 Napi::Value OwnedFd::close(const Napi::CallbackInfo &info) {

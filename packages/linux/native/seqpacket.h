@@ -5,7 +5,7 @@
 
 #include <napi.h>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "seqpacket_loop.h"
 
 // A file descriptor that JavaScript owns: closed once, by close() or by the garbage collector.
@@ -19,7 +19,7 @@ public:
 private:
   Napi::Value fd(const Napi::CallbackInfo &info);
   Napi::Value close(const Napi::CallbackInfo &info);
-  std::optional<Descriptor> owned_;
+  Descriptor owned_;
 };
 
 // new SeqpacketSockets((completions: object[]) => void)

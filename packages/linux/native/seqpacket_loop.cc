@@ -187,7 +187,7 @@ void SeqpacketLoop::handleAwaited(SocketId id, Socket &socket, bool broken) {
   completion.request = *socket.awaited;
   completion.socket = id;
   SeqpacketOutcome outcome;
-  std::optional<Descriptor> accepted;
+  Descriptor accepted;
   if (socket.file)
     outcome = acceptSeqpacket(socket.fd.get(), accepted);
   else
@@ -200,10 +200,10 @@ void SeqpacketLoop::handleAwaited(SocketId id, Socket &socket, bool broken) {
   socket.awaited.reset();
   if (outcome.result == SeqpacketResult::Done && socket.file) {
     try {
-      completion.peer = seqpacketPeer(accepted->get());
+      completion.peer = seqpacketPeer(accepted.get());
       completion.kind = SeqpacketCompletion::Kind::Accepted;
       completion.socket = nextSocket_++;
-      sockets_.emplace(completion.socket, std::move(*accepted));
+      sockets_.emplace(completion.socket, std::move(accepted));
     } catch (const Failure &failure) {
       outcome = {SeqpacketResult::Failed, failure.error, failure.syscall};
     }

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "seqpacket_socket.h"
 
 using SocketId = uint32_t;  // never used twice

@@ -147,21 +147,19 @@ SeqpacketPeer seqpacketPeer(int fd) {
   int pidfd = -1;
   length = sizeof(pidfd);
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0) {
-    peer.pidfd.emplace(pidfd);
+    peer.pidfd.reset(pidfd);
     peer.pidfdFromSocket = true;
   } else if (errno == ENOPROTOOPT && credentials.pid > 0) {
-    pidfd = static_cast<int>(::syscall(SYS_pidfd_open, credentials.pid, 0));
-    if (pidfd >= 0)
-      peer.pidfd.emplace(pidfd);
+    peer.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, credentials.pid, 0)));
   }
   return peer;
 }
 
-SeqpacketOutcome acceptSeqpacket(int listener, std::optional<Descriptor> &connection) {
+SeqpacketOutcome acceptSeqpacket(int listener, Descriptor &connection) {
   for (;;) {
     const int fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      connection.emplace(fd);
+      connection.reset(fd);
       // Not inherited on every kernel.
       if (::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
         return {SeqpacketResult::Failed, errno, "setsockopt"};

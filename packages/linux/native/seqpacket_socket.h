@@ -7,14 +7,14 @@
 #include <sys/types.h>
 #include <vector>
 
-#include "descriptor.h"
+#include "native/descriptor.h"
 #include "seqpacket_control.h"
 
 // What is known of the process at the other end: it as it was when it called connect(2) or listen(2).
 struct SeqpacketPeer {
-  PeerCredentials credentials;     // SO_PEERCRED
-  std::optional<Descriptor> pidfd; // absent when that process is gone
-  bool pidfdFromSocket = false;    // SO_PEERPIDFD (6.5): never another process that got the same pid
+  PeerCredentials credentials;  // SO_PEERCRED
+  Descriptor pidfd;             // invalid when that process is gone
+  bool pidfdFromSocket = false; // SO_PEERPIDFD (6.5): never another process that got the same pid
 };
 
 // A received packet; owns the descriptors that came with it.
@@ -54,7 +54,7 @@ void removeSocketFile(const SocketFile &file);
 Descriptor connectSeqpacketSocket(const std::string &path);
 SeqpacketPeer seqpacketPeer(int fd);
 
-SeqpacketOutcome acceptSeqpacket(int listener, std::optional<Descriptor> &connection);
+SeqpacketOutcome acceptSeqpacket(int listener, Descriptor &connection);
 // Descriptors are those of this process; the kernel takes its own references when the result is Done.
 SeqpacketOutcome sendSeqpacket(int fd, const uint8_t *bytes, size_t size, const std::vector<int> &descriptors);
 SeqpacketOutcome receiveSeqpacket(int fd, size_t maxBytes, size_t maxDescriptors, SeqpacketPacket &packet);

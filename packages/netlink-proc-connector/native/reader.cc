@@ -47,8 +47,8 @@ uint64_t MonotonicNs() {
 
 Reader::Reader(const ReaderOptions &options, std::function<void()> wake)
     : options_(options), wake_(std::move(wake)), ring_(options.ring_records) {
-  stop_event_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (stop_event_.get() < 0)
+  stop_event_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_event_.valid())
     ThrowErrno("eventfd");
   socket_ = std::make_unique<ConnectorSocket>(options.receive_buffer_bytes, options.ack_timeout_ms, parser_);
   stats_.receive_buffer_bytes = socket_->receive_buffer_bytes();

@@ -51,7 +51,7 @@ private:
   const std::function<void()> wake_;
   Parser parser_; // the constructor's until the thread runs, then the thread's
   std::unique_ptr<ConnectorSocket> socket_;
-  FileDescriptor stop_event_;
+  Descriptor stop_event_;
   std::atomic<bool> stop_{false};
   Ring ring_;
   std::vector<Record> batch_;

@@ -44,8 +44,8 @@ void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
 } // namespace
 
 ConnectorSocket::ConnectorSocket(int receive_buffer_bytes, int ack_timeout_ms, Parser &parser) {
-  fd_ = FileDescriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
-  if (fd_.get() < 0)
+  fd_ = Descriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
+  if (!fd_.valid())
     ThrowErrno("socket");
   // Before bind, so that not even the first burst meets the small default buffer.
   if (receive_buffer_bytes > 0 &&
@@ -69,7 +69,7 @@ ConnectorSocket::~ConnectorSocket() {
   // Kernels before 6.6 count listeners and do not notice a close; without this they would go on making events for
   // nobody.
   try {
-    if (fd_.get() >= 0)
+    if (fd_.valid())
       SendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
   } catch (const SystemError &) {
     // Closing goes on: the descriptor is what must not leak.

@@ -1,7 +1,7 @@
 // The netlink socket of the proc connector: opened, subscribed and acknowledged, or an error that says which step
 // failed.
 #pragma once
-#include "file_descriptor.h"
+#include "native/descriptor.h"
 #include "parse.h"
 #include <vector>
 
@@ -24,7 +24,7 @@ public:
 
 private:
   void AwaitAck(uint32_t token, int timeout_ms, Parser &parser);
-  FileDescriptor fd_;
+  Descriptor fd_;
 };
 
 } // namespace sluice

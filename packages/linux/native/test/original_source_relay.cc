@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include "../descriptor.h"
+#include "native/descriptor.h"
 
 namespace {
 

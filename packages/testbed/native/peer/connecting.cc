@@ -72,11 +72,12 @@ Method method_of(const std::string &name) {
   throw std::runtime_error("'" + name + "' is not a method of connecting");
 }
 
-Fd socket_for(Method method, int family) {
+Descriptor socket_for(Method method, int family) {
   if (method == Method::udp)
-    return Fd(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return Descriptor(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const int nonblocking = method == Method::nonblock ? SOCK_NONBLOCK : 0;
-  return Fd(socket(family, SOCK_STREAM | SOCK_CLOEXEC | nonblocking, method == Method::mptcp ? IPPROTO_MPTCP : 0));
+  return Descriptor(
+      socket(family, SOCK_STREAM | SOCK_CLOEXEC | nonblocking, method == Method::mptcp ? IPPROTO_MPTCP : 0));
 }
 
 int connect_by(Method method, int fd, const Address &to, long long deadline_ms) {

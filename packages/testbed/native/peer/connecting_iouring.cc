@@ -30,7 +30,7 @@ private:
 
 int connect_by_iouring(int fd, const Address &to, long long deadline_ms) {
   io_uring_params params{};
-  const Fd ring(static_cast<int>(syscall(SYS_io_uring_setup, 2, &params)));
+  const Descriptor ring(static_cast<int>(syscall(SYS_io_uring_setup, 2, &params)));
   if (ring.get() < 0)
     return errno;
   const Mapping submissions(ring.get(), params.sq_off.array + params.sq_entries * sizeof(uint32_t), IORING_OFF_SQ_RING);

@@ -54,9 +54,9 @@ Address fit(const Address &address, int family) {
   return family == AF_INET6 ? mapped(address) : unmapped(address);
 }
 
-Fd prepare(const DialRequest &request, int &error) {
+Descriptor prepare(const DialRequest &request, int &error) {
   const int family = request.address.family();
-  Fd fd = socket_for(request.method, family);
+  Descriptor fd = socket_for(request.method, family);
   error = fd.get() < 0 ? errno : 0;
   if (error != 0)
     return fd;
@@ -106,7 +106,7 @@ std::string as_json(const std::string &to, const std::string &method, const Dial
 
 DialOutcome dial(const DialRequest &request) {
   int error = 0;
-  Fd fd = prepare(request, error);
+  Descriptor fd = prepare(request, error);
   if (error != 0)
     return not_dialled(error);
   DialOutcome outcome = connect_and_read(fd.get(), request.method, request.address, request.timeout_ms);
@@ -119,7 +119,7 @@ std::string dial_as_json(const DialRequest &request) {
   if (!request.second)
     return as_json(request.to, request.method_name, dial(request), "");
   int error = 0;
-  const Fd fd = prepare(request, error);
+  const Descriptor fd = prepare(request, error);
   if (error != 0)
     return as_json(request.to, request.method_name, not_dialled(error), "");
   const DialOutcome first = connect_and_read(fd.get(), request.method, request.address, request.timeout_ms);

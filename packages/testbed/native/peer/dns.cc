@@ -9,8 +9,8 @@
 namespace {
 constexpr int BACKLOG = 128;
 
-Fd bound_socket(const Address &at, int type) {
-  Fd fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Descriptor bound_socket(const Address &at, int type) {
+  Descriptor fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd.get() < 0)
     fail("socket");
   const int on = 1;
@@ -28,7 +28,7 @@ int run_dns(int argc, char **argv) {
   const auto service = std::make_shared<const DnsService>(
       DnsService{options.need("name"), "", options.need("answer4"), options.need("answer6")});
   // One socket for each address: a reply then comes from the address that was asked.
-  std::vector<Fd> sockets;
+  std::vector<Descriptor> sockets;
   std::vector<pollfd> items;
   for (const std::string &at : options.all("at"))
     for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {

@@ -59,7 +59,7 @@ bool receive_exactly(int fd, char *to, size_t size) {
 }
 
 // Two bytes of length in front of each message (RFC 1035, 4.2.2).
-void serve_connection(const Fd &client, const DnsService &service) {
+void serve_connection(const Descriptor &client, const DnsService &service) {
   for (;;) {
     uint8_t length[2];
     if (!receive_exactly(client.get(), reinterpret_cast<char *>(length), sizeof length))
@@ -95,7 +95,7 @@ void accept_waiting_dns(int listener, const std::shared_ptr<const DnsService> &s
   for (;;) {
     const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (client >= 0)
-      std::thread([client, service] { serve_connection(Fd(client), *service); }).detach();
+      std::thread([client, service] { serve_connection(Descriptor(client), *service); }).detach();
     else if (errno != EINTR && errno != ECONNABORTED)
       return;
   }

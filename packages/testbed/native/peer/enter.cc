@@ -13,7 +13,7 @@
 
 namespace {
 void join_cgroup(const std::string &directory) {
-  const Fd file(open((directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  const Descriptor file(open((directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0)
     fail("open " + directory + "/cgroup.procs");
   if (write(file.get(), "0", 1) != 1) // 0 is the writer itself (Documentation/admin-guide/cgroup-v2.rst)
@@ -21,7 +21,7 @@ void join_cgroup(const std::string &directory) {
 }
 
 void join_netns(const std::string &path) {
-  const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0)
     fail("open " + path);
   if (setns(file.get(), CLONE_NEWNET) != 0)
@@ -41,7 +41,7 @@ void set_sysctl(const std::string &assignment) {
   std::string path = "/proc/sys/" + assignment.substr(0, equals);
   std::replace(path.begin() + sizeof "/proc/sys", path.end(), '.', '/');
   const std::string value = assignment.substr(equals + 1);
-  const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0 || write(file.get(), value.data(), value.size()) < 0)
     fail("set " + assignment);
 }

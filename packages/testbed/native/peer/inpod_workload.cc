@@ -14,12 +14,12 @@ struct Door {
   enum class Kind { tcp, dns_udp, dns_tcp };
   Kind kind;
   uint16_t port;
-  Fd fd;
+  Descriptor fd;
 };
 
 bool loopback_has(const char *ip) {
   const Address address = parse_ip(ip, 0);
-  const Fd fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const Descriptor fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
   return fd.get() >= 0 && bind(fd.get(), address.raw(), address.length) == 0;
 }
 
@@ -83,7 +83,7 @@ void live(const InPodWorkloadOptions &options, int netns, int stopping, std::pro
 }
 } // namespace
 
-InPodWorkload::InPodWorkload(InPodWorkloadOptions options, const Fd &netns)
+InPodWorkload::InPodWorkload(InPodWorkloadOptions options, const Descriptor &netns)
     : options_(std::move(options)), stopping_(eventfd(0, EFD_CLOEXEC)) {
   if (fstat(netns.get(), &identity_) != 0 || stopping_.get() < 0)
     fail("look at the network namespace");
@@ -102,7 +102,7 @@ InPodWorkload::~InPodWorkload() {
   stop_accepting();
 }
 
-bool InPodWorkload::is_in(const Fd &netns) const {
+bool InPodWorkload::is_in(const Descriptor &netns) const {
   struct stat other {};
   return fstat(netns.get(), &other) == 0 && other.st_dev == identity_.st_dev && other.st_ino == identity_.st_ino;
 }

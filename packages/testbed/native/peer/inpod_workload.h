@@ -13,13 +13,13 @@ struct InPodWorkloadOptions {
 class InPodWorkload {
 public:
   // Opens the listeners in the namespace. Throws std::runtime_error: it is none, or a listener cannot be had.
-  InPodWorkload(InPodWorkloadOptions options, const Fd &netns);
+  InPodWorkload(InPodWorkloadOptions options, const Descriptor &netns);
   InPodWorkload(const InPodWorkload &) = delete;
   InPodWorkload &operator=(const InPodWorkload &) = delete;
   // Stops accepting.
   ~InPodWorkload();
 
-  bool is_in(const Fd &netns) const;
+  bool is_in(const Descriptor &netns) const;
   ino_t netns_inode() const { return identity_.st_ino; }
   // Takes what has been accepted by the kernel, and closes the listeners: the connections go on. Idempotent.
   void stop_accepting();
@@ -28,6 +28,6 @@ public:
 private:
   const InPodWorkloadOptions options_;
   struct stat identity_ {};
-  Fd stopping_;
+  Descriptor stopping_;
   std::thread thread_;
 };

@@ -51,7 +51,7 @@ void note(const Query &query, std::string_view message, const std::string &from,
 
 Outcome by_udp(const Query &query, bool connected) {
   Outcome outcome;
-  const Fd fd(socket(query.servers.front().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const Descriptor fd(socket(query.servers.front().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto failed = [&outcome] {
     outcome.error = errno;
     return outcome;
@@ -91,7 +91,7 @@ Outcome by_tcp(const Query &query) {
   Outcome outcome;
   for (size_t i = 0; i < query.servers.size(); i++) {
     const Address &server = query.servers[i];
-    const Fd fd(socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const Descriptor fd(socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd.get() < 0 || (connect(fd.get(), server.raw(), server.length) != 0 && errno != EINPROGRESS)) {
       outcome.error = errno;
       continue;

@@ -15,9 +15,9 @@ namespace {
 constexpr int BACKLOG = 4096;
 constexpr int FASTOPEN_QUEUE = 256;
 
-Fd listen_on(const std::string &bind_ip, uint16_t port) {
+Descriptor listen_on(const std::string &bind_ip, uint16_t port) {
   const Address address = parse_ip(bind_ip, port);
-  Fd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  Descriptor fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0)
     fail("socket");
   const int on = 1, off = 0;
@@ -32,7 +32,7 @@ Fd listen_on(const std::string &bind_ip, uint16_t port) {
   return fd;
 }
 
-void watch(const Fd &epoll, int fd) {
+void watch(const Descriptor &epoll, int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = fd;
@@ -42,9 +42,9 @@ void watch(const Fd &epoll, int fd) {
 
 // The line goes out at once; the connection is closed when the client has closed, because close() with unread
 // bytes would send RST, and that throws the line away.
-void answer(const Fd &epoll, int listener, uint16_t port, const std::string &name, bool echo) {
+void answer(const Descriptor &epoll, int listener, uint16_t port, const std::string &name, bool echo) {
   for (;;) {
-    Fd connection(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    Descriptor connection(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (connection.get() < 0)
       return;
     JsonLine line;
@@ -82,7 +82,7 @@ int run_serve(int argc, char **argv) {
   const Options options(argc, argv, {"echo"});
   const bool echo = options.has("echo");
   const std::string name = options.need("name");
-  const Fd epoll(epoll_create1(EPOLL_CLOEXEC));
+  const Descriptor epoll(epoll_create1(EPOLL_CLOEXEC));
   std::map<int, uint16_t> port_of;
   for (const uint16_t port : parse_ports(options.need("port"))) {
     const int listener = listen_on(options.get("bind", "::"), port).release();

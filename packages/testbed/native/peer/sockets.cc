@@ -5,26 +5,6 @@
 #include <ctime>
 #include <poll.h>
 #include <stdexcept>
-#include <unistd.h>
-#include <utility>
-
-Fd &Fd::operator=(Fd &&other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-Fd::~Fd() {
-  if (fd_ >= 0)
-    close(fd_);
-}
-
-int Fd::release() {
-  return std::exchange(fd_, -1);
-}
 
 void fail(const std::string &what) {
   throw std::runtime_error(what + ": " + strerror(errno));
@@ -68,6 +48,6 @@ void set_reset_on_close(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
-void close_abruptly(Fd fd) {
+void close_abruptly(Descriptor fd) {
   set_reset_on_close(fd.get());
 }

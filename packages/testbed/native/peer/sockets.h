@@ -1,23 +1,8 @@
 // What the servers and the dialler do with sockets, with errors that name the call.
 #pragma once
 #include "address.h"
+#include "native/descriptor.h"
 #include <string>
-
-// An owned file descriptor.
-class Fd {
-public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  Fd(Fd &&other) noexcept : fd_(other.release()) {}
-  Fd &operator=(Fd &&other) noexcept;
-  Fd(const Fd &) = delete;
-  Fd &operator=(const Fd &) = delete;
-  ~Fd();
-  int get() const { return fd_; }
-  int release();
-
-private:
-  int fd_;
-};
 
 // Throws std::runtime_error "<what>: <strerror(errno)>".
 [[noreturn]] void fail(const std::string &what);
@@ -28,4 +13,4 @@ long long now_ms();
 bool send_all(int fd, std::string_view data);
 // close() will send RST and free the port at once.
 void set_reset_on_close(int fd);
-void close_abruptly(Fd fd);
+void close_abruptly(Descriptor fd);

@@ -50,7 +50,7 @@ std::string round_of(long number) {
 
 class Stream {
 public:
-  Stream(Fd fd, long long interval_ms)
+  Stream(Descriptor fd, long long interval_ms)
       : fd_(std::move(fd)), interval_ms_(interval_ms), echoes_(fd_.get()), orders_(0) {}
 
   // The name of what broke it; empty when it was asked to stop.
@@ -129,7 +129,7 @@ private:
     return true;
   }
 
-  Fd fd_;
+  Descriptor fd_;
   long long interval_ms_;
   Lines echoes_, orders_;
   std::string hops_;
@@ -141,7 +141,7 @@ private:
 int run_stream(int argc, char **argv) {
   const Options options(argc, argv, {});
   const Address to = parse_address(options.need("to"));
-  Fd fd = socket_for(Method::plain, to.family());
+  Descriptor fd = socket_for(Method::plain, to.family());
   if (fd.get() < 0)
     fail("socket");
   const int error = connect_by(Method::plain, fd.get(), to, now_ms() + ANSWER_MS);

@@ -137,7 +137,7 @@ std::string ZdsClient::handle(ReceivedRequest &received) {
   return "";
 }
 
-std::string ZdsClient::add(const ZdsRequest &request, Fd netns) {
+std::string ZdsClient::add(const ZdsRequest &request, Descriptor netns) {
   if (!request.has_info)
     throw ProtocolError("failure to process message: an Add without workload_info");
   if (!synced_)
@@ -185,7 +185,7 @@ void ZdsClient::snapshot() {
   report_event("snapshot");
 }
 
-void ZdsClient::start(const ZdsRequest &request, const Fd &netns) {
+void ZdsClient::start(const ZdsRequest &request, const Descriptor &netns) {
   const auto existing = workloads_.find(request.uid);
   if (existing != workloads_.end()) {
     if (existing->second->is_in(netns))

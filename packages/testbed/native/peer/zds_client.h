@@ -21,7 +21,7 @@ private:
   };
   struct Pending {
     ZdsRequest request;
-    Fd netns;
+    Descriptor netns;
   };
   enum class Event { message, retry, stop };
 
@@ -29,18 +29,18 @@ private:
   void converse(ZdsConnection &connection);
   Event wait(int fd);
   std::string handle(ReceivedRequest &received);
-  std::string add(const ZdsRequest &request, Fd netns);
+  std::string add(const ZdsRequest &request, Descriptor netns);
   void keep(const ZdsRequest &request);
   void remove(const ZdsRequest &request);
   void snapshot();
-  void start(const ZdsRequest &request, const Fd &netns);
+  void start(const ZdsRequest &request, const Descriptor &netns);
   void drop(const std::string &uid);
   void retry_pending();
   void say_if_ready();
 
   const std::string path_;
   const InPodWorkloadOptions prototype_;
-  Fd stopping_;
+  Descriptor stopping_;
   std::map<std::string, std::unique_ptr<InPodWorkload>> workloads_;
   std::map<std::string, Pending> pending_;
   std::set<std::string> named_; // on this connection

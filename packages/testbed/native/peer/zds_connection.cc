@@ -9,8 +9,8 @@ namespace {
 constexpr size_t LONGEST_MESSAGE = 1024; // ztunnel's buffer (src/inpod/protocol.rs)
 constexpr size_t MOST_DESCRIPTORS = 8;   // more than is ever right, so that they can be counted
 
-std::vector<Fd> descriptors_of(msghdr &message) {
-  std::vector<Fd> out;
+std::vector<Descriptor> descriptors_of(msghdr &message) {
+  std::vector<Descriptor> out;
   for (cmsghdr *part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
       continue;
@@ -58,7 +58,7 @@ bool ZdsConnection::receive(ReceivedRequest &received) {
   while (count < 0 && errno == EINTR);
   if (count < 0)
     fail("receive");
-  std::vector<Fd> descriptors = descriptors_of(message);
+  std::vector<Descriptor> descriptors = descriptors_of(message);
   if (count == 0)
     return false;
   if (descriptors.size() > 1)
@@ -70,7 +70,7 @@ bool ZdsConnection::receive(ReceivedRequest &received) {
   if (wanted != !descriptors.empty())
     throw UnreadableMessage(wanted ? "failure to read message: an Add without a descriptor"
                                    : "failure to read message: a descriptor where none belongs");
-  received.netns = wanted ? std::move(descriptors.front()) : Fd();
+  received.netns = wanted ? std::move(descriptors.front()) : Descriptor();
   return true;
 }
 

@@ -12,7 +12,7 @@ struct UnreadableMessage : std::runtime_error {
 
 struct ReceivedRequest {
   ZdsRequest request;
-  Fd netns; // of an Add
+  Descriptor netns; // of an Add
 };
 
 class ZdsConnection {
@@ -28,5 +28,5 @@ public:
 
 private:
   void send_packet(const std::string &bytes);
-  Fd socket_;
+  Descriptor socket_;
 };

@@ -21,7 +21,7 @@ int run_in_own_netns(const Options &options) {
   service.relay = !options.has("answer");
   service.log = options.has("log");
   const auto shared = std::make_shared<const ZtunnelService>(service);
-  std::vector<Fd> listeners;
+  std::vector<Descriptor> listeners;
   std::vector<pollfd> items;
   for (const uint16_t port : service.ports) {
     listeners.push_back(ztunnel_listener(parse_ip("::", port), true));

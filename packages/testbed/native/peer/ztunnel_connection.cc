@@ -60,7 +60,7 @@ std::optional<Address> source_for(int client, uint16_t port, const Address &to, 
   return peer;
 }
 
-void attend(const Fd &client, uint16_t port, const ZtunnelService &service) {
+void attend(const Descriptor &client, uint16_t port, const ZtunnelService &service) {
   const OriginalDestination wanted = destination_of(client.get(), port);
   const std::string line = describe(client.get(), port, wanted, service);
   if (service.log)
@@ -72,7 +72,7 @@ void attend(const Fd &client, uint16_t port, const ZtunnelService &service) {
     send_all(client.get(), refusal("self-call", to_text(wanted.address)));
     return finish(client.get());
   }
-  const Fd server = ztunnel_dial(wanted.address, source_for(client.get(), port, wanted.address, service));
+  const Descriptor server = ztunnel_dial(wanted.address, source_for(client.get(), port, wanted.address, service));
   if (server.get() < 0) {
     send_all(client.get(), refusal("dial", strerror(errno)));
     return finish(client.get());
@@ -89,7 +89,7 @@ void accept_waiting(int listener, uint16_t port, const std::shared_ptr<const Ztu
       // Counted here and not in its thread, which may start when somebody has looked already whether all have ended.
       auto open = std::make_unique<OpenConnection>(*service->connections, client);
       std::thread([client, port, service, open = std::move(open)]() mutable {
-        const Fd owned(client);
+        const Descriptor owned(client);
         attend(owned, port, *service);
         open.reset();
       }).detach();

@@ -14,8 +14,8 @@ void set(int fd, int level, int name, int value, const char *what) {
     fail(std::string("set ") + what);
 }
 
-Fd bound_socket(const Address &at, int type) {
-  Fd fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Descriptor bound_socket(const Address &at, int type) {
+  Descriptor fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd.get() < 0)
     fail("socket for " + to_text(at));
   // No SO_REUSEADDR: that ztunnel does without is what an application meets that wants its port back.
@@ -28,7 +28,7 @@ Fd bound_socket(const Address &at, int type) {
   return fd;
 }
 
-Fd blocking(Fd fd) {
+Descriptor blocking(Descriptor fd) {
   fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
   return fd;
 }
@@ -57,8 +57,8 @@ int connect_in_time(int fd, const Address &to) {
 }
 } // namespace
 
-Fd ztunnel_listener(const Address &at, bool transparent) {
-  Fd fd = bound_socket(at, SOCK_STREAM);
+Descriptor ztunnel_listener(const Address &at, bool transparent) {
+  Descriptor fd = bound_socket(at, SOCK_STREAM);
   if (listen(fd.get(), BACKLOG) != 0)
     fail("listen " + to_text(at));
   const int on = 1;
@@ -67,12 +67,12 @@ Fd ztunnel_listener(const Address &at, bool transparent) {
   return fd;
 }
 
-Fd ztunnel_datagram_socket(const Address &at) {
+Descriptor ztunnel_datagram_socket(const Address &at) {
   return bound_socket(at, SOCK_DGRAM);
 }
 
-Fd ztunnel_dial(const Address &to, const std::optional<Address> &source) {
-  Fd fd(socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+Descriptor ztunnel_dial(const Address &to, const std::optional<Address> &source) {
+  Descriptor fd(socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0)
     return fd;
   setsockopt(fd.get(), SOL_SOCKET, SO_MARK, &ZTUNNEL_MARK, sizeof ZTUNNEL_MARK);
@@ -81,7 +81,7 @@ Fd ztunnel_dial(const Address &to, const std::optional<Address> &source) {
     error = connect_in_time(fd.get(), to);
   if (error == 0)
     return blocking(std::move(fd));
-  fd = Fd();
+  fd = Descriptor();
   errno = error;
   return fd;
 }

@@ -7,9 +7,9 @@
 constexpr uint16_t OUTBOUND_PORT = 15001, INBOUND_PORT = 15006, HBONE_PORT = 15008, DNS_PORT = 15053; // its config.rs
 
 // A TCP listener in the caller's netns. `transparent` is tried, as ztunnel tries it. Throws std::runtime_error.
-Fd ztunnel_listener(const Address &at, bool transparent);
+Descriptor ztunnel_listener(const Address &at, bool transparent);
 // The same for UDP.
-Fd ztunnel_datagram_socket(const Address &at);
+Descriptor ztunnel_datagram_socket(const Address &at);
 // A connection from the caller's netns; with `source`, from that IP address, which need not be ours. Below 0 with
 // errno.
-Fd ztunnel_dial(const Address &to, const std::optional<Address> &source);
+Descriptor ztunnel_dial(const Address &to, const std::optional<Address> &source);
