@@ -8,7 +8,8 @@ SHARED := $(wildcard $(ROOT)native/*.cc)
 CXX ?= g++
 WARN := -Wall -Wextra -Werror -Wno-missing-field-initializers
 CXXFLAGS += -std=c++17 -O2 -g -fPIC -fvisibility=hidden -pthread $(WARN) -iquote $(ROOT) \
-  -DNAPI_VERSION=8 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNAPI_CPP_EXCEPTIONS \
+  -DNAPI_VERSION=8 -DNODE_ADDON_API_DISABLE_DEPRECATED \
+  -DNODE_ADDON_API_CPP_EXCEPTIONS -DNODE_ADDON_API_CPP_EXCEPTIONS_ALL \
   -isystem $(ROOT)node_modules/node-api-headers/include -isystem $(ROOT)node_modules/node-addon-api
 OBJECTS := $(SOURCES:%.cc=build/obj/%.o) $(SHARED:$(ROOT)native/%.cc=build/obj/shared/%.o)
 

@@ -1,20 +1,18 @@
 // See error.h.
 #include "error.h"
+#include "native/javascript_error.h"
 
 #include <bpf/libbpf.h>
 #include <cstdarg>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
+#include <iterator>
 #include <vector>
 
 namespace sluice {
 namespace {
 
 thread_local std::string *capture = nullptr;
-
-// The kernel's own number behind "operation not supported" in many BPF commands; it never became part of the user API,
-// so that libc has no name for it (include/linux/errno.h).
-constexpr int kKernelNotSupported = 524;
 
 // enum libbpf_errno, in bpf/libbpf_legacy.h order, starting at __LIBBPF_ERRNO__START (4000).
 constexpr const char *kLibbpfNames[] = {"LIBBPF_LIBELF",   "LIBBPF_FORMAT", "LIBBPF_KVERSION", "LIBBPF_ENDIAN",
@@ -50,32 +48,15 @@ void InstallLogCapture() {
   libbpf_set_print(Print);
 }
 
-std::string ErrnoName(int err) {
-  if (err == kKernelNotSupported)
-    return "ENOTSUPP";
-  int own = err - __LIBBPF_ERRNO__START;
-  if (own >= 0 && own < static_cast<int>(sizeof(kLibbpfNames) / sizeof(kLibbpfNames[0])))
-    return kLibbpfNames[own];
-  const char *name = strerrorname_np(err);
-  return name != nullptr ? name : "ERRNO_" + std::to_string(err);
-}
-
 Napi::Error CallError(Napi::Env env, const char *call, int err, const LogCapture *log) {
-  if (err < 0)
-    err = -err;
+  const Failure failure{call, std::abs(err), ""}; // src/error.ts names the object
+  const int own = failure.error - __LIBBPF_ERRNO__START;
+  const bool named = own >= 0 && own < static_cast<int>(std::size(kLibbpfNames));
   char text[256] = "";
-  if (err == kKernelNotSupported)
-    snprintf(text, sizeof text, "Operation not supported by this kernel");
-  else
-    libbpf_strerror(err, text, sizeof text);
-  std::string code = ErrnoName(err);
-  Napi::Error error = Napi::Error::New(env, std::string(call) + ": " + text + " (" + code + ")");
-  error.Set("code", Napi::String::New(env, code));
-  error.Set("errno", Napi::Number::New(env, err));
-  error.Set("syscall", Napi::String::New(env, call));
-  error.Set("text", Napi::String::New(env, text));
+  libbpf_strerror(failure.error, text, sizeof text);
+  Napi::Error error = named ? toJavaScript(env, failure, kLibbpfNames[own], text) : toJavaScript(env, failure);
   if (log != nullptr && !log->text().empty())
-    error.Set("libbpfLog", Napi::String::New(env, log->text()));
+    error.Set("libbpfLog", log->text());
   return error;
 }
 

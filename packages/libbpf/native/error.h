@@ -1,4 +1,4 @@
-// Errors of system calls and of libbpf as JavaScript errors, and the capture of what libbpf prints while one call runs.
+// Errors of bpf(2) and of libbpf as JavaScript errors, and the capture of what libbpf prints while one call runs.
 #pragma once
 
 #include <napi.h>
@@ -24,10 +24,8 @@ private:
 // Points libbpf's print function at the captures. Called once, when the addon is loaded.
 void InstallLogCapture();
 
-// 'EPERM' for 1, 'LIBBPF_FORMAT' for libbpf's own codes from 4000 on, 'ERRNO_<n>' for the unknown.
-std::string ErrnoName(int err);
-
-// An Error with code, errno and syscall, and with libbpfLog when a capture is given that holds anything.
+// The Error of native/javascript_error.h, with libbpfLog when a capture is given that holds anything. Of libbpf's own
+// errors, which it numbers from 4000 on, the code is 'LIBBPF_FORMAT' and the like.
 Napi::Error CallError(Napi::Env env, const char *call, int err, const LogCapture *log = nullptr);
 
 } // namespace sluice

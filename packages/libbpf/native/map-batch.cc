@@ -1,8 +1,8 @@
 // Batch operations on maps. Each returns how far it came beside the errno that stopped it (0 = none): a batch is not
 // atomic, and the caller has to know what was done.
 #include "arguments.h"
-#include "error.h"
 #include "modules.h"
+#include "native/javascript_error.h"
 
 #include <bpf/bpf.h>
 #include <cerrno>
@@ -19,7 +19,7 @@ Napi::Object Outcome(Napi::Env env, uint32_t done, int err) {
   row.Set("done", done);
   row.Set("errno", err);
   if (err != 0)
-    row.Set("code", ErrnoName(err));
+    row.Set("code", errnoName(err));
   return row;
 }
 

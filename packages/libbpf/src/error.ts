@@ -39,7 +39,7 @@ export class BpfError extends Error {
   }
 }
 
-/** What the addon's errors carry (native/error.cc). */
+/** What the addon's errors carry (native/javascript_error.h; native/error.cc of this package adds the log). */
 export interface CallFailure extends Error {
   code: string;
   errno: number;

@@ -10,7 +10,7 @@
 #include <sys/time.h>
 
 #include "native/descriptor.h"
-#include "failure.h"
+#include "native/failure.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#include "failure.h"
+#include "arguments.h"
 
 namespace {
 constexpr mode_t ownerOnly = 0600;

@@ -21,8 +21,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "native/descriptor.h"
-#include "failure.h"
 #include "seqpacket.h"
 
 // The numbers of system calls after 424 are the same on every architecture.

@@ -5,7 +5,7 @@
 
 #include <sys/mount.h>
 
-#include "failure.h"
+#include "arguments.h"
 
 Napi::Value mountFileSystem(const Napi::CallbackInfo &info) {
   return guarded(info, [&]() -> Napi::Value {

@@ -8,7 +8,7 @@
 #include <sys/time.h>
 
 #include "native/descriptor.h"
-#include "failure.h"
+#include "native/failure.h"
 
 namespace {
 

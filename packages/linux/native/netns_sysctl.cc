@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "native/descriptor.h"
-#include "failure.h"
 #include "netns_thread.h"
 
 namespace {

@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 
-#include "failure.h"
+#include "native/failure.h"
 
 void onOwnThread(const std::string &object, const std::function<void()> &body) {
   std::exception_ptr error;

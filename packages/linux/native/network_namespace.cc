@@ -15,8 +15,8 @@
 #include <system_error>
 
 #include "address_dump.h"
+#include "arguments.h"
 #include "native/descriptor.h"
-#include "failure.h"
 
 namespace {
 

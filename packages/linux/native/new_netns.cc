@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "native/descriptor.h"
-#include "failure.h"
+#include "native/javascript_error.h"
 #include "netns_thread.h"
 #include "seqpacket.h"
 

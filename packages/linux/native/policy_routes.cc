@@ -9,7 +9,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
-#include "failure.h"
+#include "arguments.h"
 #include "netlink_socket.h"
 #include "netns_thread.h"
 #include "route_dump.h"

@@ -8,7 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
-#include "failure.h"
+#include "arguments.h"
 #include "netlink_socket.h"
 #include "netns_thread.h"
 #include "rule_dump.h"

@@ -3,7 +3,7 @@
 
 #include <climits>
 
-#include "failure.h"
+#include "arguments.h"
 
 namespace {
 

@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "failure.h"
+#include "native/failure.h"
 
 namespace {
 

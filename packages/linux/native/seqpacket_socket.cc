@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#include "failure.h"
+#include "native/failure.h"
 
 // include/uapi/asm-generic/socket.h, since 6.5; Debian 12's headers are older.
 #ifndef SO_PEERPIDFD

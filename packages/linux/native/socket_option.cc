@@ -7,7 +7,7 @@
 
 #include <sys/socket.h>
 
-#include "failure.h"
+#include "arguments.h"
 
 namespace {
 

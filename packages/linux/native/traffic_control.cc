@@ -12,7 +12,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
-#include "failure.h"
+#include "arguments.h"
 #include "netlink_socket.h"
 #include "netns_thread.h"
 #include "tc_dump.h"

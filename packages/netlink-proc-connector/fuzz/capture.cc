@@ -2,7 +2,6 @@
 // Usage (root): build/capture fuzz/corpus, while something forks, execs, exits and changes its ids.
 #include "../native/parse.h"
 #include "../native/socket.h"
-#include "../native/system_error.h"
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -89,7 +88,7 @@ int main(int argc, char **argv) {
       Append(one, 0, stream.back());
       Save(directory, "damaged-at-" + std::to_string(at), one);
     }
-  } catch (const SystemError &failure) {
+  } catch (const Failure &failure) {
     return std::fprintf(stderr, "%s: %s\n", failure.syscall, std::strerror(failure.error)), 1;
   }
 }

@@ -1,31 +1,15 @@
 // The N-API surface: Connector (socket, thread and ring) and Parser (for the tests). Options come normalised from
 // JavaScript (src/connector.ts); errors go back with code, errno and syscall.
+#include "native/javascript_error.h"
 #include "reader.h"
-#include "system_error.h"
 #include <cstring>
 #include <napi.h>
-#include <system_error>
 
 namespace sluice {
 namespace {
 
 // Records per call into JavaScript: large enough to be cheap, small enough to let timers and other I/O run in between.
 constexpr size_t kRecordsPerBatch = 4096;
-
-const char *ErrnoName(int error) {
-  const char *name = strerrorname_np(error);
-  return name == nullptr ? "UNKNOWN" : name;
-}
-
-Napi::Error ToJavaScript(Napi::Env env, const SystemError &failure) {
-  const std::string text =
-      std::string(ErrnoName(failure.error)) + ": " + strerrordesc_np(failure.error) + ", " + failure.syscall;
-  Napi::Error error = Napi::Error::New(env, text);
-  error.Set("code", Napi::String::New(env, ErrnoName(failure.error)));
-  error.Set("errno", Napi::Number::New(env, failure.error));
-  error.Set("syscall", Napi::String::New(env, failure.syscall));
-  return error;
-}
 
 Napi::ArrayBuffer ToBuffer(Napi::Env env, const std::vector<Record> &records) {
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, records.size() * kRecordBytes);
@@ -86,9 +70,9 @@ public:
         [](Napi::Env, void *, std::shared_ptr<Channel> *context) { delete context; }, static_cast<void *>(nullptr));
     try {
       channel_->reader = std::make_unique<Reader>(native, [wake = wake_]() mutable { wake.NonBlockingCall(); });
-    } catch (const SystemError &failure) {
+    } catch (const Failure &failure) {
       wake_.Release();
-      throw ToJavaScript(env, failure);
+      throw toJavaScript(env, failure);
     }
     // Runs before the thread-safe function's own hook (last in, first out), so that the thread is gone before it is.
     napi_add_env_cleanup_hook(env, &Connector::AtExit, this);

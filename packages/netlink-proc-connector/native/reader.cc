@@ -1,6 +1,5 @@
 // poll, linger, recvmmsg until empty, push; and again.
 #include "reader.h"
-#include "system_error.h"
 #include <csignal>
 #include <linux/netlink.h>
 #include <poll.h>
@@ -49,7 +48,7 @@ Reader::Reader(const ReaderOptions &options, std::function<void()> wake)
     : options_(options), wake_(std::move(wake)), ring_(options.ring_records) {
   stop_event_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_event_.valid())
-    ThrowErrno("eventfd");
+    fail("eventfd", kObject);
   socket_ = std::make_unique<ConnectorSocket>(options.receive_buffer_bytes, options.ack_timeout_ms, parser_);
   stats_.receive_buffer_bytes = socket_->receive_buffer_bytes();
   // The program's signal handlers belong to its main thread; ours must not run them.
@@ -60,7 +59,7 @@ Reader::Reader(const ReaderOptions &options, std::function<void()> wake)
     thread_ = std::thread([this] { Run(); });
   } catch (const std::system_error &error) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw SystemError{"pthread_create", error.code().value()};
+    throw Failure{"pthread_create", error.code().value(), kObject};
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

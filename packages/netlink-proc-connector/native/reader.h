@@ -30,7 +30,7 @@ struct ReaderStats {
 class Reader {
 public:
   // Opens, subscribes and starts the thread. wake is called on that thread, at most once until the ring has been
-  // emptied. Throws SystemError.
+  // emptied. Throws Failure.
   Reader(const ReaderOptions &options, std::function<void()> wake);
   ~Reader();
   Reader(const Reader &) = delete;

@@ -1,6 +1,5 @@
 // Subscribes to the proc connector and waits until the kernel has said yes.
 #include "socket.h"
-#include "system_error.h"
 #include <cstring>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
@@ -38,7 +37,7 @@ void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
   if (sendto(fd, request, header->nlmsg_len, 0, reinterpret_cast<sockaddr *>(&kernel), sizeof kernel) < 0)
-    ThrowErrno("send");
+    fail("send", kObject);
 }
 
 } // namespace
@@ -46,21 +45,21 @@ void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
 ConnectorSocket::ConnectorSocket(int receive_buffer_bytes, int ack_timeout_ms, Parser &parser) {
   fd_ = Descriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
   if (!fd_.valid())
-    ThrowErrno("socket");
+    fail("socket", kObject);
   // Before bind, so that not even the first burst meets the small default buffer.
   if (receive_buffer_bytes > 0 &&
       setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer_bytes, sizeof receive_buffer_bytes) < 0)
-    ThrowErrno("setsockopt");
+    fail("setsockopt", kObject);
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = CN_IDX_PROC;
   if (bind(fd_.get(), reinterpret_cast<sockaddr *>(&address), sizeof address) < 0)
-    ThrowErrno("bind");
+    fail("bind", kObject);
   // The acknowledgement is multicast to every listener on the machine and carries our ack number plus one; a random one
   // keeps us from taking another program's answer for ours.
   uint32_t token = 0;
   if (getrandom(&token, sizeof token, 0) != sizeof token)
-    ThrowErrno("getrandom");
+    fail("getrandom", kObject);
   SendOperation(fd_.get(), PROC_CN_MCAST_LISTEN, token);
   AwaitAck(token, ack_timeout_ms, parser);
 }
@@ -71,7 +70,7 @@ ConnectorSocket::~ConnectorSocket() {
   try {
     if (fd_.valid())
       SendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
-  } catch (const SystemError &) {
+  } catch (const Failure &) {
     // Closing goes on: the descriptor is what must not leak.
   }
 }
@@ -99,22 +98,22 @@ void ConnectorSocket::AwaitAck(uint32_t token, int timeout_ms, Parser &parser) {
         if (record.args[0] == 0)
           return;
         const auto refusal = static_cast<int32_t>(record.args[0]); // kernels differ in the sign
-        throw SystemError{kSubscribe, refusal < 0 ? -refusal : refusal};
+        throw Failure{kSubscribe, refusal < 0 ? -refusal : refusal, kObject};
       }
       if (MonotonicMs() >= deadline)
-        throw SystemError{kSubscribe, ETIMEDOUT};
+        throw Failure{kSubscribe, ETIMEDOUT, kObject};
       continue;
     }
     if (errno == EINTR || errno == ENOBUFS)
       continue;
     if (errno != EAGAIN)
-      ThrowErrno("recvmsg");
+      fail("recvmsg", kObject);
     const int64_t left = deadline - MonotonicMs();
     if (left <= 0)
-      throw SystemError{kSubscribe, ETIMEDOUT};
+      throw Failure{kSubscribe, ETIMEDOUT, kObject};
     pollfd readable{fd_.get(), POLLIN, 0};
     if (poll(&readable, 1, static_cast<int>(left)) < 0 && errno != EINTR)
-      ThrowErrno("poll");
+      fail("poll", kObject);
   }
 }
 
@@ -122,7 +121,7 @@ int ConnectorSocket::receive_buffer_bytes() const {
   int bytes = 0;
   socklen_t length = sizeof bytes;
   if (getsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, &length) < 0)
-    ThrowErrno("getsockopt");
+    fail("getsockopt", kObject);
   return bytes;
 }
 

@@ -1,15 +1,7 @@
-// Converts between JavaScript's arguments and errors and the addon's own.
-#include "failure.h"
+// See arguments.h.
+#include "arguments.h"
 
 #include <cmath>
-
-Napi::Error toJavaScript(Napi::Env env, const Failure &failure) {
-  Napi::Error error = Napi::Error::New(env, std::string(failure.syscall) + " failed");
-  error.Set("errno", Napi::Number::New(env, failure.error));
-  error.Set("syscall", Napi::String::New(env, failure.syscall));
-  error.Set("object", Napi::String::New(env, failure.object));
-  return error;
-}
 
 std::string textArgument(const Napi::CallbackInfo &info, size_t index, const char *name) {
   if (!info[index].IsString())

@@ -1,0 +1,24 @@
+// The way of an errno to JavaScript.
+#pragma once
+
+#include <napi.h>
+
+#include "native/failure.h"
+
+// 'EPERM' for 1, 'ERRNO_<n>' for a number without a name.
+std::string errnoName(int error);
+
+// An Error "<syscall> <object>: <text> (<code>)" with these four as properties, and `errno`. The code is the errno's
+// name and the text its sentence, unless they are given: libbpf numbers errors of its own.
+Napi::Error toJavaScript(Napi::Env env, const Failure &failure);
+Napi::Error toJavaScript(Napi::Env env, const Failure &failure, const std::string &code, const std::string &text);
+
+// The way from an entry point into an addon's own code: a Failure becomes a JavaScript error here. node-addon-api sees
+// to every other exception (NODE_ADDON_API_CPP_EXCEPTIONS_ALL).
+template <typename Body> Napi::Value guarded(const Napi::CallbackInfo &info, Body body) {
+  try {
+    return body();
+  } catch (const Failure &failure) {
+    throw toJavaScript(info.Env(), failure);
+  }
+}
