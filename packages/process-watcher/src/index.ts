@@ -14,5 +14,4 @@ export type {
 } from './process-event.js';
 export { processEvents } from './process-events.js';
 export { processes } from './processes.js';
-export { pullChanges, pullEvents, type PullOptions } from './pull.js';
 export type { ProcessWatcherStats } from './stats.js';

@@ -3,10 +3,10 @@
 /** A place where events are missing. After it, only /proc knows what lives. */
 export interface Overrun {
   kind: 'overrun';
-  /** How many kernel messages (or, for `consumer`, events) are missing, if that is known. */
+  /** How many messages of the kernel are missing, if that is known. */
   lost: number | undefined;
-  /** `socket`: the kernel's buffer was full. `ring`: JavaScript was blocked. `consumer`: a pulled buffer was full. */
-  cause: 'socket' | 'ring' | 'consumer';
+  /** `socket`: the kernel's buffer was full. `ring`: JavaScript was blocked. */
+  cause: 'socket' | 'ring';
 }
 
 /** CLOCK_MONOTONIC nanoseconds at which the kernel made the event. */

@@ -17,7 +17,7 @@ export const DEFAULT_PROC_PATH = '/proc';
  * Fork, exec and exit of processes, and overruns in their places. Cold: each subscription opens a connector of its own
  * and sees what happens from then on; put `share()` behind it to let many see one. Never completes; errs with a
  * ProcConnectorError when the connector cannot be opened. A consumer that blocks loses events to a bounded ring and is
- * told by an overrun; one that works asynchronously uses `pullEvents`.
+ * told by an overrun.
  */
 export function processEvents(options: ProcessWatcherOptions = {}): MeteredObservable<ProcessEvent> {
   const collector = new StatsCollector();

@@ -27,20 +27,6 @@ export class View {
     if (change.kind === 'exited') this.live.delete(pid);
   }
 
-  /** Takes one after the other up to and with one of this kind. */
-  async pull(changes: AsyncIterator<ProcessChange>, last: ProcessChange['kind']): Promise<void> {
-    for (;;) {
-      const { done, value } = await changes.next();
-      if (done === true) throw new Error(`the stream ended before ${last}`);
-      this.take(value);
-      if (value.kind === last) return;
-    }
-  }
-
-  async pullAll(changes: AsyncIterable<ProcessChange>): Promise<void> {
-    for await (const change of changes) this.take(change);
-  }
-
   /** "pid startTime" of each process, sorted. */
   identities(): string[] {
     return [...this.live].map(([pid, startTime]) => `${pid} ${startTime}`).sort();

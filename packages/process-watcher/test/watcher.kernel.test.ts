@@ -1,20 +1,13 @@
-// Subscriptions against the kernel: cold, closed by unsubscribing, counted, pulled slowly, and refused with a reason.
+// Subscriptions against the kernel: cold, closed by unsubscribing, counted, and refused with a reason.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requires } from '@sluice/testbed';
-import { firstValueFrom, share, take, tap, toArray, type Subscription } from 'rxjs';
+import { firstValueFrom, share, take, toArray, type Subscription } from 'rxjs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import {
-  processes,
-  processEvents,
-  ProcessWatcherError,
-  pullChanges,
-  pullEvents,
-  type ProcessEvent,
-} from '../src/index.js';
+import { processes, processEvents, ProcessWatcherError, type ProcessEvent } from '../src/index.js';
 import { parseStat } from '../src/proc-stat.js';
 import { openConnectors } from './open-connectors.js';
 import { difference, View } from './view.js';
@@ -68,22 +61,6 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     );
   });
 
-  it('can be pulled by a consumer that is too slow', async () => {
-    let come = 0;
-    const events = pullEvents(processEvents().pipe(tap(() => (come += 1))), { bufferSize: 10 });
-    for (let i = 0; i < 50; i += 1) spawnSync('/bin/true');
-    const got: ProcessEvent[] = [];
-    // Not asked for anything until everything has come.
-    await eventually(() => expect(come).toBeGreaterThanOrEqual(150));
-    for await (const event of events) {
-      got.push(event);
-      if (event.kind === 'overrun') break;
-    }
-    expect(got).toHaveLength(11);
-    expect(got.at(-1)).toMatchObject({ kind: 'overrun', cause: 'consumer' });
-    expect(openConnectors()).toBe(0);
-  });
-
   it('errs with the connector’s own words', async () => {
     const script = `
       import { processEvents } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
@@ -120,24 +97,6 @@ describe.skipIf(need.skip)(`processes()${need.label}`, () => {
     subscription = processes().subscribe(() => expect.fail('nothing may come'));
     expect(openConnectors()).toBe(1);
     subscription.unsubscribe();
-    expect(openConnectors()).toBe(0);
-  });
-
-  it('can be pulled by a consumer that is too slow, which ends with the right set', async () => {
-    let come = 0;
-    const changes = pullChanges(processes().pipe(tap(() => (come += 1))), { bufferSize: 8 });
-    const view = new View();
-    await view.pull(changes, 'synced'); // more processes than the buffer holds
-    const before = come;
-    for (let i = 0; i < 50; i += 1) spawnSync('/bin/true');
-    await eventually(() => expect(come - before).toBeGreaterThanOrEqual(150));
-    await view.pull(changes, 'synced');
-    expect(view.counts.overrun).toBeGreaterThan(0);
-    expect(view.contradictions).toEqual([]);
-    const rest = view.pullAll(changes);
-    await eventually(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
-    await changes.return?.();
-    await rest;
     expect(openConnectors()).toBe(0);
   });
 
