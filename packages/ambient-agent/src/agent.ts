@@ -20,7 +20,7 @@ import { checkKernel } from './node/kernel-features.js';
 import { NodeView } from './node/node-view.js';
 import { isUninstalled } from './node/own-daemonset.js';
 import type { StartupError } from './failure/startup-error.js';
-import { followLogLevel } from './observe/log-level.js';
+import { followLogLevel } from './run-directory/log-level.js';
 import { logging, LogThreshold } from './observe/log.js';
 import { serveMetrics } from './observe/metrics-server.js';
 import { Readiness } from './observe/readiness.js';

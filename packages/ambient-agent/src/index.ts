@@ -55,7 +55,7 @@ export { StartupError } from './failure/startup-error.js';
 export { recordOf } from './observe/log.js';
 export { serveMetrics } from './observe/metrics-server.js';
 export { logging, LogThreshold } from './observe/log.js';
-export { askForLogLevel, followLogLevel, logLevelPath, readLogLevel } from './observe/log-level.js';
+export { askForLogLevel, followLogLevel, logLevelPath, readLogLevel } from './run-directory/log-level.js';
 export { isLogLevel, logLevels, type LogLevel } from './config/log-levels.js';
 export { Readiness } from './observe/readiness.js';
 export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';

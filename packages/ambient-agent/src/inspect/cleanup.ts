@@ -7,7 +7,7 @@ import { memoryPath } from '../inventory/memory.js';
 import { lockPath, unusableRunDir } from '../run-directory/lock.js';
 import { messageOf } from '../failure/message-of.js';
 import { pinDirectory } from '../config/pin-directory.js';
-import { logLevelPath } from '../observe/log-level.js';
+import { logLevelPath } from '../run-directory/log-level.js';
 import { netnsMemoryPath, readNetnsMemory } from '../pod-netns/memory.js';
 import { restoreAllNetns, type RestoredNetns } from '../pod-netns/restore-all.js';
 import { temporaryOf } from '../run-directory/replace-file.js';

@@ -5,8 +5,8 @@ import { basename, dirname, join } from 'node:path';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import { messageOf } from '../failure/message-of.js';
-import { replaceFile } from '../run-directory/replace-file.js';
-import type { LogThreshold } from './log.js';
+import { replaceFile } from './replace-file.js';
+import type { LogThreshold } from '../observe/log.js';
 import { isLogLevel, logLevels, type LogLevel } from '../config/log-levels.js';
 
 export const logLevelPath = (runDir: string): string => join(runDir, 'log-level');
