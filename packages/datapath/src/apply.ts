@@ -1,6 +1,9 @@
 // Makes the maps what they ought to be, in an order that never lets a pod out of the mesh or sends it nowhere on the way.
 import { BpfError, type BpfMap } from '@sluice/libbpf';
 import {
+  REFERRED_TO,
+  WORKLOADS,
+  WRITTEN_MAPS,
   configKey,
   decodeConfig,
   encodeConfig,
@@ -10,6 +13,7 @@ import {
   type WrittenMap,
 } from './entries.js';
 import type { DatapathSettings, DesiredMaps } from './desired.js';
+import type { Maps } from './layout.js';
 
 /** An entry that could not be written: the rest was. */
 export interface ApplyFailure {
@@ -25,19 +29,9 @@ export interface ApplyResult {
   readonly failures: readonly ApplyFailure[];
 }
 
-/** The maps that user space writes entry by entry. */
-export type WrittenMaps = Readonly<Record<WrittenMap | 'config', BpfMap>>;
-
-/** What redirects and what it needs; workloads refer to it. */
-const REFERRED_TO: readonly WrittenMap[] = [
-  'settings',
-  'port_rules',
-  'excluded_cidrs',
-  'included_cidrs',
-  'local_pods',
-  'pod_addresses',
-];
-const WORKLOADS: readonly WrittenMap[] = ['cgroup_info_map', 'netns_info_map'];
+/** The maps that {@link applyDesired} reads and writes. */
+export const APPLIED_MAPS = [...WRITTEN_MAPS, 'config'] as const;
+export type AppliedMaps = Maps<(typeof APPLIED_MAPS)[number]>;
 
 /**
  * Writes the difference between what the maps hold and what they ought to. Reads them first: they, and no memory of
@@ -47,7 +41,7 @@ const WORKLOADS: readonly WrittenMap[] = ['cgroup_info_map', 'netns_info_map'];
  * is always found. ztunnel and the kubelet come first and go last: while connections are sent to ztunnel, a ztunnel that
  * is not known as such would be sent to itself.
  */
-export function applyDesired(maps: WrittenMaps, desired: DesiredMaps): ApplyResult {
+export function applyDesired(maps: AppliedMaps, desired: DesiredMaps): ApplyResult {
   const wanted = encodeMaps(desired);
   const changes = new Changes(maps, readTables(maps));
   // While entries come and go, a lookup tries the depths of both the old entries and the new.
@@ -72,13 +66,13 @@ const isWorkload: Selection = (value) => !isNeverRedirected(value);
 const every: Selection = () => true;
 
 class Changes {
-  readonly #maps: WrittenMaps;
+  readonly #maps: AppliedMaps;
   readonly #present: Readonly<Record<WrittenMap, EntryTable>>;
   #written = 0;
   #removed = 0;
   #failures: (ApplyFailure & { value: Buffer })[] = [];
 
-  constructor(maps: WrittenMaps, present: Readonly<Record<WrittenMap, EntryTable>>) {
+  constructor(maps: AppliedMaps, present: Readonly<Record<WrittenMap, EntryTable>>) {
     this.#maps = maps;
     this.#present = present;
   }
@@ -132,17 +126,9 @@ class Changes {
 }
 
 /** What the maps hold now. */
-export function readTables(maps: Readonly<Record<WrittenMap, BpfMap>>): Record<WrittenMap, EntryTable> {
-  return {
-    settings: readTable(maps.settings),
-    port_rules: readTable(maps.port_rules),
-    excluded_cidrs: readTable(maps.excluded_cidrs),
-    included_cidrs: readTable(maps.included_cidrs),
-    local_pods: readTable(maps.local_pods),
-    pod_addresses: readTable(maps.pod_addresses),
-    cgroup_info_map: readTable(maps.cgroup_info_map),
-    netns_info_map: readTable(maps.netns_info_map),
-  };
+export function readTables(maps: Maps<WrittenMap>): Record<WrittenMap, EntryTable> {
+  const tables = WRITTEN_MAPS.map((name) => [name, readTable(maps[name])] as const);
+  return Object.fromEntries(tables) as Record<WrittenMap, EntryTable>;
 }
 
 function readTable(map: BpfMap): EntryTable {

@@ -19,7 +19,7 @@ export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirecto
   const cgroupId = statSync(cgroupPath, { bigint: true }).ino;
   const attached: string[] = [];
   const updated: string[] = [];
-  for (const { program } of PROGRAMS) {
+  for (const program of PROGRAMS) {
     const pin = linkPin(pinDirectory, program);
     if (updateLink(object, program, pin, cgroupId)) updated.push(program);
     else {

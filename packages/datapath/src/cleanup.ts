@@ -23,7 +23,7 @@ const PROGRAM_PREFIX = 'sluice_';
 export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   const detached: string[] = [];
   const unpinned: string[] = [];
-  for (const { program } of PROGRAMS.toReversed()) {
+  for (const program of PROGRAMS.toReversed()) {
     const pin = linkPin(pinDirectory, program);
     using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
     if (link === undefined) continue;

@@ -12,6 +12,7 @@ import {
   type ReasonName,
   type VerdictName,
 } from './generated/maps.js';
+import type { MapName, Maps } from './layout.js';
 
 export interface DecisionCount {
   readonly verdict: VerdictName;
@@ -35,7 +36,8 @@ export interface Counters {
 }
 
 /** The maps that are read. */
-export type CounterMaps = Readonly<Record<'counters' | 'inbound_counters' | 'events', BpfMap>>;
+export const COUNTER_MAPS = ['counters', 'inbound_counters', 'events'] as const satisfies readonly MapName[];
+export type CounterMaps = Maps<(typeof COUNTER_MAPS)[number]>;
 
 export function readCounters(maps: CounterMaps): Counters {
   const decisions = byReason(maps.counters, reasonNames, verdictNames);

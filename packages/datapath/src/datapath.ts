@@ -1,13 +1,17 @@
 // The datapath of this node: loaded or adopted, filled, attached; it goes on without its owner.
-import { applyDesired, type ApplyResult, type WrittenMaps } from './apply.js';
+import { APPLIED_MAPS, applyDesired, type ApplyResult } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
-import { readCounters, type CounterMaps, type Counters } from './counters.js';
+import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
 import { InboundPrograms } from './inbound-programs.js';
-import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM } from './layout.js';
+import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM, type MapName, type Maps } from './layout.js';
 import { captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
+
+/** The maps that user space writes. */
+export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'listeners'] as const satisfies readonly MapName[];
+type UsedMaps = Maps<(typeof USER_SPACE_WRITES)[number]> & CounterMaps;
 
 /**
  * Owns the descriptors of the programs and maps; what is pinned and attached outlives it. Open, apply what is wanted,
@@ -16,30 +20,15 @@ import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from '.
 export class Datapath {
   readonly #options: DatapathOptions;
   readonly #loaded: LoadedObject;
-  readonly #maps: WrittenMaps;
-  readonly #counters: CounterMaps;
+  readonly #maps: UsedMaps;
   readonly #netnsLinks: NetnsLinks;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
     const { object } = loaded;
     this.#options = options;
     this.#loaded = loaded;
-    this.#maps = {
-      settings: object.map('settings'),
-      port_rules: object.map('port_rules'),
-      excluded_cidrs: object.map('excluded_cidrs'),
-      included_cidrs: object.map('included_cidrs'),
-      local_pods: object.map('local_pods'),
-      pod_addresses: object.map('pod_addresses'),
-      cgroup_info_map: object.map('cgroup_info_map'),
-      netns_info_map: object.map('netns_info_map'),
-      config: object.map('config'),
-    };
-    this.#counters = {
-      counters: object.map('counters'),
-      inbound_counters: object.map('inbound_counters'),
-      events: object.map('events'),
-    };
+    const used = [...USER_SPACE_WRITES, ...COUNTER_MAPS].map((name) => [name, object.map(name)] as const);
+    this.#maps = Object.fromEntries(used) as UsedMaps;
     const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
     this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound);
   }
@@ -105,16 +94,16 @@ export class Datapath {
    * without it an application cannot bind its port again while a steered connection is open.
    */
   captureListener(cookie: bigint, port: number, socketFd: number): void {
-    captureListener(this.#loaded.object.map('listeners'), cookie, port, socketFd);
+    captureListener(this.#maps.listeners, cookie, port, socketFd);
   }
 
   /** The socket cookie (SO_COOKIE) of the listener that new connections are given to; undefined if there is none. */
   capturedListener(cookie: bigint, port: number): bigint | undefined {
-    return capturedListener(this.#loaded.object.map('listeners'), cookie, port);
+    return capturedListener(this.#maps.listeners, cookie, port);
   }
 
   counters(): Counters {
-    return readCounters(this.#counters);
+    return readCounters(this.#maps);
   }
 
   close(): void {

@@ -8,6 +8,7 @@ import {
   type DesiredMaps,
   type TrafficRule,
 } from './desired.js';
+import type { MapName } from './layout.js';
 import { podAddresses } from './pod-addresses.js';
 import { ruleFlags } from './rules.js';
 import {
@@ -19,16 +20,20 @@ import {
   type CgroupInfo as CgroupInfoValue,
 } from './generated/maps.js';
 
+/** What redirects and what it needs; workloads refer to it. */
+export const REFERRED_TO = [
+  'settings',
+  'port_rules',
+  'excluded_cidrs',
+  'included_cidrs',
+  'local_pods',
+  'pod_addresses',
+] as const;
+export const WORKLOADS = ['cgroup_info_map', 'netns_info_map'] as const;
+
 /** The maps that user space writes entry by entry. */
-export type WrittenMap =
-  | 'settings'
-  | 'port_rules'
-  | 'excluded_cidrs'
-  | 'included_cidrs'
-  | 'local_pods'
-  | 'pod_addresses'
-  | 'cgroup_info_map'
-  | 'netns_info_map';
+export const WRITTEN_MAPS = [...REFERRED_TO, ...WORKLOADS] as const satisfies readonly MapName[];
+export type WrittenMap = (typeof WRITTEN_MAPS)[number];
 
 /** Entries of one map by the key in hexadecimal. */
 export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;

@@ -1,6 +1,7 @@
 // The datapath's public surface.
 export { Datapath } from './datapath.js';
 export type { DatapathOptions } from './open.js';
+export { defaultCapacities } from './layout.js';
 export type { Capacities } from './layout.js';
 export type { ApplyFailure, ApplyResult } from './apply.js';
 export type { AttachResult } from './attach.js';

@@ -1,13 +1,13 @@
 // What is pinned, seen without touching it: for status, explain and watch, whether the agent runs or not.
 import { BpfLink, BpfMap, type LinkInfo } from '@sluice/libbpf';
-import { readTables } from './apply.js';
-import { readCounters, type Counters } from './counters.js';
+import { APPLIED_MAPS, readTables } from './apply.js';
+import { COUNTER_MAPS, readCounters, type Counters } from './counters.js';
 import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
 import { configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
 import { capturedListener } from './listeners.js';
-import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName } from './layout.js';
+import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
 
@@ -20,7 +20,7 @@ export interface InstalledLink {
 
 /** The links of every program, whatever of the maps is pinned. Throws BpfError without the right to look. */
 export function readLinks(pinDirectory: string): InstalledLink[] {
-  return PROGRAMS.map(({ program }) => {
+  return PROGRAMS.map((program) => {
     using link = openIfPinned(linkPin(pinDirectory, program), (pin) => BpfLink.openPinned(pin));
     return { program, link: link?.info() };
   });
@@ -41,37 +41,29 @@ export function readNetnsLinks(pinDirectory: string): InstalledNetnsLink[] {
   });
 }
 
-const READ_MAPS = [
-  'settings',
-  'port_rules',
-  'excluded_cidrs',
-  'included_cidrs',
-  'local_pods',
-  'pod_addresses',
-  'cgroup_info_map',
-  'netns_info_map',
-  'config',
+/** The maps that user space reads. */
+export const USER_SPACE_READS = [
+  ...APPLIED_MAPS,
+  ...COUNTER_MAPS,
   'listeners',
-  'counters',
-  'inbound_counters',
-  'events',
   'decisions',
 ] as const satisfies readonly MapName[];
+type ReadMaps = Maps<(typeof USER_SPACE_READS)[number]>;
 
 /** The datapath as it is pinned. Opens the maps for reading and closes them with {@link close}. */
 export class InstalledDatapath {
-  readonly #maps: Readonly<Record<(typeof READ_MAPS)[number], BpfMap>>;
+  readonly #maps: ReadMaps;
   readonly #pinDirectory: string;
 
-  private constructor(pinDirectory: string, maps: Readonly<Record<(typeof READ_MAPS)[number], BpfMap>>) {
+  private constructor(pinDirectory: string, maps: ReadMaps) {
     this.#pinDirectory = pinDirectory;
     this.#maps = maps;
   }
 
   /** Throws DatapathError not-installed if the pins are not there. */
   static open(pinDirectory: string): InstalledDatapath {
-    const opened: Partial<Record<(typeof READ_MAPS)[number], BpfMap>> = {};
-    for (const name of READ_MAPS) {
+    const opened: Partial<Record<keyof ReadMaps, BpfMap>> = {};
+    for (const name of USER_SPACE_READS) {
       const pin = mapPin(pinDirectory, name);
       const map = openIfPinned(pin, (path) => BpfMap.openPinned(path));
       if (map === undefined) {
@@ -83,7 +75,7 @@ export class InstalledDatapath {
       }
       opened[name] = map;
     }
-    return new InstalledDatapath(pinDirectory, opened as Record<(typeof READ_MAPS)[number], BpfMap>);
+    return new InstalledDatapath(pinDirectory, opened as ReadMaps);
   }
 
   /** What the kernel enforces. */

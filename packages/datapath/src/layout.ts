@@ -2,73 +2,57 @@
 // are pinned, and where the built object lies.
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
+import type { BpfMap } from '@sluice/libbpf';
+import { maps } from './generated/maps.js';
 
-/** Maps that outlive the agent: the pinned programs work on them. */
-export const PINNED_MAPS = [
-  'cgroup_info_map',
-  'settings',
-  'config',
-  'netns_info_map',
-  'local_pods',
-  'pod_addresses',
-  'port_rules',
-  'excluded_cidrs',
-  'included_cidrs',
-  'socket_origin',
-  'datagram_askers',
-  'pending_origin',
-  'socket_exemption',
-  'exempt_tuples',
-  'ztunnel_sockets',
-  'listeners',
-  'decisions',
-  'counters',
-  'inbound_counters',
-  'events',
-] as const;
-export type MapName = (typeof PINNED_MAPS)[number];
+export type MapName = keyof typeof maps;
+/** Some of the maps, open, by their names. */
+export type Maps<Name extends MapName> = Readonly<Record<Name, BpfMap>>;
 
-/** Maps whose capacity is configuration, with the name that the configuration gives it. */
-export interface Capacities {
-  readonly cgroup_info_map?: number;
-  readonly netns_info_map?: number;
-  readonly local_pods?: number;
-  /** As many as `local_pods` if left out: a pod has at least one IP. */
-  readonly pod_addresses?: number;
-  readonly port_rules?: number;
-  readonly excluded_cidrs?: number;
-  /** As many as `excluded_cidrs` if left out. */
-  readonly included_cidrs?: number;
-  readonly pending_origin?: number;
-  /** Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet. */
-  readonly exempt_tuples?: number;
-}
+/** Every map outlives the agent: the pinned programs work on it. */
+export const PINNED_MAPS = Object.keys(maps) as MapName[];
 
-/** A program and the attach type that the kernel lists it under (bpftool's names). */
-export interface ProgramPlace {
-  readonly program: string;
-  readonly attachType: string;
-}
+/** The capacities that are configuration, by the names that the configuration gives them, and the maps that have them. */
+export const CAPACITIES = {
+  cgroups: ['cgroup_info_map'],
+  netns: ['netns_info_map'],
+  // A pod has at least one IP.
+  localPods: ['local_pods', 'pod_addresses'],
+  excludedPorts: ['port_rules'],
+  excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
+  // Redirected connections between SYN and acceptance, on the whole node.
+  pendingConnections: ['pending_origin'],
+  // Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet.
+  exemptConnections: ['exempt_tuples'],
+} as const satisfies Record<string, readonly MapName[]>;
+
+/** The most entries of each kind. */
+export type Capacities = Readonly<Record<keyof typeof CAPACITIES, number>>;
+
+/** What the maps have unless they are told otherwise: the numbers of bpf/maps.h. */
+export const defaultCapacities = Object.fromEntries(
+  Object.entries(CAPACITIES).map(([name, [map]]) => [name, maps[map].maxEntries]),
+) as Capacities;
 
 /**
  * In the order of attachment: sendmsg and connect come last, so that nothing is sent elsewhere before the programs that
  * carry and answer its original destination are there. Cleanup goes the other way.
  */
-export const PROGRAMS: readonly ProgramPlace[] = [
-  { program: 'sluice_getsockopt', attachType: 'cgroup_getsockopt' },
-  { program: 'sluice_sockops', attachType: 'cgroup_sock_ops' },
-  { program: 'sluice_getpeername4', attachType: 'cgroup_inet4_getpeername' },
-  { program: 'sluice_getpeername6', attachType: 'cgroup_inet6_getpeername' },
-  { program: 'sluice_bind4', attachType: 'cgroup_inet4_bind' },
-  { program: 'sluice_bind6', attachType: 'cgroup_inet6_bind' },
-  { program: 'sluice_getsockname4', attachType: 'cgroup_inet4_getsockname' },
-  { program: 'sluice_getsockname6', attachType: 'cgroup_inet6_getsockname' },
-  { program: 'sluice_recvmsg4', attachType: 'cgroup_udp4_recvmsg' },
-  { program: 'sluice_recvmsg6', attachType: 'cgroup_udp6_recvmsg' },
-  { program: 'sluice_sendmsg4', attachType: 'cgroup_udp4_sendmsg' },
-  { program: 'sluice_sendmsg6', attachType: 'cgroup_udp6_sendmsg' },
-  { program: 'sluice_connect4', attachType: 'cgroup_inet4_connect' },
-  { program: 'sluice_connect6', attachType: 'cgroup_inet6_connect' },
+export const PROGRAMS: readonly string[] = [
+  'sluice_getsockopt',
+  'sluice_sockops',
+  'sluice_getpeername4',
+  'sluice_getpeername6',
+  'sluice_bind4',
+  'sluice_bind6',
+  'sluice_getsockname4',
+  'sluice_getsockname6',
+  'sluice_recvmsg4',
+  'sluice_recvmsg6',
+  'sluice_sendmsg4',
+  'sluice_sendmsg6',
+  'sluice_connect4',
+  'sluice_connect6',
 ];
 
 /**

@@ -4,8 +4,10 @@ import { dirname } from 'node:path';
 import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
 import { DatapathError } from './errors.js';
 import {
+  CAPACITIES,
   OBJECT_PATH,
   PINNED_MAPS,
+  defaultCapacities,
   linksDirectory,
   mapPin,
   mapsDirectory,
@@ -23,7 +25,8 @@ export interface DatapathOptions {
   readonly pinDirectory: string;
   /** The cgroup2 directory that the programs are attached to; everything below it is subject to them. */
   readonly cgroup: string;
-  readonly capacities?: Capacities;
+  /** Those of {@link defaultCapacities} where they are left out. */
+  readonly capacities?: Partial<Capacities>;
   /** The built object; the one that ships with this package if left out. */
   readonly objectPath?: string;
   /** The built object of the inbound program; the one that ships with this package if left out. */
@@ -44,13 +47,11 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   checkPlaces(pinDirectory, cgroup);
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
-  const { local_pods, excluded_cidrs } = capacities;
-  const complete = {
-    ...(local_pods === undefined ? {} : { pod_addresses: local_pods }),
-    ...(excluded_cidrs === undefined ? {} : { included_cidrs: excluded_cidrs }),
-    ...capacities,
-  };
-  const sized = Object.fromEntries(Object.entries(complete).map(([name, maxEntries]) => [name, { maxEntries }]));
+  const sized = Object.fromEntries(
+    Object.entries({ ...defaultCapacities, ...capacities }).flatMap(([name, maxEntries]) =>
+      CAPACITIES[name as keyof Capacities].map((map) => [map, { maxEntries }]),
+    ),
+  );
   const opened: BpfMap[] = [];
   try {
     const definitions = definitionsOf(objectPath, sized);

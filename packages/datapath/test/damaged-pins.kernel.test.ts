@@ -78,14 +78,14 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
   });
 
   it('a crash between the pinning of new maps and the attachment leaves the old in force, and the next start mends it', async () => {
-    const loaded = loadObject({ ...at, capacities: { cgroup_info_map: 64 } });
+    const loaded = loadObject({ ...at, capacities: { cgroups: 64 } });
     expect(loaded.fresh).toContain('cgroup_info_map');
     pinFresh(loaded, at.pinDirectory);
     loaded.object.close();
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     // The pinned map is empty and nobody's yet: what is pinned and what is wanted are put right before it is used.
     mesh.datapath.close();
-    mesh.datapath = Datapath.open({ ...at, capacities: { cgroup_info_map: 64 } });
+    mesh.datapath = Datapath.open({ ...at, capacities: { cgroups: 64 } });
     expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);
     mesh.apply();
     expect(mesh.datapath.activate().updated).toHaveLength(PROGRAMS.length);

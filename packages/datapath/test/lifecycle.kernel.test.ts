@@ -73,7 +73,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     mesh.datapath = Datapath.open({
       pinDirectory: mesh.pinDirectory,
       cgroup: mesh.node.cgroup.path,
-      capacities: { cgroup_info_map: 64, local_pods: 32 },
+      capacities: { cgroups: 64, localPods: 32 },
     });
     expect(mesh.datapath.adopted).not.toContain('cgroup_info_map');
     expect(mesh.datapath.adopted).toContain('socket_origin');
@@ -134,7 +134,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     mesh.datapath = Datapath.open({
       pinDirectory: mesh.pinDirectory,
       cgroup: mesh.node.cgroup.path,
-      capacities: { local_pods: 1 },
+      capacities: { localPods: 1 },
     });
     const { failures } = mesh.datapath.apply(mesh.desired);
     expect(failures.map(({ map, error }) => [map, error.code])).toEqual([['local_pods', 'E2BIG']]);

@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
 
   it('get the program that works on the maps of now', async () => {
     const before = programId();
-    const datapath = restart({ capacities: { netns_info_map: 64 } });
+    const datapath = restart({ capacities: { netns: 64 } });
     expect(programId()).not.toBe(before);
     expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
     expect(await acceptors()).toEqual(steered);

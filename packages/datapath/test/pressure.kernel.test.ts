@@ -73,7 +73,7 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     mesh.datapath.close();
     cleanup(mesh.pinDirectory);
     const at = { pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path };
-    mesh.datapath = Datapath.open({ ...at, capacities: { pending_origin: 2 } });
+    mesh.datapath = Datapath.open({ ...at, capacities: { pendingConnections: 2 } });
     mesh.apply();
     mesh.datapath.activate();
     const processes = await waiting(2);

@@ -179,7 +179,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       mesh.datapath.close();
       cleanup(mesh.pinDirectory);
       const at = { pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path };
-      mesh.datapath = Datapath.open({ ...at, capacities: { exempt_tuples: 1 } });
+      mesh.datapath = Datapath.open({ ...at, capacities: { exemptConnections: 1 } });
       mesh.apply();
       mesh.datapath.activate();
       const pod = await world.pod({ name: 'a', serve: [80] });

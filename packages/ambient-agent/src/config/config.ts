@@ -1,23 +1,11 @@
 // The agent's configuration with every default filled in: what the rest of the agent reads.
 import { hostname } from 'node:os';
+import { defaultCapacities, type Capacities } from '@sluice/datapath';
 import type { LogLevel } from './log-levels.js';
 import type { ConfigFile, EnablementSelector } from './schema.js';
 
 /** Istio's opt-in label, on namespaces and pods. */
 export const DATAPLANE_MODE_LABEL = 'istio.io/dataplane-mode';
-
-/** Most entries of each kind that the datapath's maps take. A full map refuses an enrolment, loudly. */
-export interface Capacities {
-  readonly cgroups?: number;
-  readonly netns?: number;
-  readonly localPods?: number;
-  readonly excludedPorts?: number;
-  readonly excludedCIDRs?: number;
-  /** Redirected connections between SYN and accept, on the whole node. */
-  readonly pendingConnections?: number;
-  /** Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet. */
-  readonly exemptConnections?: number;
-}
 
 /** Where ztunnel listens; see docs/architecture.md. */
 export type Mode = 'node' | 'inPod';
@@ -75,6 +63,7 @@ export interface AgentConfig {
     /** The kubelet's cgroup directory, when it is known; nothing is searched for then. */
     readonly cgroup: string | undefined;
   };
+  /** Most entries of each kind that the datapath's maps take. A full map refuses an enrolment, loudly. */
   readonly capacities: Capacities;
   /** One decision in this many goes to the ring buffer; 0 = none. */
   readonly sampling: number;
@@ -143,7 +132,7 @@ export function withDefaults(file: ConfigFile, parsed: ParsedFields, env: NodeJS
       names: file.kubelet?.names ?? ['kubelet', 'kubelite', 'k3s', 'k3s-server', 'k3s-agent', 'rke2'],
       cgroup: file.kubelet?.cgroup,
     },
-    capacities: file.capacities ?? {},
+    capacities: { ...defaultCapacities, ...file.capacities },
     sampling: file.sampling ?? 0,
     resyncIntervalMs: parsed.resyncIntervalMs ?? DEFAULT_RESYNC_MS,
     log: { level: file.log?.level ?? 'info', format: file.log?.format ?? 'json' },

@@ -1,5 +1,7 @@
 // The configuration file as the operator writes it: every field optional, every section a struct of its own, so that the
 // names that are allowed at each place can be told (unknown-keys.ts).
+import { defaultCapacities } from '@sluice/datapath';
+import * as Record from 'effect/Record';
 import * as Schema from 'effect/Schema';
 import { logLevels } from './log-levels.js';
 
@@ -79,15 +81,7 @@ export const sections = {
     names: Schema.optionalKey(Schema.Array(Schema.String)),
     cgroup: Schema.optionalKey(Schema.String),
   }),
-  capacities: Schema.Struct({
-    cgroups: Schema.optionalKey(count),
-    netns: Schema.optionalKey(count),
-    localPods: Schema.optionalKey(count),
-    excludedPorts: Schema.optionalKey(count),
-    excludedCIDRs: Schema.optionalKey(count),
-    pendingConnections: Schema.optionalKey(count),
-    exemptConnections: Schema.optionalKey(count),
-  }),
+  capacities: Schema.Struct(Record.map(defaultCapacities, () => Schema.optionalKey(count))),
   log: Schema.Struct({
     level: Schema.optionalKey(Schema.Literals(logLevels)),
     format: Schema.optionalKey(Schema.Literals(['json', 'pretty'])),

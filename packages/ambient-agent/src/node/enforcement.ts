@@ -5,7 +5,6 @@ import {
   ZTUNNEL_OUTBOUND_PORT,
   type ApplyResult,
   type AttachResult,
-  type Capacities as MapCapacities,
   type Counters,
   type DesiredMaps,
 } from '@sluice/datapath';
@@ -13,7 +12,7 @@ import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Schema from 'effect/Schema';
-import type { AgentConfig, Capacities } from '../config/config.js';
+import type { AgentConfig } from '../config/config.js';
 import { pinDirectory } from '../config/pin-directory.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
@@ -59,21 +58,6 @@ export class Enforcement extends Context.Service<
 /** Where ztunnel listens for what is steered to it. */
 export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
-const mapNames: Record<keyof Capacities, keyof MapCapacities> = {
-  cgroups: 'cgroup_info_map',
-  netns: 'netns_info_map',
-  localPods: 'local_pods',
-  excludedPorts: 'port_rules',
-  excludedCIDRs: 'excluded_cidrs',
-  pendingConnections: 'pending_origin',
-  exemptConnections: 'exempt_tuples',
-};
-
-function capacitiesOf(capacities: Capacities): MapCapacities {
-  const named = Object.entries(capacities).map(([name, count]) => [mapNames[name as keyof Capacities], count] as const);
-  return Object.fromEntries(named);
-}
-
 /** @param cgroup where the programs are attached */
 export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.Layer<Enforcement, StartupError> =>
   Layer.effect(
@@ -85,7 +69,7 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
             Datapath.open({
               pinDirectory: pinDirectory(config.paths.bpffs),
               cgroup,
-              capacities: capacitiesOf(config.capacities),
+              capacities: config.capacities,
             }),
           catch: (error) => new StartupError({ check: 'datapath', message: messageOf(error) }),
         }),
