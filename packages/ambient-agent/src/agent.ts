@@ -24,11 +24,13 @@ import { followLogLevel } from './run-directory/log-level.js';
 import { logging, LogThreshold } from './observe/log.js';
 import { serveMetrics } from './observe/metrics-server.js';
 import { Readiness } from './observe/readiness.js';
+import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
 import type { PassPlaces } from './reconcile/pass.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
 import { acknowledgedBefore } from './state/acknowledged-before.js';
+import { stateFile } from './state/state.js';
 import { checkZdsSocket, noZds } from './zds/zds.js';
 import { zdsOnNode } from './zds/on-node.js';
 
@@ -73,16 +75,20 @@ const agent = (
       yield* Effect.logInfo('metrics are served', { host: listen.host, port });
     }
 
+    const { runDir, bpffs } = config.paths;
+    const changedNetns = yield* recallNetns(runDir, resolver);
+    const before = yield* stateFile(runDir).recall;
     // Before anything is opened: what the kernel enforces now says whom ztunnel had taken on.
-    const acknowledged = config.mode === 'inPod' ? acknowledgedBefore(config.paths) : new Map<string, bigint>();
+    const acknowledged =
+      config.mode === 'inPod' ? acknowledgedBefore(bpffs, changedNetns, before) : new Map<string, bigint>();
     const view = new NodeView(resolver, config);
     const places = { cgroupRoot: resolver.cgroupRoot, hostNetns: resolver.hostNetns, version: AGENT_VERSION };
-    const keeper = new StateKeeper(config, places);
+    const keeper = new StateKeeper(config, places, stateFile(runDir), before);
     const hints: Hints = { onZds: () => {} };
     const base = Layer.mergeAll(
       intentAndAnnouncements(config, client, exposed.readiness),
       datapathEnforcement(config, resolver.cgroupRoot),
-      podNetns(config),
+      podNetns(config, changedNetns),
     );
     const zds = config.mode === 'inPod' ? zdsOnNode(config, resolver, acknowledged, () => hints.onZds()) : noZds;
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));

@@ -79,10 +79,7 @@ export const enrolForEver = (
     const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
       last = result;
       hints.settle(settledCgroups(result));
-      for (const kind of result.failureKinds) {
-        keeper.countError(kind);
-        yield* metrics.error(kind);
-      }
+      yield* Effect.forEach(result.failureKinds, metrics.error, { discard: true });
       yield* Effect.forEach(result.repaired, (what) => Effect.logWarning('put back what was missing', { what }));
       yield* refreshWorkloads(result.statuses);
       yield* keeper.passed(result, durationMs);
@@ -99,13 +96,11 @@ export const enrolForEver = (
           }),
           onPass(result, durationMs),
         ),
-      onFailure: ({ kind, message }) => {
-        keeper.countError(kind);
-        return Effect.andThen(
+      onFailure: ({ kind, message }) =>
+        Effect.andThen(
           metrics.error(kind),
           Effect.logError(`reconciliation failed, and will be tried again: ${message}`, { kind }),
-        );
-      },
+        ),
       resyncIntervalMs: config.resyncIntervalMs,
     });
 

@@ -9,12 +9,12 @@ import {
   logging,
   ManifestDirectory,
   ManifestMemory,
+  manifestsFile,
   readNodeStatus,
   readState,
   Readiness,
   serveMetrics,
-  statePath,
-  writeState,
+  stateFile,
   type AgentState,
 } from '../src/index.js';
 import { enrolWorld, pod, workload } from './world.js';
@@ -51,15 +51,15 @@ const state = (over: Partial<AgentState> = {}): AgentState => ({
 
 describe('the state file', () => {
   it('comes back as it was written, only root may read it, and no temporary file stays', () => {
-    writeState(directory, state({ problems: ['a'] }));
-    writeState(directory, state({ problems: ['b'] }));
+    stateFile(directory).replace(state({ problems: ['a'] }));
+    stateFile(directory).replace(state({ problems: ['b'] }));
     expect(readState(directory)).toMatchObject({ kind: 'state', isRunning: false, state: { problems: ['b'] } });
-    expect(statSync(statePath(directory)).mode & 0o777).toBe(0o600);
+    expect(statSync(stateFile(directory).path).mode & 0o777).toBe(0o600);
     expect(readdirSync(directory)).toEqual(['state.json']);
   });
 
   it('of an agent that is gone says so, and what is enforced without it', () => {
-    writeState(directory, state());
+    stateFile(directory).replace(state());
     const status = readNodeStatus(directory);
     expect(status).toMatchObject({ agent: 'not-running', isEnforced: false });
     expect(status.warnings).toEqual(['agent not running; no datapath in force; as of 2026-01-01T00:00:00.000Z']);
@@ -68,7 +68,7 @@ describe('the state file', () => {
   it('warns when no ztunnel is known, and of each pod that is not as it should be', () => {
     const { statuses } = enrolWorld({ pods: [pod('a', { badIps: ['x'] })] });
     const workloads = dateStatuses(statuses, [], new Date(0)).map((status) => ({ ...status, problems: ['odd'] }));
-    writeState(directory, state({ ztunnels: { ipv4: undefined, ipv6: undefined, pods: [] }, workloads }));
+    stateFile(directory).replace(state({ ztunnels: { ipv4: undefined, ipv6: undefined, pods: [] }, workloads }));
     expect(readNodeStatus(directory).warnings.slice(1)).toEqual([
       'no ztunnel is known on this node: connections of pods in the mesh are refused',
       'pod shop/a: odd',
@@ -82,10 +82,10 @@ describe('the state file', () => {
     });
     const workloads = dateStatuses(statuses, [], new Date(0));
     expect(workloads[0]?.state).toBe('in');
-    writeState(directory, state({ workloads }));
+    stateFile(directory).replace(state({ workloads }));
     const warning = 'ztunnel has no IPv6 address on this node: IPv6 connections of pods in the mesh are refused';
     expect(readNodeStatus(directory).warnings.slice(1)).toEqual([warning]);
-    writeState(directory, state({ ztunnels: { ipv4: '10.0.0.9', ipv6: 'fd00::9', pods: [] }, workloads }));
+    stateFile(directory).replace(state({ ztunnels: { ipv4: '10.0.0.9', ipv6: 'fd00::9', pods: [] }, workloads }));
     expect(readNodeStatus(directory).warnings.slice(1)).toEqual([]);
   });
 
@@ -93,13 +93,14 @@ describe('the state file', () => {
     expect(() => readNodeStatus(directory)).toThrow(
       /no agent has run here: there is no .*state.json; start one with `sluice run`/,
     );
-    writeFileSync(statePath(directory), '{');
-    expect(readState(directory)).toMatchObject({ kind: 'unusable' });
-    writeFileSync(statePath(directory), '{"version":99}');
+    writeFileSync(stateFile(directory).path, '{"version":99}');
     expect(readState(directory)).toEqual({
       kind: 'unusable',
-      why: 'it is of version 99, and this command reads version 1; use the command that came with the agent',
+      why: 'it is not what this version of Sluice writes (version: Expected 1)',
     });
+    expect(() => readNodeStatus(directory)).toThrow(
+      /state.json cannot be used: .* \(version: Expected 1\); use, as root, the command that came with the agent, or start the agent, which writes it anew$/,
+    );
   });
 });
 
@@ -115,49 +116,30 @@ describe('since', () => {
 });
 
 describe('the memory of manifests', () => {
-  it('gives a new agent the objects of a file that is malformed when it starts', () => {
+  it('gives a new agent the objects of a file that is malformed when it starts', async () => {
     const manifests = mkdtempSync(join(tmpdir(), 'sluice-inventory-'));
+    const started = async (): Promise<ManifestDirectory> => {
+      const file = manifestsFile(directory);
+      const scanned = new ManifestDirectory(manifests, new ManifestMemory(file, await Effect.runPromise(file.recall)));
+      scanned.scan();
+      return scanned;
+    };
     try {
       const file = join(manifests, 'a.yaml');
       writeFileSync(file, 'kind: Namespace\nmetadata: {name: shop}\n');
-      new ManifestDirectory(manifests, new ManifestMemory(directory)).scan();
+      await started();
       writeFileSync(file, 'kind: [');
-      const restarted = new ManifestDirectory(manifests, new ManifestMemory(directory));
-      restarted.scan();
+      const restarted = await started();
       expect([...restarted.snapshot.inventory.namespaces.keys()]).toEqual(['shop']);
       expect(restarted.snapshot.problems).toHaveLength(1);
+      // It is kept for as long as the file is malformed.
+      expect((await started()).snapshot.inventory.namespaces.size).toBe(1);
       const forgetful = new ManifestDirectory(manifests);
       forgetful.scan();
       expect(forgetful.snapshot.inventory.namespaces.size).toBe(0);
     } finally {
       rmSync(manifests, { recursive: true });
     }
-  });
-});
-
-describe('what an earlier agent left', () => {
-  const garbage = [
-    '',
-    'null',
-    '[]',
-    '"x"',
-    '{"version":1}',
-    '{"version":1,"files":{}}',
-    '{"version":1,"files":[null,{"file":"FILE"}]}',
-    '{"version":1,"files":[{"file":"FILE","pods":[{"uid":"u"}],"namespaces":[]}]}',
-    '{"version":1,"agent":{"pid":1,"startTicks":"1"},"workloads":[null]}',
-  ];
-
-  it.each(garbage)('does no harm when it is no such file: %s', (text) => {
-    const file = join(directory, 'a.yaml');
-    writeFileSync(file, 'kind: [');
-    writeFileSync(join(directory, 'inventory.json'), text.replace('FILE', file));
-    const known = new ManifestDirectory(directory, new ManifestMemory(directory));
-    known.scan();
-    expect(known.snapshot.inventory.pods.size).toBe(0);
-    writeFileSync(statePath(directory), text);
-    expect(readState(directory)).toMatchObject({ kind: 'unusable', why: expect.not.stringContaining('undefined') });
-    expect(() => readNodeStatus(directory)).toThrow(/cannot be used: .*; start the agent, which writes it anew/);
   });
 });
 

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeState, type AgentState } from '@sluice/ambient-agent';
+import { stateFile, type AgentState } from '@sluice/ambient-agent';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
@@ -74,7 +74,7 @@ describe('the command', () => {
     const runDir = join(directory, 'large');
     mkdirSync(runDir);
     const problems = Array.from({ length: 5000 }, (_, index) => `problem ${index} of a node where nothing is right`);
-    writeState(runDir, largeState(problems));
+    stateFile(runDir).replace(largeState(problems));
     const argv = `"${process.execPath}" "${SLUICE}" status -o json --run-dir "${runDir}"`;
     const { stdout } = await runProgram(['sh', '-c', `${argv} | { sleep 1; cat; }`]);
     expect((JSON.parse(stdout) as { state: AgentState }).state.problems).toEqual(problems);

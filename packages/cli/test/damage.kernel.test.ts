@@ -1,10 +1,11 @@
 // What is left of a node when something was taken away: pins, the run directory, whoever reads the agent's log.
-import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, truncateSync, unlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openObject, queryCgroup } from '@sluice/libbpf';
-import { endpoint, LineProcess, requires, runToEnd } from '@sluice/testbed';
+import { endpoint, LineProcess, requires, runToEnd, type Pod } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
+import { netnsPins, plumbingOf } from './in-pod-traces.js';
 import { eventually, NodeAgent } from './node-agent.js';
 import { runProgram, SLUICE } from './program.js';
 
@@ -76,6 +77,81 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect(isRunning()).toBe(true);
     process.kill(host.status().state.agent.pid, 'SIGTERM');
     expect(await shell.exited).toEqual({ code: 0, signal: null });
+  });
+
+  describe('half of what the agent wrote down about pods in the mesh', () => {
+    const outside = ({ node }: NodeAgent): string => endpoint(node.remote.ip4, 80);
+    /** A pod in the mesh, whose agent was killed, and what was in its network namespace before. */
+    async function served(host: NodeAgent): Promise<{ pod: Pod; bare: string[] }> {
+      host.node.kubernetes.setNamespace('shop', ambient);
+      await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+      const pod = await host.node.pod({ namespace: 'shop', name: 'cart' });
+      const bare = await plumbingOf(pod);
+      await host.agent.start();
+      expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+      return { pod, bare };
+    }
+    function halve(host: NodeAgent, ...names: string[]): void {
+      for (const path of names.map((name) => join(host.runDir, name)))
+        truncateSync(path, Math.floor(statSync(path).size / 2));
+    }
+
+    it('gives a pod that left meanwhile its network namespace back as it was', async () => {
+      await using host = await NodeAgent.createInPod();
+      const { pod, bare } = await served(host);
+      await host.agent.kill9();
+      halve(host, 'netns.json');
+      host.node.kubernetes.setNamespace('shop', {});
+      await host.agent.start();
+      expect((await host.becomes('cart', 'out'))?.state).toBe('out');
+      expect(
+        await eventually(
+          () => plumbingOf(pod),
+          (now) => now.length === bare.length,
+        ),
+      ).toEqual(bare);
+      expect(netnsPins(host.bpffs)).toEqual([]);
+      const aside = readdirSync(host.runDir).filter((name) => name.startsWith('netns.json.damaged-'));
+      expect(aside).toHaveLength(1);
+      expect(host.status().state.errors['damaged-file']).toBe(1);
+      const said = host.agent.process.history.filter((line) => line.includes('netns.json.damaged-'));
+      expect(said).toHaveLength(1);
+      expect(said[0]).toContain('Expected a valid JSON string');
+    });
+
+    it('refuses nothing to a pod that stays, and takes everything out of it when it leaves', async () => {
+      await using host = await NodeAgent.createInPod();
+      const { pod, bare } = await served(host);
+      const load = await pod.load([outside(host)]);
+      await host.agent.kill9();
+      halve(host, 'netns.json', 'state.json', 'inventory.json');
+      const before = readdirSync(host.runDir);
+      const status = await host.sluice('status');
+      expect([status.code, status.stderr]).toEqual([
+        3,
+        expect.stringMatching(/state\.json cannot be used: it is not what/),
+      ]);
+      expect(readdirSync(host.runDir)).toEqual(before);
+      await host.agent.start();
+      // At once, before ztunnel has come back.
+      expect(host.status().state.workloads.find(({ name }) => name === 'cart')).toMatchObject({ state: 'in' });
+      expect(host.status().state.errors['damaged-file']).toBe(3);
+      expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0 });
+      await host.agent.restart();
+      expect(host.status().state.errors['damaged-file']).toBeUndefined();
+      host.node.kubernetes.setNamespace('shop', {});
+      expect((await host.becomes('cart', 'out'))?.state).toBe('out');
+      expect(
+        await eventually(
+          () => plumbingOf(pod),
+          (now) => now.length === bare.length,
+        ),
+      ).toEqual(bare);
+      await host.agent.stop();
+      const { stdout } = await host.sluice('cleanup', '-o', 'json');
+      expect(stdout).toContain('netns.json.damaged-');
+      expect(readdirSync(host.node.directory)).not.toContain('run');
+    });
   });
 
   it('strays: cleanup also detaches what no pin names', async () => {

@@ -1,40 +1,45 @@
 // What the agent says of a pod: for `sluice status`, the log and the metrics. Plain JSON; 64-bit numbers are decimal text.
 
-export type WorkloadState =
+import * as Schema from 'effect/Schema';
+import { Decimal } from '../run-directory/kept-file.js';
+
+export const WorkloadState = Schema.Literals([
   /** Its connections go through the mesh. */
-  | 'in'
+  'in',
   /** Wanted in the mesh and held (or let through, by policy) until ztunnel serves it; `inPod` mode only. */
-  | 'pending'
-  | 'out'
+  'pending',
+  'out',
   /** Wanted in the mesh, but not there to be enrolled. */
-  | 'waiting'
+  'waiting',
   /** A pod's cgroup of which the inventory knows no pod. */
-  | 'unknown';
+  'unknown',
+]);
+export type WorkloadState = typeof WorkloadState.Type;
 
-export interface CgroupStatus {
-  readonly path: string;
-  readonly id: string;
-}
+export const CgroupStatus = Schema.Struct({ path: Schema.String, id: Decimal });
+export type CgroupStatus = typeof CgroupStatus.Type;
 
-export interface WorkloadStatus {
-  readonly uid: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly ips: readonly string[];
+export const WorkloadStatus = Schema.Struct({
+  uid: Schema.String,
+  namespace: Schema.String,
+  name: Schema.String,
+  ips: Schema.Array(Schema.String),
   /** The pod-level cgroup first. */
-  readonly cgroups: readonly CgroupStatus[];
-  readonly netnsCookie: string | undefined;
-  readonly role: 'workload' | 'ztunnel';
-  readonly state: WorkloadState;
+  cgroups: Schema.Array(CgroupStatus),
+  netnsCookie: Schema.optional(Decimal),
+  role: Schema.Literals(['workload', 'ztunnel']),
+  state: WorkloadState,
   /** In `inPod` mode, whether what comes in goes to ztunnel: yes, no (not yet), or bypassed by an annotation. */
-  readonly inbound?: 'yes' | 'no' | 'bypassed';
+  inbound: Schema.optionalKey(Schema.Literals(['yes', 'no', 'bypassed'])),
   /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `waiting: ...` */
-  readonly reason: string;
-  readonly problems: readonly string[];
-}
+  reason: Schema.String,
+  problems: Schema.Array(Schema.String),
+});
+export type WorkloadStatus = typeof WorkloadStatus.Type;
 
 /** A status with the time at which state or reason last changed, ISO 8601. */
-export type DatedStatus = WorkloadStatus & { readonly since: string };
+export const DatedStatus = Schema.Struct({ ...WorkloadStatus.fields, since: Schema.String });
+export type DatedStatus = typeof DatedStatus.Type;
 
 /** Keeps the date of what did not change. Pure. */
 export function dateStatuses(

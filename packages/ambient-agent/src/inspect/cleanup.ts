@@ -3,15 +3,14 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { connectSeqpacket, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
-import { memoryPath } from '../inventory/memory.js';
+import { manifestsFile } from '../inventory/memory.js';
 import { lockPath, unusableRunDir } from '../run-directory/lock.js';
 import { messageOf } from '../failure/message-of.js';
 import { pinDirectory } from '../config/pin-directory.js';
-import { logLevelPath } from '../run-directory/log-level.js';
-import { netnsMemoryPath, readNetnsMemory } from '../pod-netns/memory.js';
+import { logLevelFile } from '../run-directory/log-level.js';
+import { byCookie, netnsFile } from '../pod-netns/memory.js';
 import { restoreAllNetns, type RestoredNetns } from '../pod-netns/restore-all.js';
-import { temporaryOf } from '../run-directory/replace-file.js';
-import { readState, statePath } from '../state/state.js';
+import { stateFile } from '../state/state.js';
 import type { Withdrawal } from './withdraw-announcements.js';
 import { InspectError } from './errors.js';
 
@@ -93,7 +92,9 @@ function restoreNetns(
   cgroupRoot: string | undefined,
   hostNetns: string | undefined,
 ): RestoredNetns {
-  const memory = readNetnsMemory(runDir);
+  const kept = netnsFile(runDir).read();
+  // Where it cannot be used, the kernel shows what is there.
+  const memory = byCookie(kept.kind === 'kept' ? kept.value.netns : []);
   try {
     const resolver = new CgroupResolver({
       procPath: proc,
@@ -125,8 +126,9 @@ export async function cleanupNode(given: CleanupPlaces, { force, withdraw }: Cle
   try {
     const { withdrawn, problems: unsaid } = await withdraw();
     // The agent may have been told other places than this command.
-    const left = readState(runDir);
-    const known = left.kind === 'state' ? left.state.node : undefined;
+    const left = stateFile(runDir).read();
+    const state = left.kind === 'kept' ? left.value : undefined;
+    const known = state?.node;
     const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
     const cgroups = new Set([cgroupRoot ?? cgroup2Mount(proc), known?.cgroupRoot].filter((path) => path !== undefined));
     // Pins first, each place once; then what is attached without one.
@@ -137,13 +139,10 @@ export async function cleanupNode(given: CleanupPlaces, { force, withdraw }: Cle
     // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
     const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
     const files: string[] = [];
-    const written = [statePath(runDir), memoryPath(runDir), netnsMemoryPath(runDir), logLevelPath(runDir)];
-    // An agent that was killed while it wrote left the part that it had.
-    const socket = left.kind === 'state' ? deadSocket(left.state.zds?.socket) : [];
+    const written = [stateFile(runDir), manifestsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
     const candidates = [
-      ...socket,
-      ...written,
-      ...written.map(temporaryOf),
+      ...deadSocket(state?.zds?.socket),
+      ...written.flatMap(({ traces }) => traces),
       ...(lock === undefined ? [] : [lockPath(runDir)]),
     ];
     for (const path of candidates) {

@@ -1,7 +1,7 @@
 // What there is to say of this node to somebody who asks: the agent's view, whether it still holds, and whether the datapath
 // is in force without it.
 import { readLinks } from '@sluice/datapath';
-import { readState, statePath, type AgentState } from '../state/state.js';
+import { readState, stateFile, type AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
 
 export interface NodeStatus {
@@ -43,14 +43,13 @@ function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string
 /** @throws InspectError no-state, when no agent has run here or its file cannot be read */
 export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.now()): NodeStatus {
   const reading = readState(runDir, procPath);
-  if (reading.kind === 'absent') {
-    throw new InspectError(
-      'no-state',
-      `no agent has run here: there is no ${statePath(runDir)}; start one with \`sluice run\`, or name its directory with --run-dir`,
-    );
-  }
-  if (reading.kind === 'unusable') {
-    throw new InspectError('no-state', `the agent's state in ${statePath(runDir)} cannot be used: ${reading.why}`);
+  if (reading.kind !== 'state') {
+    const { path } = stateFile(runDir);
+    const message =
+      reading.kind === 'absent'
+        ? `no agent has run here: there is no ${path}; start one with \`sluice run\`, or name its directory with --run-dir`
+        : `the agent's state in ${path} cannot be used: ${reading.why}; use, as root, the command that came with the agent, or start the agent, which writes it anew`;
+    throw new InspectError('no-state', message);
   }
   const { state, isRunning } = reading;
   const links = readLinks(state.node.pinDirectory);

@@ -1,12 +1,14 @@
 // Many files, one inventory. An object that several files hold is taken from the last of them by file name, as `kubectl
 // apply -f DIR` would leave it; the others are reported.
-import { podName, type Inventory, type Namespace, type Pod } from './model.js';
+import * as Schema from 'effect/Schema';
+import { Namespace, Pod, podName, type Inventory } from './model.js';
 
-export interface FileObjects {
-  readonly file: string;
-  readonly pods: readonly Pod[];
-  readonly namespaces: readonly Namespace[];
-}
+export const FileObjects = Schema.Struct({
+  file: Schema.String,
+  pods: Schema.Array(Pod),
+  namespaces: Schema.Array(Namespace),
+});
+export type FileObjects = typeof FileObjects.Type;
 
 export interface MergedInventory {
   readonly inventory: Inventory;

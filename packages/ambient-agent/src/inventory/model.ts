@@ -2,6 +2,7 @@
 import * as Schema from 'effect/Schema';
 
 const stringMap = Schema.Record(Schema.String, Schema.String);
+const phase = Schema.Literals(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']);
 const timestamp = Schema.String.check(
   Schema.makeFilter((text) => !Number.isNaN(Date.parse(text)) || 'a time such as 2026-01-31T10:00:00Z is expected'),
 );
@@ -29,7 +30,7 @@ export const PodObject = Schema.Struct({
   }),
   status: Schema.optionalKey(
     Schema.Struct({
-      phase: Schema.optionalKey(Schema.Literals(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'])),
+      phase: Schema.optionalKey(phase),
       podIP: Schema.optionalKey(Schema.NullOr(Schema.String)),
       podIPs: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.Struct({ ip: Schema.String })))),
       startTime: Schema.optionalKey(Schema.NullOr(timestamp)),
@@ -46,32 +47,29 @@ export const NamespaceObject = Schema.Struct({
   metadata: Schema.Struct({ ...metadata, name: Schema.NonEmptyString }),
 });
 
-export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
-
-export interface Pod {
-  readonly uid: string;
-  readonly name: string;
-  readonly namespace: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly isDeleting: boolean;
-  readonly nodeName: string | undefined;
-  readonly hostNetwork: boolean;
-  readonly serviceAccount: string;
-  readonly phase: PodPhase;
+export const Pod = Schema.Struct({
+  uid: Schema.String,
+  name: Schema.String,
+  namespace: Schema.String,
+  labels: stringMap,
+  annotations: stringMap,
+  isDeleting: Schema.Boolean,
+  nodeName: Schema.optional(Schema.String),
+  hostNetwork: Schema.Boolean,
+  serviceAccount: Schema.String,
+  phase,
   /** Canonical text; the first is the pod's primary address. */
-  readonly ips: readonly string[];
+  ips: Schema.Array(Schema.String),
   /** What was wrong with the addresses that are not in `ips`. */
-  readonly badIps: readonly string[];
-  readonly isReady: boolean;
+  badIps: Schema.Array(Schema.String),
+  isReady: Schema.Boolean,
   /** Creation, or else start, in ms since the epoch; 0 when neither is known. */
-  readonly bornMs: number;
-}
+  bornMs: Schema.Finite,
+});
+export type Pod = typeof Pod.Type;
 
-export interface Namespace {
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
-}
+export const Namespace = Schema.Struct({ name: Schema.String, labels: stringMap });
+export type Namespace = typeof Namespace.Type;
 
 /** What is wanted, at one moment. */
 export interface Inventory {

@@ -9,7 +9,7 @@ import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
 import { metrics } from '../observe/metrics.js';
 import { DirectoryError, ManifestDirectory } from './directory.js';
-import { ManifestMemory } from './memory.js';
+import { ManifestMemory, manifestsFile } from './memory.js';
 import { InventorySource, type InventorySnapshot } from './source.js';
 
 export interface StaticSourceOptions {
@@ -79,10 +79,9 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
   Layer.effect(
     InventorySource,
     Effect.gen(function* () {
-      const directory = new ManifestDirectory(
-        options.directory,
-        options.runDir === undefined ? undefined : new ManifestMemory(options.runDir),
-      );
+      const kept = options.runDir === undefined ? undefined : manifestsFile(options.runDir);
+      const memory = kept === undefined ? undefined : new ManifestMemory(kept, yield* kept.recall);
+      const directory = new ManifestDirectory(options.directory, memory);
       let missing: string | undefined;
       const changed = yield* Queue.sliding<void>(1);
       const touched = yield* Queue.sliding<void>(1);

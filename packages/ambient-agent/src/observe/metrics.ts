@@ -72,6 +72,14 @@ export const metrics = {
   reconciled: Metric.update(reconciles, 1),
   hint: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(hints, { kind }), 1),
   error: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(errors, { kind }), 1),
+  /** Since the start, by kind. */
+  errorCounts: Effect.map(Metric.snapshot, (all) =>
+    Object.fromEntries(
+      all.flatMap(({ id, type, attributes, state }) =>
+        id === errors.id && type === 'Counter' ? [[attributes?.['kind'] ?? '', Number(state.count)] as const] : [],
+      ),
+    ),
+  ),
   manifestProblems: (count: number): Effect.Effect<void> => Metric.update(manifests, count),
   applied: (written: number, removed: number): Effect.Effect<void> =>
     Effect.andThen(Metric.update(entriesWritten, written), Metric.update(entriesRemoved, removed)),

@@ -18,6 +18,7 @@ import {
   writeSysctl,
   type TcAttached,
 } from '@sluice/linux';
+import * as Schema from 'effect/Schema';
 import { inHeldNetns } from './held-netns.js';
 import {
   DEVICE,
@@ -41,14 +42,15 @@ import {
 } from './original-source-parts.js';
 
 /** What is needed to undo it later, by this process or another: plain JSON. */
-export interface OriginalSourceMemory {
+export const OriginalSourceMemory = Schema.Struct({
   /** The namespace that it is about, in decimal: a namespace's cookie is never given twice. */
-  readonly netnsCookie: string;
+  netnsCookie: Schema.String,
   /** The sysctls that were changed, and what they were. */
-  readonly sysctls: Readonly<Record<string, string>>;
+  sysctls: Schema.Record(Schema.String, Schema.String),
   /** Somebody else made the qdisc that the filter hangs from, so that it stays. */
-  readonly keepQdisc: boolean;
-}
+  keepQdisc: Schema.Boolean,
+});
+export type OriginalSourceMemory = typeof OriginalSourceMemory.Type;
 
 export interface OriginalSourceTarget {
   /** Of the pod's namespace: what the path leads to is left alone if it is another (a pid that was given anew). */

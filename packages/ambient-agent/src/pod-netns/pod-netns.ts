@@ -7,9 +7,9 @@ import type { AgentConfig } from '../config/config.js';
 import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
-import { readNetnsMemory, writeNetnsMemory, type ChangedNetns } from './memory.js';
+import { writeNetns, type ChangedNetns } from './memory.js';
 import { OpenNetns, type SeenNetns } from './open-netns.js';
-import { ensureOriginalSource, removeOriginalSource, type OriginalSourceMemory } from './original-source.js';
+import { ensureOriginalSource, removeOriginalSource } from './original-source.js';
 
 export class PodNetns extends Context.Service<
   PodNetns,
@@ -34,12 +34,17 @@ export class PodNetns extends Context.Service<
   }
 >()('@sluice/ambient-agent/pod-netns/PodNetns') {}
 
-/** Closes what is open with the scope; what was changed in the namespaces stays. */
-export const podNetns = ({ paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>): Layer.Layer<PodNetns> =>
+/**
+ * Closes what is open with the scope; what was changed in the namespaces stays.
+ * @param changed namespaces in which an earlier agent left something, by cookie
+ */
+export const podNetns = (
+  { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
+  changed: Map<bigint, ChangedNetns>,
+): Layer.Layer<PodNetns> =>
   Layer.effect(
     PodNetns,
     Effect.gen(function* () {
-      const changed = readNetnsMemory(paths.runDir);
       const open = new Map<bigint, OpenNetns>();
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -52,15 +57,13 @@ export const podNetns = ({ paths, ambient }: Pick<AgentConfig, 'paths' | 'ambien
         const cookie = BigInt(entry.cookie);
         const isNews = JSON.stringify(changed.get(cookie)) !== JSON.stringify(entry);
         changed.set(cookie, entry);
-        if (isNews) writeNetnsMemory(paths.runDir, changed.values());
+        if (isNews) writeNetns(paths.runDir, changed);
       };
       const forget = (cookie: bigint): void => {
         open.get(cookie)?.close();
         open.delete(cookie);
-        if (changed.delete(cookie)) writeNetnsMemory(paths.runDir, changed.values());
+        if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
       };
-      const beforeOf = (cookie: bigint): OriginalSourceMemory | undefined =>
-        changed.get(cookie)?.before as OriginalSourceMemory | undefined;
 
       return PodNetns.of({
         changed: () => changed,
@@ -81,7 +84,7 @@ export const podNetns = ({ paths, ambient }: Pick<AgentConfig, 'paths' | 'ambien
             if (path === undefined || entry === undefined)
               throw new Error(`the network namespace ${cookie} is not open`);
             const { ipv6 } = ambient;
-            const memory = beforeOf(cookie);
+            const memory = entry.before;
             const result = ensureOriginalSource(path, {
               netnsCookie: cookie,
               procPath: paths.proc,
@@ -97,7 +100,11 @@ export const podNetns = ({ paths, ambient }: Pick<AgentConfig, 'paths' | 'ambien
           attempt('restore', () => {
             const path = open.get(cookie)?.path ?? seen?.path;
             if (path !== undefined)
-              removeOriginalSource(path, { netnsCookie: cookie, procPath: paths.proc, memory: beforeOf(cookie) });
+              removeOriginalSource(path, {
+                netnsCookie: cookie,
+                procPath: paths.proc,
+                memory: changed.get(cookie)?.before,
+              });
             forget(cookie);
           }),
       });

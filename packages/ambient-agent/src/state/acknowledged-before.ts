@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { InstalledDatapath, WorkloadFlag } from '@sluice/datapath';
 import { pinDirectory } from '../config/pin-directory.js';
-import { readNetnsMemory } from '../pod-netns/memory.js';
-import { readState } from './state.js';
+import type { ChangedNetns } from '../pod-netns/memory.js';
+import type { AgentState } from './state.js';
 
 /** Cookies of network namespaces whose pods are in the mesh and held no more; undefined when the maps cannot be read. */
 function releasedByMaps(pins: string): ReadonlySet<bigint> | undefined {
@@ -18,26 +18,26 @@ function releasedByMaps(pins: string): ReadonlySet<bigint> | undefined {
   }
 }
 
-/** By pod UID, the cookie of the namespace that was acknowledged. Read it before the maps are touched. */
-export function acknowledgedBefore({
-  runDir,
-  bpffs,
-  proc,
-}: {
-  readonly runDir: string;
-  readonly bpffs: string;
-  readonly proc: string;
-}): Map<string, bigint> {
+/**
+ * By pod UID, the cookie of the namespace that was acknowledged. Read it before the maps are touched.
+ * @param netns namespaces in which an earlier agent left something, by cookie
+ * @param state what it last wrote, if that can be read
+ */
+export function acknowledgedBefore(
+  bpffs: string,
+  netns: ReadonlyMap<bigint, ChangedNetns>,
+  state: AgentState | undefined,
+): Map<string, bigint> {
   const pins = pinDirectory(bpffs);
   // A reboot takes the pins, and gives the cookies out anew.
   if (!existsSync(pins)) return new Map();
-  const known = [...readNetnsMemory(runDir)].map(([cookie, { uid }]) => [uid, cookie] as const);
-  const released = releasedByMaps(pins);
-  if (released !== undefined) return new Map(known.filter(([, cookie]) => released.has(cookie)));
-  const reading = readState(runDir, proc);
-  const workloads = reading.kind === 'state' ? reading.state.workloads : [];
-  const wereIn = new Map(
-    workloads.filter(({ state }) => state === 'in').map(({ uid, netnsCookie }) => [uid, netnsCookie]),
+  const reported = (state?.workloads ?? []).flatMap(({ uid, netnsCookie, state: membership }) =>
+    netnsCookie === undefined ? [] : [{ uid, cookie: BigInt(netnsCookie), isIn: membership === 'in' }],
   );
-  return new Map(known.filter(([uid, cookie]) => wereIn.get(uid) === String(cookie)));
+  const remembered = [...netns].map(([cookie, { uid }]) => ({ uid, cookie }));
+  const wereIn = reported.filter(({ cookie, isIn }) => isIn && netns.has(cookie));
+  const released = releasedByMaps(pins) ?? new Set(wereIn.map(({ cookie }) => cookie));
+  // Each of the two files knows the UIDs of all pods, should the other be damaged.
+  const known = [...reported, ...remembered].filter(({ cookie }) => released.has(cookie));
+  return new Map(known.map(({ uid, cookie }) => [uid, cookie]));
 }

@@ -1,17 +1,15 @@
 // Gauges that are read from somewhere else when they are wanted.
 import * as Effect from 'effect/Effect';
-import type { WorkloadState, WorkloadStatus } from '../enrolment/status.js';
+import { WorkloadState, type WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
 import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
 import { metrics } from '../observe/metrics.js';
 
-const states: readonly WorkloadState[] = ['in', 'pending', 'out', 'waiting', 'unknown'];
-
 /** Pods by state, the states without any too. */
 export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> =>
   Effect.forEach(
-    states,
+    WorkloadState.literals,
     (state) => metrics.workloads(state, statuses.filter((status) => status.state === state).length),
     { discard: true },
   );

@@ -6,7 +6,8 @@ import { messageOf } from '../failure/message-of.js';
 import { pinDirectory } from '../config/pin-directory.js';
 import { metrics } from '../observe/metrics.js';
 import type { PassResult } from '../reconcile/pass.js';
-import { readState, startTicks, STATE_VERSION, writeState, type AgentState } from './state.js';
+import type { KeptFile } from '../run-directory/kept-file.js';
+import { startTicks, type AgentState } from './state.js';
 
 export interface KeeperPlaces {
   readonly cgroupRoot: string;
@@ -20,24 +21,20 @@ const REFRESH_MS = 10_000;
 export class StateKeeper {
   readonly #config: AgentConfig;
   readonly #places: KeeperPlaces;
+  readonly #file: KeptFile<AgentState>;
   readonly #startedAt = new Date().toISOString();
-  readonly #errors: Record<string, number> = {};
   #workloads: readonly DatedStatus[];
   #problems: readonly string[] = [];
   #written = '';
   #writtenMs = 0;
   #refusal: string | undefined;
 
-  /** Takes the dates of what an earlier agent wrote. */
-  constructor(config: AgentConfig, places: KeeperPlaces) {
+  /** @param before what an earlier agent wrote, whose dates are taken over */
+  constructor(config: AgentConfig, places: KeeperPlaces, file: KeptFile<AgentState>, before: AgentState | undefined) {
     this.#config = config;
     this.#places = places;
-    const before = readState(config.paths.runDir, config.paths.proc);
-    this.#workloads = before.kind === 'state' ? before.state.workloads : [];
-  }
-
-  countError(kind: string): void {
-    this.#errors[kind] = (this.#errors[kind] ?? 0) + 1;
+    this.#file = file;
+    this.#workloads = before?.workloads ?? [];
   }
 
   /** Logs what is new, and writes the file. Never fails: a file that cannot be written is a log line. */
@@ -56,19 +53,18 @@ export class StateKeeper {
   }
 
   #write(result: PassResult, durationMs: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const state = this.#state(result, durationMs);
+    return Effect.flatMap(metrics.errorCounts, (errors) => {
+      const state = this.#state(result, durationMs, errors);
       const comparable = JSON.stringify({ ...state, writtenAt: '', lastReconcile: undefined });
       const nowMs = performance.now();
       if (comparable === this.#written && nowMs - this.#writtenMs < REFRESH_MS) return Effect.void;
       try {
-        writeState(this.#config.paths.runDir, state);
+        this.#file.replace(state);
         this.#written = comparable;
         this.#writtenMs = nowMs;
         this.#refusal = undefined;
         return Effect.void;
       } catch (error) {
-        this.countError('state-file');
         const refusal = `the state file cannot be written, so that \`sluice status\` shows what was before: ${messageOf(error)}`;
         const isNew = refusal !== this.#refusal;
         this.#refusal = refusal;
@@ -80,11 +76,12 @@ export class StateKeeper {
   #state(
     { ztunnels, kubelets, hostNetnsCookie, connections, applied, problems }: PassResult,
     durationMs: number,
+    errors: AgentState['errors'],
   ): AgentState {
     const now = new Date().toISOString();
     const { mode, paths, nodeName, inventory, policy, zds, resyncIntervalMs, sampling } = this.#config;
     return {
-      version: STATE_VERSION,
+      version: 1,
       writtenAt: now,
       agent: {
         version: this.#places.version,
@@ -127,7 +124,7 @@ export class StateKeeper {
         removed: applied.removed,
         failed: applied.failures.length,
       },
-      errors: { ...this.#errors },
+      errors,
     };
   }
 }

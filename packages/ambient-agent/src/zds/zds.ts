@@ -7,6 +7,7 @@ import { ZdsServer, type ZdsEvent, type ZdsMetrics, type ZdsWorkload } from '@sl
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
+import * as Schema from 'effect/Schema';
 import type { InPodFacts } from '../enrolment/served.js';
 import { noneServed } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
@@ -16,15 +17,16 @@ import { Removals } from './removals.js';
 import { ztunnelOf, type ZtunnelPeers } from './authorize.js';
 
 /** A ztunnel that has said Hello. */
-export interface ZdsConnection {
-  readonly pid: number;
+export const ZdsConnection = Schema.Struct({
+  pid: Schema.Int,
   /** `namespace/name` of its pod. */
-  readonly pod: string;
+  pod: Schema.String,
   /** When it connected, ISO 8601. */
-  readonly since: string;
+  since: Schema.String,
   /** Whether it has acknowledged its snapshot. */
-  readonly isSynced: boolean;
-}
+  isSynced: Schema.Boolean,
+});
+export type ZdsConnection = typeof ZdsConnection.Type;
 
 /** A pod for ztunnel to serve. */
 export interface OfferedPod extends ZdsWorkload {

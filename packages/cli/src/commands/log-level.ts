@@ -18,7 +18,7 @@ const level = Argument.Literals('level', ['debug', 'info', 'warn', 'error', CONF
 export const logLevel = Command.make('log-level', { ...placeFlags, output, level }, (flags) =>
   Effect.gen(function* () {
     const { paths } = yield* configOf(flags);
-    const { askForLogLevel, isLogLevel, readLogLevel, readState } = yield* loadAgent;
+    const { askForLogLevel, isLogLevel, logLevelFile, readState } = yield* loadAgent;
     const state = readState(paths.runDir, paths.proc);
     if (state.kind !== 'state' || !state.isRunning) {
       const message = `no agent runs with run directory ${paths.runDir}; start one, or name its directory with --run-dir`;
@@ -28,7 +28,10 @@ export const logLevel = Command.make('log-level', { ...placeFlags, output, level
     const now = yield* Effect.try({
       try: () => {
         if (asked !== undefined) askForLogLevel(paths.runDir, isLogLevel(asked) ? asked : undefined);
-        return readLogLevel(paths.runDir) ?? CONFIGURED;
+        const file = logLevelFile(paths.runDir);
+        const reading = file.read();
+        if (reading.kind === 'unusable') throw new Error(`${file.path}: ${reading.why}`);
+        return reading.kind === 'kept' ? reading.value : CONFIGURED;
       },
       catch: failureOf,
     });
