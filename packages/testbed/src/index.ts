@@ -32,6 +32,7 @@ export { namespaceObject, toYaml, type KubernetesObject, type PodPhase, type Qos
 export { LineProcess, runToEnd, type Exit } from './line-process.js';
 export { Namespace } from './namespace.js';
 export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from './ownership.js';
+export { Hopeless, until } from './patience.js';
 export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
 export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
@@ -39,7 +40,6 @@ export { APPLICATION_PORTS, applicationDeployment, type ApplicationOptions } fro
 export { APPLICATION_IMAGE } from './real-cluster/images.js';
 export { Kubectl, type LiveObject } from './real-cluster/kubectl.js';
 export { isReady, restarts, type LivePod } from './real-cluster/live-pod.js';
-export { Hopeless, until } from './real-cluster/patience.js';
 export { PodLoad } from './real-cluster/pod-load.js';
 export { RealCluster, type RealClusterOptions } from './real-cluster/real-cluster.js';
 export { ztunnelDaemonSet } from './real-cluster/ztunnel-daemonset.js';

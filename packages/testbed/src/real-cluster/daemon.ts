@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Cgroup } from '../cgroup.js';
 import { LineProcess, type Exit } from '../line-process.js';
 import { enterCommand } from '../peer-program.js';
-import { Hopeless, until } from './patience.js';
+import { Hopeless, until } from '../patience.js';
 
 /** How much of its output an error shows, in lines. */
 const SHOWN_LINES = 15;

@@ -11,7 +11,7 @@ import { Kubectl } from './kubectl.js';
 import type { LivePod } from './live-pod.js';
 import { ClusterNetwork } from './network.js';
 import { ClusterNode } from './node.js';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from '../patience.js';
 import { PodLoad } from './pod-load.js';
 import { podProcess } from './pod-process.js';
 
