@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "connecting.h"
 #include "json.h"
+#include "lines.h"
 #include "options.h"
 #include "report.h"
 #include <cerrno>
@@ -12,34 +13,6 @@
 namespace {
 constexpr long long ANSWER_MS = 10000; // for an echo; a connection that is silent for longer counts as broken
 constexpr size_t ROUND_BYTES = 1024;
-
-// Reads whole lines from a descriptor that may have less, or more.
-class Lines {
-public:
-  explicit Lines(int fd) : fd_(fd) {}
-  // 0 when there is more to be had, below 0 at the end, with errno 0, or at an error.
-  int fill() {
-    char buffer[4096];
-    const ssize_t count = read(fd_, buffer, sizeof buffer);
-    if (count > 0)
-      text_.append(buffer, static_cast<size_t>(count));
-    if (count == 0)
-      errno = 0;
-    return count > 0 ? 0 : -1;
-  }
-  bool next(std::string &line) {
-    const size_t end = text_.find('\n');
-    if (end == std::string::npos)
-      return false;
-    line = text_.substr(0, end);
-    text_.erase(0, end + 1);
-    return true;
-  }
-
-private:
-  int fd_;
-  std::string text_;
-};
 
 // "17 ......": a number, and as many dots as fill the round.
 std::string round_of(long number) {

@@ -1,0 +1,32 @@
+// Whole lines of a descriptor that may have less, or more.
+#pragma once
+#include <cerrno>
+#include <string>
+#include <unistd.h>
+
+class Lines {
+public:
+  explicit Lines(int fd) : fd_(fd) {}
+  // 0 when there is more to be had, below 0 at the end, with errno 0, or at an error.
+  int fill() {
+    char buffer[4096];
+    const ssize_t count = read(fd_, buffer, sizeof buffer);
+    if (count > 0)
+      text_.append(buffer, static_cast<size_t>(count));
+    if (count == 0)
+      errno = 0;
+    return count > 0 ? 0 : -1;
+  }
+  bool next(std::string &line) {
+    const size_t end = text_.find('\n');
+    if (end == std::string::npos)
+      return false;
+    line = text_.substr(0, end);
+    text_.erase(0, end + 1);
+    return true;
+  }
+
+private:
+  int fd_;
+  std::string text_;
+};
