@@ -1,9 +1,16 @@
 // The list of test projects. Vitest 4 no longer reads this file by its name, so vitest.config.ts re-exports it.
 import { defineConfig } from 'vitest/config';
+import { PATIENCE_MS } from './packages/testbed/src/patience.ts';
+
+// Of a test or a hook as a whole, which may wait for several things: only what hangs lasts so long.
+const LONGEST_MS = 4 * PATIENCE_MS;
 
 export default defineConfig({
   test: {
     reporters: ['default', './scripts/count-reporter.ts'],
+    testTimeout: LONGEST_MS,
+    hookTimeout: LONGEST_MS,
+    expect: { poll: { interval: 20, timeout: PATIENCE_MS } },
     projects: [
       {
         extends: true,
@@ -20,8 +27,6 @@ export default defineConfig({
         test: {
           name: 'kernel',
           include: ['packages/*/test/**/*.kernel.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
           pool: 'forks',
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
@@ -33,8 +38,6 @@ export default defineConfig({
         test: {
           name: 'cluster',
           include: ['packages/*/test/**/*.cluster.test.ts'],
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
           pool: 'forks',
           maxWorkers: 1,
           sequence: { groupOrder: 2 },

@@ -59,7 +59,7 @@ describe('the bundle', () => {
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'sluice-bundle-'));
     bundle = await bundleCommand(directory);
-  }, 60_000);
+  });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
   const run = (...argv: string[]): { status: number; text: string } => {

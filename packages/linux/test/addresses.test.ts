@@ -13,7 +13,7 @@ const fuzzRuns = 20_000;
 describe('the address parser in a sanitizer build', () => {
   beforeAll(() => {
     execFileSync('make', ['-s', 'build/replay-addresses', 'build/fuzz-addresses'], { cwd: packageRoot });
-  }, 120_000);
+  });
 
   it('replays its corpus', () => {
     const inputs = readdirSync(corpus).map((name) => join(corpus, name));

@@ -1,11 +1,8 @@
 // A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { blockUntil } from './patience.js';
 import { cgroup2Mount, mountsOf } from './requires.js';
-
-/** How often, and after which pause in ms, the kernel is asked whether killed processes are gone. */
-const TRIES = 1000;
-const PAUSE_MS = 5;
 
 /** A directory of cgroupfs. Making the object makes the directory. */
 export class Cgroup {
@@ -53,7 +50,7 @@ export function cgroup2Root(): string {
 export function removeCgroup(path: string): void {
   unlessGone(() => {
     writeFileSync(join(path, 'cgroup.kill'), '1'); // kernel 5.14; also reaches children and processes that fork
-    for (let i = 0; i < TRIES && isPopulated(path); i++) sleepSync(PAUSE_MS);
+    blockUntil(`the processes in ${path} have ended`, () => !isPopulated(path));
     removeTree(path);
   });
 }
@@ -75,14 +72,15 @@ function isPopulated(path: string): boolean {
 function removeTree(path: string): void {
   const children = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   for (const child of children) unlessGone(() => removeTree(join(path, child.name)));
-  for (let i = 0; ; i++) {
+  blockUntil(`${path} is empty`, () => {
     try {
-      return rmdirSync(path);
+      rmdirSync(path);
+      return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || i === TRIES) throw error;
-      sleepSync(PAUSE_MS);
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+      return false;
     }
-  }
+  });
 }
 
 /** Someone else may remove the same cgroup: a container runtime, or another sweep. */
@@ -92,8 +90,4 @@ function unlessGone(action: () => void): void {
   } catch (error) {
     if (!['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
-}
-
-function sleepSync(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }

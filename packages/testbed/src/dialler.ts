@@ -13,7 +13,7 @@ export interface DialOptions {
   readonly second?: string;
   /** SO_MARK of the socket. */
   readonly mark?: number;
-  /** Limit for connecting and reading, in ms. Default 5000. */
+  /** Limit for connecting and reading, in ms. Default PATIENCE_MS. */
   readonly timeout?: number;
 }
 

@@ -32,7 +32,7 @@ export { namespaceObject, toYaml, type KubernetesObject, type PodPhase, type Qos
 export { LineProcess, runToEnd, type Exit } from './line-process.js';
 export { Namespace } from './namespace.js';
 export { removeAtExit, removeEverything, sweep, uniqueName, workDirectory } from './ownership.js';
-export { Hopeless, until } from './patience.js';
+export { blockUntil, Hopeless, PATIENCE_MS, until } from './patience.js';
 export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
 export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';

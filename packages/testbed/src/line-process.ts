@@ -2,6 +2,7 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { PATIENCE_MS } from './patience.js';
 
 /** How much of a process's stderr is kept for error messages, in characters. */
 const KEPT_STDERR = 16_384;
@@ -142,7 +143,7 @@ export class LineProcess {
   }
 
   /** SIGTERM, and SIGKILL after `graceMs`; fulfilled when it has ended. */
-  async stop(graceMs = 5000): Promise<Exit> {
+  async stop(graceMs = PATIENCE_MS): Promise<Exit> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.signal('SIGKILL'), graceMs);
     try {

@@ -1,9 +1,13 @@
-// Waiting for what a cluster does in its own time: by asking again, with a limit that says only that it will never come.
+// Waiting for what comes in its own time: by asking again, with one limit that says only that it will never come.
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** In ms. Nothing that works has come near it, on two busy cores. */
+/**
+ * In ms. Whoever waits for something that has to come waits as long as this, `expect.poll` of every test too
+ * (vitest.workspace.ts). Nothing is measured by it: nothing that works has come near it, on two busy cores.
+ */
 export const PATIENCE_MS = 180_000;
-const PAUSE_MS = 200;
+const PAUSE_MS = 50;
+const BLOCKED_PAUSE_MS = 5;
 
 /** Thrown by a probe where waiting is of no use any more. */
 export class Hopeless extends Error {}
@@ -26,5 +30,19 @@ export async function until<T>(what: string, probe: () => T | Promise<T>, patien
       }
     }
     await sleep(PAUSE_MS);
+  }
+}
+
+/**
+ * The same where nothing may be awaited: the event loop stands still until another thread, another process or the kernel
+ * has made it so.
+ * @throws Error when patience is over
+ */
+export function blockUntil(what: string, holds: () => boolean): void {
+  const end = performance.now() + PATIENCE_MS;
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (!holds()) {
+    if (performance.now() >= end) throw new Error(`not within ${PATIENCE_MS / 1000} s: ${what}`);
+    Atomics.wait(never, 0, 0, BLOCKED_PAUSE_MS);
   }
 }

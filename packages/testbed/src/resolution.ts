@@ -21,7 +21,7 @@ export interface ResolveOptions {
   readonly protocol?: 'udp' | 'tcp';
   /** Whether the UDP socket is connected first, as glibc does. Default false. */
   readonly connected?: boolean;
-  /** In ms. Default 5000. */
+  /** In ms. Default PATIENCE_MS. */
   readonly timeout?: number;
 }
 

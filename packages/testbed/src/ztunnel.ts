@@ -1,6 +1,7 @@
 // The stand-in ztunnel: a pod of istio-system that accepts what is redirected and says what it read.
 import type { Hop } from './dialler.js';
 import type { Exit, LineProcess } from './line-process.js';
+import { PATIENCE_MS } from './patience.js';
 import type { Pod, PodSpec } from './pod.js';
 import { servedAfter, type ZtunnelEvent } from './ztunnel-events.js';
 
@@ -35,13 +36,11 @@ export interface InPodZtunnelOptions {
   readonly originalSource?: boolean;
   /** Whether it answers DNS on 15053. Default true. */
   readonly dns?: boolean;
-  /** How long stop() lets open connections go on, in ms. Default 5000. */
+  /** How long stop() lets open connections go on, in ms. Default PATIENCE_MS. */
   readonly drainMs?: number;
 }
 
 export type ZtunnelOptions = NodeZtunnelOptions | InPodZtunnelOptions;
-
-const DRAIN_MS = 5000;
 
 export class StandInZtunnel {
   readonly pod: Pod;
@@ -128,8 +127,8 @@ export class StandInZtunnel {
    * its connections have, or after `drainMs`. start() brings it back.
    */
   async stop(): Promise<void> {
-    const drainMs = this.#options.mode === 'inPod' ? (this.#options.drainMs ?? DRAIN_MS) : 0;
-    await this.#process?.stop(drainMs + 5000);
+    const drainMs = this.#options.mode === 'inPod' ? (this.#options.drainMs ?? PATIENCE_MS) : 0;
+    await this.#process?.stop(drainMs + PATIENCE_MS);
   }
 
   /** SIGKILL: every listener and connection ends at once. start() brings it back. */
@@ -162,7 +161,7 @@ function argumentsOf(options: ZtunnelOptions): string[] {
     '--zds',
     options.zdsSocket,
     '--drain-ms',
-    String(options.drainMs ?? DRAIN_MS),
+    String(options.drainMs ?? PATIENCE_MS),
     ...(options.originalSource === false ? ['--no-original-source'] : []),
     ...(options.dns === false ? ['--no-dns'] : []),
   ];

@@ -15,7 +15,7 @@ struct DialRequest {
   std::optional<Address> second; // connected on the same socket when the first has ended
   std::string second_text;
   int mark = 0;
-  long long timeout_ms = 5000;
+  long long timeout_ms = PATIENCE_MS;
   bool reset = false; // end the connection with RST, so that its port is free at once
 };
 

@@ -11,7 +11,6 @@
 
 namespace {
 constexpr size_t LARGEST_MESSAGE = 65535;
-constexpr int IDLE_MS = 5000;
 
 std::string bytes_of(const std::string &ip) {
   const Address address = parse_ip(ip, 0);
@@ -47,7 +46,7 @@ std::string reply_to(std::string_view query, const char *protocol, const Address
 
 bool receive_exactly(int fd, char *to, size_t size) {
   while (size > 0) {
-    if (!wait_for(fd, POLLIN, now_ms() + IDLE_MS))
+    if (!wait_for(fd, POLLIN, now_ms() + PATIENCE_MS))
       return false;
     const ssize_t count = recv(fd, to, size, 0);
     if (count <= 0)

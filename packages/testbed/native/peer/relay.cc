@@ -6,8 +6,6 @@
 #include <sys/socket.h>
 
 namespace {
-constexpr int FINISH_MS = 5000;
-
 enum class Turn { more, ended, broken };
 
 // One direction, one turn. The end of the source is passed on.
@@ -49,6 +47,6 @@ void relay(int client, int server) {
 void finish(int client) {
   shutdown(client, SHUT_WR);
   char scratch[4096];
-  while (wait_for(client, POLLIN, now_ms() + FINISH_MS) && recv(client, scratch, sizeof scratch, 0) > 0)
+  while (wait_for(client, POLLIN, now_ms() + PATIENCE_MS) && recv(client, scratch, sizeof scratch, 0) > 0)
     ;
 }

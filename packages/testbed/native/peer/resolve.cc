@@ -167,7 +167,7 @@ int run_resolve(int argc, char **argv) {
       server = mapped(server);
   query.question = {1, options.get("name", "a.example"),
                     options.get("type", "A") == "AAAA" ? DNS_TYPE_AAAA : DNS_TYPE_A};
-  query.deadline = now_ms() + options.number("timeout", 5000);
+  query.deadline = now_ms() + options.number("timeout", PATIENCE_MS);
   puts(as_json(query, options.has("tcp") ? by_tcp(query) : by_udp(query, options.has("connected"))).c_str());
   return 0;
 }

@@ -4,6 +4,9 @@
 #include "native/descriptor.h"
 #include <string>
 
+// How long to wait for what has to come, in ms: only what is broken takes so long (PATIENCE_MS of src/patience.ts).
+constexpr long long PATIENCE_MS = 180000;
+
 // Throws std::runtime_error "<what>: <strerror(errno)>".
 [[noreturn]] void fail(const std::string &what);
 // Waits until fd has one of the poll events, or the deadline (CLOCK_MONOTONIC, ms) is over: false.

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 namespace {
-constexpr long long ANSWER_MS = 10000; // for an echo; a connection that is silent for longer counts as broken
 constexpr size_t ROUND_BYTES = 1024;
 
 // "17 ......": a number, and as many dots as fill the round.
@@ -28,13 +27,13 @@ public:
 
   // The name of what broke it; empty when it was asked to stop.
   std::string run() {
-    long long next_send = 0, answer_by = now_ms() + ANSWER_MS;
+    long long next_send = 0, answer_by = now_ms() + PATIENCE_MS;
     for (;;) {
       if (next_send != 0 && now_ms() >= next_send) {
         if (!send_all(fd_.get(), round_of(rounds_ + 1)))
           return strerrorname_np(errno);
         next_send = 0;
-        answer_by = now_ms() + ANSWER_MS;
+        answer_by = now_ms() + PATIENCE_MS;
       }
       const long long left = (next_send != 0 ? next_send : answer_by) - now_ms();
       pollfd items[] = {{fd_.get(), POLLIN, 0}, {0, POLLIN, 0}};
@@ -117,7 +116,7 @@ int run_stream(int argc, char **argv) {
   Descriptor fd = socket_for(Method::plain, to.family());
   if (fd.get() < 0)
     fail("socket");
-  const int error = connect_by(Method::plain, fd.get(), to, now_ms() + ANSWER_MS);
+  const int error = connect_by(Method::plain, fd.get(), to, now_ms() + PATIENCE_MS);
   if (error != 0)
     throw std::runtime_error("connect " + to_text(to) + ": " + strerrorname_np(error));
   Stream stream(std::move(fd), options.number("interval", 20));
