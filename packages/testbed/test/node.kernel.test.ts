@@ -61,19 +61,22 @@ describe.skipIf(need.skip)(`a node in namespaces${need.label}`, () => {
     }
   });
 
-  test('a refused dial says so, and its socket connects to a second address', async () => {
-    const to = endpoint(node.remote.ip4, 80);
-    const refused = await shop.dial(endpoint(node.remote.ip4, 9), { second: to });
-    expect(refused).toMatchObject({
-      ok: false,
-      error: 'ECONNREFUSED',
-      hops: [],
-      second: { ok: true, to, peername: to },
-    });
-    const ended = await shop.dial(endpoint(bank.ip4, 80), { second: to });
-    expect(ended.hops[0]?.by).toBe('bank/b');
-    expect(ended.second?.hops[0]?.by).toBe('remote');
-  });
+  test.each<DialMethod>(['plain', 'nonblock'])(
+    'a refused dial by %s says so, and its socket connects to a second address',
+    async (method) => {
+      const to = endpoint(node.remote.ip4, 80);
+      const refused = await shop.dial(endpoint(node.remote.ip4, 9), { second: to, method });
+      expect(refused).toMatchObject({
+        ok: false,
+        error: 'ECONNREFUSED',
+        hops: [],
+        second: { ok: true, to, peername: to },
+      });
+      const ended = await shop.dial(endpoint(bank.ip4, 80), { second: to, method });
+      expect(ended.hops[0]?.by).toBe('bank/b');
+      expect(ended.second?.hops[0]?.by).toBe('remote');
+    },
+  );
 
   test('a dial binds first, sets a mark, and connects UDP without sending', async () => {
     const to = endpoint(node.remote.ip4, 80);
