@@ -18,6 +18,7 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #cgroup: Cgroup;
   #process: LineProcess | undefined;
+  #spawned: Promise<LineProcess> | undefined;
 
   /** `cgroup` is where it runs: outside everything that it watches. See TestNode.agent(). */
   constructor(options: AgentOptions, cgroup: Cgroup) {
@@ -40,13 +41,15 @@ export class Agent {
   async start(): Promise<void> {
     const { command, ready, env, pureV2 } = this.#options;
     const place = { cgroup: this.#cgroup.path, ...(pureV2 === true ? { cgroup2At: PURE_V2_ROOT } : {}) };
-    const child = await LineProcess.start(enterCommand(place, command), env === undefined ? {} : { env });
+    this.#spawned = LineProcess.start(enterCommand(place, command), env === undefined ? {} : { env });
+    const child = await this.#spawned;
     this.#process = child;
     await Promise.race([child.lineMatching(ready), child.stderrMatching(ready)]);
   }
 
-  /** SIGKILL: it cannot clean up. */
+  /** SIGKILL: it cannot clean up. Of the one that is being started, if there is one. */
   async kill9(): Promise<void> {
+    await this.#spawned;
     this.process.signal('SIGKILL');
     await this.process.exited;
   }
