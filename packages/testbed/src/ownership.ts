@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { cgroup1Roots, cgroup2Root, removeCgroup, removeCgroup1 } from './cgroup.js';
 import { networkDevices, removeNetworkDevice } from './network-devices.js';
 
@@ -42,7 +42,7 @@ export function removeEverything(name: string): void {
   for (const path of cgroup1Roots().flatMap((root) => namedIn(root, isIts))) removeCgroup1(path);
   for (const device of networkDevices()) if (device.alias === name) removeNetworkDevice(device.name);
   const directory = join(tmpdir(), name);
-  for (const target of mountsBelow(directory)) execFileSync('umount', ['-l', target]);
+  for (const target of mountsBelow(directory)) unmount(target);
   rmSync(directory, { recursive: true, force: true });
 }
 
@@ -68,6 +68,15 @@ function namedIn(directory: string, wanted: (name: string) => boolean): string[]
   return readdirSync(directory)
     .filter((entry) => NAME.test(entry) && wanted(entry))
     .map((entry) => join(directory, entry));
+}
+
+/** Another sweep may be at the same work. */
+function unmount(target: string): void {
+  try {
+    execFileSync('umount', ['-l', target], { stdio: 'pipe' });
+  } catch (error) {
+    if (mountsBelow(dirname(target)).includes(target)) throw error;
+  }
 }
 
 /** Deepest first. */

@@ -62,11 +62,12 @@ describe.skipIf(need.skip)(`removal${need.label}`, () => {
   test('after SIGKILL of the owner sweep() removes what is left, and only that', async () => {
     await using living = await TestNode.create({ remotePorts: [] });
     const { owner, id } = await startOwner();
+    expect(traces(id)).not.toEqual([]);
     owner.signal('SIGKILL');
     await owner.exited;
-    expect(traces(id)).not.toEqual([]);
-    expect(sweep()).toContain(id);
-    expect(traces(id)).toEqual([]);
+    // A test elsewhere on the machine may sweep at the same moment, and be the one that finds it.
+    sweep();
+    await expect.poll(() => traces(id)).toEqual([]);
     expect(traces(living.id)).not.toEqual([]);
   });
 
