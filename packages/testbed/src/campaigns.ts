@@ -74,6 +74,12 @@ export class Load {
     return new Load(process);
   }
 
+  /** Fulfilled after this many more connections, all of them begun after the call. */
+  async progress(attempts: number): Promise<void> {
+    this.#process.writeLine(`wait ${attempts}`);
+    await this.#process.nextLine();
+  }
+
   async stop(): Promise<LoadSummary> {
     this.#process.signal('SIGTERM');
     return JSON.parse(await this.#process.nextLine()) as LoadSummary;

@@ -80,6 +80,8 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
 
   test('a stream carries data both ways, and knows how it ended', async () => {
     const server = await node.remote.serve([7000], { echo: true });
+    // A dial hears who it is, and leaves.
+    expect((await shop.dial(endpoint(node.remote.ip4, 7000))).hops).toMatchObject([{ by: 'remote', echo: true }]);
     const kept = await shop.stream(endpoint(node.remote.ip4, 7000));
     expect(kept.hops).toMatchObject([{ by: 'remote', port: 7000, echo: true }]);
     await kept.progress(3);

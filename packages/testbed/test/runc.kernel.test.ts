@@ -45,7 +45,7 @@ describe.skipIf(need.skip)(`pods of real containers${need.label}`, () => {
 
   test('a load from inside ends with its summary', async () => {
     const load = await pod.load([endpoint(node.remote.ip4, 80)]);
-    await pod.dial(endpoint(node.remote.ip4, 80));
+    await load.progress(1);
     expect(await load.stop()).toMatchObject({ refused: 0, errors: 0 });
   });
 

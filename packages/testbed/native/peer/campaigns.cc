@@ -1,9 +1,12 @@
 // Source-port reuse and load; see campaigns.h.
 #include "campaigns.h"
 #include "json.h"
+#include "lines.h"
+#include "report.h"
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <poll.h>
 #include <unistd.h>
 
 namespace {
@@ -37,6 +40,30 @@ std::string describe(const DialRequest &request, const DialOutcome &outcome) {
       .raw("hops", join(outcome.hops))
       .str();
 }
+
+// What standard input asks for while a load runs: "wait N".
+class Orders {
+public:
+  // A number above `attempts` when somebody wants to hear that so many are over; 0 when nobody does.
+  long awaited(long attempts) {
+    pollfd item{0, POLLIN, 0};
+    while (open_ && poll(&item, 1, 0) > 0)
+      open_ = lines_.fill() == 0;
+    for (std::string line; lines_.next(line);)
+      if (line.compare(0, 5, "wait ") == 0)
+        awaited_ = attempts + std::stol(line.substr(5));
+    return awaited_;
+  }
+  void tell(long attempts) {
+    awaited_ = 0;
+    report(JsonLine().number("attempts", attempts).str());
+  }
+
+private:
+  Lines lines_{0};
+  bool open_ = true;
+  long awaited_ = 0;
+};
 } // namespace
 
 std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t low, uint16_t high, long count) {
@@ -72,14 +99,15 @@ std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t l
 std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms, long pause_ms) {
   signal(SIGTERM, [](int) { stopped = 1; });
   signal(SIGINT, [](int) { stopped = 1; });
-  puts("ready");
-  fflush(stdout);
+  report("ready");
+  Orders orders;
   const long long end = duration_ms > 0 ? now_ms() + duration_ms : INT64_MAX;
   long attempts = 0, refused = 0, direct = 0, redirected = 0, errors = 0;
   std::vector<std::string> first_errors;
   for (size_t i = 0; stopped == 0 && now_ms() < end; i++) {
     if (i > 0 && pause_ms > 0)
       usleep(static_cast<useconds_t>(pause_ms * 1000)); // a signal ends it early
+    const long awaited = orders.awaited(attempts);
     DialRequest request = targets[i % targets.size()];
     request.reset = true;
     const DialOutcome outcome = dial(request);
@@ -94,6 +122,8 @@ std::string run_load(const std::vector<DialRequest> &targets, long long duration
       direct++;
     if ((outcome.error != 0 || outcome.hops.empty()) && first_errors.size() < KEPT)
       first_errors.push_back(describe(request, outcome));
+    if (awaited != 0 && attempts >= awaited)
+      orders.tell(attempts);
   }
   return JsonLine()
       .number("attempts", attempts)

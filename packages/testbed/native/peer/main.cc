@@ -25,7 +25,8 @@ const Command commands[] = {
     {"stream", run_stream, "stream --to IP:PORT [--interval MS]; standard input: wait N, stop"},
     {"dial", run_dial,
      "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--mark N] [--timeout MS] "
-     "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] [--pause MS]"},
+     "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] [--pause MS]; a load's "
+     "standard input: wait N"},
     {"enter", run_enter,
      "enter [--die-with-parent] [--cgroup DIR].. [--new-netns | --netns PATH] [--sysctl K=V].. [--mount-private] "
      "[--cgroup2-at DIR] -- PROGRAM .."},
