@@ -81,7 +81,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode behind iptables${need.label}
     await redirect(bank);
     path = socketPath(node);
     zds = new Zds(path, [shop, bank]);
-    ztunnel = await node.ztunnel({ mode: 'inPod', zdsSocket: path, drainMs: 60_000 });
+    ztunnel = await node.ztunnel({ mode: 'inPod', zdsSocket: path });
     await zds.event('synced');
   });
   afterAll(async () => {
