@@ -74,3 +74,17 @@ export function sizeOf(types: readonly BtfType[], id: number): number {
       throw refuse('EINVAL', `a ${type.kind} has no size`);
   }
 }
+
+/** A type as C names it: '__u64', 'struct tuple', '__u32[4]'. */
+export function typeName(types: readonly BtfType[], id: number): string {
+  const type = types[id];
+  switch (type?.kind) {
+    case 'struct':
+    case 'enum':
+      return `${type.kind} ${type.name}`;
+    case 'array':
+      return `${typeName(types, type.element)}[${type.count}]`;
+    default:
+      return type !== undefined && 'name' in type ? type.name : 'void';
+  }
+}

@@ -1,7 +1,7 @@
 // The generator: an object's types in, a TypeScript module out. Pure, and the same text for the same types.
 import { resolveType } from './btf.js';
 import type { BtfType } from './btf.js';
-import { btfMaps } from './btf-maps.js';
+import { btfMaps, typeName } from './btf-maps.js';
 import type { BtfMapDefinition } from './btf-maps.js';
 import { ShapeCollector } from './codec-shape.js';
 import type { Shape } from './codec-shape.js';
@@ -55,7 +55,7 @@ export function generateCodecs(btf: readonly BtfType[], selection: CodecSelectio
     ...collector.structs.map(emitStruct),
     '/** The maps of the object, by their names in C: their definitions and the codecs of their keys and values. */',
     'export const maps = {',
-    ...maps.map(({ map, key, value }) => emitMap(map, key, value)),
+    ...maps.map(({ map, key, value }) => emitMap(btf, map, key, value)),
     '} as const;',
     '',
   ].join('\n');
@@ -71,7 +71,12 @@ if (endianness() !== 'LE') throw new Error('${source}: these codecs are for litt
 `;
 }
 
-function emitMap(map: BtfMapDefinition, key: Shape | undefined, value: Shape | undefined): string {
+function emitMap(
+  btf: readonly BtfType[],
+  map: BtfMapDefinition,
+  key: Shape | undefined,
+  value: Shape | undefined,
+): string {
   return [
     `  ${map.name}: {`,
     `    type: '${map.type}',`,
@@ -79,6 +84,8 @@ function emitMap(map: BtfMapDefinition, key: Shape | undefined, value: Shape | u
     `    valueSize: ${map.valueSize},`,
     `    maxEntries: ${map.maxEntries},`,
     `    flags: ${map.flags},`,
+    ...(map.keyType === undefined ? [] : [`    keyType: '${typeName(btf, map.keyType)}',`]),
+    ...(map.valueType === undefined ? [] : [`    valueType: '${typeName(btf, map.valueType)}',`]),
     ...emitMapSide('Key', key, map.keySize, `${map.name} key`),
     ...emitMapSide('Value', value, map.valueSize, `${map.name} value`),
     '  },',

@@ -601,6 +601,8 @@ export const maps = {
     valueSize: 20,
     maxEntries: 0,
     flags: 1,
+    keyType: 'int',
+    valueType: 'struct origin',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeInt32LE(value, 0);
@@ -616,6 +618,8 @@ export const maps = {
     valueSize: 32,
     maxEntries: 16384,
     flags: 0,
+    keyType: '__u64',
+    valueType: 'struct cgroup_info',
     encodeKey: (value: bigint): Buffer => {
       const buffer = Buffer.alloc(8);
       buffer.writeBigUInt64LE(value, 0);
@@ -631,6 +635,8 @@ export const maps = {
     valueSize: 16,
     maxEntries: 16,
     flags: 0,
+    keyType: '__u32',
+    valueType: 'struct address',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
@@ -646,6 +652,8 @@ export const maps = {
     valueSize: 24,
     maxEntries: 1,
     flags: 0,
+    keyType: '__u32',
+    valueType: 'struct agent_config',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
@@ -661,6 +669,8 @@ export const maps = {
     valueSize: 32,
     maxEntries: 4096,
     flags: 0,
+    keyType: '__u64',
+    valueType: 'struct cgroup_info',
     encodeKey: (value: bigint): Buffer => {
       const buffer = Buffer.alloc(8);
       buffer.writeBigUInt64LE(value, 0);
@@ -676,6 +686,8 @@ export const maps = {
     valueSize: 16,
     maxEntries: 4096,
     flags: 0,
+    keyType: 'struct address',
+    valueType: 'struct local_pod',
     encodeKey: (value: Address): Buffer => encodeAddress(value),
     decodeKey: (buffer: Buffer): Address => decodeAddress(buffer),
     encodeValue: (value: LocalPod): Buffer => encodeLocalPod(value),
@@ -687,6 +699,8 @@ export const maps = {
     valueSize: 32,
     maxEntries: 4096,
     flags: 0,
+    keyType: '__u64',
+    valueType: 'struct pod_addresses',
     encodeKey: (value: bigint): Buffer => {
       const buffer = Buffer.alloc(8);
       buffer.writeBigUInt64LE(value, 0);
@@ -702,6 +716,8 @@ export const maps = {
     valueSize: 1,
     maxEntries: 16384,
     flags: 0,
+    keyType: 'struct port_rule',
+    valueType: '__u8',
     encodeKey: (value: PortRule): Buffer => encodePortRule(value),
     decodeKey: (buffer: Buffer): PortRule => decodePortRule(buffer),
     encodeValue: (value: number): Buffer => {
@@ -717,6 +733,8 @@ export const maps = {
     valueSize: 1,
     maxEntries: 16384,
     flags: 1,
+    keyType: 'struct cidr_rule',
+    valueType: '__u8',
     encodeKey: (value: CidrRule): Buffer => encodeCidrRule(value),
     decodeKey: (buffer: Buffer): CidrRule => decodeCidrRule(buffer),
     encodeValue: (value: number): Buffer => {
@@ -732,6 +750,8 @@ export const maps = {
     valueSize: 1,
     maxEntries: 16384,
     flags: 1,
+    keyType: 'struct cidr_rule',
+    valueType: '__u8',
     encodeKey: (value: CidrRule): Buffer => encodeCidrRule(value),
     decodeKey: (buffer: Buffer): CidrRule => decodeCidrRule(buffer),
     encodeValue: (value: number): Buffer => {
@@ -747,6 +767,8 @@ export const maps = {
     valueSize: 272,
     maxEntries: 0,
     flags: 1,
+    keyType: 'int',
+    valueType: 'struct datagram_asker',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeInt32LE(value, 0);
@@ -762,6 +784,8 @@ export const maps = {
     valueSize: 32,
     maxEntries: 65536,
     flags: 0,
+    keyType: 'struct tuple',
+    valueType: 'struct pending',
     encodeKey: (value: Tuple): Buffer => encodeTuple(value),
     decodeKey: (buffer: Buffer): Tuple => decodeTuple(buffer),
     encodeValue: (value: Pending): Buffer => encodePending(value),
@@ -773,6 +797,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 0,
     flags: 1,
+    keyType: 'int',
+    valueType: '__u64',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeInt32LE(value, 0);
@@ -792,6 +818,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 65536,
     flags: 0,
+    keyType: 'struct exempt_key',
+    valueType: '__u64',
     encodeKey: (value: ExemptKey): Buffer => encodeExemptKey(value),
     decodeKey: (buffer: Buffer): ExemptKey => decodeExemptKey(buffer),
     encodeValue: (value: bigint): Buffer => {
@@ -807,6 +835,8 @@ export const maps = {
     valueSize: 4,
     maxEntries: 0,
     flags: 1,
+    keyType: 'int',
+    valueType: '__u32',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeInt32LE(value, 0);
@@ -826,6 +856,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 16384,
     flags: 0,
+    keyType: 'struct listener_key',
+    valueType: '__u64',
     encodeKey: (value: ListenerKey): Buffer => encodeListenerKey(value),
     decodeKey: (buffer: Buffer): ListenerKey => decodeListenerKey(buffer),
     encodeValue: (value: bigint): Buffer => {
@@ -848,6 +880,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 60,
     flags: 0,
+    keyType: '__u32',
+    valueType: '__u64',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
@@ -867,6 +901,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 33,
     flags: 0,
+    keyType: '__u32',
+    valueType: '__u64',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
@@ -886,6 +922,8 @@ export const maps = {
     valueSize: 8,
     maxEntries: 9,
     flags: 0,
+    keyType: '__u32',
+    valueType: '__u64',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);

@@ -210,6 +210,8 @@ export const maps = {
     valueSize: 176,
     maxEntries: 64,
     flags: 0,
+    keyType: 'struct point',
+    valueType: 'struct every_kind',
     encodeKey: (value: Point): Buffer => encodePoint(value),
     decodeKey: (buffer: Buffer): Point => decodePoint(buffer),
     encodeValue: (value: EveryKind): Buffer => encodeEveryKind(value),
@@ -221,6 +223,8 @@ export const maps = {
     valueSize: 16,
     maxEntries: 2,
     flags: 0,
+    keyType: '__u32',
+    valueType: '__u32[4]',
     encodeKey: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
