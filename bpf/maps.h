@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Every map of the datapath and the types in them: who writes it, who reads it. The TypeScript codecs are generated
- * from these definitions, so a field is added here and nowhere else. Addresses are 16 bytes in network order; an IPv4
- * address is v4-mapped (RFC 4291 2.5.5.2), so that word 2 is 0x0000ffff in network order. */
+/* Every map of the datapath and the types in them. The TypeScript codecs are generated from these definitions, so a
+ * field is added here and nowhere else; maps.md, which is generated too, says who writes a map and who reads it.
+ * Addresses are 16 bytes in network order; an IPv4 address is v4-mapped (RFC 4291 2.5.5.2), so that word 2 is
+ * 0x0000ffff in network order. */
 #ifndef SLUICE_MAPS_H
 #define SLUICE_MAPS_H
 
@@ -268,7 +269,7 @@ struct decision_record {
   char comm[16];
 };
 
-/* Written by user space, read by connect. Never an LRU: an eviction would silently take a pod out of the mesh. */
+/* Callers by their cgroups. Never an LRU: an eviction would silently take a pod out of the mesh. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, CGROUP_CAPACITY);
@@ -276,7 +277,7 @@ struct {
   __type(value, struct cgroup_info);
 } cgroup_info_map SEC(".maps");
 
-/* Written by user space, read by connect. Key: enum setting. */
+/* Key: enum setting. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 16);
@@ -284,7 +285,6 @@ struct {
   __type(value, struct address);
 } settings SEC(".maps");
 
-/* Written by user space, read by connect. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
@@ -292,7 +292,7 @@ struct {
   __type(value, struct agent_config);
 } config SEC(".maps");
 
-/* Written by user space, read by connect: callers whose cgroup says nothing, such as a process that entered the pod. */
+/* Callers whose cgroup says nothing, such as a process that entered the pod. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, NETNS_CAPACITY);
@@ -300,7 +300,7 @@ struct {
   __type(value, struct cgroup_info);
 } netns_info_map SEC(".maps");
 
-/* Written by user space, read by connect: the meshed pods of this node by each of their IPs. */
+/* The meshed pods of this node by each of their IPs. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, POD_IP_CAPACITY);
@@ -308,8 +308,8 @@ struct {
   __type(value, struct local_pod);
 } local_pods SEC(".maps");
 
-/* Written by user space, read by connect: where ztunnel listens for a pod with IN_POD, which is at the pod's own IPs.
- * The other way round of local_pods, because the caller's namespace is what connect() knows. */
+/* Where ztunnel listens for a pod with IN_POD, which is at the pod's own IPs. The other way round of local_pods,
+ * because the caller's namespace is what connect() knows. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, POD_IP_CAPACITY);
@@ -317,7 +317,7 @@ struct {
   __type(value, struct pod_addresses);
 } pod_addresses SEC(".maps");
 
-/* Written by user space, read by connect, the datagram hooks and sk_lookup. Only the keys count. */
+/* Only the keys count. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, RULE_CAPACITY);
@@ -325,7 +325,7 @@ struct {
   __type(value, __u8);
 } port_rules SEC(".maps");
 
-/* Written by user space, read by connect. Destinations that a workload reaches without the mesh. */
+/* Destinations that a workload reaches without the mesh. */
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(max_entries, RULE_CAPACITY);
@@ -334,7 +334,7 @@ struct {
   __type(value, __u8); /* family of the range: 4 or 6 */
 } excluded_cidrs SEC(".maps");
 
-/* Written by user space, read by connect. For workloads with ONLY_INCLUDED_OUTBOUND: all that is captured. */
+/* For workloads with ONLY_INCLUDED_OUTBOUND: all that is captured. */
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(max_entries, RULE_CAPACITY);
@@ -343,8 +343,7 @@ struct {
   __type(value, __u8); /* family of the range: 4 or 6 */
 } included_cidrs SEC(".maps");
 
-/* Written by connect and sockops, read by getpeername, getsockname, getsockopt and recvmsg. Lives and dies with its
- * socket. */
+/* Where the socket's connection was meant to go. Lives and dies with the socket. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -352,8 +351,7 @@ struct {
   __type(value, struct origin);
 } socket_origin SEC(".maps");
 
-/* Written by sendmsg, consumed by recvmsg: the name servers that a socket asks without being connected to one. Both
- * run with the socket locked. */
+/* The name servers that a socket asks without being connected to one. Sending and receiving both lock the socket. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -361,7 +359,7 @@ struct {
   __type(value, struct datagram_asker);
 } datagram_askers SEC(".maps");
 
-/* Written and consumed by sockops: from the connecting socket's SYN to the accepting socket's establishment. */
+/* From the connecting socket's SYN to the accepting socket's establishment. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, PENDING_CAPACITY);
@@ -369,7 +367,7 @@ struct {
   __type(value, struct pending);
 } pending_origin SEC(".maps");
 
-/* Written by connect, read by sockops: the netns cookie of the pod whose capture the socket's connection passes. */
+/* The netns cookie of the pod whose capture the socket's connection passes. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -377,8 +375,7 @@ struct {
   __type(value, __u64);
 } socket_exemption SEC(".maps");
 
-/* Written and consumed by sockops, read by sk_lookup: those of socket_exemption between SYN and acceptance, by the
- * cookie of the socket that wrote it. */
+/* Those of socket_exemption between SYN and acceptance. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, EXEMPT_CAPACITY);
@@ -386,7 +383,7 @@ struct {
   __type(value, __u64); /* socket cookie */
 } exempt_tuples SEC(".maps");
 
-/* Written by bind, read by sockops: sockets that ztunnel bound to one of its ports. */
+/* Sockets that ztunnel bound to one of its ports. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -394,8 +391,8 @@ struct {
   __type(value, __u32);
 } ztunnel_sockets SEC(".maps");
 
-/* Written by sockops when such a socket listens (and by user space for one that did so earlier), read by sk_lookup. The
- * kernel takes a socket out when it closes. */
+/* Those of ztunnel_sockets that listen; user space adds what listened before the programs were there. The kernel takes
+ * a socket out when it closes. */
 struct {
   __uint(type, BPF_MAP_TYPE_SOCKHASH);
   __uint(max_entries, LISTENER_CAPACITY);
@@ -403,13 +400,13 @@ struct {
   __type(value, __u64); /* user space writes a descriptor and reads a socket cookie */
 } listeners SEC(".maps");
 
-/* Written by connect, read by user space. */
+/* struct decision_record. */
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, DECISIONS_BYTES);
 } decisions SEC(".maps");
 
-/* Written by connect, read by user space. Index: reason * VERDICTS + verdict. */
+/* Index: reason * VERDICTS + verdict. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, REASONS *VERDICTS);
@@ -417,7 +414,7 @@ struct {
   __type(value, __u64);
 } counters SEC(".maps");
 
-/* Written by sk_lookup, read by user space. Index: inbound_reason * INBOUND_VERDICTS + inbound_verdict. */
+/* Index: inbound_reason * INBOUND_VERDICTS + inbound_verdict. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, INBOUND_REASONS *INBOUND_VERDICTS);
@@ -425,7 +422,7 @@ struct {
   __type(value, __u64);
 } inbound_counters SEC(".maps");
 
-/* Written by connect, sockops and getsockopt, read by user space. Index: enum event. */
+/* Index: enum event. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, EVENTS);

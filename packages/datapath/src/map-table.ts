@@ -1,0 +1,72 @@
+// Writes the table of the maps for people, bpf/maps.md, or checks that it is not stale. What a map is comes from the object, what
+// the programs do with it from their instructions, and what user space does with it from the lists that its code works by.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { mapAccesses, type MapAccess } from '@sluice/libbpf';
+import { USER_SPACE_WRITES } from './datapath.js';
+import { maps } from './generated/maps.js';
+import { USER_SPACE_READS } from './installed.js';
+import { CAPACITIES, type MapName } from './layout.js';
+
+const TABLE = fileURLToPath(new URL('../../../bpf/maps.md', import.meta.url));
+const OBJECTS = ['sluice.bpf.o', 'inbound.bpf.o'];
+const HEADER = ['map', 'type', 'key', 'value', 'entries', 'written by', 'read by'];
+
+const { values } = parseArgs({
+  options: {
+    check: { type: 'boolean', default: false },
+    objects: { type: 'string', default: fileURLToPath(new URL('../../../bpf/build', import.meta.url)) },
+  },
+});
+const accesses = OBJECTS.flatMap((name) => mapAccesses(join(values.objects, name)));
+const page = `<!-- Generated from the objects: npm run map-table -w @sluice/datapath. The build fails when it is stale. -->
+
+# The maps
+
+What they are for is told where they are defined, in \`maps.h\`. A program is named by its hook, IPv4 and IPv6 together. To look
+whether an entry is there is to read, and to count is to read and to write.
+
+${table([HEADER, ...(Object.keys(maps) as MapName[]).map(row)])}
+`;
+
+if (!values.check) writeFileSync(TABLE, page);
+else if (readFileSync(TABLE, 'utf8') !== page) {
+  process.stderr.write(`${TABLE} is stale: write it anew (npm run map-table -w @sluice/datapath) and commit it\n`);
+  process.exitCode = 1;
+}
+
+function row(name: MapName): string[] {
+  const { type, maxEntries, ...types } = maps[name];
+  const capacity = Object.entries(CAPACITIES).find(([, of]) => (of as readonly MapName[]).includes(name));
+  return [
+    `\`${name}\``,
+    type,
+    'keyType' in types ? `\`${types.keyType}\`` : '',
+    'valueType' in types ? `\`${types.valueType}\`` : '',
+    entries(type, maxEntries) + (capacity === undefined ? '' : `, \`capacities.${capacity[0]}\``),
+    by(name, 'write', USER_SPACE_WRITES),
+    by(name, 'read', USER_SPACE_READS),
+  ];
+}
+
+function entries(type: string, maxEntries: number): string {
+  if (type === 'sk_storage') return 'one a socket';
+  return type === 'ringbuf' ? `${maxEntries} bytes` : String(maxEntries);
+}
+
+function by(name: MapName, access: MapAccess['access'], userSpace: readonly MapName[]): string {
+  const programs = accesses
+    .filter((each) => each.map === name && each.access === access)
+    .map(({ program }) => /^sluice_(.*?)[46]?$/.exec(program)?.[1] ?? program);
+  return [...new Set([...programs, ...(userSpace.includes(name) ? ['user space'] : [])])].join(', ');
+}
+
+/** As prettier would have it. */
+function table([header = [], ...body]: readonly string[][]): string {
+  const widths = header.map((_, column) => Math.max(...[header, ...body].map((cells) => cells[column]?.length ?? 0)));
+  const line = (cells: readonly string[], fill = ' '): string =>
+    `| ${widths.map((width, column) => (cells[column] ?? '').padEnd(width, fill)).join(' | ')} |`;
+  return [line(header), line([], '-'), ...body.map((cells) => line(cells))].join('\n');
+}
