@@ -48,13 +48,10 @@ export class ShapeCollector {
   readonly structs: StructShape[] = [];
   readonly enums: EnumShape[] = [];
   readonly #types: readonly BtfType[];
-  readonly #skip: ReadonlySet<string>;
   readonly #names = new Map<string, number>();
 
-  /** @param skip fields to leave out, as 'struct_name.field_name' in C's spelling */
-  constructor(types: readonly BtfType[], skip: ReadonlySet<string>) {
+  constructor(types: readonly BtfType[]) {
     this.#types = types;
-    this.#skip = skip;
   }
 
   /**
@@ -113,7 +110,7 @@ export class ShapeCollector {
   #fields(type: BtfRecord, path: string, base: number): FieldShape[] {
     return type.members.flatMap((member) => {
       const where = `${path}.${member.name}`;
-      if (this.#skip.has(where) || PADDING_NAME.test(member.name)) return [];
+      if (PADDING_NAME.test(member.name)) return [];
       if (member.bitfieldSize !== 0 || member.bitOffset % BITS !== 0) throw cannot(where, 'a bit field');
       const offset = base + member.bitOffset / BITS;
       const inner = resolveType(this.#types, member.type);
@@ -163,8 +160,5 @@ function width(size: number, where: string): 1 | 2 | 4 | 8 {
 }
 
 function cannot(where: string, what: string): Error {
-  return refuse(
-    'EINVAL',
-    `cannot generate a codec for ${where}: it is ${what}. Change the C type, or leave the field out with skip (--skip ${where})`,
-  );
+  return refuse('EINVAL', `cannot generate a codec for ${where}: it is ${what}. Change the C type`);
 }

@@ -6,33 +6,20 @@ import type { BtfMapDefinition } from './btf-maps.js';
 import { ShapeCollector } from './codec-shape.js';
 import type { Shape } from './codec-shape.js';
 import { emitEnum, emitMapSide, emitStruct, fit, LENGTH_CHECK, needsLengthCheck } from './codec-emit.js';
-import { refuse } from './error.js';
-
-export interface CodecSelection {
-  /** Map names; all maps of the object unless given. */
-  maps?: readonly string[];
-  /** Structs by their C names, beside those that maps need and those that the object exports. */
-  structs?: readonly string[];
-  /** Enums by their C names, likewise. */
-  enums?: readonly string[];
-  /** Fields to leave out, as 'struct_name.field_name': not in the interface, written as zeros. */
-  skip?: readonly string[];
-  /** What the heading names as the origin: the object file's name. */
-  source?: string;
-}
 
 /**
- * TypeScript source with, for every map's key and value, every asked struct and every enum they use: an interface,
+ * TypeScript source with, for every map's key and value, every exported struct and every enum they use: an interface,
  * `encodeX(value, buffer?, offset?)`, `decodeX(buffer, offset?)` and `X_SIZE`; enums as const objects with a union type;
  * and a table `maps` with the definitions and codecs of the maps.
  *
  * u64 becomes bigint, smaller integers number, u8[N] and char[N] Uint8Array, other arrays tuples (up to 16) or readonly
  * arrays. Members called pad, unused or reserved, and the compiler's padding, are written as zeros and not read.
  * An object exports a struct or an enum by a global pointer to it (README). BpfError for unions, pointers, bit fields.
+ * @param source the object file's name, for the heading
  */
-export function generateCodecs(btf: readonly BtfType[], selection: CodecSelection = {}): string {
-  const collector = new ShapeCollector(btf, new Set(selection.skip ?? []));
-  const maps = selectMaps(btf, selection.maps).map((map) => ({
+export function generateCodecs(btf: readonly BtfType[], source: string): string {
+  const collector = new ShapeCollector(btf);
+  const maps = btfMaps(btf).map((map) => ({
     map,
     key: map.keyType === undefined ? undefined : collector.shape(map.keyType, `${map.name}'s key`, `${map.name}_key`),
     value:
@@ -41,15 +28,13 @@ export function generateCodecs(btf: readonly BtfType[], selection: CodecSelectio
         : collector.shape(map.valueType, `${map.name}'s value`, `${map.name}_value`),
   }));
   for (const id of exportedTypes(btf)) collector.shape(id, nameOf(btf, id), nameOf(btf, id));
-  for (const name of selection.structs ?? []) collector.shape(find(btf, 'struct', name), name, name);
-  for (const name of selection.enums ?? []) collector.shape(find(btf, 'enum', name), name, name);
 
   const checks = [
     ...collector.structs.flatMap((struct) => struct.fields.map((field) => field.shape)),
     ...maps.flatMap(({ key, value }) => [key, value]),
   ].some((shape) => shape !== undefined && needsLengthCheck(shape));
   return [
-    heading(selection.source ?? 'a BPF object'),
+    heading(source),
     ...(checks ? [LENGTH_CHECK] : []),
     ...collector.enums.map(emitEnum),
     ...collector.structs.map(emitStruct),
@@ -94,21 +79,6 @@ function emitMap(
     .join('\n');
 }
 
-function selectMaps(btf: readonly BtfType[], names: readonly string[] | undefined): BtfMapDefinition[] {
-  const all = btfMaps(btf);
-  if (names === undefined) return all;
-  return names.map((name) => {
-    const map = all.find((each) => each.name === name);
-    if (map === undefined) {
-      throw refuse(
-        'ENOENT',
-        `the object has no map '${name}'; it has ${all.map((each) => each.name).join(', ') || 'none'}`,
-      );
-    }
-    return map;
-  });
-}
-
 /** What global pointers point to: named structs and enums. Maps are no pointers, and so not among them. */
 function exportedTypes(btf: readonly BtfType[]): number[] {
   return btf.flatMap((type) => {
@@ -118,16 +88,6 @@ function exportedTypes(btf: readonly BtfType[]): number[] {
     const target = resolveType(btf, pointer.type);
     return (target.kind === 'struct' || target.kind === 'enum') && target.name !== '' ? [target.id] : [];
   });
-}
-
-function find(btf: readonly BtfType[], kind: 'struct' | 'enum', name: string): number {
-  const type = btf.find((each) => each.kind === kind && each.name === name);
-  if (type !== undefined) return type.id;
-  throw refuse(
-    'ENOENT',
-    `the object's BTF has no ${kind} '${name}': clang writes only types that maps, functions or global variables use. ` +
-      `Export it with a global pointer (see the README): const ${kind} ${name} *const volatile export_${name} = 0;`,
-  );
 }
 
 function nameOf(btf: readonly BtfType[], id: number): string {

@@ -11,10 +11,6 @@ const USAGE = `usage: sluice-bpf-codecs --object x.bpf.o --out x.ts [--check]
   --object   the compiled object
   --out      the TypeScript file to write
   --check    write nothing; exit 1 when the file is not what would be written
-  --map      only this map (may be repeated; all maps without it)
-  --struct   this struct too (may be repeated)
-  --enum     this enum too (may be repeated)
-  --skip     leave out struct_name.field_name (may be repeated)
 `;
 
 function main(): number {
@@ -23,10 +19,6 @@ function main(): number {
       object: { type: 'string' },
       out: { type: 'string' },
       check: { type: 'boolean', default: false },
-      map: { type: 'string', multiple: true },
-      struct: { type: 'string', multiple: true },
-      enum: { type: 'string', multiple: true },
-      skip: { type: 'string', multiple: true },
       help: { type: 'boolean', default: false },
     },
   });
@@ -39,13 +31,7 @@ function main(): number {
     process.stderr.write(USAGE);
     return 2;
   }
-  const source = generateCodecs(readBtf(object), {
-    source: basename(object),
-    ...(values.map === undefined ? {} : { maps: values.map }),
-    ...(values.struct === undefined ? {} : { structs: values.struct }),
-    ...(values.enum === undefined ? {} : { enums: values.enum }),
-    ...(values.skip === undefined ? {} : { skip: values.skip }),
-  });
+  const source = generateCodecs(readBtf(object), basename(object));
   if (!values.check) {
     mkdirSync(dirname(out), { recursive: true });
     writeFileSync(out, source);

@@ -41,6 +41,5 @@ export type {
 export { btfMaps } from './btf-maps.js';
 export type { BtfMapDefinition } from './btf-maps.js';
 export { generateCodecs } from './generate-codecs.js';
-export type { CodecSelection } from './generate-codecs.js';
 export { mapAccesses } from './map-accesses.js';
 export type { MapAccess } from './map-accesses.js';
