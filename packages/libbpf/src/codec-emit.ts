@@ -5,34 +5,6 @@ import { constantCase, enumeratorNames } from './codec-names.js';
 /** Arrays up to this length become tuples, so that the compiler checks their length; longer ones are checked at run time. */
 const LONGEST_TUPLE = 16;
 
-/** Width of a line in the repository's format. */
-const LINE_WIDTH = 120;
-
-/** Breaks a line that is too long at the commas of its first bracket, as prettier would. */
-export function fit(line: string): string {
-  if (line.length <= LINE_WIDTH) return line;
-  const result = line.indexOf('=> [');
-  const open = result < 0 ? line.search(/[[(]/) : result + '=> '.length;
-  const parts: string[] = [];
-  let depth = 0;
-  let start = open + 1;
-  for (let at = open; at >= 0 && at < line.length; at++) {
-    const sign = line.charAt(at);
-    if ('[({'.includes(sign)) depth++;
-    if ('])}'.includes(sign)) depth--;
-    if ((sign === ',' && depth === 1) || depth === 0) {
-      parts.push(line.slice(start, at).trim());
-      start = at + 1;
-    }
-    if (depth === 0) {
-      const indent = /^ */.exec(line)?.[0] ?? '';
-      const inner = parts.map((part) => `${indent}  ${part},`);
-      return [line.slice(0, open + 1), ...inner, indent + line.slice(at)].join('\n');
-    }
-  }
-  return line;
-}
-
 /** A place in the buffer: `offset + 8`, or with the indexes of loops. */
 interface Place {
   constant: number;
@@ -160,7 +132,7 @@ export function emitEnum({ cName, name, wide, values }: EnumShape): string {
     ...(values.every(({ value }, index) => value === index)
       ? [
           `/** ${cName} in words, by value. */`,
-          fit(`export const ${list} = [${words.join(', ')}] as const;`),
+          `export const ${list} = [${words.join(', ')}] as const;`,
           `export type ${name}Name = (typeof ${list})[number];`,
         ]
       : []),
@@ -190,9 +162,7 @@ export function emitStruct({ cName, name, size, fields }: StructShape): string {
     '  };',
     '}',
     '',
-  ]
-    .map(fit)
-    .join('\n');
+  ].join('\n');
 }
 
 /** `encodeKey: ..., decodeKey: ...` of a row of the maps table; nothing for a map without types. */

@@ -5,7 +5,7 @@ import { btfMaps, typeName } from './btf-maps.js';
 import type { BtfMapDefinition } from './btf-maps.js';
 import { ShapeCollector } from './codec-shape.js';
 import type { Shape } from './codec-shape.js';
-import { emitEnum, emitMapSide, emitStruct, fit, LENGTH_CHECK, needsLengthCheck } from './codec-emit.js';
+import { emitEnum, emitMapSide, emitStruct, LENGTH_CHECK, needsLengthCheck } from './codec-emit.js';
 
 /**
  * TypeScript source with, for every map's key and value, every exported struct and every enum they use: an interface,
@@ -74,9 +74,7 @@ function emitMap(
     ...emitMapSide('Key', key, map.keySize, `${map.name} key`),
     ...emitMapSide('Value', value, map.valueSize, `${map.name} value`),
     '  },',
-  ]
-    .map(fit)
-    .join('\n');
+  ].join('\n');
 }
 
 /** What global pointers point to: named structs and enums. Maps are no pointers, and so not among them. */

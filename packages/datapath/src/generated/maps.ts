@@ -40,20 +40,7 @@ export const Reason = {
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** enum reason in words, by value. */
-export const reasonNames = [
-  'ztunnel',
-  'probe',
-  'pending',
-  'to-mesh',
-  'not-in-mesh',
-  'loopback',
-  'self',
-  'excluded',
-  'no-ztunnel',
-  'redirect',
-  'other-netns',
-  'dns',
-] as const;
+export const reasonNames = ['ztunnel', 'probe', 'pending', 'to-mesh', 'not-in-mesh', 'loopback', 'self', 'excluded', 'no-ztunnel', 'redirect', 'other-netns', 'dns'] as const;
 export type ReasonName = (typeof reasonNames)[number];
 
 /** enum event */
@@ -70,17 +57,7 @@ export const Event = {
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
 /** enum event in words, by value. */
-export const eventNames = [
-  'origin-moved',
-  'origin-missing',
-  'pending-full',
-  'storage-failed',
-  'decision-lost',
-  'exempt-full',
-  'listener-lost',
-  'dns-asked',
-  'dns-answered',
-] as const;
+export const eventNames = ['origin-moved', 'origin-missing', 'pending-full', 'storage-failed', 'decision-lost', 'exempt-full', 'listener-lost', 'dns-asked', 'dns-answered'] as const;
 export type EventName = (typeof eventNames)[number];
 
 /** enum workload_flag */
@@ -150,19 +127,7 @@ export const InboundReason = {
 } as const;
 export type InboundReason = (typeof InboundReason)[keyof typeof InboundReason];
 /** enum inbound_reason in words, by value. */
-export const inboundReasonNames = [
-  'loopback',
-  'not-in-mesh',
-  'outbound-listener',
-  'hbone',
-  'exempt',
-  'self',
-  'pending',
-  'bypass',
-  'excluded',
-  'steered',
-  'no-listener',
-] as const;
+export const inboundReasonNames = ['loopback', 'not-in-mesh', 'outbound-listener', 'hbone', 'exempt', 'self', 'pending', 'bypass', 'excluded', 'steered', 'no-listener'] as const;
 export type InboundReasonName = (typeof inboundReasonNames)[number];
 
 /** enum origin_role */
@@ -195,12 +160,7 @@ export function encodeOrigin(value: Origin, buffer: Buffer = Buffer.alloc(20), o
 }
 export function decodeOrigin(buffer: Buffer, offset = 0): Origin {
   return {
-    ip: [
-      buffer.readUInt32LE(offset),
-      buffer.readUInt32LE(offset + 4),
-      buffer.readUInt32LE(offset + 8),
-      buffer.readUInt32LE(offset + 12),
-    ],
+    ip: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4), buffer.readUInt32LE(offset + 8), buffer.readUInt32LE(offset + 12)],
     port: buffer.readUInt16LE(offset + 16),
     role: buffer.readUInt16LE(offset + 18),
   };
@@ -231,12 +191,7 @@ export function decodeCgroupInfo(buffer: Buffer, offset = 0): CgroupInfo {
   return {
     id: buffer.readBigUInt64LE(offset),
     isInMesh: buffer.readUInt32LE(offset + 8),
-    cgroupIp: [
-      buffer.readUInt32LE(offset + 12),
-      buffer.readUInt32LE(offset + 16),
-      buffer.readUInt32LE(offset + 20),
-      buffer.readUInt32LE(offset + 24),
-    ],
+    cgroupIp: [buffer.readUInt32LE(offset + 12), buffer.readUInt32LE(offset + 16), buffer.readUInt32LE(offset + 20), buffer.readUInt32LE(offset + 24)],
     flags: buffer.readUInt16LE(offset + 28),
     detectedFlags: buffer.readUInt16LE(offset + 30),
   };
@@ -257,12 +212,7 @@ export function encodeAddress(value: Address, buffer: Buffer = Buffer.alloc(16),
 }
 export function decodeAddress(buffer: Buffer, offset = 0): Address {
   return {
-    ip: [
-      buffer.readUInt32LE(offset),
-      buffer.readUInt32LE(offset + 4),
-      buffer.readUInt32LE(offset + 8),
-      buffer.readUInt32LE(offset + 12),
-    ],
+    ip: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4), buffer.readUInt32LE(offset + 8), buffer.readUInt32LE(offset + 12)],
   };
 }
 
@@ -374,12 +324,7 @@ export function decodeCidrRule(buffer: Buffer, offset = 0): CidrRule {
   return {
     prefixLength: buffer.readUInt32LE(offset),
     workload: [buffer.readUInt32LE(offset + 4), buffer.readUInt32LE(offset + 8)],
-    ip: [
-      buffer.readUInt32LE(offset + 12),
-      buffer.readUInt32LE(offset + 16),
-      buffer.readUInt32LE(offset + 20),
-      buffer.readUInt32LE(offset + 24),
-    ],
+    ip: [buffer.readUInt32LE(offset + 12), buffer.readUInt32LE(offset + 16), buffer.readUInt32LE(offset + 20), buffer.readUInt32LE(offset + 24)],
   };
 }
 
@@ -408,16 +353,7 @@ export function decodeAskedServers(buffer: Buffer, offset = 0): AskedServers {
   return {
     asked: buffer.readUInt32LE(offset),
     answered: buffer.readUInt32LE(offset + 4),
-    servers: [
-      decodeAddress(buffer, offset + 8),
-      decodeAddress(buffer, offset + 24),
-      decodeAddress(buffer, offset + 40),
-      decodeAddress(buffer, offset + 56),
-      decodeAddress(buffer, offset + 72),
-      decodeAddress(buffer, offset + 88),
-      decodeAddress(buffer, offset + 104),
-      decodeAddress(buffer, offset + 120),
-    ],
+    servers: [decodeAddress(buffer, offset + 8), decodeAddress(buffer, offset + 24), decodeAddress(buffer, offset + 40), decodeAddress(buffer, offset + 56), decodeAddress(buffer, offset + 72), decodeAddress(buffer, offset + 88), decodeAddress(buffer, offset + 104), decodeAddress(buffer, offset + 120)],
   };
 }
 
@@ -464,18 +400,8 @@ export function encodeTuple(value: Tuple, buffer: Buffer = Buffer.alloc(36), off
 }
 export function decodeTuple(buffer: Buffer, offset = 0): Tuple {
   return {
-    localIp: [
-      buffer.readUInt32LE(offset),
-      buffer.readUInt32LE(offset + 4),
-      buffer.readUInt32LE(offset + 8),
-      buffer.readUInt32LE(offset + 12),
-    ],
-    remoteIp: [
-      buffer.readUInt32LE(offset + 16),
-      buffer.readUInt32LE(offset + 20),
-      buffer.readUInt32LE(offset + 24),
-      buffer.readUInt32LE(offset + 28),
-    ],
+    localIp: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4), buffer.readUInt32LE(offset + 8), buffer.readUInt32LE(offset + 12)],
+    remoteIp: [buffer.readUInt32LE(offset + 16), buffer.readUInt32LE(offset + 20), buffer.readUInt32LE(offset + 24), buffer.readUInt32LE(offset + 28)],
     localPort: buffer.readUInt16LE(offset + 32),
     remotePort: buffer.readUInt16LE(offset + 34),
   };
@@ -580,12 +506,7 @@ export function decodeDecisionRecord(buffer: Buffer, offset = 0): DecisionRecord
     netnsCookie: buffer.readBigUInt64LE(offset + 24),
     socketCookie: buffer.readBigUInt64LE(offset + 32),
     pid: buffer.readUInt32LE(offset + 40),
-    destination: [
-      buffer.readUInt32LE(offset + 44),
-      buffer.readUInt32LE(offset + 48),
-      buffer.readUInt32LE(offset + 52),
-      buffer.readUInt32LE(offset + 56),
-    ],
+    destination: [buffer.readUInt32LE(offset + 44), buffer.readUInt32LE(offset + 48), buffer.readUInt32LE(offset + 52), buffer.readUInt32LE(offset + 56)],
     port: buffer.readUInt16LE(offset + 60),
     verdict: buffer.readUInt8(offset + 62),
     reason: buffer.readUInt8(offset + 63),

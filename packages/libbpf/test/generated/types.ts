@@ -53,11 +53,7 @@ export interface EveryKindNestedValue {
   readonly depth: number;
 }
 export const EVERY_KIND_NESTED_VALUE_SIZE = 2;
-export function encodeEveryKindNestedValue(
-  value: EveryKindNestedValue,
-  buffer: Buffer = Buffer.alloc(2),
-  offset = 0,
-): Buffer {
+export function encodeEveryKindNestedValue(value: EveryKindNestedValue, buffer: Buffer = Buffer.alloc(2), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 2);
   buffer.writeUInt16LE(value.depth, offset);
   return buffer;
@@ -162,16 +158,8 @@ export function decodeEveryKind(buffer: Buffer, offset = 0): EveryKind {
     colour: buffer.readUInt32LE(offset + 36) as Colour,
     text: new Uint8Array(buffer.subarray(offset + 40, offset + 56)),
     bytes: new Uint8Array(buffer.subarray(offset + 56, offset + 59)),
-    words: [
-      buffer.readUInt32LE(offset + 60),
-      buffer.readUInt32LE(offset + 64),
-      buffer.readUInt32LE(offset + 68),
-      buffer.readUInt32LE(offset + 72),
-    ],
-    grid: [
-      [buffer.readUInt16LE(offset + 76), buffer.readUInt16LE(offset + 78), buffer.readUInt16LE(offset + 80)],
-      [buffer.readUInt16LE(offset + 82), buffer.readUInt16LE(offset + 84), buffer.readUInt16LE(offset + 86)],
-    ],
+    words: [buffer.readUInt32LE(offset + 60), buffer.readUInt32LE(offset + 64), buffer.readUInt32LE(offset + 68), buffer.readUInt32LE(offset + 72)],
+    grid: [[buffer.readUInt16LE(offset + 76), buffer.readUInt16LE(offset + 78), buffer.readUInt16LE(offset + 80)], [buffer.readUInt16LE(offset + 82), buffer.readUInt16LE(offset + 84), buffer.readUInt16LE(offset + 86)]],
     many: Array.from({ length: 20 }, (_, i0) => buffer.readUInt16LE(offset + i0 * 2 + 88)),
     flags: [buffer.readUInt8(offset + 128) !== 0, buffer.readUInt8(offset + 129) !== 0],
     point: decodePoint(buffer, offset + 132),
@@ -239,12 +227,7 @@ export const maps = {
       buffer.writeUInt32LE(value[3], 12);
       return buffer;
     },
-    decodeValue: (buffer: Buffer): readonly [number, number, number, number] => [
-      buffer.readUInt32LE(0),
-      buffer.readUInt32LE(4),
-      buffer.readUInt32LE(8),
-      buffer.readUInt32LE(12),
-    ],
+    decodeValue: (buffer: Buffer): readonly [number, number, number, number] => [buffer.readUInt32LE(0), buffer.readUInt32LE(4), buffer.readUInt32LE(8), buffer.readUInt32LE(12)],
   },
   untyped_map: {
     type: 'hash',
