@@ -4,6 +4,7 @@ import {
   eventNames,
   inboundReasonNames,
   inboundVerdictNames,
+  maps,
   reasonNames,
   verdictNames,
   type EventName,
@@ -39,10 +40,10 @@ export interface Counters {
 export const COUNTER_MAPS = ['counters', 'inbound_counters', 'events'] as const satisfies readonly MapName[];
 export type CounterMaps = Maps<(typeof COUNTER_MAPS)[number]>;
 
-export function readCounters(maps: CounterMaps): Counters {
-  const decisions = byReason(maps.counters, reasonNames, verdictNames);
-  const inbound = byReason(maps.inbound_counters, inboundReasonNames, inboundVerdictNames);
-  const events = Object.fromEntries(eventNames.map((event, index) => [event, sumOverCpus(maps.events, index)]));
+export function readCounters(counterMaps: CounterMaps): Counters {
+  const decisions = byReason(counterMaps.counters, reasonNames, verdictNames);
+  const inbound = byReason(counterMaps.inbound_counters, inboundReasonNames, inboundVerdictNames);
+  const events = Object.fromEntries(eventNames.map((event, index) => [event, sumOverCpus(counterMaps.events, index)]));
   return { decisions, inbound, events: events as Record<EventName, bigint> };
 }
 
@@ -63,13 +64,7 @@ function byReason<R, V>(
     .filter(({ count }) => count > 0n);
 }
 
-/** A per-CPU value is one u64 for each possible CPU. */
 function sumOverCpus(map: BpfMap, index: number): bigint {
-  const key = Buffer.alloc(4);
-  key.writeUInt32LE(index);
-  const values = map.lookup(key);
-  if (values === undefined) return 0n;
-  let sum = 0n;
-  for (let offset = 0; offset + 8 <= values.length; offset += 8) sum += values.readBigUInt64LE(offset);
-  return sum;
+  const values = map.typed(maps.counters).getPerCpu(index) ?? [];
+  return values.reduce((sum, value) => sum + value, 0n);
 }

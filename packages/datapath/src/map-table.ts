@@ -40,20 +40,16 @@ else if (readFileSync(TABLE, 'utf8') !== page) {
 function row(name: MapName): string[] {
   const { type, maxEntries, ...types } = maps[name];
   const capacity = Object.entries(CAPACITIES).find(([, of]) => (of as readonly MapName[]).includes(name));
+  const size = { sk_storage: 'one a socket', ringbuf: `${maxEntries} bytes` }[type as string] ?? String(maxEntries);
   return [
     `\`${name}\``,
     type,
     'keyType' in types ? `\`${types.keyType}\`` : '',
     'valueType' in types ? `\`${types.valueType}\`` : '',
-    entries(type, maxEntries) + (capacity === undefined ? '' : `, \`capacities.${capacity[0]}\``),
+    size + (capacity === undefined ? '' : `, \`capacities.${capacity[0]}\``),
     by(name, 'write', USER_SPACE_WRITES),
     by(name, 'read', USER_SPACE_READS),
   ];
-}
-
-function entries(type: string, maxEntries: number): string {
-  if (type === 'sk_storage') return 'one a socket';
-  return type === 'ringbuf' ? `${maxEntries} bytes` : String(maxEntries);
 }
 
 function by(name: MapName, access: MapAccess['access'], userSpace: readonly MapName[]): string {

@@ -1,6 +1,6 @@
 // Writes shapes as TypeScript: interfaces, enums, and the statements that read and write bytes.
 import type { EnumShape, Shape, StructShape } from './codec-shape.js';
-import { constantCase, enumeratorNames } from './codec-names.js';
+import { enumeratorNames } from './codec-names.js';
 
 /** Arrays up to this length become tuples, so that the compiler checks their length; longer ones are checked at run time. */
 const LONGEST_TUPLE = 16;
@@ -142,13 +142,11 @@ export function emitEnum({ cName, name, wide, values }: EnumShape): string {
 
 export function emitStruct({ cName, name, size, fields }: StructShape): string {
   const start = (offset: number): Place => ({ constant: offset, terms: ['offset'] });
-  const sizeName = `${constantCase(name)}_SIZE`;
   return [
     `/** ${cName}, ${size} ${size === 1 ? 'byte' : 'bytes'}. */`,
     `export interface ${name} {`,
     ...fields.map((field) => `  readonly ${field.name}: ${typeText(field.shape)};`),
     '}',
-    `export const ${sizeName} = ${size};`,
     `export function encode${name}(value: ${name}, buffer: Buffer = Buffer.alloc(${size}), offset = 0): Buffer {`,
     `  buffer.fill(0, offset, offset + ${size});`,
     ...fields

@@ -16,7 +16,6 @@ export type Shape =
   | { kind: 'struct'; name: string };
 
 export interface FieldShape {
-  cName: string;
   name: string;
   /** Bytes from the start of the struct. */
   offset: number;
@@ -117,7 +116,7 @@ export class ShapeCollector {
       // The members of an anonymous struct are the outer one's, as in C.
       if (member.name === '' && inner.kind === 'struct') return this.#fields(inner, path, offset);
       const shape = this.shape(member.type, where, `${path}_${member.name}`);
-      return [{ cName: member.name, name: camelCase(member.name), offset, shape }];
+      return [{ name: camelCase(member.name), offset, shape }];
     });
   }
 

@@ -1,6 +1,6 @@
 // The generator: an object's types in, a TypeScript module out. Pure, and the same text for the same types.
 import { resolveType } from './btf.js';
-import type { BtfType } from './btf.js';
+import type { BtfEnum, BtfRecord, BtfType } from './btf.js';
 import { btfMaps, typeName } from './btf-maps.js';
 import type { BtfMapDefinition } from './btf-maps.js';
 import { ShapeCollector } from './codec-shape.js';
@@ -9,7 +9,7 @@ import { emitEnum, emitMapSide, emitStruct, LENGTH_CHECK, needsLengthCheck } fro
 
 /**
  * TypeScript source with, for every map's key and value, every exported struct and every enum they use: an interface,
- * `encodeX(value, buffer?, offset?)`, `decodeX(buffer, offset?)` and `X_SIZE`; enums as const objects with a union type;
+ * `encodeX(value, buffer?, offset?)` and `decodeX(buffer, offset?)`; enums as const objects with a union type;
  * and a table `maps` with the definitions and codecs of the maps.
  *
  * u64 becomes bigint, smaller integers number, u8[N] and char[N] Uint8Array, other arrays tuples (up to 16) or readonly
@@ -27,7 +27,7 @@ export function generateCodecs(btf: readonly BtfType[], source: string): string 
         ? undefined
         : collector.shape(map.valueType, `${map.name}'s value`, `${map.name}_value`),
   }));
-  for (const id of exportedTypes(btf)) collector.shape(id, nameOf(btf, id), nameOf(btf, id));
+  for (const { id, name } of exportedTypes(btf)) collector.shape(id, name, name);
 
   const checks = [
     ...collector.structs.flatMap((struct) => struct.fields.map((field) => field.shape)),
@@ -78,17 +78,12 @@ function emitMap(
 }
 
 /** What global pointers point to: named structs and enums. Maps are no pointers, and so not among them. */
-function exportedTypes(btf: readonly BtfType[]): number[] {
+function exportedTypes(btf: readonly BtfType[]): (BtfRecord | BtfEnum)[] {
   return btf.flatMap((type) => {
     if (type.kind !== 'variable') return [];
     const pointer = resolveType(btf, type.type);
     if (pointer.kind !== 'pointer') return [];
     const target = resolveType(btf, pointer.type);
-    return (target.kind === 'struct' || target.kind === 'enum') && target.name !== '' ? [target.id] : [];
+    return (target.kind === 'struct' || target.kind === 'enum') && target.name !== '' ? [target] : [];
   });
-}
-
-function nameOf(btf: readonly BtfType[], id: number): string {
-  const type = btf[id];
-  return type !== undefined && 'name' in type ? type.name : `type ${id}`;
 }

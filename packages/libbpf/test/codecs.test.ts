@@ -78,7 +78,7 @@ describe('generated codecs', () => {
         types.encodePoint(value, buffer, offset);
         expect(types.decodePoint(buffer, offset)).toEqual(value);
         expect(buffer.subarray(0, offset).every((byte) => byte === 0xee)).toBe(true);
-        expect(buffer.subarray(offset + types.POINT_SIZE).every((byte) => byte === 0xee)).toBe(true);
+        expect(buffer.subarray(offset + types.maps.every_kind_map.keySize).every((byte) => byte === 0xee)).toBe(true);
       }),
     );
   });
@@ -113,7 +113,14 @@ describe('generated codecs', () => {
 describe('btfMaps', () => {
   it('reads the definitions of the maps', () => {
     expect(btfMaps(readBtf(objectPath('types'))).map(({ keyType: _key, valueType: _value, ...rest }) => rest)).toEqual([
-      { name: 'every_kind_map', type: 'hash', keySize: 8, valueSize: types.EVERY_KIND_SIZE, maxEntries: 64, flags: 0 },
+      {
+        name: 'every_kind_map',
+        type: 'hash',
+        keySize: 8,
+        valueSize: types.maps.every_kind_map.valueSize,
+        maxEntries: 64,
+        flags: 0,
+      },
       { name: 'words_map', type: 'array', keySize: 4, valueSize: 16, maxEntries: 2, flags: 0 },
       { name: 'untyped_map', type: 'hash', keySize: 6, valueSize: 10, maxEntries: 8, flags: 0 },
     ]);

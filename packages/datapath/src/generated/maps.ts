@@ -147,7 +147,6 @@ export interface Origin {
   readonly port: number;
   readonly role: number;
 }
-export const ORIGIN_SIZE = 20;
 export function encodeOrigin(value: Origin, buffer: Buffer = Buffer.alloc(20), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 20);
   buffer.writeUInt32LE(value.ip[0], offset);
@@ -174,7 +173,6 @@ export interface CgroupInfo {
   readonly flags: number;
   readonly detectedFlags: number;
 }
-export const CGROUP_INFO_SIZE = 32;
 export function encodeCgroupInfo(value: CgroupInfo, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 32);
   buffer.writeBigUInt64LE(value.id, offset);
@@ -201,7 +199,6 @@ export function decodeCgroupInfo(buffer: Buffer, offset = 0): CgroupInfo {
 export interface Address {
   readonly ip: readonly [number, number, number, number];
 }
-export const ADDRESS_SIZE = 16;
 export function encodeAddress(value: Address, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 16);
   buffer.writeUInt32LE(value.ip[0], offset);
@@ -223,7 +220,6 @@ export interface AgentConfig {
   readonly policy: number;
   readonly sampleEvery: number;
 }
-export const AGENT_CONFIG_SIZE = 24;
 export function encodeAgentConfig(value: AgentConfig, buffer: Buffer = Buffer.alloc(24), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 24);
   buffer.writeBigUInt64LE(value.hostNetnsCookie, offset);
@@ -246,7 +242,6 @@ export interface LocalPod {
   readonly netnsCookie: bigint;
   readonly flags: number;
 }
-export const LOCAL_POD_SIZE = 16;
 export function encodeLocalPod(value: LocalPod, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 16);
   buffer.writeBigUInt64LE(value.netnsCookie, offset);
@@ -265,7 +260,6 @@ export interface PodAddresses {
   readonly ipv4: Address;
   readonly ipv6: Address;
 }
-export const POD_ADDRESSES_SIZE = 32;
 export function encodePodAddresses(value: PodAddresses, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 32);
   encodeAddress(value.ipv4, buffer, offset);
@@ -285,7 +279,6 @@ export interface PortRule {
   readonly port: number;
   readonly kind: number;
 }
-export const PORT_RULE_SIZE = 12;
 export function encodePortRule(value: PortRule, buffer: Buffer = Buffer.alloc(12), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 12);
   buffer.writeUInt32LE(value.workload[0], offset);
@@ -308,7 +301,6 @@ export interface CidrRule {
   readonly workload: readonly [number, number];
   readonly ip: readonly [number, number, number, number];
 }
-export const CIDR_RULE_SIZE = 28;
 export function encodeCidrRule(value: CidrRule, buffer: Buffer = Buffer.alloc(28), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 28);
   buffer.writeUInt32LE(value.prefixLength, offset);
@@ -334,7 +326,6 @@ export interface AskedServers {
   readonly answered: number;
   readonly servers: readonly [Address, Address, Address, Address, Address, Address, Address, Address];
 }
-export const ASKED_SERVERS_SIZE = 136;
 export function encodeAskedServers(value: AskedServers, buffer: Buffer = Buffer.alloc(136), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 136);
   buffer.writeUInt32LE(value.asked, offset);
@@ -362,7 +353,6 @@ export interface DatagramAsker {
   readonly ipv4: AskedServers;
   readonly ipv6: AskedServers;
 }
-export const DATAGRAM_ASKER_SIZE = 272;
 export function encodeDatagramAsker(value: DatagramAsker, buffer: Buffer = Buffer.alloc(272), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 272);
   encodeAskedServers(value.ipv4, buffer, offset);
@@ -383,7 +373,6 @@ export interface Tuple {
   readonly localPort: number;
   readonly remotePort: number;
 }
-export const TUPLE_SIZE = 36;
 export function encodeTuple(value: Tuple, buffer: Buffer = Buffer.alloc(36), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 36);
   buffer.writeUInt32LE(value.localIp[0], offset);
@@ -412,7 +401,6 @@ export interface Pending {
   readonly socketCookie: bigint;
   readonly origin: Origin;
 }
-export const PENDING_SIZE = 32;
 export function encodePending(value: Pending, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 32);
   buffer.writeBigUInt64LE(value.socketCookie, offset);
@@ -431,7 +419,6 @@ export interface ExemptKey {
   readonly netns: readonly [number, number];
   readonly tuple: Tuple;
 }
-export const EXEMPT_KEY_SIZE = 44;
 export function encodeExemptKey(value: ExemptKey, buffer: Buffer = Buffer.alloc(44), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 44);
   buffer.writeUInt32LE(value.netns[0], offset);
@@ -451,7 +438,6 @@ export interface ListenerKey {
   readonly netnsCookie: bigint;
   readonly port: bigint;
 }
-export const LISTENER_KEY_SIZE = 16;
 export function encodeListenerKey(value: ListenerKey, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 16);
   buffer.writeBigUInt64LE(value.netnsCookie, offset);
@@ -479,7 +465,6 @@ export interface DecisionRecord {
   readonly reason: number;
   readonly comm: Uint8Array;
 }
-export const DECISION_RECORD_SIZE = 80;
 export function encodeDecisionRecord(value: DecisionRecord, buffer: Buffer = Buffer.alloc(80), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 80);
   buffer.writeBigUInt64LE(value.timestampNs, offset);

@@ -34,7 +34,6 @@ export interface Point {
   readonly x: number;
   readonly y: number;
 }
-export const POINT_SIZE = 8;
 export function encodePoint(value: Point, buffer: Buffer = Buffer.alloc(8), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 8);
   buffer.writeInt16LE(value.x, offset);
@@ -52,7 +51,6 @@ export function decodePoint(buffer: Buffer, offset = 0): Point {
 export interface EveryKindNestedValue {
   readonly depth: number;
 }
-export const EVERY_KIND_NESTED_VALUE_SIZE = 2;
 export function encodeEveryKindNestedValue(value: EveryKindNestedValue, buffer: Buffer = Buffer.alloc(2), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 2);
   buffer.writeUInt16LE(value.depth, offset);
@@ -68,7 +66,6 @@ export function decodeEveryKindNestedValue(buffer: Buffer, offset = 0): EveryKin
 export interface UnnamedInC {
   readonly level: number;
 }
-export const UNNAMED_IN_C_SIZE = 1;
 export function encodeUnnamedInC(value: UnnamedInC, buffer: Buffer = Buffer.alloc(1), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 1);
   buffer.writeUInt8(value.level, offset);
@@ -105,7 +102,6 @@ export interface EveryKind {
   readonly byTypedef: UnnamedInC;
   readonly qualified: number;
 }
-export const EVERY_KIND_SIZE = 176;
 export function encodeEveryKind(value: EveryKind, buffer: Buffer = Buffer.alloc(176), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 176);
   buffer.writeUInt8(value.u8, offset);
@@ -176,7 +172,6 @@ export interface Sample {
   readonly sequence: bigint;
   readonly length: number;
 }
-export const SAMPLE_SIZE = 16;
 export function encodeSample(value: Sample, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 16);
   buffer.writeBigUInt64LE(value.sequence, offset);
