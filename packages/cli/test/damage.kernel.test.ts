@@ -6,7 +6,7 @@ import { openObject, queryCgroup } from '@sluice/libbpf';
 import { endpoint, LineProcess, requires, runToEnd, type Pod } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
 import { netnsPins, plumbingOf } from './in-pod-traces.js';
-import { eventually, NodeAgent } from './node-agent.js';
+import { NodeAgent } from './node-agent.js';
 import { runProgram, SLUICE } from './program.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
@@ -60,21 +60,12 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     const argv = `"${process.execPath}" "${SLUICE}" run --config "${host.configPath}" | head -n 1`;
     const shell = await LineProcess.start(['sh', '-c', argv]);
     await shell.nextLine();
-    const isRunning = (): boolean => {
-      try {
-        return host.status().agent === 'running';
-      } catch {
-        // It has said something and written nothing yet.
-        return false;
-      }
-    };
-    await eventually(isRunning, (known) => known);
+    // It has said something, and may have written nothing yet.
+    await expect.poll(() => host.status().agent).toBe('running');
     host.node.kubernetes.setNamespace('shop', ambient);
     const pod = await host.node.pod({ namespace: 'shop', name: 'cart' });
-    const isIn = (): boolean =>
-      host.status().state.workloads.some(({ uid, state }) => uid === pod.uid && state === 'in');
-    expect(await eventually(isIn, (known) => known)).toBe(true);
-    expect(isRunning()).toBe(true);
+    await expect.poll(() => host.workload('cart')).toMatchObject({ uid: pod.uid, state: 'in' });
+    expect(host.status().agent).toBe('running');
     process.kill(host.status().state.agent.pid, 'SIGTERM');
     expect(await shell.exited).toEqual({ code: 0, signal: null });
   });
@@ -88,7 +79,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       const pod = await host.node.pod({ namespace: 'shop', name: 'cart' });
       const bare = await plumbingOf(pod);
       await host.agent.start();
-      expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+      await host.becomes('cart', 'in');
       return { pod, bare };
     }
     function halve(host: NodeAgent, ...names: string[]): void {
@@ -103,13 +94,8 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       halve(host, 'netns.json');
       host.node.kubernetes.setNamespace('shop', {});
       await host.agent.start();
-      expect((await host.becomes('cart', 'out'))?.state).toBe('out');
-      expect(
-        await eventually(
-          () => plumbingOf(pod),
-          (now) => now.length === bare.length,
-        ),
-      ).toEqual(bare);
+      await host.becomes('cart', 'out');
+      await expect.poll(() => plumbingOf(pod)).toEqual(bare);
       expect(netnsPins(host.bpffs)).toEqual([]);
       const aside = readdirSync(host.runDir).filter((name) => name.startsWith('netns.json.damaged-'));
       expect(aside).toHaveLength(1);
@@ -134,19 +120,15 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       expect(readdirSync(host.runDir)).toEqual(before);
       await host.agent.start();
       // At once, before ztunnel has come back.
-      expect(host.status().state.workloads.find(({ name }) => name === 'cart')).toMatchObject({ state: 'in' });
+      expect(host.workload('cart')).toMatchObject({ state: 'in' });
       expect(host.status().state.errors['damaged-file']).toBe(3);
+      await load.progress(1);
       expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0 });
       await host.agent.restart();
       expect(host.status().state.errors['damaged-file']).toBeUndefined();
       host.node.kubernetes.setNamespace('shop', {});
-      expect((await host.becomes('cart', 'out'))?.state).toBe('out');
-      expect(
-        await eventually(
-          () => plumbingOf(pod),
-          (now) => now.length === bare.length,
-        ),
-      ).toEqual(bare);
+      await host.becomes('cart', 'out');
+      await expect.poll(() => plumbingOf(pod)).toEqual(bare);
       await host.agent.stop();
       const { stdout } = await host.sluice('cleanup', '-o', 'json');
       expect(stdout).toContain('netns.json.damaged-');

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { endpoint, requires, type DialResult, type Load, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { netnsPins, plumbingOf } from './in-pod-traces.js';
-import { eventually, NodeAgent } from './node-agent.js';
+import { NodeAgent } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
@@ -26,11 +26,14 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
   afterAll(() => host?.node.close());
 
   const outside = (): string => endpoint(host.node.remote.ip4, 80);
-  const synced = async (more: (connections: number) => boolean = (count) => count > 0): Promise<void> => {
-    await eventually(
-      () => host.status(),
-      ({ state }) => more((state.zds?.connections ?? []).filter(({ isSynced }) => isSynced).length),
-    );
+  const way = async (from: Pick<Pod, 'dial'>, to: string): Promise<string> => wayOf(await from.dial(to));
+  /** How many ztunnels have every pod, by the agent that runs now. */
+  const synced = (count = 1): Promise<void> => {
+    const seen = (): unknown => {
+      const { agent, zds } = host.status().state;
+      return { pid: agent.pid, synced: (zds?.connections ?? []).filter(({ isSynced }) => isSynced).length };
+    };
+    return expect.poll(seen).toEqual({ pid: host.agent.process.pid, synced: count });
   };
   const loads = async (): Promise<Load[]> => [
     await shop.load([outside(), endpoint(host.node.remote.ip6, 80)]),
@@ -38,32 +41,34 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
   ];
   const nothingLost = async (under: Load[]): Promise<void> => {
     for (const load of under) {
+      await load.progress(2);
       const summary = await load.stop();
       expect(summary).toMatchObject({ refused: 0, direct: 0, errors: 0, firstErrors: [] });
       expect(summary.redirected).toBe(summary.attempts);
-      expect(summary.attempts).toBeGreaterThan(0);
     }
   };
 
   it('holds a pod that waits for ztunnel, in both directions, and releases it', async () => {
     await host.agent.start();
-    expect(await host.becomes('cart', 'pending')).toMatchObject({ reason: 'pending: no ztunnel is connected' });
-    expect(host.status().warnings[0]).toMatch(
-      /^no ztunnel is connected at .*: connections of pods that it has not acknowledged are refused/,
-    );
+    await expect
+      .poll(() => host.workload('cart'))
+      .toMatchObject({ state: 'pending', reason: 'pending: no ztunnel is connected' });
+    await expect
+      .poll(() => host.status().warnings[0])
+      .toMatch(/^no ztunnel is connected at .*: connections of pods that it has not acknowledged are refused/);
     expect(wayOf(await shop.dial(outside()))).toBe('ECONNREFUSED');
     expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ECONNREFUSED');
     // What it always reaches directly, it reaches.
     expect(wayOf(await shop.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
     ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
-    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    await expect.poll(() => host.workload('cart')?.state).toBe('in');
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
     expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel > shop/cart');
   });
 
   it('goes on without the agent, however that ends, and refuses nothing when it comes back', async () => {
     await synced();
-    const since = (await host.becomes('cart', 'in'))?.since;
+    const since = host.workload('cart')?.since;
     for (const end of ['SIGTERM', 'SIGKILL'] as const) {
       const under = await loads();
       if (end === 'SIGKILL') await host.agent.kill9();
@@ -71,7 +76,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
       expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
       await host.agent.start();
       // At once, before ztunnel has come back.
-      expect(host.status().state.workloads.find(({ name }) => name === 'cart')).toMatchObject({ state: 'in', since });
+      expect(host.workload('cart')).toMatchObject({ state: 'in', since });
       await synced();
       await nothingLost(under);
       expect(ztunnel.protocolErrors).toEqual([]);
@@ -83,31 +88,21 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await synced();
     const under = await loads();
     await ztunnel.kill9();
-    const alone = await eventually(
-      () => host.status(),
-      ({ state }) => state.zds?.connections.length === 0,
-    );
-    expect(alone.state.workloads.find(({ name }) => name === 'cart')?.state).toBe('in');
+    await expect.poll(() => host.status().state.zds?.connections).toEqual([]);
+    expect(host.workload('cart')?.state).toBe('in');
     expect(wayOf(await shop.dial(outside()))).toBe('ECONNREFUSED');
     expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ECONNREFUSED');
-    const lonely = await eventually(
-      () => host.status().state.workloads.find(({ name }) => name === 'cart')?.problems ?? [],
-      (problems) => problems.length > 0,
-    );
-    expect(lonely[0]).toMatch(/^ztunnel does not listen for it at port 15001 and 15006/);
+    await expect
+      .poll(() => host.workload('cart')?.problems[0])
+      .toMatch(/^ztunnel does not listen for it at port 15001 and 15006/);
+    for (const load of under) await load.progress(2);
     await ztunnel.start();
-    const back = await eventually(
-      () => shop.dial(outside()),
-      ({ ok }) => ok,
-    );
-    expect(wayOf(back)).toBe('ztunnel > remote');
-    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel > shop/cart');
-    await eventually(
-      () => host.status().state.workloads.find(({ name }) => name === 'cart')?.problems ?? [],
-      (problems) => problems.length === 0,
-    );
+    await expect.poll(() => way(shop, outside())).toBe('ztunnel > remote');
+    await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel > shop/cart');
+    await expect.poll(() => host.workload('cart')?.problems).toEqual([]);
     // Connections failed, as they must without a ztunnel; none went past it.
     for (const load of under) {
+      await load.progress(2);
       const summary = await load.stop();
       expect(summary.direct).toBe(0);
       expect(summary.redirected).toBeGreaterThan(0);
@@ -119,9 +114,9 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await synced();
     const under = await loads();
     const next = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket, name: 'ztunnel-b' });
-    await synced((count) => count === 2);
+    await synced(2);
     await ztunnel.stop();
-    await synced((count) => count === 1);
+    await synced();
     expect((await shop.dial(outside())).hops[0]?.by).toBe('ztunnel-b');
     await nothingLost(under);
     expect(next.protocolErrors).toEqual([]);
@@ -131,16 +126,12 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
 
   it('goes back to the older ztunnel when a rollout is given up', async () => {
     const next = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket, name: 'ztunnel-c' });
-    await synced((count) => count === 2);
+    await synced(2);
     expect((await shop.dial(outside())).hops[0]?.by).toBe('ztunnel-c');
     await next.stop();
     await next.pod.delete();
-    const result = await eventually(
-      () => shop.dial(outside()),
-      ({ ok }) => ok,
-    );
-    expect(wayOf(result)).toBe('ztunnel-b > remote');
-    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel-b > shop/cart');
+    await expect.poll(() => way(shop, outside())).toBe('ztunnel-b > remote');
+    await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel-b > shop/cart');
   });
 
   it('takes listeners that stood before it, when its maps are gone', async () => {
@@ -148,16 +139,9 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await host.agent.stop();
     expect((await host.sluice('cleanup')).code).toBe(0);
     await host.agent.start();
-    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
-    expect(
-      wayOf(
-        await eventually(
-          () => shop.dial(outside()),
-          ({ ok }) => ok,
-        ),
-      ),
-    ).toBe('ztunnel-b > remote');
-    expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel-b > shop/cart');
+    await expect.poll(() => host.workload('cart')?.state).toBe('in');
+    await expect.poll(() => way(shop, outside())).toBe('ztunnel-b > remote');
+    await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel-b > shop/cart');
   });
 
   it('says why ztunnel refuses a pod, and releases that when ztunnel has taken it', async () => {
@@ -165,18 +149,13 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     const pod = await host.node.pod({ namespace: 'plain', name: 'taken', serve: [8080] });
     const thief = await pod.serve([15006]);
     pod.update({ labels: ambient });
-    const status = await eventually(
-      () => host.status().state.workloads.find(({ name }) => name === 'taken'),
-      (found) => found?.reason.includes('refused') === true,
-    );
-    expect(status).toMatchObject({
-      state: 'pending',
-      reason: expect.stringMatching(/^pending: ztunnel refused it: .*/),
-    });
+    await expect
+      .poll(() => host.workload('taken'))
+      .toMatchObject({ state: 'pending', reason: expect.stringMatching(/^pending: ztunnel refused it: .*/) });
     expect(wayOf(await pod.dial(outside()))).toBe('ECONNREFUSED');
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel-b > remote');
     await thief.stop();
-    expect((await host.becomes('taken', 'in'))?.state).toBe('in');
+    await expect.poll(() => host.workload('taken')?.state).toBe('in');
     expect(wayOf(await pod.dial(outside()))).toBe('ztunnel-b > remote');
     await pod.delete();
   });
@@ -186,11 +165,9 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     const before = host.status().state.zds?.connections ?? [];
     // As root, in a pod, at the very socket.
     const process = await stranger.app.exec(['ztunnel', '--name', 'thief', '--zds', host.zdsSocket, '--drain-ms', '0']);
-    const line = await eventually(
-      () => host.agent.process.history.find((text) => text.includes('a connection to the ZDS socket was refused')),
-      (text) => text !== undefined,
+    expect(await host.said(/a connection to the ZDS socket was refused/)).toMatch(
+      new RegExp(`in pod ${stranger.uid}, and in no ztunnel pod that is known`),
     );
-    expect(line).toMatch(new RegExp(`in pod ${stranger.uid}, and in no ztunnel pod that is known`));
     expect(host.status().state.zds?.connections).toEqual(before);
     expect(process.history.filter((text) => text.includes('"added"'))).toEqual([]);
     await process.stop();
@@ -219,11 +196,11 @@ describe.skipIf(need.skip)(`inPod mode and its policy${need.label}`, () => {
     host.node.kubernetes.setNamespace('shop', ambient);
     const shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
     await host.agent.start();
-    expect((await host.becomes('cart', 'pending'))?.state).toBe('pending');
+    await expect.poll(() => host.workload('cart')?.state).toBe('pending');
     expect(wayOf(await shop.dial(endpoint(host.node.remote.ip4, 80)))).toBe('remote');
     expect(wayOf(await host.node.remote.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
     await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
-    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    await expect.poll(() => host.workload('cart')?.state).toBe('in');
     expect(wayOf(await shop.dial(endpoint(host.node.remote.ip4, 80)))).toBe('ztunnel > remote');
     await host.agent.stop();
   });

@@ -63,35 +63,37 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
       () => kubelet.dial(endpoint(shop.ip4, 8080)),
       (result) => wayOf(result) === 'shop/cart',
     );
-    expect([wayOf(probe), probe.hops[0]?.peer]).toEqual(['shop/cart', probe.sockname]);
+    expect(probe.hops[0]?.peer).toBe(probe.sockname);
     const hbone = await host.node.remote.dial(endpoint(shop.ip4, 15008));
     expect(hbone.hops[0]).toMatchObject({ by: 'ztunnel', port: 15008 });
   });
 
   it('shows each pod with its inbound half, and the ztunnel that is connected', async () => {
-    const status = await eventually(
-      () => host.status(),
-      ({ state }) => state.zds?.connections[0]?.isSynced === true,
-    );
-    expect(status.warnings).toEqual([]);
-    expect(status.state.zds).toMatchObject({
-      socket: host.zdsSocket,
-      connections: [{ pid: ztunnel.process.pid, pod: 'istio-system/ztunnel', isSynced: true }],
-    });
-    expect(await host.becomes('cart', 'in')).toMatchObject({
-      state: 'in',
-      inbound: 'yes',
-      reason: 'in mesh: namespace label istio.io/dataplane-mode=ambient',
-      problems: [],
-    });
+    await expect
+      .poll(() => host.status())
+      .toMatchObject({
+        warnings: [],
+        state: {
+          zds: {
+            socket: host.zdsSocket,
+            connections: [{ pid: ztunnel.process.pid, pod: 'istio-system/ztunnel', isSynced: true }],
+          },
+        },
+      });
+    await expect
+      .poll(() => host.workload('cart'))
+      .toMatchObject({
+        state: 'in',
+        inbound: 'yes',
+        reason: 'in mesh: namespace label istio.io/dataplane-mode=ambient',
+        problems: [],
+      });
     const table = await host.sluice('status');
     expect(table.stdout).toMatch(/^ztunnel +istio-system\/ztunnel \(connected for .*has every pod\)$/m);
-    const line = host.agent.process.history.find((text) => text.includes('metrics are served')) ?? '{}';
-    const { port } = JSON.parse(line) as { port: number };
-    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-    expect(text).toMatch(/^ztunnel_connected(\{[^}]*\})? 1$/m);
-    expect(text).toMatch(/^sluice_zds_workloads\{[^}]*which="pending"[^}]*\} 0$/m);
-    expect(text).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
+    const { body } = await host.get('/metrics');
+    expect(body).toMatch(/^ztunnel_connected(\{[^}]*\})? 1$/m);
+    expect(body).toMatch(/^sluice_zds_workloads\{[^}]*which="pending"[^}]*\} 0$/m);
+    expect(body).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
   });
 
   it('explains both directions on what the kernel enforces', async () => {
@@ -114,20 +116,10 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     const cookie = BigInt(status?.netnsCookie ?? 0);
     expect(netnsPins(host.bpffs)).toContain(`netns-${cookie}`);
     await late.delete();
-    await eventually(inMaps, ({ netns, localPods }) => !netns.includes(cookie) && !localPods.includes(late.ip4));
-    await eventually(
-      () => netnsPins(host.bpffs),
-      (pins) => !pins.includes(`netns-${cookie}`),
-    );
-    expect(netnsPins(host.bpffs)).not.toContain(`netns-${cookie}`);
-    const { netns, localPods } = inMaps();
-    expect(netns).not.toContain(cookie);
-    expect(localPods).not.toContain(late.ip4);
-    await eventually(
-      () => ztunnel.workloads,
-      (workloads) => !workloads.has(late.uid),
-    );
-    expect(ztunnel.workloads).toEqual(new Set([shop.uid]));
+    await expect.poll(() => netnsPins(host.bpffs)).not.toContain(`netns-${cookie}`);
+    await expect.poll(() => inMaps().netns).not.toContain(cookie);
+    for (const ip of late.ips) await expect.poll(() => inMaps().localPods).not.toContain(ip);
+    await expect.poll(() => ztunnel.workloads).toEqual(new Set([shop.uid]));
   });
 
   it('follows a label both ways while connections are made, and gives the namespace back as it was', async () => {
@@ -136,11 +128,13 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     const load = await pod.load([outside(), endpoint(host.node.remote.ip6, 80)]);
     for (let round = 0; round < 2; round++) {
       pod.update({ labels: ambient });
-      expect((await host.becomes('switch', 'in'))?.state).toBe('in');
+      await expect.poll(() => host.workload('switch')?.state).toBe('in');
+      await load.progress(2);
       expect(wayOf(await pod.dial(outside()))).toBe('ztunnel > remote');
       expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('ztunnel > plain/switch');
       pod.update({ labels: {} });
-      expect((await host.becomes('switch', 'out'))?.state).toBe('out');
+      await expect.poll(() => host.workload('switch')?.state).toBe('out');
+      await load.progress(2);
       expect(wayOf(await pod.dial(outside()))).toBe('remote');
       expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('plain/switch');
       expect(await plumbingOf(pod)).toEqual(bare);
@@ -163,14 +157,16 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
         'istio.io/reroute-virtual-interfaces': 'tap0',
       },
     });
-    const status = await host.becomes('special', 'in');
-    expect(status).toMatchObject({
-      inbound: 'bypassed',
-      problems: [
-        'annotation traffic.sidecar.istio.io/excludeOutboundPorts: `x` is not a port (1 to 65535); it is left out',
-        expect.stringMatching(/^annotation istio.io\/reroute-virtual-interfaces is not supported/),
-      ],
-    });
+    await expect
+      .poll(() => host.workload('special'))
+      .toMatchObject({
+        state: 'in',
+        inbound: 'bypassed',
+        problems: [
+          'annotation traffic.sidecar.istio.io/excludeOutboundPorts: `x` is not a port (1 to 65535); it is left out',
+          expect.stringMatching(/^annotation istio.io\/reroute-virtual-interfaces is not supported/),
+        ],
+      });
     expect(wayOf(await pod.dial(outside()))).toBe('ztunnel > remote');
     expect(wayOf(await pod.dial(endpoint(host.node.remote.ip4, 443)))).toBe('remote');
     expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('shop/special');

@@ -5,14 +5,13 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InstalledDatapath } from '@sluice/datapath';
-import { endpoint, requires, type Fault, type KubernetesCluster, type Pod } from '@sluice/testbed';
+import { endpoint, PATIENCE_MS, requires, type Fault, type KubernetesCluster, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventually, NodeAgent } from './node-agent.js';
+import { NodeAgent } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? '60');
 const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const PATIENCE_MS = 180_000;
 
 const LABEL = 'istio.io/dataplane-mode';
 const NAMESPACES = ['shop', 'press', 'bank'] as const;
@@ -232,14 +231,12 @@ describe.skipIf(need.skip)(
         await host.node.kubernetes.settled();
         const why = `seed ${SEED}: ${JSON.stringify(Object.fromEntries(done))}`;
         const wanted = wantedMaps();
-        const isSame = (other: unknown): boolean => JSON.stringify(other) === JSON.stringify(wanted);
-        expect(await eventually(maps, isSame, PATIENCE_MS), why).toEqual(wanted);
+        await expect.poll(maps, { message: why }).toEqual(wanted);
         const enabled = [...pods]
           .filter(isWanted)
           .map(({ name }) => `${name} enabled`)
           .sort();
-        const isAnnounced = (other: string[]): boolean => other.join() === enabled.join();
-        expect(await eventually(announcements, isAnnounced, PATIENCE_MS), why).toEqual(enabled);
+        await expect.poll(announcements, { message: why }).toEqual(enabled);
         const to = endpoint(host.node.remote.ip4, 80);
         for (const pod of pods) {
           const { ok, error, hops } = await pod.dial(to);

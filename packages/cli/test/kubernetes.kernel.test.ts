@@ -13,7 +13,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chartRules } from './chart-rules.js';
 import { netnsPins, plumbingOf } from './in-pod-traces.js';
-import { eventually, NodeAgent, OWN_DAEMON_SET } from './node-agent.js';
+import { NodeAgent, OWN_DAEMON_SET } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
@@ -34,29 +34,8 @@ async function allowed(settings: Record<string, unknown> = {}): Promise<Host> {
 const annotationOf = async (host: Host, { namespace, name }: Pod): Promise<string | undefined> =>
   (await host.node.kubernetes.get('Pod', { namespace, name }))?.metadata.annotations?.['ambient.istio.io/redirection'];
 
-const announced = (host: Host, pod: Pod, value: string | undefined): Promise<string | undefined> =>
-  eventually(
-    () => annotationOf(host, pod),
-    (annotation) => annotation === value,
-  );
-
-/** What the running agent has logged, or the last one. */
-const linesOf = (host: Host): string[] => (host.agent.isStarted ? host.agent.process.history : []);
-
-/** A log line that fits, if there is one within patience. */
-const said = async (host: Host, pattern: RegExp): Promise<string | undefined> =>
-  eventually(
-    () => linesOf(host).find((line) => pattern.test(line)),
-    (line) => line !== undefined,
-  );
-
-/** Where the agent serves health and metrics; the port is in its log. */
-async function get(host: Host, path: string): Promise<{ status: number; body: string }> {
-  const line = await said(host, /"msg":"metrics are served"/);
-  const { port } = JSON.parse(line ?? '{}') as { port: number };
-  const response = await fetch(`http://127.0.0.1:${port}${path}`);
-  return { status: response.status, body: await response.text() };
-}
+const announced = (host: Host, pod: Pod, value: string | undefined): Promise<void> =>
+  expect.poll(() => annotationOf(host, pod)).toBe(value);
 
 describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () => {
   let host: Host;
@@ -78,18 +57,17 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
   afterAll(() => host?.node.close());
 
   const outside = (): string => endpoint(host.node.remote.ip4, 80);
+  const counted = async (...lines: RegExp[]): Promise<void> => {
+    for (const line of lines) await expect.poll(async () => (await host.get('/metrics')).body).toMatch(line);
+  };
 
   it('enrols a pod of a labelled namespace and announces it, and says nothing of another', async () => {
-    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+    await announced(host, shop, 'enabled');
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
     expect([wayOf(await plain.dial(outside())), await annotationOf(host, plain)]).toEqual(['remote', undefined]);
     const { stdout } = await host.sluice('status');
     expect(stdout).toContain('inventory the Kubernetes API');
-    const ready = await eventually(
-      () => get(host, '/readyz'),
-      ({ status }) => status === 200,
-    );
-    expect(ready.body).toBe('ready\n');
+    await expect.poll(() => host.get('/readyz')).toEqual({ status: 200, body: 'ready\n' });
   });
 
   it('announces a pod only when it is captured, and takes that back before it is not', async () => {
@@ -113,14 +91,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     );
     host.node.kubernetes.setNamespace('plain', {});
     while ((await annotationOf(host, plain)) !== undefined) await look();
-    expect(
-      wayOf(
-        await eventually(
-          () => plain.dial(outside()),
-          (result) => wayOf(result) === 'remote',
-        ),
-      ),
-    ).toBe('remote');
+    await expect.poll(async () => wayOf(await plain.dial(outside()))).toBe('remote');
     expect(observed).toEqual([]);
   });
 
@@ -131,58 +102,57 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
       name: 'waiting',
       annotations: { 'ambient.istio.io/dns-capture': 'maybe' },
     });
-    expect(await announced(host, waiting, 'pending')).toBe('pending');
-    const notReady = await eventually(
-      () => get(host, '/readyz'),
-      ({ status }) => status === 503,
-    );
-    expect(notReady.body).toMatch(/^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m);
+    await announced(host, waiting, 'pending');
+    await expect
+      .poll(() => host.get('/readyz'))
+      .toEqual({
+        status: 503,
+        body: expect.stringMatching(
+          /^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m,
+        ) as unknown,
+      });
     // What lasts is told at the next look at everything.
-    const event = await eventually(
-      async () => (await host.node.kubernetes.list('Event')).find(({ message }) => /dns-capture/.test(String(message))),
-      (found) => found !== undefined,
-    );
-    expect(event).toMatchObject({
-      type: 'Warning',
-      reason: 'NotInMesh',
-      involvedObject: { kind: 'Pod', namespace: 'shop', name: 'waiting', uid: waiting.uid },
-      message: expect.stringContaining('dns-capture: `maybe` is neither true nor false'),
-    });
+    await expect
+      .poll(() => host.node.kubernetes.list('Event'))
+      .toContainEqual(
+        expect.objectContaining({
+          type: 'Warning',
+          reason: 'NotInMesh',
+          involvedObject: expect.objectContaining({
+            kind: 'Pod',
+            namespace: 'shop',
+            name: 'waiting',
+            uid: waiting.uid,
+          }) as unknown,
+          message: expect.stringContaining('dns-capture: `maybe` is neither true nor false') as unknown,
+        }),
+      );
     await ztunnel.start();
-    expect(await announced(host, waiting, 'enabled')).toBe('enabled');
+    await announced(host, waiting, 'enabled');
     await waiting.delete();
   });
 
   it('goes on with what it knows while the server is away, and takes in what has changed when it is back', async () => {
     const { kubernetes } = host.node;
     await kubernetes.away();
-    expect(
-      await said(host, /the Kubernetes API cannot be asked for pods, and what was known of them at/),
-    ).toBeDefined();
+    await host.said(/the Kubernetes API cannot be asked for pods, and what was known of them at/);
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
-    expect((await get(host, '/readyz')).status).toBe(200);
-    const { body } = await get(host, '/metrics');
-    expect(body).toMatch(/^sluice_api_connected\{resource="pods"\} 0$/m);
-    expect(body).toMatch(/^sluice_api_requests\{resource="pods",what="failed: Unreachable"\} [1-9]/m);
-    const outage = await eventually(
-      () => host.status(),
-      ({ warnings }) => warnings.some((text) => text.includes('the Kubernetes API cannot be asked for pods')),
+    expect((await host.get('/readyz')).status).toBe(200);
+    await counted(
+      /^sluice_api_connected\{resource="pods"\} 0$/m,
+      /^sluice_api_requests\{resource="pods",what="failed: Unreachable"\} [1-9]/m,
     );
-    expect(outage.warnings.join()).toContain('the Kubernetes API cannot be asked for pods');
+    await expect.poll(() => host.status().warnings.join()).toContain('the Kubernetes API cannot be asked for pods');
     kubernetes.setNamespace('plain', ambient);
     // A new container of a pod that is in the mesh is in it, too, from its first connection on.
     const late = await shop.startContainer('late');
     expect(wayOf(await late.dial(outside()))).toBe('ztunnel > remote');
     await kubernetes.back();
-    expect(await announced(host, plain, 'enabled')).toBe('enabled');
+    await announced(host, plain, 'enabled');
     expect(wayOf(await plain.dial(outside()))).toBe('ztunnel > remote');
     kubernetes.setNamespace('plain', {});
-    expect(await announced(host, plain, undefined)).toBeUndefined();
-    const status = await eventually(
-      () => host.status(),
-      ({ warnings }) => warnings.length === 0,
-    );
-    expect(status.warnings).toEqual([]);
+    await announced(host, plain, undefined);
+    await expect.poll(() => host.status().warnings).toEqual([]);
   });
 
   it('puts its annotation back once, and does not fight whoever insists', async () => {
@@ -195,38 +165,35 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
         { metadata: { annotations: { 'ambient.istio.io/redirection': null } } },
       );
     await take();
-    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+    await announced(host, shop, 'enabled');
     // The agent has seen its own by the time that it announces another pod.
     host.node.kubernetes.setNamespace('plain', ambient);
-    expect(await announced(host, plain, 'enabled')).toBe('enabled');
+    await announced(host, plain, 'enabled');
     await take();
-    const status = await eventually(
-      () => host.status(),
-      ({ warnings }) => warnings.some((text) => text.includes('somebody else')),
-    );
-    expect(status.warnings.join()).toMatch(
-      /the annotation of pod shop\/cart is not what it ought to be: somebody else makes it absent/,
-    );
+    await expect
+      .poll(() => host.status().warnings.join())
+      .toMatch(/the annotation of pod shop\/cart is not what it ought to be: somebody else makes it absent/);
     expect(await annotationOf(host, shop)).toBeUndefined();
     host.node.kubernetes.setNamespace('plain', {});
   });
 
   it('changes what it logs while it runs', async () => {
-    expect(linesOf(host).some((line) => line.includes('"level":"debug"'))).toBe(false);
+    expect(host.log.some((line) => line.includes('"level":"debug"'))).toBe(false);
     expect(await host.sluice('log-level', 'debug')).toMatchObject({ code: 0, stdout: 'debug\n' });
-    expect(await said(host, /"level":"debug","msg":"the log level is debug now"/)).toBeDefined();
+    await host.said(/"level":"debug","msg":"the log level is debug now"/);
     host.node.kubernetes.setNamespace('another', {});
-    expect(await said(host, /"level":"debug","msg":"reconciled"/)).toBeDefined();
+    await host.said(/"level":"debug","msg":"reconciled"/);
     expect(await host.sluice('log-level', 'configured')).toMatchObject({ code: 0, stdout: 'configured\n' });
-    expect(await said(host, /"msg":"the log level is info now"/)).toBeDefined();
+    await host.said(/"msg":"the log level is info now"/);
   });
 
   it('counts what istio-cni’s dashboards show', async () => {
-    const { body } = await get(host, '/metrics');
-    expect(body).toMatch(/^ztunnel_connected 1$/m);
-    expect(body).toMatch(/^nodeagent_reconcile_events_total\{type="add"\} [1-9]/m);
-    expect(body).toMatch(/^nodeagent_reconcile_events_total\{type="update"\} [1-9]/m);
-    expect(body).toMatch(/^sluice_api_age_seconds\{resource="namespaces"\} \d/m);
+    await counted(
+      /^ztunnel_connected 1$/m,
+      /^nodeagent_reconcile_events_total\{type="add"\} [1-9]/m,
+      /^nodeagent_reconcile_events_total\{type="update"\} [1-9]/m,
+      /^sluice_api_age_seconds\{resource="namespaces"\} \d/m,
+    );
   });
 
   it('waits for a server that is away at its start: alive, not ready, and the datapath goes on', async () => {
@@ -234,14 +201,14 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await host.agent.stop();
     await kubernetes.away();
     const started = host.agent.start();
-    expect(await said(host, /nothing is known of them yet/)).toBeDefined();
-    expect((await get(host, '/healthz')).status).toBe(200);
-    const { status, body } = await get(host, '/readyz');
+    await host.said(/nothing is known of them yet/);
+    expect((await host.get('/healthz')).status).toBe(200);
+    const { status, body } = await host.get('/readyz');
     expect([status, body]).toEqual([503, expect.stringContaining('the Kubernetes API cannot be asked for pods')]);
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
     await kubernetes.back();
     await started;
-    expect(await announced(host, shop, 'enabled')).toBe('enabled');
+    await announced(host, shop, 'enabled');
   });
 
   it('leaves everything in force at SIGTERM while its DaemonSet is there', async () => {
@@ -286,7 +253,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     expect(await plumbingOf(shop)).toEqual(untouched);
     expect(existsSync(host.runDir) ? readdirSync(host.runDir) : []).toEqual([]);
     await ztunnel.until(({ workloads }) => workloads.size === 0);
-    expect(linesOf(host).at(-1)).toContain('removed from this node');
+    expect(host.log.at(-1)).toContain('removed from this node');
   });
 });
 
@@ -342,7 +309,7 @@ describe.skipIf(need.skip)(`a rule that the chart grants, taken away${need.label
     const started = host.agent.start().catch(() => 'ended');
     if (resource === 'daemonsets') {
       await started;
-      expect(await announced(host, cart, 'enabled')).toBe('enabled');
+      await announced(host, cart, 'enabled');
       await host.agent.stop();
       expect([await annotationOf(host, cart), netnsPins(host.bpffs).length]).toEqual(['enabled', 1]);
       // Which the message asks for, and which takes back what was announced.
@@ -350,7 +317,7 @@ describe.skipIf(need.skip)(`a rule that the chart grants, taken away${need.label
       expect(stdout).toMatch(/^withdrew {2}the annotation of pod shop\/cart$/m);
       expect([await annotationOf(host, cart), netnsPins(host.bpffs)]).toEqual([undefined, []]);
     }
-    expect(await said(host, message)).toBeDefined();
+    await host.said(message);
     if (resource !== 'daemonsets') await host.agent.kill9();
     await started;
   });

@@ -1,11 +1,12 @@
 // A testbed node with the built command on it: what the kernel tests of the command share.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { readNodeStatus, type Explanation, type NodeStatus } from '@sluice/ambient-agent';
 import {
   TestNode,
   toYaml,
+  until,
   type Agent,
   type ClusterState,
   type KubernetesCluster,
@@ -112,11 +113,37 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     return readNodeStatus(this.runDir);
   }
 
-  /** Waits until a pod is in a state of the mesh; its status, whatever that is by then. */
-  async becomes(name: string, state: string): Promise<NodeStatus['state']['workloads'][number] | undefined> {
-    const of = (): NodeStatus['state']['workloads'][number] | undefined =>
-      this.status().state.workloads.find((workload) => workload.name === name);
-    return eventually(of, (status) => status?.state === state);
+  /** What the status says of a pod, if it says anything. */
+  workload(name: string): NodeStatus['state']['workloads'][number] | undefined {
+    return this.status().state.workloads.find((workload) => workload.name === name);
+  }
+
+  /** The same, once the pod is in a state of the mesh. */
+  becomes(name: string, state: string): Promise<NodeStatus['state']['workloads'][number] | undefined> {
+    return eventually(
+      () => this.workload(name),
+      (workload) => workload?.state === state,
+    );
+  }
+
+  /** What the running agent has logged, or the last one; nothing before the first. */
+  get log(): readonly string[] {
+    return this.agent.isStarted ? this.agent.process.history : [];
+  }
+
+  /** The first line of the log that fits, when it is there. */
+  said(pattern: RegExp): Promise<string> {
+    return eventually(
+      () => this.log.find((line) => pattern.test(line)),
+      (line) => line !== undefined,
+    );
+  }
+
+  /** An answer of the agent's HTTP server. */
+  async get(path: string): Promise<{ status: number; body: string }> {
+    const { port } = JSON.parse(await this.said(/"msg":"metrics are served"/)) as { port: number };
+    const response = await fetch(`http://127.0.0.1:${port}${path}`);
+    return { status: response.status, body: await response.text() };
   }
 
   async explain(...args: string[]): Promise<Explanation> {
@@ -130,19 +157,19 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
   }
 }
 
-const STEP_MS = 50;
-const PATIENCE_MS = 30_000;
-
-/** Asks again until the answer is right; the last answer, right or not, after half a minute. */
-export async function eventually<T>(
+/**
+ * Asks again until the answer is right, and returns that one. Where nothing is done with the answer, `expect.poll` says the
+ * same in one.
+ */
+export function eventually<T, Right extends T>(
   ask: () => Promise<T> | T,
-  isRight: (answer: T) => boolean,
-  patienceMs = PATIENCE_MS,
-): Promise<T> {
-  const end = performance.now() + patienceMs;
-  for (;;) {
+  isRight: (answer: T) => answer is Right,
+): Promise<Right>;
+export function eventually<T>(ask: () => Promise<T> | T, isRight: (answer: T) => boolean): Promise<T>;
+export function eventually<T>(ask: () => Promise<T> | T, isRight: (answer: T) => boolean): Promise<T> {
+  return until('the right answer', async () => {
     const answer = await ask();
-    if (isRight(answer) || performance.now() > end) return answer;
-    await sleep(STEP_MS);
-  }
+    if (!isRight(answer)) throw new Error(inspect(answer, { depth: 6 }));
+    return answer;
+  });
 }

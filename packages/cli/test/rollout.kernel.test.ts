@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
 import { endpoint, requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
-import { eventually, NodeAgent } from './node-agent.js';
+import { NodeAgent } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 
@@ -24,20 +24,18 @@ describe.skipIf(need.skip)(`a rollout of ztunnel${need.label}`, () => {
 
     const next = await node.ztunnel({ name: 'ztunnel-b', publish: false });
     next.setReady(false);
-    await eventually(
-      () => isKnown('ztunnel-b'),
-      (known) => known,
-    );
+    await expect.poll(() => isKnown('ztunnel-b')).toBe(true);
     expect(used()).toBe(former.ip4);
     for (const { pod } of [former, next])
       expect((await pod.dial(endpoint(shop.ip4, 8080))).hops.map(({ by }) => by)).toEqual(['shop/cart']);
 
     next.setReady(true);
     former.setReady(false);
-    expect(await eventually(used, (ip) => ip === next.ip4)).toBe(next.ip4);
+    await expect.poll(used).toBe(next.ip4);
     // The old one still dials on for those who are connected to it.
     for (const { pod } of [former, next])
       expect((await pod.dial(endpoint(shop.ip4, 8080))).hops.map(({ by }) => by)).toEqual(['shop/cart']);
+    await load.progress(2);
     const summary = await load.stop();
     await former.pod.delete();
     expect(summary).toMatchObject({ refused: 0, direct: 0, errors: 0 });
@@ -45,7 +43,7 @@ describe.skipIf(need.skip)(`a rollout of ztunnel${need.label}`, () => {
     expect((await shop.dial(endpoint(node.remote.ip4, 80))).hops[0]?.by).toBe('ztunnel-b');
 
     await next.pod.delete();
-    expect(await eventually(used, (ip) => ip === undefined)).toBeUndefined();
+    await expect.poll(used).toBeUndefined();
     const refused = await shop.dial(endpoint(node.remote.ip4, 80));
     expect(refused).toMatchObject({ ok: false, error: 'ECONNREFUSED' });
   });
