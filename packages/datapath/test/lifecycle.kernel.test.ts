@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { BpfError, attachCgroupExclusively, openObject, queryCgroup } from '@sluice/libbpf';
-import { Cgroup, cgroup2Root, endpoint, requires, type LineProcess, type Pod } from '@sluice/testbed';
+import { Cgroup, cgroup2Root, endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, DatapathError, InstalledDatapath, WorkloadFlag, cleanup } from '../src/index.js';
 import { PINNED_MAPS, PROGRAMS } from '../src/layout.js';
@@ -10,14 +10,6 @@ import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const OBJECT = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
-
-interface Load {
-  attempts: number;
-  refused: number;
-  direct: number;
-  redirected: number;
-  errors: number;
-}
 
 describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
   let mesh: MeshedNode;
@@ -35,18 +27,8 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
   });
   afterEach(async () => mesh?.close());
 
-  const load = async (): Promise<LineProcess> => {
-    const process = await pod.app.exec(['dial', '--to', to, '--load']);
-    await process.lineMatching(/^ready$/);
-    return process;
-  };
-  const summary = async (process: LineProcess): Promise<Load> => {
-    process.signal('SIGTERM');
-    return JSON.parse(await process.nextLine()) as Load;
-  };
-
   it('goes on when the agent is gone, and is adopted by the next with no gap', async () => {
-    const running = await load();
+    const running = await pod.load([to]);
     mesh.datapath.close();
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     const before = InstalledDatapath.open(mesh.pinDirectory);
@@ -62,13 +44,13 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     }
     using after = InstalledDatapath.open(mesh.pinDirectory);
     expect(after.read()).toEqual(entries);
-    const result = await summary(running);
+    await running.progress(1);
+    const result = await running.stop();
     expect(result).toMatchObject({ refused: 0, direct: 0, errors: 0, redirected: result.attempts });
-    expect(result.attempts).toBeGreaterThan(0);
   });
 
   it('replaces a map whose capacity changed, filled before any program uses it', async () => {
-    const running = await load();
+    const running = await pod.load([to]);
     mesh.datapath.close();
     mesh.datapath = Datapath.open({
       pinDirectory: mesh.pinDirectory,
@@ -82,7 +64,8 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     // What is pinned now is what the programs use.
     mesh.leave(pod);
-    const result = await summary(running);
+    await running.progress(1);
+    const result = await running.stop();
     mesh.apply();
     expect(await acceptors()).toEqual(['remote']);
     expect(result).toMatchObject({ refused: 0, direct: 0, errors: 0, redirected: result.attempts });

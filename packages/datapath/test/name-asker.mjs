@@ -5,6 +5,7 @@ import { Resolver } from 'node:dns/promises';
 import { connect, isIP } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setSockOptInt } from '@sluice/linux';
+import { PATIENCE_MS } from '@sluice/testbed';
 
 /** asm-generic/socket.h. */
 const SOL_SOCKET = 1;
@@ -76,12 +77,12 @@ const STEPS = {
       to === undefined ? made.send(query(name), done) : made.send(query(name), port, host, done),
     );
   },
-  /** Waits for `count` answers; `within` ms for each. */
-  receive: async ({ socket, count = 1, within = 5000 }) => {
+  /** Waits for `count` answers. */
+  receive: async ({ socket, count = 1 }) => {
     const state = sockets.get(socket);
     while (state.received.length < count && state.error === undefined) {
       const more = await new Promise((resolve) => {
-        const timer = setTimeout(() => resolve(false), within);
+        const timer = setTimeout(() => resolve(false), PATIENCE_MS);
         state.waiting = () => {
           clearTimeout(timer);
           resolve(true);
@@ -133,7 +134,7 @@ const STEPS = {
     }),
   /** By c-ares, as an application would. */
   resolve: async ({ servers, name }) => {
-    const resolver = new Resolver({ timeout: 2000, tries: 2 });
+    const resolver = new Resolver({ timeout: PATIENCE_MS, tries: 1 });
     resolver.setServers(servers);
     const [strings] = await resolver.resolveTxt(name);
     return JSON.parse(strings[0]);

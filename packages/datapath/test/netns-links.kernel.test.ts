@@ -3,7 +3,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { BpfMap, openObject } from '@sluice/libbpf';
 import { netnsCookie } from '@sluice/linux';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, DatapathError, InstalledDatapath, cleanup, readNetnsLinks } from '../src/index.js';
 import { INBOUND_OBJECT_PATH, netnsLinkPin } from '../src/layout.js';
 import { InPodNode } from './in-pod-node.js';
@@ -97,7 +97,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     world.zds.delete(pod.uid);
     await world.ztunnel.event('removed');
     await pod.delete();
-    await vi.waitUntil(() => readNetnsLinks(pinDirectory)[0]?.link.netnsInode === 0, { timeout: 30_000 });
+    await expect.poll(() => readNetnsLinks(pinDirectory)[0]?.link.netnsInode).toBe(0);
     expect(datapath.attachedNetns().size).toBe(1);
     restart();
     expect(world.mesh.datapath.attachedNetns().size).toBe(0);

@@ -1,6 +1,6 @@
 // When ztunnel does not answer, when it has no room, when memory or a map is short: connections fail, and nothing stays behind.
 import { LineProcess, endpoint, enterCommand, requires, type Pod, type StandInZtunnel } from '@sluice/testbed';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
 import { MeshedNode } from './meshed-node.js';
 
@@ -37,10 +37,8 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
 
   /** Connections that wait for ztunnel, each in a process of its own. */
   async function waiting(count: number): Promise<LineProcess[]> {
-    const processes = await Promise.all(
-      Array.from({ length: count }, () => silenced.app.exec(['dial', '--to', to, '--timeout', '100000'])),
-    );
-    await vi.waitUntil(() => mesh.pendingOrigins() === count, { timeout: 30_000 });
+    const processes = await Promise.all(Array.from({ length: count }, () => silenced.app.exec(['dial', '--to', to])));
+    await expect.poll(() => mesh.pendingOrigins()).toBe(count);
     return processes;
   }
 
@@ -57,7 +55,7 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     expect(mesh.pendingOrigins()).toBe(0);
     await waiting(3);
     await silenced.delete();
-    await vi.waitUntil(() => mesh.pendingOrigins() === 0, { timeout: 30_000 });
+    await expect.poll(() => mesh.pendingOrigins()).toBe(0);
   });
 
   it('the origin is right when ztunnel answers with SYN cookies', async () => {

@@ -13,7 +13,7 @@ import {
   type HostProcess,
   type Pod,
 } from '@sluice/testbed';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, WorkloadFlag, cleanup } from '../src/index.js';
 import { addressWords } from '../src/address.js';
 import { maps } from '../src/generated/maps.js';
@@ -184,14 +184,15 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       mesh.datapath.activate();
       const pod = await world.pod({ name: 'a', serve: [80] });
       expect(await acceptors(remote, endpoint(pod.ip4, 80))).toEqual(['ztunnel', 'default/a']);
-      const before = world.ztunnel.accepted.length;
+      await world.ztunnel.until(({ accepted }) => accepted.length === 1);
       exempt(1n, [pod.ip4, 1], [pod.ip4, 2]);
-      const { hops } = await remote.dial(endpoint(pod.ip4, 80), { timeout: 20_000 });
+      const { hops } = await remote.dial(endpoint(pod.ip4, 80));
       expect(hops).toMatchObject([{ by: 'ztunnel', port: 15006 }, { error: 'dial' }]);
-      expect(world.ztunnel.accepted.length - before).toBe(1);
+      await world.ztunnel.until(({ accepted }) => accepted.length > 1);
+      expect(world.ztunnel.accepted).toHaveLength(2);
       expect(mesh.datapath.counters().events['exempt-full']).toBeGreaterThan(0n);
       // A probe fares as everybody else does.
-      expect((await kubelet.dial(endpoint(pod.ip4, 80), { timeout: 20_000 })).hops).toMatchObject([
+      expect((await kubelet.dial(endpoint(pod.ip4, 80))).hops).toMatchObject([
         { by: 'ztunnel', port: 15006 },
         { error: 'dial' },
       ]);
@@ -253,7 +254,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       await application.restart();
       await client.stop();
     }
-    expect(await acceptors(remote, endpoint(pod.ip4, 8080), { timeout: 500 })).toEqual(['ztunnel', 'default/a']);
+    expect(await acceptors(remote, endpoint(pod.ip4, 8080))).toEqual(['ztunnel', 'default/a']);
   });
 
   it('every address of the pod is captured, whether Kubernetes knows it or not', async () => {
@@ -315,6 +316,6 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
   it('many at once leave nothing behind', async () => {
     const pod = await world.pod({ name: 'a', serve: [80] });
     await Promise.all(Array.from({ length: 20 }, () => remote.dial(endpoint(pod.ip4, 80))));
-    await vi.waitUntil(() => world.exemptTuples() === 0 && world.mesh.pendingOrigins() === 0, { timeout: 30_000 });
+    await expect.poll(() => [world.exemptTuples(), world.mesh.pendingOrigins()]).toEqual([0, 0]);
   });
 });
