@@ -20,7 +20,7 @@ switch (isMainThread ? mode : 'worker-body') {
     }
     break;
   case 'hold': // the open connector alone keeps the process alive
-    open();
+    openProcConnector({ onBatch: (batch) => say({ events: batch.length }) });
     say('holding');
     break;
   case 'exit': // leaves with it open

@@ -1,6 +1,7 @@
 // Processes of their own: refusals with their messages, exits with the connector open, workers, and leaks.
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { requires } from '@sluice/testbed';
@@ -65,11 +66,13 @@ describe.skipIf(need.skip)(`the life of a process with a connector${need.label}`
   it('goes on while it is open', async () => {
     const holder = spawn(process.execPath, [child, 'hold'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
-      await once(holder.stdout, 'data');
-      // Two processes later, with all their events delivered, it is still there.
-      spawnSync('/bin/true');
-      spawnSync('/bin/true');
-      expect(holder.exitCode).toBe(null);
+      const said = createInterface({ input: holder.stdout })[Symbol.asyncIterator]();
+      expect(await said.next()).toMatchObject({ value: '"holding"' });
+      // It has nothing to do but to hear of other processes, and does.
+      for (let heard = 0; heard < 2; heard += 1) {
+        spawnSync('/bin/true');
+        expect(JSON.parse(String((await said.next()).value))).toEqual({ events: expect.any(Number) as unknown });
+      }
     } finally {
       holder.kill('SIGTERM');
       expect(await once(holder, 'exit')).toEqual([null, 'SIGTERM']);
