@@ -16,13 +16,14 @@ const hostNetns = '/proc/self/ns/net';
 
 describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
   let node: TestNode;
+  /** Takes whatever is in the host's namespace for being on its way, however long that takes. */
   let resolver: CgroupResolver;
   /** Takes nothing in the host's namespace for being on its way, but what says that it is. */
   let impatient: CgroupResolver;
 
   beforeAll(() => {
     node = new TestNode();
-    resolver = new CgroupResolver({ cgroupRoot: node.root, hostNetns });
+    resolver = new CgroupResolver({ cgroupRoot: node.root, hostNetns, settleMs: Infinity });
     impatient = new CgroupResolver({ cgroupRoot: node.root, hostNetns, settleMs: 0 });
   });
   afterAll(() => node.remove());

@@ -2,7 +2,7 @@
 // Made to happen, not waited for, by ns_last_pid in a pid namespace of the test's own (CONFIG_CHECKPOINT_RESTORE).
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { requires } from '@sluice/testbed';
+import { PATIENCE_MS, requires } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { podNames, TestNode } from './fixtures/node.js';
 
@@ -10,7 +10,10 @@ const need = requires('root', 'cgroup2', 'netns');
 const canChoosePids = existsSync('/proc/sys/kernel/ns_last_pid');
 const label = canChoosePids ? need.label : ' [skipped: needs /proc/sys/kernel/ns_last_pid]';
 
+const REUSES = 4;
+
 interface Round {
+  address: string;
   resolution: { kind: string; podUid: string; netns: { inode: string; cookie: string; addresses: string[] } };
   verified: { inode: string; cookie: string; addresses: string[] };
   refused: boolean;
@@ -37,6 +40,7 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
       import { CgroupResolver } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
       import { netnsCookie } from '@sluice/linux';
       const { root, cgroups, uids, hostNetns } = JSON.parse(process.argv[1]);
+      const addressOf = (round) => '10.66.' + (1 + (round >> 8)) + '.' + (round & 255);
       const resolver = new CgroupResolver({ cgroupRoot: root, hostNetns });
       const chosenPid = 4711;
       const script = 'echo $$ > "$1/cgroup.procs"; ip address add "$2" dev lo; exec sleep 600';
@@ -56,17 +60,20 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
         child.kill('SIGKILL');
         await ended;
       }
-      // Others on the machine make namespaces too, and may get the inode first: go on until it came again often enough.
+      // The kernel frees an inode when it gets round to the namespace, and others on the machine may be given it first: go on
+      // until it came again often enough.
+      const over = performance.now() + ${PATIENCE_MS};
       const rounds = [];
       const seen = new Set();
-      for (let round = 0, reused = 0; round < 100 && reused < 4; round++) {
+      for (let round = 0, reused = 0; reused < ${REUSES} && performance.now() < over; round++) {
         const which = round % 2;
-        const address = '10.66.1.' + (round + 1);
+        const address = addressOf(round);
         const child = await start(cgroups[which], address + '/32');
         const pod = resolver.pod(uids[which]);
         rounds.push({
+          address,
           resolution: resolver.resolveProcess(child.pid),
-          refused: resolver.podNetns(pod, ['10.66.1.' + round]) === undefined,
+          refused: resolver.podNetns(pod, [addressOf(round - 1)]) === undefined,
           verified: resolver.podNetns(pod, [address]),
           cookie: netnsCookie('/proc/' + child.pid + '/ns/net'),
         });
@@ -90,10 +97,10 @@ describe.skipIf(need.skip || !canChoosePids)(`a reused pid and a reused namespac
     );
     const rounds = JSON.parse(output) as Round[];
     const inodes = new Set(rounds.map(({ resolution }) => resolution.netns.inode));
-    expect(rounds.length - inodes.size).toBe(4);
+    expect(rounds.length - inodes.size).toBe(REUSES);
     expect(new Set(rounds.map(({ cookie }) => cookie)).size).toBe(rounds.length);
     for (const [index, round] of rounds.entries()) {
-      const ref = { cookie: round.cookie, addresses: [`10.66.1.${index + 1}`] };
+      const ref = { cookie: round.cookie, addresses: [round.address] };
       expect(round.resolution).toMatchObject({ kind: 'pod', podUid: pods[index % 2]?.uid, netns: ref });
       expect(round.verified).toMatchObject(ref);
       expect(round.refused).toBe(true);
