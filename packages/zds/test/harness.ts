@@ -1,8 +1,11 @@
-// A server on a socket of its own, with short deadlines, its events on record, and everything closed afterwards.
+// A server on a socket of its own, with its events on record, and everything closed afterwards. Its deadline is one that no test
+// meets because the machine is slow: stopTheClock() is for those that are about it.
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach } from 'vitest';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { PATIENCE_MS } from '@sluice/testbed';
+import { afterEach, beforeEach, vi } from 'vitest';
 import { connectSeqpacket, type SeqpacketConnection } from '@sluice/linux';
 import { ZdsServer, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '../src/index.js';
 import { ZdsClient, type Answer } from './zds-client.js';
@@ -14,6 +17,23 @@ export const inodeOf = (path: string): bigint => statSync(path, { bigint: true }
 
 export function workload(uid: string, netns: ZdsWorkload['netns'] = { path: netnsPath() }): ZdsWorkload {
   return { uid, name: `pod-${uid}`, namespace: 'shop', serviceAccount: 'clerk', netns };
+}
+
+export const DEADLINE_MS = PATIENCE_MS;
+
+/**
+ * From now on timers run when missDeadline() says so, and not before: whoever answers in time answers, however slow the machine.
+ * Undone after the test.
+ */
+export function stopTheClock(): { missDeadline(): Promise<void> } {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  return {
+    async missDeadline() {
+      // Until the server waits for somebody.
+      while (vi.getTimerCount() === 0) await nextTurn();
+      vi.advanceTimersByTime(DEADLINE_MS);
+    },
+  };
 }
 
 export interface Harness {
@@ -42,6 +62,7 @@ export function harness(): Harness {
     state.events.length = 0;
   });
   afterEach(async () => {
+    vi.useRealTimers();
     for (const one of open.splice(0)) one[Symbol.dispose]();
     for (const server of servers.splice(0)) await server.close();
     rmSync(state.directory, { recursive: true, force: true });
@@ -58,6 +79,7 @@ export function harness(): Harness {
         workloads,
         authorize: () => true,
         acceptsPerSecond: 1000,
+        deadlineMs: DEADLINE_MS,
         allowOwnNetns: true,
         ...options,
       });

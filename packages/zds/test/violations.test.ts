@@ -3,11 +3,10 @@ import { closeSync, openSync } from 'node:fs';
 import type { SeqpacketConnection, SeqpacketPacket } from '@sluice/linux';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { harness, workload } from './harness.js';
+import { DEADLINE_MS, harness, stopTheClock, workload } from './harness.js';
 import { ackBytes, helloBytes } from './zds-client.js';
 
 const test = harness();
-const short = { deadlineMs: 60 };
 
 async function expectClosed(peer: SeqpacketConnection): Promise<void> {
   for (;;) {
@@ -52,11 +51,13 @@ describe('before Hello', () => {
   });
 
   it('silence ends the connection', async () => {
-    const server = test.serve([workload('a')], short);
+    const clock = stopTheClock();
+    const server = test.serve([workload('a')]);
     const peer = test.rude();
+    await clock.missDeadline();
     expect(await test.event('disconnected')).toMatchObject({
       reason: 'deadline',
-      detail: 'Hello: no answer in 60 ms',
+      detail: `Hello: no answer in ${DEADLINE_MS} ms`,
     });
     await expectClosed(peer);
     expect(server.metrics()).toMatchObject({ deadlinesMissed: 1, protocolViolations: 0 });
@@ -91,8 +92,8 @@ describe('before Hello', () => {
 
 describe('after Hello', () => {
   /** A peer that has said Hello, and has one request waiting for its answer. */
-  async function asked(options = {}): Promise<SeqpacketConnection> {
-    test.serve([workload('a')], options);
+  async function asked(): Promise<SeqpacketConnection> {
+    test.serve([workload('a')]);
     const peer = test.rude();
     await peer.send(helloBytes());
     (await peer.receive({ maxFds: 1 }))?.close();
@@ -156,8 +157,13 @@ describe('after Hello', () => {
   });
 
   it('no answer ends the connection, and the workload is pending', async () => {
-    const peer = await asked(short);
-    expect(await test.event('disconnected')).toMatchObject({ reason: 'deadline', detail: 'add a: no answer in 60 ms' });
+    const clock = stopTheClock();
+    const peer = await asked();
+    await clock.missDeadline();
+    expect(await test.event('disconnected')).toMatchObject({
+      reason: 'deadline',
+      detail: `add a: no answer in ${DEADLINE_MS} ms`,
+    });
     await expectClosed(peer);
     await expectServing();
   });
@@ -183,7 +189,7 @@ describe('after Hello', () => {
   });
 
   it('nothing at all is thrown out of the server, whatever comes', async () => {
-    const server = test.serve([workload('a')], { deadlineMs: 1000, maxConnections: 1000, acceptsPerSecond: 1e6 });
+    const server = test.serve([workload('a')], { maxConnections: 1000, acceptsPerSecond: 1e6 });
     const packets = fc.array(fc.uint8Array({ maxLength: 40 }), { minLength: 1, maxLength: 4 });
     await fc.assert(
       fc.asyncProperty(packets, fc.boolean(), async (list, polite) => {
