@@ -6,7 +6,7 @@ import * as Effect from 'effect/Effect';
 import * as Exit from 'effect/Exit';
 import * as Layer from 'effect/Layer';
 import * as Scope from 'effect/Scope';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { InventorySource, kubernetesSource, logging, Readiness, type InventorySnapshot } from '../src/index.js';
 
 const NODE = 'node-1';
@@ -83,7 +83,7 @@ describe('the inventory of the API', () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);
     opened.api.patch('Pod', { namespace: 'shop', name: 'cart' }, { metadata: { labels: { app: 7 } } });
-    await vi.waitFor(() => expect(opened.lines.join()).toContain('metadata.labels'));
+    await expect.poll(() => opened.lines.join()).toContain('metadata.labels');
     const line = opened.lines.find((text) => text.includes('metadata.labels')) ?? '';
     expect((JSON.parse(line) as { msg: string }).msg).toMatch(
       /^Pod shop\/cart of the API cannot be used at metadata\.labels\.app: .*; what was known of it stays in force$/,
@@ -98,11 +98,11 @@ describe('the inventory of the API', () => {
         rules: [{ apiGroups: [''], resources: ['namespaces'], verbs: ['list', 'watch'] }],
       });
     }, 'less');
-    await vi.waitFor(() =>
-      expect(opened.readiness.reasons().join()).toMatch(
+    await expect
+      .poll(() => opened.readiness.reasons().join())
+      .toMatch(
         /^the Kubernetes API cannot be asked for pods, and nothing is known of them yet: .*403 Forbidden: .*; give its service account the right to list and watch pods \(ClusterRole sluice\)$/,
-      ),
-    );
+      );
     opened.api.allow('less', { name: 'less' });
     expect((await snapshot(opened)).problems).toEqual([]);
     expect(opened.readiness.reasons()).toEqual([]);
@@ -120,14 +120,18 @@ describe('the inventory of the API', () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);
     await opened.api.away();
-    await vi.waitFor(async () => expect((await snapshot(opened)).problems).toHaveLength(2));
-    const { problems, inventory } = await snapshot(opened);
-    expect(problems[0]).toMatch(/for pods, and what was known of them at \d{4}-.*Z stays in force: .*Unreachable/);
+    await expect
+      .poll(async () => (await snapshot(opened)).problems)
+      .toEqual([
+        expect.stringMatching(/for pods, and what was known of them at \d{4}-.*Z stays in force: .*Unreachable/),
+        expect.stringMatching(/for namespaces/),
+      ]);
+    const { inventory } = await snapshot(opened);
     expect([inventory.pods.size, opened.readiness.reasons()]).toEqual([1, []]);
     await opened.api.back();
-    await vi.waitFor(async () => expect((await snapshot(opened)).problems).toEqual([]));
+    await expect.poll(async () => (await snapshot(opened)).problems).toEqual([]);
     const said = (text: string): number => opened.lines.filter((line) => line.includes(text)).length;
-    await vi.waitFor(() => expect(said('is heard again')).toBe(2));
+    await expect.poll(() => said('is heard again')).toBe(2);
     expect(said('cannot be asked for pods')).toBe(1);
   });
 });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { inClusterAccess, kubeConfigAccess, type ApiAccess } from '../src/index.js';
 import { closing, connect, known, onServer, podTemplate, reflect, serviceAccountFiles, startApi } from './harness.js';
 
@@ -47,15 +47,15 @@ describe('in a pod', () => {
     const directory = serviceAccountFiles(closer, api.ca, 'old');
     api.allow('old', { name: 'agent' });
     const reflector = reflect(closer, connect(closer, inCluster(api.url, directory)));
-    await vi.waitFor(() => expect(api.watches).toHaveLength(1));
+    await expect.poll(() => api.watches).toHaveLength(1);
     api.revoke('old');
     api.allow('new', { name: 'agent' });
     api.watches[0]?.drop();
     api.create('Pod', podTemplate('q'));
-    await vi.waitFor(() => expect(reflector.counters.failures.get('Unauthorized')).toBeGreaterThan(1));
+    await expect.poll(() => reflector.counters.failures.get('Unauthorized')).toBeGreaterThan(1);
     expect(reflector.objects.size).toBe(1);
     writeFileSync(join(directory, 'token'), 'new');
-    await vi.waitFor(() => expect(known(reflector)).toEqual(onServer(api, 'Pod')));
+    await expect.poll(() => known(reflector)).toEqual(onServer(api, 'Pod'));
     expect(reflector.counters.lists).toBe(1);
   });
 

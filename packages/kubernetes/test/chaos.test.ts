@@ -1,7 +1,7 @@
 // Everything that an API server does wrong, at random, while pods and namespaces change; afterwards the copies are what
 // the server has. SLUICE_CHAOS_SECONDS says how long, SLUICE_CHAOS_SEED repeats the draws of a run.
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { KubernetesApi, type Fault } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KubernetesApi, PATIENCE_MS, type Fault } from '@sluice/testbed';
 import { ApiClient, NAMESPACES, PODS, Reflector, type Change } from '../src/index.js';
 import { access, keep, known, NODE, onServer, podTemplate, sortedEntries, type Kept } from './harness.js';
 import { random, type Random } from './random.js';
@@ -159,22 +159,15 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       // What chaos heals by chance, such as a lost event by the next list, is not healed here.
       for (let blow = 0; blow < 8; blow += 1) {
         for (const { reflector, kind } of copies)
-          await vi.waitFor(
-            () => {
-              expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, kind)));
-              expect(reflector.state.connected).toBe(true);
-            },
-            { timeout: 30_000, interval: 10 },
-          );
+          await expect
+            .poll(() => ({ copy: sortedEntries(known(reflector)), connected: reflector.state.connected }))
+            .toEqual({ copy: sortedEntries(onServer(api, kind)), connected: true });
         for (const watch of api.watches)
           watch[draw.pick(['silence', 'corrupt', 'truncate', 'drop'] as const) ?? 'drop']();
         for (let count = 0; count < 6; count += 1) change(api, draw, names);
       }
       for (const [index, { reflector, kind }] of copies.entries()) {
-        await vi.waitFor(() => expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, kind))), {
-          timeout: 30_000,
-          interval: 10,
-        });
+        await expect.poll(() => sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, kind)));
         expect(new Map(told[index])).toEqual(new Map(reflector.objects));
       }
       if (process.env['SLUICE_CHAOS_SECONDS'] !== undefined)
@@ -182,6 +175,6 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
           `${JSON.stringify({ seed: SEED, done: Object.fromEntries(done) })}\n${JSON.stringify(reflectors.map(({ counters }) => ({ ...counters, failures: Object.fromEntries(counters.failures) })))}\n`,
         );
     },
-    SECONDS * 1000 + 240_000,
+    SECONDS * 1000 + 2 * PATIENCE_MS,
   );
 });

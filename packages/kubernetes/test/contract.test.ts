@@ -2,8 +2,8 @@
 // SLUICE_API_TOKEN and SLUICE_API_CA (a PEM file) a real one, where the token may create namespaces, pods and events.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { KubernetesApi } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KubernetesApi, PATIENCE_MS, until } from '@sluice/testbed';
 import { ApiClient, ApiError, patchPodAnnotation, PODS, PodEvents, Reflector, type ApiAccess } from '../src/index.js';
 import { access } from './harness.js';
 
@@ -69,7 +69,11 @@ interface Event {
 /** The events of a watch until `count` of them (bookmarks and marks not counted) are there, or it ends. */
 async function events(query: Record<string, string | number>, count: number, path = PODS.path): Promise<Event[]> {
   const seen: Event[] = [];
-  const lines = client.lines({ method: 'GET', path, query: { watch: true, timeoutSeconds: 20, ...query } });
+  const lines = client.lines({
+    method: 'GET',
+    path,
+    query: { watch: true, timeoutSeconds: PATIENCE_MS / 1000, ...query },
+  });
   for await (const line of lines) {
     const event = JSON.parse(line) as Event;
     // A real server marks a pod that is bound to a node before it deletes it, even where no grace is given.
@@ -97,9 +101,9 @@ beforeAll(async () => {
     body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: run } },
   });
   // A real server refuses pods until the namespace's service account is there.
-  await vi.waitFor(() => create('first'), { timeout: 20_000, interval: 200 });
+  await until(`the namespace ${run} takes a pod`, () => create('first'));
   await remove('first');
-}, 60_000);
+});
 
 afterAll(async () => {
   await client.request({ method: 'DELETE', path: `/api/v1/namespaces/${run}` }).catch(() => {});
@@ -107,7 +111,7 @@ afterAll(async () => {
   await api?.close();
 });
 
-describe(`an API server (${url ?? 'the double'})`, { timeout: 60_000 }, () => {
+describe(`an API server (${url ?? 'the double'})`, () => {
   it('lists by node, in pages that show one revision', async () => {
     for (const name of ['list-a', 'list-b', 'list-c', 'list-d', 'list-e']) await create(name);
     const seen: string[] = [];
@@ -233,7 +237,7 @@ describe(`an API server (${url ?? 'the double'})`, { timeout: 60_000 }, () => {
       const ours = { namespace: run, name: 'ours', uid };
       expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', 'enabled')).toBe('patched');
       const enabled = { name: 'ours', annotations: { 'ambient.istio.io/redirection': 'enabled' } };
-      await vi.waitFor(() => expect(reflector.objects.get(uid)).toEqual(enabled), { timeout: 10_000 });
+      await expect.poll(() => reflector.objects.get(uid)).toEqual(enabled);
       const recorder = new PodEvents({ client, component: 'sluice', host: node });
       const event = { type: 'Warning', reason: 'NotEnrolled', message: 'the pod has a sidecar' } as const;
       expect(await recorder.record(ours, event)).toBe('created');
@@ -244,7 +248,7 @@ describe(`an API server (${url ?? 'the double'})`, { timeout: 60_000 }, () => {
       expect(items).toMatchObject([{ reason: 'NotEnrolled', count: 1, source: { component: 'sluice', host: node } }]);
       await remove('ours');
       await create('ours');
-      await vi.waitFor(() => expect(reflector.objects.has(uid)).toBe(false), { timeout: 10_000 });
+      await expect.poll(() => reflector.objects.has(uid)).toBe(false);
       expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');
       await remove('ours');
       expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');

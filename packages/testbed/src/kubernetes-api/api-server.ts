@@ -257,6 +257,9 @@ export class KubernetesApi {
       case 'slow':
         await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
         return true;
+      case 'held':
+        await fault.until;
+        return true;
       case 'drop':
         cutAfter(response, fault.afterBytes);
         return true;

@@ -9,6 +9,8 @@ export type Fault =
   /** The connection is closed after so many bytes of the answer, its head included. */
   | { readonly kind: 'drop'; readonly afterBytes: number }
   | { readonly kind: 'slow'; readonly delayMs: number }
+  /** The answer comes when this is fulfilled. For a server in the process that injects it. */
+  | { readonly kind: 'held'; readonly until: Promise<unknown> }
   /** The body of the answer is not JSON. */
   | { readonly kind: 'garbage' }
   /** 410 as the answer (`http`), or as the only event of a watch (`event`). */
