@@ -64,10 +64,14 @@ class Scene {
 
   /** Until ztunnel has acknowledged the pods, they are held: their connections are refused. */
   async enrolled(): Promise<void> {
-    const { cart, stock } = this.#cast;
+    const { cart, stock, host } = this.#cast;
     for (const pod of [cart, stock]) {
       await until(
         () => pod.dial(endpoint(this.#node.remote.ip4, 80)),
+        ({ ok }) => ok,
+      );
+      await until(
+        () => host.dial(endpoint(pod.ip4, 80)),
         ({ ok }) => ok,
       );
     }
@@ -146,11 +150,11 @@ class Scene {
     this.#node.kubernetes.setNamespace('press', AMBIENT);
     await this.#settled('its namespace gets the label', 'press/blog', blog, to, outbound('remote'));
     await this.#announced.becomes(blog, 'enabled');
-    await this.#dial('and who dials it', 'host', host, endpoint(blog.ip4, 80), inbound('press/blog'));
+    await this.#settled('and who dials it', 'host', host, endpoint(blog.ip4, 80), inbound('press/blog'));
     this.#node.kubernetes.setNamespace('press', {});
     await this.#settled('its namespace loses the label', 'press/blog', blog, to, direct('remote'));
     await this.#announced.becomes(blog, 'absent');
-    await this.#dial('and who dials it', 'host', host, endpoint(blog.ip4, 80), direct('press/blog'));
+    await this.#settled('and who dials it', 'host', host, endpoint(blog.ip4, 80), direct('press/blog'));
   }
 
   async status(): Promise<void> {

@@ -1,7 +1,7 @@
 // Waits for the agent to have acted: by trying, not by guessing how long it takes.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PATIENCE_MS } from '@sluice/testbed';
 
-const PATIENCE_MS = 15_000;
 const PAUSE_MS = 20;
 
 /** Tries until `done` holds for the result or patience ends; returns the last result and how long it took, in ms. */
