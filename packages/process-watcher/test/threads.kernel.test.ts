@@ -6,7 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { requires } from '@sluice/testbed';
 import type { Subscription } from 'rxjs';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { processes, processEvents, type ProcessChange, type ProcessEvent } from '../src/index.js';
 
 const need = requires('root', 'proc-connector');
@@ -41,9 +41,6 @@ class Led {
   }
 }
 
-/** As long as a busy machine may take. */
-const eventually = <T>(holds: () => T): Promise<T> => vi.waitFor(holds, { timeout: 30_000, interval: 20 });
-
 describe.skipIf(need.skip)(`threads${need.label}`, () => {
   let subscriptions: Subscription[] = [];
   let led: Led | undefined;
@@ -61,7 +58,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
   async function watch(): Promise<void> {
     subscriptions.push(processEvents().subscribe((event) => events.push(event)));
     subscriptions.push(processes().subscribe((change) => changes.push(change)));
-    await eventually(() => expect(changes).toContainEqual({ kind: 'synced' }));
+    await expect.poll(() => changes).toContainEqual({ kind: 'synced' });
   }
 
   const start = (mode: string): Led => (led = new Led(mode));
@@ -70,15 +67,12 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
   const changesOf = (pid: number): string[] =>
     changes.filter((change) => 'process' in change && change.process.pid === pid).map((change) => change.kind);
   const settled = (pid: number, kinds: string[], changeKinds: string[]): Promise<void> =>
-    eventually(() => {
-      expect(eventsOf(pid)).toEqual(kinds);
-      expect(changesOf(pid)).toEqual(changeKinds);
-    });
+    expect.poll(() => [eventsOf(pid), changesOf(pid)]).toEqual([kinds, changeKinds]);
   /** Until something that happened now has come through, so that whatever happened before has too. */
   async function caughtUp(): Promise<void> {
     const marker = spawn('/bin/true');
     await once(marker, 'exit');
-    await eventually(() => expect(eventsOf(marker.pid ?? 0)).toEqual(['fork', 'exec', 'exit']));
+    await expect.poll(() => eventsOf(marker.pid ?? 0)).toEqual(['fork', 'exec', 'exit']);
   }
 
   it('a process whose first thread has ended lives until its last thread ends', async () => {

@@ -47,7 +47,7 @@ export function procIdentities(): string[] {
 /** How the view differs from /proc, processes left out that came or went during the comparison. */
 export async function difference(view: View): Promise<{ missing: string[]; extra: string[] }> {
   const before = procIdentities();
-  // Two rounds of the event loop and more than the linger: what had happened before the first look has been delivered.
+  // What had happened before the first look is to be delivered; where that takes longer, who asks has to ask again.
   await new Promise((resolve) => setTimeout(resolve, 100));
   const now = new Set(view.identities());
   const after = new Set(procIdentities());

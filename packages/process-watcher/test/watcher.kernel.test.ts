@@ -6,16 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requires } from '@sluice/testbed';
 import { firstValueFrom, share, take, toArray, type Subscription } from 'rxjs';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { processes, processEvents, ProcessWatcherError, type ProcessEvent } from '../src/index.js';
 import { parseStat } from '../src/proc-stat.js';
 import { openConnectors } from './open-connectors.js';
 import { difference, View } from './view.js';
 
 const need = requires('root', 'proc-connector');
-
-/** As long as a busy machine may take. */
-const eventually = <T>(holds: () => T | Promise<T>): Promise<T> => vi.waitFor(holds, { timeout: 30_000, interval: 20 });
 
 describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
   let subscriptions: Subscription[] = [];
@@ -29,7 +26,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     subscriptions = [events.subscribe(), events.subscribe()];
     expect([openConnectors(), events.stats().connectors]).toEqual([2, 2]);
     spawnSync('/bin/true');
-    await eventually(() => expect(events.stats().messages).toBeGreaterThanOrEqual(6));
+    await expect.poll(() => events.stats().messages).toBeGreaterThanOrEqual(6);
     for (const subscription of subscriptions) subscription.unsubscribe();
     expect([openConnectors(), events.stats().connectors]).toEqual([0, 0]);
     expect(events.stats().messages).toBeGreaterThanOrEqual(6); // what has been counted stays
@@ -52,13 +49,9 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     const seen: ProcessEvent[] = [];
     subscriptions = [processEvents().subscribe((event) => seen.push(event))];
     const { pid } = spawnSync('sh', ['-c', 'exit 3']);
-    await eventually(() =>
-      expect(seen.filter((event) => event.kind !== 'overrun' && event.pid === pid)).toMatchObject([
-        { kind: 'fork', parentPid: process.pid },
-        { kind: 'exec' },
-        { kind: 'exit', exitCode: 3 << 8 },
-      ]),
-    );
+    await expect
+      .poll(() => seen.filter((event) => event.kind !== 'overrun' && event.pid === pid))
+      .toMatchObject([{ kind: 'fork', parentPid: process.pid }, { kind: 'exec' }, { kind: 'exit', exitCode: 3 << 8 }]);
   });
 
   it('errs with the connector’s own words', async () => {
@@ -81,14 +74,17 @@ describe.skipIf(need.skip)(`processes()${need.label}`, () => {
     const [first, second] = [new View(), new View()];
     subscription = changes.subscribe((change) => first.take(change));
     subscription.add(changes.subscribe((change) => second.take(change)));
-    await eventually(() => expect([first.synced, second.synced]).toEqual([true, true]));
+    await expect.poll(() => [first.synced, second.synced]).toEqual([true, true]);
     const self = parseStat(readFileSync('/proc/self/stat', 'utf8'));
     for (const view of [first, second]) {
       expect(view.live.get(process.pid)).toBe(self?.startTime);
-      await eventually(async () => expect(await difference(view)).toEqual({ missing: [], extra: [] }));
+      await expect.poll(() => difference(view)).toEqual({ missing: [], extra: [] });
       expect(view.contradictions).toEqual([]);
     }
-    expect(changes.stats()).toMatchObject({ connectors: 2, scans: 2 });
+    const { connectors, scans } = changes.stats();
+    expect(connectors).toBe(2);
+    // Of each one, and more where others on the machine have made so many processes that one lost some.
+    expect(scans).toBeGreaterThanOrEqual(2);
     subscription.unsubscribe();
     expect(openConnectors()).toBe(0);
   });
