@@ -133,7 +133,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     checkOriginalSource(pod.path, { netnsCookie: cookie, ipv6 });
 
   async function dial(to: string): Promise<Answer[]> {
-    const argv = [peerProgram(), 'dial', '--to', to, '--timeout', '20000'];
+    const argv = [peerProgram(), 'dial', '--to', to];
     const [line = ''] = await runToEnd(enterCommand({ netns: client.path }, argv));
     return (JSON.parse(line) as { hops: Answer[] }).hops;
   }

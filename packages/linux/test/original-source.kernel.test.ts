@@ -104,7 +104,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
 
   /** Who answered the client, in the answer's own words. */
   async function dial(to: string): Promise<Answer[]> {
-    const argv = [peerProgram(), 'dial', '--to', to, '--timeout', '20000'];
+    const argv = [peerProgram(), 'dial', '--to', to];
     const [line = ''] = await runToEnd(enterCommand({ netns: client.path }, argv));
     return (JSON.parse(line) as { hops: Answer[] }).hops;
   }
