@@ -108,10 +108,9 @@ describe('what goes well', () => {
     await watching(api);
     const seen = reflector.state.resourceVersion;
     api.watches[0]?.gone();
-    await expect.poll(() => reflector.counters.lists).toBe(2);
-    const lists = api.requests.filter(({ verb }) => verb === 'list').map(({ query }) => query);
-    expect(lists.map((query) => query.get('resourceVersion'))).toEqual(['0', seen]);
-    expect(lists.some((query) => query.has('limit'))).toBe(false);
+    const lists = (): URLSearchParams[] => api.requests.filter(({ verb }) => verb === 'list').map(({ query }) => query);
+    await expect.poll(() => lists().map((query) => query.get('resourceVersion'))).toEqual(['0', seen]);
+    expect(lists().some((query) => query.has('limit'))).toBe(false);
   });
 
   it('leaves nothing open when it is closed, whatever it was doing', async () => {
@@ -171,8 +170,9 @@ describe('a relist', () => {
     const { api, client } = await setUp();
     api.faults.inject({ kind: 'gone', how }, { verb: 'watch' });
     const reflector = reflect(closer, client);
-    await expect.poll(() => reflector.counters.lists).toBe(2);
-    await settled(reflector, api);
+    // The second watch begins when the second list has been taken in.
+    await expect.poll(() => reflector.counters).toMatchObject({ lists: 2, watches: 2 });
+    expect(known(reflector)).toEqual(onServer(api, 'Pod'));
     expect(reflector.log).toHaveLength(7);
   });
 
@@ -186,8 +186,8 @@ describe('a relist', () => {
     api.faults.inject({ kind: 'status', code: 500 }, { verb: 'list', continued: true, times: 3 });
     api.faults.inject({ kind: 'drop', afterBytes: 700 }, { verb: 'list', continued: true, times: 3 });
     api.watches[0]?.gone();
-    await expect.poll(() => reflector.counters.lists).toBe(8);
-    await settled(reflector, api);
+    await expect.poll(() => reflector.counters).toMatchObject({ lists: 8, watches: 2 });
+    expect(known(reflector)).toEqual(onServer(api, 'Pod'));
     expect(reflector.log).toHaveLength(before);
   });
 

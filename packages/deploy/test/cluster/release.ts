@@ -1,12 +1,12 @@
 // Sluice's chart as a release of the real Helm in a real cluster.
 import { join } from 'node:path';
-import { runToEnd, type RealCluster } from '@sluice/testbed';
+import { PATIENCE_MS, runToEnd, type RealCluster } from '@sluice/testbed';
 import { chartPath, helmPath } from '../../src/index.js';
 
 export const NAMESPACE = 'istio-system';
 const RELEASE = 'sluice';
 /** Helm waits for hooks and nothing else; a hook that hangs is ended by it. */
-const PATIENCE = '180s';
+const PATIENCE = `${PATIENCE_MS / 1000}s`;
 
 export class Release {
   readonly #cluster: RealCluster;
