@@ -240,6 +240,13 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
   });
 
   it('leaves nothing when its DaemonSet is being deleted', async () => {
+    // One that has not come back would not hear that its pods leave.
+    await expect
+      .poll(() => host.status().state)
+      .toMatchObject({
+        agent: { pid: host.agent.process.pid },
+        zds: { connections: [{ pid: ztunnel.process.pid, isSynced: true }] },
+      });
     const name = { namespace: OWN_DAEMON_SET.POD_NAMESPACE, name: OWN_DAEMON_SET.DAEMONSET_NAME };
     await host.node.kubernetes.api.call('patch', 'DaemonSet', name, {
       metadata: { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['foregroundDeletion'] },
