@@ -4,15 +4,16 @@
 #include "error.h"
 #include "modules.h"
 #include "native/descriptor.h"
+#include "native/thread.h"
 
 #include <atomic>
 #include <bpf/libbpf.h>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <thread>
 #include <vector>
 
 namespace sluice {
@@ -93,11 +94,11 @@ private:
 
   Queue *queue_ = nullptr; // valid as long as ring_ is
   uint64_t dropped_at_close_ = 0;
-  struct ring_buffer *ring_ = nullptr;
+  std::unique_ptr<struct ring_buffer, decltype(&ring_buffer__free)> ring_{nullptr, ring_buffer__free};
   Descriptor stop_;
   Batch fresh_; // the reader thread's own
   Caller caller_;
-  std::thread thread_;
+  Thread thread_;
   const napi_env env_;
 };
 
@@ -108,23 +109,22 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : Napi::ObjectWrap<RingRe
   if (!info[2].IsFunction())
     throw WrongArgument(env, 2, "a function");
   LogCapture log;
-  struct ring_buffer *ring = ring_buffer__new(map_fd, Keep, this, nullptr);
-  if (ring == nullptr)
+  ring_.reset(ring_buffer__new(map_fd, Keep, this, nullptr));
+  if (ring_ == nullptr)
     throw CallError(env, "ring_buffer__new", errno, &log);
   stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!stop_.valid()) {
-    int err = errno;
-    ring_buffer__free(ring);
-    throw CallError(env, "eventfd", err);
-  }
+  if (!stop_.valid())
+    throw CallError(env, "eventfd", errno);
   queue_ = new Queue(bound);
-  ring_ = ring;
   caller_ = Caller::New(
       env, info[2].As<Napi::Function>(), "sluice.RingReader", 0, 1, queue_,
       [](Napi::Env, void *, Queue *queue) { delete queue; }, static_cast<void *>(nullptr));
+  if (const int error = thread_.start("ring-buffer", [this] { Run(); }); error != 0) {
+    caller_.Release(); // frees the queue
+    throw CallError(env, "pthread_create", error);
+  }
   // Hooks run last in, first out: this one joins the thread before Node takes the thread-safe function down.
   napi_add_env_cleanup_hook(env_, AtExit, this);
-  thread_ = std::thread([this] { Run(); });
 }
 
 int RingReader::Keep(void *context, void *data, size_t size) {
@@ -137,9 +137,9 @@ int RingReader::Keep(void *context, void *data, size_t size) {
 }
 
 void RingReader::Run() {
-  struct pollfd waits[2] = {{stop_.get(), POLLIN, 0}, {ring_buffer__epoll_fd(ring_), POLLIN, 0}};
+  struct pollfd waits[2] = {{stop_.get(), POLLIN, 0}, {ring_buffer__epoll_fd(ring_.get()), POLLIN, 0}};
   while ((waits[0].revents & POLLIN) == 0) {
-    int consumed = ring_buffer__consume(ring_);
+    int consumed = ring_buffer__consume(ring_.get());
     HandOver();
     // After a full batch there may be more; otherwise sleep until the kernel or close() wakes us.
     int timeout = consumed == -EAGAIN ? 0 : -1;
@@ -183,8 +183,7 @@ void RingReader::Close() {
     return;
   eventfd_write(stop_.get(), 1);
   thread_.join();
-  ring_buffer__free(ring_);
-  ring_ = nullptr;
+  ring_.reset();
   stop_.reset();
   napi_remove_env_cleanup_hook(env_, AtExit, this);
   dropped_at_close_ = queue_->dropped.load();

@@ -20,7 +20,10 @@ export class RingBuffer {
   readonly #reader: NativeRingReader;
   #closed = false;
 
-  /** @param onRecords `dropped`: how many records were lost behind this batch because JavaScript was too slow */
+  /**
+   * @param onRecords `dropped`: how many records were lost behind this batch because JavaScript was too slow
+   * @throws BpfError; its `syscall` is pthread_create where no thread can be made
+   */
   constructor(map: BpfMap, onRecords: (batch: Buffer[], dropped: number) => void, options: RingBufferOptions = {}) {
     if (map.type !== 'ringbuf') {
       throw refuse('EINVAL', `cannot read map '${map.name}' as a ring buffer: it is of type ${map.type}`);
@@ -39,6 +42,10 @@ export class RingBuffer {
     this.#reader = attempt(
       `read ring buffer '${map.name}'`,
       () => new native.RingReader(map.fd, options.queueBytes ?? DEFAULT_QUEUE_BYTES, deliver),
+      ({ syscall, code, text }) =>
+        syscall === 'pthread_create'
+          ? `${syscall}: ${text} (${code}). Raise the limit on tasks (pids.max, RLIMIT_NPROC)`
+          : undefined,
     );
   }
 

@@ -1,5 +1,6 @@
 // The ring buffer reader: order, completeness, the bound when JavaScript is busy, and its end.
 import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { blockUntil, requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -126,6 +127,54 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
       object.program('submit').testRun({ ctx });`;
     const output = execFileSync(process.execPath, ['--input-type=module', '-e', source], { encoding: 'utf8' });
     expect(output).toBe('from the callback\n');
+  });
+
+  it('are read in a thread that takes no signal', async () => {
+    let arrived: () => void;
+    const arrival = new Promise<void>((resolve) => (arrived = resolve));
+    using _ring = new RingBuffer(object.map('records'), () => arrived());
+    submit(0, 1);
+    await arrival; // the thread runs, and has its name
+    const readers = readdirSync('/proc/self/task').filter(
+      (task) => readFileSync(`/proc/self/task/${task}/comm`, 'utf8') === 'ring-buffer\n',
+    );
+    expect(readers).toHaveLength(1);
+    // All but SIGKILL (9) and SIGSTOP (19), which no one can block, and 32 and 33, which are glibc's own.
+    const status = readFileSync(`/proc/self/task/${readers[0]}/status`, 'utf8');
+    expect(/^SigBlk:\s(.*)$/m.exec(status)?.[1]).toBe('fffffffe7ffbfeff');
+  });
+
+  it('tell what is missing where no thread can be made', () => {
+    // Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with what else the test needs.
+    const capabilities = '+bpf,+net_admin,+perfmon,+dac_override';
+    const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', `--inh-caps=${capabilities}`];
+    const source = `
+      import { execFileSync } from 'node:child_process';
+      import { readdirSync } from 'node:fs';
+      import { openObject, RingBuffer } from '${DIST}';
+      const object = openObject('${objectPath('maps')}');
+      object.load();
+      const descriptors = () => readdirSync('/proc/self/fd').length;
+      execFileSync('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
+      const before = descriptors();
+      try {
+        new RingBuffer(object.map('records'), () => {});
+      } catch ({ name, message, code, syscall }) {
+        console.log(JSON.stringify({ name, message, code, syscall, leaked: descriptors() - before }));
+      }`;
+    const node = [process.execPath, '--input-type=module', '-e', source];
+    // It ends by itself: what would have kept it alive has been let go.
+    const output = execFileSync('setpriv', [...nobody, `--ambient-caps=${capabilities}`, ...node], {
+      encoding: 'utf8',
+    });
+    expect(JSON.parse(output)).toEqual({
+      name: 'BpfError',
+      message:
+        "cannot read ring buffer 'records': pthread_create: Resource temporarily unavailable (EAGAIN). Raise the limit on tasks (pids.max, RLIMIT_NPROC)",
+      code: 'EAGAIN',
+      syscall: 'pthread_create',
+      leaked: 0,
+    });
   });
 
   it('end with the worker thread that left them open', async () => {

@@ -3,14 +3,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <system_error>
 #include <utility>
 
 #include "native/failure.h"
@@ -42,17 +39,8 @@ SeqpacketLoop::SeqpacketLoop(std::function<void()> wake)
   event.data.u32 = stopId;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &event) < 0)
     fail("epoll_ctl", "seqpacket sockets");
-  // The program's signal handlers belong to its main thread; ours must not run them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error &error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw Failure{"pthread_create", error.code().value(), "seqpacket sockets"};
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (const int error = thread_.start("seqpacket", [this] { run(); }); error != 0)
+    throw Failure{"pthread_create", error, "seqpacket sockets"};
 }
 
 SeqpacketLoop::~SeqpacketLoop() {
@@ -154,7 +142,6 @@ std::vector<SeqpacketCompletion> SeqpacketLoop::take() {
 }
 
 void SeqpacketLoop::run() {
-  pthread_setname_np(pthread_self(), "seqpacket");
   epoll_event events[eventsPerWait];
   for (;;) {
     const int ready = ::epoll_wait(epoll_.get(), events, eventsPerWait, -1);

@@ -10,10 +10,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "native/descriptor.h"
+#include "native/thread.h"
 #include "seqpacket_socket.h"
 
 using SocketId = uint32_t;  // never used twice
@@ -85,5 +85,5 @@ private:
   SocketId nextSocket_ = 1;
   std::vector<SeqpacketCompletion> completions_;
   bool waking_ = false;
-  std::thread thread_;
+  Thread thread_;
 };

@@ -1,9 +1,7 @@
 // poll, linger, recvmmsg until empty, push; and again.
 #include "reader.h"
-#include <csignal>
 #include <linux/netlink.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -51,17 +49,8 @@ Reader::Reader(const ReaderOptions &options, std::function<void()> wake)
     fail("eventfd", kObject);
   socket_ = std::make_unique<ConnectorSocket>(options.receive_buffer_bytes, options.ack_timeout_ms, parser_);
   stats_.receive_buffer_bytes = socket_->receive_buffer_bytes();
-  // The program's signal handlers belong to its main thread; ours must not run them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    thread_ = std::thread([this] { Run(); });
-  } catch (const std::system_error &error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw Failure{"pthread_create", error.code().value(), kObject};
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (const int error = thread_.start("proc-connector", [this] { Run(); }); error != 0)
+    throw Failure{"pthread_create", error, kObject};
 }
 
 Reader::~Reader() {
@@ -69,7 +58,7 @@ Reader::~Reader() {
 }
 
 void Reader::Close() {
-  if (thread_.joinable()) {
+  if (thread_.started()) {
     stop_ = true;
     eventfd_write(stop_event_.get(), 1);
     thread_.join();
@@ -78,7 +67,6 @@ void Reader::Close() {
 }
 
 void Reader::Run() {
-  pthread_setname_np(pthread_self(), "proc-connector");
   for (;;) {
     pollfd fds[2] = {{stop_event_.get(), POLLIN, 0}, {socket_->fd(), POLLIN, 0}};
     if (poll(fds, 2, -1) < 0 && errno != EINTR)

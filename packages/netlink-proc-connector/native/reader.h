@@ -1,5 +1,6 @@
 // The thread that empties the socket. Nothing that JavaScript does can make it wait.
 #pragma once
+#include "native/thread.h"
 #include "parse.h"
 #include "ring.h"
 #include "socket.h"
@@ -7,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 namespace sluice {
 
@@ -57,7 +57,7 @@ private:
   std::vector<Record> batch_;
   mutable std::mutex stats_mutex_;
   ReaderStats stats_;
-  std::thread thread_;
+  Thread thread_;
 };
 
 uint64_t MonotonicNs();

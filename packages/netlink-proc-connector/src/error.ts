@@ -55,6 +55,7 @@ export function explainOpenFailure(failure: SystemFailure, namespaces: Namespace
 }
 
 function causeAndRemedy({ code, syscall }: SystemFailure, namespaces: NamespaceFacts): string {
+  if (syscall === 'pthread_create') return 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)';
   switch (code) {
     case 'EPERM':
     case 'EACCES':

@@ -1,5 +1,6 @@
 // A program that opens the connector as its arguments say, for tests that need a process of its own.
 // Usage: child.mjs MODE [OPTIONS_JSON]; it imports the built package.
+import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { isMainThread, Worker } from 'node:worker_threads';
 import { openProcConnector } from '../dist/index.js';
@@ -19,6 +20,16 @@ switch (isMainThread ? mode : 'worker-body') {
       say({ name, message, code, errno, syscall });
     }
     break;
+  case 'no-thread': {
+    execFileSync('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
+    const before = descriptors();
+    try {
+      open();
+    } catch ({ name, message, code, syscall }) {
+      say({ name, message, code, syscall, leaked: descriptors() - before });
+    }
+    break;
+  }
   case 'hold': // the open connector alone keeps the process alive
     openProcConnector({ onBatch: (batch) => say({ events: batch.length }) });
     say('holding');

@@ -32,6 +32,20 @@ describe.skipIf(need.skip)(`a process that cannot have the connector is told why
     );
   });
 
+  it('where no thread can be made', async () => {
+    // Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with what else the test needs.
+    const capabilities = '+net_admin,+dac_override';
+    const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', `--inh-caps=${capabilities}`];
+    expect(await runChild(['setpriv', ...nobody, `--ambient-caps=${capabilities}`], 'no-thread')).toEqual({
+      name: 'ProcConnectorError',
+      message:
+        'cannot open the proc connector: pthread_create failed with EAGAIN: no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
+      code: 'EAGAIN',
+      syscall: 'pthread_create',
+      leaked: 0,
+    });
+  });
+
   it('in another network namespace', async () => {
     const refusal = await runChild(['unshare', '--net'], 'open');
     expect(refusal).toMatchObject({ code: 'ECONNREFUSED', syscall: 'send' });

@@ -1,0 +1,67 @@
+// What needs a thread of its own, in a process that can have none: an error from each call, and nothing left behind.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { requires } from '@sluice/testbed';
+import { describe, expect, it } from 'vitest';
+
+const need = requires('root');
+const index = JSON.stringify(new URL('../dist/index.js', import.meta.url).href);
+
+const netns = '/proc/self/ns/net';
+/** Every way to a thread, and what its failure is about. */
+const calls: [call: string, object: string][] = [
+  ['listenSeqpacket(path)', 'seqpacket sockets'],
+  ['connectSeqpacket(path)', 'seqpacket sockets'],
+  [`netnsCookie('${netns}')`, netns],
+  [`netnsAddresses('${netns}')`, netns],
+  ['newNetns()', 'a new network namespace'],
+  [`rules('${netns}')`, netns],
+  [`routes('${netns}', 254)`, netns],
+  [`tcFilters('${netns}', 'lo', 'ingress')`, netns],
+  [`writeSysctl('${netns}', 'net.ipv4.tcp_fwmark_accept', '0')`, netns],
+];
+
+const program = `
+  import { execFileSync } from 'node:child_process';
+  import { readdirSync } from 'node:fs';
+  import { connectSeqpacket, listenSeqpacket, netnsAddresses, netnsCookie, newNetns, routes, rules, tcFilters, writeSysctl }
+    from ${index};
+  const path = process.argv[1];
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  const refusal = (call) => {
+    try {
+      call();
+    } catch ({ name, message }) {
+      return name + ': ' + message;
+    }
+  };
+  execFileSync('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
+  const before = descriptors();
+  const refusals = [${calls.map(([call]) => `() => ${call}`).join(', ')}].map(refusal);
+  process.stdout.write(JSON.stringify({ refusals, leaked: descriptors() - before }));`;
+
+// Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with the right to read the program.
+const asNobody = ['--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=+dac_override'];
+
+describe.skipIf(need.skip)(`a process that can make no thread${need.label}`, () => {
+  it('is told so by every call that needs one', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sluice-threads-'));
+    try {
+      // It ends by itself: what would have kept it alive has been let go.
+      const node = [process.execPath, '--input-type=module', '-e', program, join(directory, 'socket')];
+      const output = execFileSync('setpriv', [...asNobody, '--ambient-caps=+dac_override', ...node], {
+        encoding: 'utf8',
+      });
+      const because = 'EAGAIN; no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)';
+      expect(JSON.parse(output)).toEqual({
+        refusals: calls.map(([, object]) => `SystemCallError: pthread_create ${object}: ${because}`),
+        leaked: 0,
+      });
+      expect(readdirSync(directory)).toEqual([]);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
