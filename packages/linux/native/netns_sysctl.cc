@@ -8,7 +8,7 @@
 
 #include "arguments.h"
 #include "native/descriptor.h"
-#include "netns_thread.h"
+#include "native/netns_thread.h"
 
 namespace {
 
@@ -32,17 +32,17 @@ struct Target {
 Napi::Value readNetnsSysctl(const Napi::CallbackInfo &info) {
   return guarded(info, [&]() -> Napi::Value {
     const Target target(info);
-    char text[longestValue];
-    ssize_t size = 0;
-    insideNetns(target.netns, target.path, [&] {
+    const std::string text = insideNetns(target.netns, target.path, [&] {
       Descriptor file(::open(target.file.c_str(), O_RDONLY | O_CLOEXEC));
       if (!file.valid())
         fail("open", target.object());
-      size = ::read(file.get(), text, sizeof(text));
+      char value[longestValue];
+      const ssize_t size = ::read(file.get(), value, sizeof(value));
       if (size < 0)
         fail("read", target.object());
+      return std::string(value, static_cast<size_t>(size));
     });
-    return Napi::String::New(info.Env(), text, static_cast<size_t>(size));
+    return Napi::String::New(info.Env(), text);
   });
 }
 

@@ -1,22 +1,16 @@
-// Enters a network namespace on a thread made for it. setns(2) changes the calling thread only, and no thread of Node's
-// may be changed: libuv's pool would go on to run other people's work in the wrong namespace.
+// Everything is read through one open file, by a thread inside the namespace.
 #include "network_namespace.h"
-
-#include <optional>
-#include <thread>
 
 #include <arpa/inet.h>
 #include <linux/rtnetlink.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <system_error>
 
 #include "address_dump.h"
 #include "arguments.h"
 #include "native/descriptor.h"
+#include "native/netns_thread.h"
 
 namespace {
 
@@ -31,10 +25,9 @@ struct NamespaceFacts {
   std::vector<NamedAddress> addresses;
 };
 
-// Runs on the thread of its own: after setns there is no way back, and none is needed.
-void readInside(int netns, const std::string &path, bool withAddresses, NamespaceFacts &facts) {
-  if (setns(netns, CLONE_NEWNET) < 0)
-    fail("setns", path);
+// For a thread inside the namespace only.
+NamespaceFacts readInside(const std::string &path, bool withAddresses) {
+  NamespaceFacts facts;
   Descriptor probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe.valid())
     fail("socket", path);
@@ -43,9 +36,10 @@ void readInside(int netns, const std::string &path, bool withAddresses, Namespac
     fail("getsockopt", path + " (SO_NETNS_COOKIE)");
   if (withAddresses)
     facts.addresses = dumpAddresses(path);
+  return facts;
 }
 
-// The path is opened once, so that all facts are of one namespace even if the path's process dies meanwhile.
+// Opened once, so that all facts are of one namespace even if the path's process dies meanwhile.
 NamespaceFacts readFacts(const std::string &path, bool withAddresses) {
   Descriptor netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!netns.valid())
@@ -53,32 +47,9 @@ NamespaceFacts readFacts(const std::string &path, bool withAddresses) {
   struct stat status;
   if (fstat(netns.get(), &status) < 0)
     fail("fstat", path);
-  NamespaceFacts facts;
+  NamespaceFacts facts = insideNetns(netns.get(), path, [&] { return readInside(path, withAddresses); });
   facts.device = status.st_dev;
   facts.inode = status.st_ino;
-
-  std::exception_ptr error;
-  // Signals stay with Node's threads: the new thread inherits the mask that is set while it is made.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::optional<std::thread> thread;
-  try {
-    thread.emplace([&] {
-      try {
-        readInside(netns.get(), path, withAddresses, facts);
-      } catch (...) {
-        error = std::current_exception();
-      }
-    });
-  } catch (const std::system_error &refused) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw Failure{"pthread_create", refused.code().value(), path};
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  thread->join();
-  if (error)
-    std::rethrow_exception(error);
   return facts;
 }
 

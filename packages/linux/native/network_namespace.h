@@ -1,4 +1,4 @@
-// Work inside another network namespace.
+// What a network namespace is known by, and its addresses.
 #pragma once
 
 #include <napi.h>

@@ -1,18 +1,16 @@
-// unshare(2) moves the calling thread only: it is done on a thread of its own, and the open file keeps the namespace
-// when that has ended.
+// The namespace is made on a thread of its own (native/netns_thread.h); the open file keeps it when that has ended.
 #include "new_netns.h"
 
 #include <cstring>
 
 #include <fcntl.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "native/descriptor.h"
 #include "native/javascript_error.h"
-#include "netns_thread.h"
+#include "native/netns_thread.h"
 #include "seqpacket.h"
 
 namespace {
@@ -34,14 +32,14 @@ void bringLoopbackUp() {
 
 Napi::Value newNetns(const Napi::CallbackInfo &info) {
   return guarded(info, [&]() -> Napi::Value {
-    Descriptor made;
-    onOwnThread(object, [&] {
+    Descriptor made = onOwnThread(object, [] {
       if (unshare(CLONE_NEWNET) < 0)
         fail("unshare", object);
       bringLoopbackUp();
-      made = Descriptor(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-      if (!made.valid())
+      Descriptor opened(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+      if (!opened.valid())
         fail("open", "/proc/thread-self/ns/net");
+      return opened;
     });
     return OwnedFd::wrap(info.Env(), std::move(made));
   });

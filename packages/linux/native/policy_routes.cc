@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 
 #include "arguments.h"
+#include "native/netns_thread.h"
 #include "netlink_socket.h"
-#include "netns_thread.h"
 #include "route_dump.h"
 
 namespace {
@@ -75,8 +75,7 @@ Napi::Value netnsRoutes(const Napi::CallbackInfo &info) {
     const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
     const std::string path = textArgument(info, 1, "netnsPath");
     const auto table = static_cast<uint32_t>(integerArgument(info, 2, "table", 1, UINT32_MAX));
-    std::vector<NamedRoute> routes;
-    insideNetns(netns, path, [&] { routes = dumpRoutes(path, table); });
+    const std::vector<NamedRoute> routes = insideNetns(netns, path, [&] { return dumpRoutes(path, table); });
     Napi::Array result = Napi::Array::New(info.Env(), routes.size());
     for (uint32_t i = 0; i < routes.size(); i++)
       result.Set(i, routeObject(info.Env(), routes[i]));

@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 
 #include "arguments.h"
+#include "native/netns_thread.h"
 #include "netlink_socket.h"
-#include "netns_thread.h"
 #include "rule_dump.h"
 
 namespace {

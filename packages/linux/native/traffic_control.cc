@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 
 #include "arguments.h"
+#include "native/netns_thread.h"
 #include "netlink_socket.h"
-#include "netns_thread.h"
 #include "tc_dump.h"
 
 namespace {
