@@ -13,12 +13,17 @@ std::string errnoName(int error);
 Napi::Error toJavaScript(Napi::Env env, const Failure &failure);
 Napi::Error toJavaScript(Napi::Env env, const Failure &failure, const std::string &code, const std::string &text);
 
-// The way from an entry point into an addon's own code: a Failure becomes a JavaScript error here. node-addon-api sees
-// to every other exception (NODE_ADDON_API_CPP_EXCEPTIONS_ALL).
-template <typename Body> Napi::Value guarded(const Napi::CallbackInfo &info, Body body) {
+// The way from JavaScript into an addon's own code: a Failure becomes a JavaScript error here. node-addon-api sees to
+// every other exception (NODE_ADDON_API_CPP_EXCEPTIONS_ALL).
+template <typename Body> auto guarded(Napi::Env env, Body body) {
   try {
     return body();
   } catch (const Failure &failure) {
-    throw toJavaScript(info.Env(), failure);
+    throw toJavaScript(env, failure);
   }
+}
+
+// A function that throws Failure, as one to export.
+template <auto function> auto guarded(const Napi::CallbackInfo &info) {
+  return guarded(info.Env(), [&] { return function(info); });
 }

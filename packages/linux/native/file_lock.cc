@@ -8,38 +8,40 @@
 #include "arguments.h"
 
 namespace {
+
 constexpr mode_t ownerOnly = 0600;
+
+// Invalid when somebody else has the lock. The file is made if absent, and never removed: two processes could then hold
+// "the" lock on two files.
+Descriptor lockedFile(const std::string &path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
+  if (!file.valid())
+    fail("open", path);
+  while (flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
+    if (errno == EWOULDBLOCK)
+      return Descriptor();
+    if (errno != EINTR)
+      fail("flock", path);
+  }
+  return file;
 }
+
+} // namespace
 
 Napi::Function FileLock::define(Napi::Env env) {
   return DefineClass(env, "FileLock",
                      {InstanceAccessor<&FileLock::held>("held"), InstanceMethod<&FileLock::close>("close")});
 }
 
-// new FileLock(path). `held` is false when somebody else has the lock. The file is made if absent, and never removed:
-// two processes could then hold "the" lock on two files.
+// new FileLock(path). `held` is false when somebody else has the lock.
 FileLock::FileLock(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FileLock>(info) {
-  guarded(info, [&]() -> Napi::Value {
-    const std::string path = textArgument(info, 0, "path");
-    Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
-    if (!file.valid())
-      fail("open", path);
-    while (flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
-      if (errno == EWOULDBLOCK)
-        return info.Env().Undefined();
-      if (errno != EINTR)
-        fail("flock", path);
-    }
-    file_ = std::move(file);
-    return info.Env().Undefined();
-  });
+  file_ = guarded(info.Env(), [&] { return lockedFile(textArgument(info, 0, "path")); });
 }
 
 Napi::Value FileLock::held(const Napi::CallbackInfo &info) {
   return Napi::Boolean::New(info.Env(), file_.valid());
 }
 
-Napi::Value FileLock::close(const Napi::CallbackInfo &info) {
+void FileLock::close(const Napi::CallbackInfo &) {
   file_.reset();
-  return info.Env().Undefined();
 }

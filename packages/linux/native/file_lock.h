@@ -12,7 +12,7 @@ public:
 
 private:
   Napi::Value held(const Napi::CallbackInfo &info);
-  Napi::Value close(const Napi::CallbackInfo &info);
+  void close(const Napi::CallbackInfo &info);
   // Closing it drops the lock; the destructor, run by the garbage collector, does so too.
   Descriptor file_;
 };

@@ -185,40 +185,35 @@ Napi::Object toObject(Napi::Env env, Found &found) {
 } // namespace
 
 Napi::Value listeningSockets(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int pid = static_cast<int>(integerArgument(info, 0, "pid", 1, INT_MAX));
-    const int pidfd = static_cast<int>(integerArgument(info, 1, "pidfd", -1, INT_MAX));
-    const std::string procPath = textArgument(info, 2, "procPath");
-    const std::unordered_set<uint16_t> ports = portsArgument(info, 3);
+  const int pid = static_cast<int>(integerArgument(info, 0, "pid", 1, INT_MAX));
+  const int pidfd = static_cast<int>(integerArgument(info, 1, "pidfd", -1, INT_MAX));
+  const std::string procPath = textArgument(info, 2, "procPath");
+  const std::unordered_set<uint16_t> ports = portsArgument(info, 3);
 
-    const Process process(pid, pidfd, procPath);
-    std::vector<Found> found;
-    // One open file in two descriptors, or in a duplicate that fork() made, is one listener.
-    std::unordered_set<uint64_t> seen;
-    for (const int number : process.sockets()) {
-      Descriptor copy = process.duplicate(number);
-      std::optional<Found> listener = copy.valid() ? asListener(std::move(copy), ports) : std::nullopt;
-      if (listener && seen.insert(listener->socketCookie).second)
-        found.push_back(std::move(*listener));
-    }
-    process.requireAlive();
+  const Process process(pid, pidfd, procPath);
+  std::vector<Found> found;
+  // One open file in two descriptors, or in a duplicate that fork() made, is one listener.
+  std::unordered_set<uint64_t> seen;
+  for (const int number : process.sockets()) {
+    Descriptor copy = process.duplicate(number);
+    std::optional<Found> listener = copy.valid() ? asListener(std::move(copy), ports) : std::nullopt;
+    if (listener && seen.insert(listener->socketCookie).second)
+      found.push_back(std::move(*listener));
+  }
+  process.requireAlive();
 
-    Napi::Array result = Napi::Array::New(info.Env());
-    uint32_t count = 0;
-    for (Found &one : found)
-      result.Set(count++, toObject(info.Env(), one));
-    return result;
-  });
+  Napi::Array result = Napi::Array::New(info.Env());
+  uint32_t count = 0;
+  for (Found &one : found)
+    result.Set(count++, toObject(info.Env(), one));
+  return result;
 }
 
-Napi::Value checkPidfdGetfd(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Descriptor self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
-    if (!self.valid())
-      fail("pidfd_open", "this process");
-    const Descriptor copy(static_cast<int>(syscall(SYS_pidfd_getfd, self.get(), self.get(), 0)));
-    if (!copy.valid())
-      fail("pidfd_getfd", "this process");
-    return info.Env().Undefined();
-  });
+void checkPidfdGetfd(const Napi::CallbackInfo &) {
+  const Descriptor self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  if (!self.valid())
+    fail("pidfd_open", "this process");
+  const Descriptor copy(static_cast<int>(syscall(SYS_pidfd_getfd, self.get(), self.get(), 0)));
+  if (!copy.valid())
+    fail("pidfd_getfd", "this process");
 }

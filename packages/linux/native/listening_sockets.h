@@ -6,4 +6,4 @@
 // listeningSockets(pid, pidfd or -1, procPath, ports): one object for each
 Napi::Value listeningSockets(const Napi::CallbackInfo &info);
 // checkPidfdGetfd(): duplicates a descriptor of this very process, which needs the calls and no privilege
-Napi::Value checkPidfdGetfd(const Napi::CallbackInfo &info);
+void checkPidfdGetfd(const Napi::CallbackInfo &info);

@@ -4,6 +4,6 @@
 #include <napi.h>
 
 // mount(source, target, fsType, flags, data)
-Napi::Value mountFileSystem(const Napi::CallbackInfo &info);
+void mountFileSystem(const Napi::CallbackInfo &info);
 // unmount(target, flags)
-Napi::Value unmountFileSystem(const Napi::CallbackInfo &info);
+void unmountFileSystem(const Napi::CallbackInfo &info);

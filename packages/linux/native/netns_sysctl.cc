@@ -30,33 +30,28 @@ struct Target {
 } // namespace
 
 Napi::Value readNetnsSysctl(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Target target(info);
-    const std::string text = insideNetns(target.netns, target.path, [&] {
-      Descriptor file(::open(target.file.c_str(), O_RDONLY | O_CLOEXEC));
-      if (!file.valid())
-        fail("open", target.object());
-      char value[longestValue];
-      const ssize_t size = ::read(file.get(), value, sizeof(value));
-      if (size < 0)
-        fail("read", target.object());
-      return std::string(value, static_cast<size_t>(size));
-    });
-    return Napi::String::New(info.Env(), text);
+  const Target target(info);
+  const std::string text = insideNetns(target.netns, target.path, [&] {
+    Descriptor file(::open(target.file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid())
+      fail("open", target.object());
+    char value[longestValue];
+    const ssize_t size = ::read(file.get(), value, sizeof(value));
+    if (size < 0)
+      fail("read", target.object());
+    return std::string(value, static_cast<size_t>(size));
   });
+  return Napi::String::New(info.Env(), text);
 }
 
-Napi::Value writeNetnsSysctl(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Target target(info);
-    const std::string value = textArgument(info, 3, "value");
-    insideNetns(target.netns, target.path, [&] {
-      Descriptor file(::open(target.file.c_str(), O_WRONLY | O_CLOEXEC));
-      if (!file.valid())
-        fail("open", target.object());
-      if (::write(file.get(), value.data(), value.size()) < 0)
-        fail("write", target.object());
-    });
-    return info.Env().Undefined();
+void writeNetnsSysctl(const Napi::CallbackInfo &info) {
+  const Target target(info);
+  const std::string value = textArgument(info, 3, "value");
+  insideNetns(target.netns, target.path, [&] {
+    Descriptor file(::open(target.file.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file.valid())
+      fail("open", target.object());
+    if (::write(file.get(), value.data(), value.size()) < 0)
+      fail("write", target.object());
   });
 }

@@ -6,4 +6,4 @@
 // readNetnsSysctl(netnsFd, path, file): the file's text as it is
 Napi::Value readNetnsSysctl(const Napi::CallbackInfo &info);
 // writeNetnsSysctl(netnsFd, path, file, value)
-Napi::Value writeNetnsSysctl(const Napi::CallbackInfo &info);
+void writeNetnsSysctl(const Napi::CallbackInfo &info);

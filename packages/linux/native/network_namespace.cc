@@ -79,19 +79,17 @@ Napi::Object addressObject(Napi::Env env, const NamedAddress &named) {
 } // namespace
 
 Napi::Value readNetns(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Napi::Env env = info.Env();
-    const std::string path = textArgument(info, 0, "netnsPath");
-    const bool withAddresses = info[1].ToBoolean();
-    const NamespaceFacts facts = readFacts(path, withAddresses);
-    Napi::Array addresses = Napi::Array::New(env, facts.addresses.size());
-    for (uint32_t i = 0; i < facts.addresses.size(); i++)
-      addresses.Set(i, addressObject(env, facts.addresses[i]));
-    Napi::Object result = Napi::Object::New(env);
-    result.Set("dev", Napi::BigInt::New(env, facts.device));
-    result.Set("inode", Napi::BigInt::New(env, facts.inode));
-    result.Set("cookie", Napi::BigInt::New(env, facts.cookie));
-    result.Set("addresses", addresses);
-    return result;
-  });
+  const Napi::Env env = info.Env();
+  const std::string path = textArgument(info, 0, "netnsPath");
+  const bool withAddresses = info[1].ToBoolean();
+  const NamespaceFacts facts = readFacts(path, withAddresses);
+  Napi::Array addresses = Napi::Array::New(env, facts.addresses.size());
+  for (uint32_t i = 0; i < facts.addresses.size(); i++)
+    addresses.Set(i, addressObject(env, facts.addresses[i]));
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("dev", Napi::BigInt::New(env, facts.device));
+  result.Set("inode", Napi::BigInt::New(env, facts.inode));
+  result.Set("cookie", Napi::BigInt::New(env, facts.cookie));
+  result.Set("addresses", addresses);
+  return result;
 }

@@ -31,16 +31,14 @@ void bringLoopbackUp() {
 } // namespace
 
 Napi::Value newNetns(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    Descriptor made = onOwnThread(object, [] {
-      if (unshare(CLONE_NEWNET) < 0)
-        fail("unshare", object);
-      bringLoopbackUp();
-      Descriptor opened(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-      if (!opened.valid())
-        fail("open", "/proc/thread-self/ns/net");
-      return opened;
-    });
-    return OwnedFd::wrap(info.Env(), std::move(made));
+  Descriptor made = onOwnThread(object, [] {
+    if (unshare(CLONE_NEWNET) < 0)
+      fail("unshare", object);
+    bringLoopbackUp();
+    Descriptor opened(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    if (!opened.valid())
+      fail("open", "/proc/thread-self/ns/net");
+    return opened;
   });
+  return OwnedFd::wrap(info.Env(), std::move(made));
 }

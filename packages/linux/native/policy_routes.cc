@@ -71,58 +71,53 @@ uint8_t scopeOf(uint8_t type) {
 } // namespace
 
 Napi::Value netnsRoutes(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
-    const std::string path = textArgument(info, 1, "netnsPath");
-    const auto table = static_cast<uint32_t>(integerArgument(info, 2, "table", 1, UINT32_MAX));
-    const std::vector<NamedRoute> routes = insideNetns(netns, path, [&] { return dumpRoutes(path, table); });
-    Napi::Array result = Napi::Array::New(info.Env(), routes.size());
-    for (uint32_t i = 0; i < routes.size(); i++)
-      result.Set(i, routeObject(info.Env(), routes[i]));
-    return result;
-  });
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  const auto table = static_cast<uint32_t>(integerArgument(info, 2, "table", 1, UINT32_MAX));
+  const std::vector<NamedRoute> routes = insideNetns(netns, path, [&] { return dumpRoutes(path, table); });
+  Napi::Array result = Napi::Array::New(info.Env(), routes.size());
+  for (uint32_t i = 0; i < routes.size(); i++)
+    result.Set(i, routeObject(info.Env(), routes[i]));
+  return result;
 }
 
-Napi::Value changeRoute(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
-    const std::string path = textArgument(info, 1, "netnsPath");
-    const bool add = info[2].ToBoolean();
-    const bool four = integerArgument(info, 3, "family", 4, 6) == 4;
-    const auto table = static_cast<uint32_t>(integerArgument(info, 4, "table", 1, UINT32_MAX));
-    const auto type = static_cast<uint8_t>(integerArgument(info, 5, "type", 0, UINT8_MAX));
-    const std::string destination = textArgument(info, 6, "destination");
-    const auto prefixLength = static_cast<uint8_t>(integerArgument(info, 7, "prefixLength", 0, four ? 32 : 128));
-    const std::string interface = textArgument(info, 8, "interface");
-    const auto metric = static_cast<uint32_t>(integerArgument(info, 9, "metric", 0, UINT32_MAX));
-    const auto protocol = static_cast<uint8_t>(integerArgument(info, 10, "protocol", 0, UINT8_MAX));
+void changeRoute(const Napi::CallbackInfo &info) {
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  const bool add = info[2].ToBoolean();
+  const bool four = integerArgument(info, 3, "family", 4, 6) == 4;
+  const auto table = static_cast<uint32_t>(integerArgument(info, 4, "table", 1, UINT32_MAX));
+  const auto type = static_cast<uint8_t>(integerArgument(info, 5, "type", 0, UINT8_MAX));
+  const std::string destination = textArgument(info, 6, "destination");
+  const auto prefixLength = static_cast<uint8_t>(integerArgument(info, 7, "prefixLength", 0, four ? 32 : 128));
+  const std::string interface = textArgument(info, 8, "interface");
+  const auto metric = static_cast<uint32_t>(integerArgument(info, 9, "metric", 0, UINT32_MAX));
+  const auto protocol = static_cast<uint8_t>(integerArgument(info, 10, "protocol", 0, UINT8_MAX));
 
-    uint8_t address[16] = {};
-    if (inet_pton(four ? AF_INET : AF_INET6, destination.c_str(), address) != 1)
-      throw Napi::TypeError::New(info.Env(), "destination must be an address of the route's family");
-    rtmsg head = {};
-    head.rtm_family = four ? AF_INET : AF_INET6;
-    head.rtm_dst_len = prefixLength;
-    head.rtm_protocol = protocol;
-    head.rtm_type = type;
-    head.rtm_scope = four ? scopeOf(type) : static_cast<uint8_t>(RT_SCOPE_UNIVERSE);
-    const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
-    NetlinkRequest request(add ? RTM_NEWROUTE : RTM_DELROUTE, flags, head);
-    if (prefixLength != 0)
-      request.add(RTA_DST, address, four ? 4 : 16);
-    request.addU32(RTA_TABLE, table);
-    if (metric != 0)
-      request.addU32(RTA_PRIORITY, metric);
-    const std::string object = path + (add ? " (RTM_NEWROUTE, " : " (RTM_DELROUTE, ") + destination + "/" +
-                               std::to_string(prefixLength) + " dev " + interface + " table " + std::to_string(table) +
-                               ")";
-    insideNetns(netns, path, [&] {
-      const unsigned ifindex = if_nametoindex(interface.c_str());
-      if (ifindex == 0)
-        fail("if_nametoindex", path + " (" + interface + ")");
-      request.addU32(RTA_OIF, ifindex);
-      changeByNetlink(request, object);
-    });
-    return info.Env().Undefined();
+  uint8_t address[16] = {};
+  if (inet_pton(four ? AF_INET : AF_INET6, destination.c_str(), address) != 1)
+    throw Napi::TypeError::New(info.Env(), "destination must be an address of the route's family");
+  rtmsg head = {};
+  head.rtm_family = four ? AF_INET : AF_INET6;
+  head.rtm_dst_len = prefixLength;
+  head.rtm_protocol = protocol;
+  head.rtm_type = type;
+  head.rtm_scope = four ? scopeOf(type) : static_cast<uint8_t>(RT_SCOPE_UNIVERSE);
+  const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
+  NetlinkRequest request(add ? RTM_NEWROUTE : RTM_DELROUTE, flags, head);
+  if (prefixLength != 0)
+    request.add(RTA_DST, address, four ? 4 : 16);
+  request.addU32(RTA_TABLE, table);
+  if (metric != 0)
+    request.addU32(RTA_PRIORITY, metric);
+  const std::string object = path + (add ? " (RTM_NEWROUTE, " : " (RTM_DELROUTE, ") + destination + "/" +
+                             std::to_string(prefixLength) + " dev " + interface + " table " + std::to_string(table) +
+                             ")";
+  insideNetns(netns, path, [&] {
+    const unsigned ifindex = if_nametoindex(interface.c_str());
+    if (ifindex == 0)
+      fail("if_nametoindex", path + " (" + interface + ")");
+    request.addU32(RTA_OIF, ifindex);
+    changeByNetlink(request, object);
   });
 }

@@ -7,4 +7,4 @@
 //   [{ family, type, protocol, scope, destination, prefixLength, table, metric, interface, others }]
 Napi::Value netnsRoutes(const Napi::CallbackInfo &info);
 // changeRoute(netnsFd, path, add, family, table, type, destination, prefixLength, interface, metric, protocol)
-Napi::Value changeRoute(const Napi::CallbackInfo &info);
+void changeRoute(const Napi::CallbackInfo &info);

@@ -34,53 +34,48 @@ Napi::Object ruleObject(Napi::Env env, const PolicyRule &rule) {
 } // namespace
 
 Napi::Value netnsRules(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
-    const std::string path = textArgument(info, 1, "netnsPath");
-    std::vector<PolicyRule> rules;
-    insideNetns(netns, path, [&] {
-      fib_rule_hdr head = {};
-      head.family = AF_UNSPEC; // also right where the kernel has no IPv6 at all
-      NetlinkRequest request(RTM_GETRULE, NLM_F_DUMP, head);
-      dumpByNetlink(
-          request, path + " (RTM_GETRULE)", [&] { rules.clear(); },
-          [&](const NetlinkItem &message) { return readRule(message, rules); });
-    });
-    Napi::Array result = Napi::Array::New(info.Env(), rules.size());
-    for (uint32_t i = 0; i < rules.size(); i++)
-      result.Set(i, ruleObject(info.Env(), rules[i]));
-    return result;
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  std::vector<PolicyRule> rules;
+  insideNetns(netns, path, [&] {
+    fib_rule_hdr head = {};
+    head.family = AF_UNSPEC; // also right where the kernel has no IPv6 at all
+    NetlinkRequest request(RTM_GETRULE, NLM_F_DUMP, head);
+    dumpByNetlink(
+        request, path + " (RTM_GETRULE)", [&] { rules.clear(); },
+        [&](const NetlinkItem &message) { return readRule(message, rules); });
   });
+  Napi::Array result = Napi::Array::New(info.Env(), rules.size());
+  for (uint32_t i = 0; i < rules.size(); i++)
+    result.Set(i, ruleObject(info.Env(), rules[i]));
+  return result;
 }
 
-Napi::Value changeRule(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
-    const std::string path = textArgument(info, 1, "netnsPath");
-    const bool add = info[2].ToBoolean();
-    const int64_t family = integerArgument(info, 3, "family", 4, 6);
-    const auto priority = static_cast<uint32_t>(integerArgument(info, 4, "priority", 1, UINT32_MAX));
-    const auto table = static_cast<uint32_t>(integerArgument(info, 5, "table", 1, UINT32_MAX));
-    const auto mark = static_cast<uint32_t>(integerArgument(info, 6, "fwmark.value", 0, UINT32_MAX));
-    const auto mask = static_cast<uint32_t>(integerArgument(info, 7, "fwmark.mask", 0, UINT32_MAX));
-    const auto protocol = static_cast<uint8_t>(integerArgument(info, 8, "protocol", 0, UINT8_MAX));
+void changeRule(const Napi::CallbackInfo &info) {
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  const bool add = info[2].ToBoolean();
+  const int64_t family = integerArgument(info, 3, "family", 4, 6);
+  const auto priority = static_cast<uint32_t>(integerArgument(info, 4, "priority", 1, UINT32_MAX));
+  const auto table = static_cast<uint32_t>(integerArgument(info, 5, "table", 1, UINT32_MAX));
+  const auto mark = static_cast<uint32_t>(integerArgument(info, 6, "fwmark.value", 0, UINT32_MAX));
+  const auto mask = static_cast<uint32_t>(integerArgument(info, 7, "fwmark.mask", 0, UINT32_MAX));
+  const auto protocol = static_cast<uint8_t>(integerArgument(info, 8, "protocol", 0, UINT8_MAX));
 
-    fib_rule_hdr head = {};
-    head.family = family == 4 ? AF_INET : AF_INET6;
-    head.action = FR_ACT_TO_TBL;
-    // NLM_F_EXCL: without it the kernel adds the same rule again and again.
-    const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
-    NetlinkRequest request(add ? RTM_NEWRULE : RTM_DELRULE, flags, head);
-    request.addU32(FRA_PRIORITY, priority);
-    request.addU32(FRA_TABLE, table);
-    if (mask != 0) {
-      request.addU32(FRA_FWMARK, mark);
-      request.addU32(FRA_FWMASK, mask);
-    }
-    request.addU8(FRA_PROTOCOL, protocol);
-    const std::string object = path + (add ? " (RTM_NEWRULE" : " (RTM_DELRULE") + ", IPv" + std::to_string(family) +
-                               ", priority " + std::to_string(priority) + ")";
-    insideNetns(netns, path, [&] { changeByNetlink(request, object); });
-    return info.Env().Undefined();
-  });
+  fib_rule_hdr head = {};
+  head.family = family == 4 ? AF_INET : AF_INET6;
+  head.action = FR_ACT_TO_TBL;
+  // NLM_F_EXCL: without it the kernel adds the same rule again and again.
+  const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
+  NetlinkRequest request(add ? RTM_NEWRULE : RTM_DELRULE, flags, head);
+  request.addU32(FRA_PRIORITY, priority);
+  request.addU32(FRA_TABLE, table);
+  if (mask != 0) {
+    request.addU32(FRA_FWMARK, mark);
+    request.addU32(FRA_FWMASK, mask);
+  }
+  request.addU8(FRA_PROTOCOL, protocol);
+  const std::string object = path + (add ? " (RTM_NEWRULE" : " (RTM_DELRULE") + ", IPv" + std::to_string(family) +
+                             ", priority " + std::to_string(priority) + ")";
+  insideNetns(netns, path, [&] { changeByNetlink(request, object); });
 }

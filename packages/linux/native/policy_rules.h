@@ -6,4 +6,4 @@
 // netnsRules(netnsFd, path): [{ family, priority, table, mark, mask, protocol, action, others }], in the kernel's order
 Napi::Value netnsRules(const Napi::CallbackInfo &info);
 // changeRule(netnsFd, path, add, family, priority, table, mark, mask, protocol)
-Napi::Value changeRule(const Napi::CallbackInfo &info);
+void changeRule(const Napi::CallbackInfo &info);

@@ -113,19 +113,22 @@ Napi::Value OwnedFd::fd(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), owned_.get());
 }
 
-Napi::Value OwnedFd::close(const Napi::CallbackInfo &info) {
+void OwnedFd::close(const Napi::CallbackInfo &) {
   owned_.reset();
-  return info.Env().Undefined();
 }
 
 Napi::Function SeqpacketSockets::define(Napi::Env env) {
-  return DefineClass(
-      env, "SeqpacketSockets",
-      {InstanceMethod<&SeqpacketSockets::listen>("listen"), InstanceMethod<&SeqpacketSockets::connect>("connect"),
-       InstanceMethod<&SeqpacketSockets::accept>("accept"), InstanceMethod<&SeqpacketSockets::receive>("receive"),
-       InstanceMethod<&SeqpacketSockets::send>("send"), InstanceMethod<&SeqpacketSockets::readable>("readable"),
-       InstanceMethod<&SeqpacketSockets::endSending>("endSending"), InstanceMethod<&SeqpacketSockets::close>("close"),
-       InstanceMethod<&SeqpacketSockets::keepAlive>("keepAlive")});
+  using Self = SeqpacketSockets;
+  return DefineClass(env, "SeqpacketSockets",
+                     {InstanceMethod<&Self::guardedMethod<&Self::listen>>("listen"),
+                      InstanceMethod<&Self::guardedMethod<&Self::connect>>("connect"),
+                      InstanceMethod<&Self::guardedMethod<&Self::accept>>("accept"),
+                      InstanceMethod<&Self::guardedMethod<&Self::receive>>("receive"),
+                      InstanceMethod<&Self::guardedMethod<&Self::send>>("send"),
+                      InstanceMethod<&Self::guardedMethod<&Self::readable>>("readable"),
+                      InstanceMethod<&Self::guardedMethod<&Self::endSending>>("endSending"),
+                      InstanceMethod<&Self::guardedMethod<&Self::close>>("close"),
+                      InstanceMethod<&Self::keepAlive>("keepAlive")});
 }
 
 SeqpacketSockets::SeqpacketSockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<SeqpacketSockets>(info) {
@@ -195,102 +198,82 @@ SeqpacketLoop &SeqpacketSockets::loop() {
 
 // listen(path, backlog): socket
 Napi::Value SeqpacketSockets::listen(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const std::string path = textArgument(info, 0, "path");
-    const int64_t backlog = integerArgument(info, 1, "backlog", 0, INT_MAX);
-    SocketFile file;
-    Descriptor listener = listenSeqpacketSocket(path, static_cast<int>(backlog), file);
-    return Napi::Number::New(info.Env(), loop().add(std::move(listener), file));
-  });
+  const std::string path = textArgument(info, 0, "path");
+  const int64_t backlog = integerArgument(info, 1, "backlog", 0, INT_MAX);
+  SocketFile file;
+  Descriptor listener = listenSeqpacketSocket(path, static_cast<int>(backlog), file);
+  return Napi::Number::New(info.Env(), loop().add(std::move(listener), file));
 }
 
 // connect(path): { socket, peer }
 Napi::Value SeqpacketSockets::connect(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    Descriptor connection = connectSeqpacketSocket(textArgument(info, 0, "path"));
-    SeqpacketPeer peer = seqpacketPeer(connection.get());
-    Napi::Object object = Napi::Object::New(info.Env());
-    object.Set("peer", peerObject(info.Env(), peer));
-    object.Set("socket", Napi::Number::New(info.Env(), loop().add(std::move(connection), std::nullopt)));
-    return object;
-  });
+  Descriptor connection = connectSeqpacketSocket(textArgument(info, 0, "path"));
+  SeqpacketPeer peer = seqpacketPeer(connection.get());
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("peer", peerObject(info.Env(), peer));
+  object.Set("socket", Napi::Number::New(info.Env(), loop().add(std::move(connection), std::nullopt)));
+  return object;
 }
 
 // accept(socket, request)
-Napi::Value SeqpacketSockets::accept(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    loop().accept(socketArgument(info), requestArgument(info));
-    return info.Env().Undefined();
-  });
+void SeqpacketSockets::accept(const Napi::CallbackInfo &info) {
+  loop().accept(socketArgument(info), requestArgument(info));
 }
 
 // receive(socket, request, maxBytes, maxFds)
-Napi::Value SeqpacketSockets::receive(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int64_t maxBytes = integerArgument(info, 2, "maxBytes", 1, mostBytes);
-    const int64_t maxFds = integerArgument(info, 3, "maxFds", 0, mostDescriptors);
-    loop().receive(socketArgument(info), requestArgument(info), static_cast<size_t>(maxBytes),
-                   static_cast<size_t>(maxFds));
-    return info.Env().Undefined();
-  });
+void SeqpacketSockets::receive(const Napi::CallbackInfo &info) {
+  const int64_t maxBytes = integerArgument(info, 2, "maxBytes", 1, mostBytes);
+  const int64_t maxFds = integerArgument(info, 3, "maxFds", 0, mostDescriptors);
+  loop().receive(socketArgument(info), requestArgument(info), static_cast<size_t>(maxBytes),
+                 static_cast<size_t>(maxFds));
 }
 
 // send(socket, request, bytes: Uint8Array, fds: number[]): boolean
 Napi::Value SeqpacketSockets::send(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Napi::Env env = info.Env();
-    if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-      throw Napi::TypeError::New(env, "bytes must be a Uint8Array");
-    if (!info[3].IsArray())
-      throw Napi::TypeError::New(env, "fds must be an array");
-    const auto bytes = info[2].As<Napi::Uint8Array>();
-    const auto list = info[3].As<Napi::Array>();
-    if (list.Length() > mostDescriptors)
-      throw Napi::RangeError::New(env, "a packet carries at most 253 descriptors (SCM_MAX_FD)");
-    std::vector<int> descriptors;
-    for (uint32_t i = 0; i < list.Length(); i++) {
-      const Napi::Value value = list.Get(i);
-      const double fd = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-      if (!(fd >= 0 && fd <= INT_MAX) || fd != static_cast<int>(fd))
-        throw Napi::RangeError::New(env, "fds must hold file descriptors");
-      descriptors.push_back(static_cast<int>(fd));
-    }
-    std::vector<uint8_t> copy(bytes.Data(), bytes.Data() + bytes.ByteLength());
-    return Napi::Boolean::New(env,
-                              loop().send(socketArgument(info), requestArgument(info), std::move(copy), descriptors));
-  });
+  const Napi::Env env = info.Env();
+  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    throw Napi::TypeError::New(env, "bytes must be a Uint8Array");
+  if (!info[3].IsArray())
+    throw Napi::TypeError::New(env, "fds must be an array");
+  const auto bytes = info[2].As<Napi::Uint8Array>();
+  const auto list = info[3].As<Napi::Array>();
+  if (list.Length() > mostDescriptors)
+    throw Napi::RangeError::New(env, "a packet carries at most 253 descriptors (SCM_MAX_FD)");
+  std::vector<int> descriptors;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Napi::Value value = list.Get(i);
+    const double fd = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+    if (!(fd >= 0 && fd <= INT_MAX) || fd != static_cast<int>(fd))
+      throw Napi::RangeError::New(env, "fds must hold file descriptors");
+    descriptors.push_back(static_cast<int>(fd));
+  }
+  std::vector<uint8_t> copy(bytes.Data(), bytes.Data() + bytes.ByteLength());
+  return Napi::Boolean::New(env,
+                            loop().send(socketArgument(info), requestArgument(info), std::move(copy), descriptors));
 }
 
 // readable(socket): boolean
 Napi::Value SeqpacketSockets::readable(const Napi::CallbackInfo &info) {
-  return guarded(
-      info, [&]() -> Napi::Value { return Napi::Boolean::New(info.Env(), loop().readable(socketArgument(info))); });
+  return Napi::Boolean::New(info.Env(), loop().readable(socketArgument(info)));
 }
 
 // endSending(socket)
-Napi::Value SeqpacketSockets::endSending(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    loop().endSending(socketArgument(info));
-    return info.Env().Undefined();
-  });
+void SeqpacketSockets::endSending(const Napi::CallbackInfo &info) {
+  loop().endSending(socketArgument(info));
 }
 
 // close(socket)
-Napi::Value SeqpacketSockets::close(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    if (channel_->loop != nullptr)
-      channel_->loop->close(socketArgument(info));
-    return info.Env().Undefined();
-  });
+void SeqpacketSockets::close(const Napi::CallbackInfo &info) {
+  if (channel_->loop != nullptr)
+    channel_->loop->close(socketArgument(info));
 }
 
 // keepAlive(boolean): whether the process stays for what the sockets may bring.
-Napi::Value SeqpacketSockets::keepAlive(const Napi::CallbackInfo &info) {
-  if (channel_->loop != nullptr) {
-    if (info[0].ToBoolean())
-      wake_.Ref(info.Env());
-    else
-      wake_.Unref(info.Env());
-  }
-  return info.Env().Undefined();
+void SeqpacketSockets::keepAlive(const Napi::CallbackInfo &info) {
+  if (channel_->loop == nullptr)
+    return;
+  if (info[0].ToBoolean())
+    wake_.Ref(info.Env());
+  else
+    wake_.Unref(info.Env());
 }

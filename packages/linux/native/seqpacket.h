@@ -6,6 +6,7 @@
 #include <napi.h>
 
 #include "native/descriptor.h"
+#include "native/javascript_error.h"
 #include "seqpacket_loop.h"
 
 // A file descriptor that JavaScript owns: closed once, by close() or by the garbage collector.
@@ -18,7 +19,7 @@ public:
 
 private:
   Napi::Value fd(const Napi::CallbackInfo &info);
-  Napi::Value close(const Napi::CallbackInfo &info);
+  void close(const Napi::CallbackInfo &info);
   Descriptor owned_;
 };
 
@@ -38,15 +39,18 @@ private:
   using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &SeqpacketSockets::onWake>;
   static void atExit(void *self);
 
+  template <auto method> auto guardedMethod(const Napi::CallbackInfo &info) {
+    return guarded(info.Env(), [&] { return (this->*method)(info); });
+  }
   Napi::Value listen(const Napi::CallbackInfo &info);
   Napi::Value connect(const Napi::CallbackInfo &info);
-  Napi::Value accept(const Napi::CallbackInfo &info);
-  Napi::Value receive(const Napi::CallbackInfo &info);
+  void accept(const Napi::CallbackInfo &info);
+  void receive(const Napi::CallbackInfo &info);
   Napi::Value send(const Napi::CallbackInfo &info);
   Napi::Value readable(const Napi::CallbackInfo &info);
-  Napi::Value endSending(const Napi::CallbackInfo &info);
-  Napi::Value close(const Napi::CallbackInfo &info);
-  Napi::Value keepAlive(const Napi::CallbackInfo &info);
+  void endSending(const Napi::CallbackInfo &info);
+  void close(const Napi::CallbackInfo &info);
+  void keepAlive(const Napi::CallbackInfo &info);
   SeqpacketLoop &loop();
   void shut();
 

@@ -21,28 +21,23 @@ std::string describe(int fd, int level, int name) {
 } // namespace
 
 Napi::Value getSockOpt(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int fd = static_cast<int>(integerArgument(info, 0, "fd", 0, INT_MAX));
-    const int level = static_cast<int>(integerArgument(info, 1, "level", INT_MIN, INT_MAX));
-    const int name = static_cast<int>(integerArgument(info, 2, "name", INT_MIN, INT_MAX));
-    std::vector<uint8_t> value(static_cast<size_t>(integerArgument(info, 3, "length", 0, longestValue)));
-    socklen_t length = static_cast<socklen_t>(value.size());
-    if (getsockopt(fd, level, name, value.data(), &length) < 0)
-      fail("getsockopt", describe(fd, level, name));
-    // Some options answer with the length they would have liked.
-    const size_t filled = std::min(static_cast<size_t>(length), value.size());
-    return Napi::Buffer<uint8_t>::Copy(info.Env(), value.data(), filled);
-  });
+  const int fd = static_cast<int>(integerArgument(info, 0, "fd", 0, INT_MAX));
+  const int level = static_cast<int>(integerArgument(info, 1, "level", INT_MIN, INT_MAX));
+  const int name = static_cast<int>(integerArgument(info, 2, "name", INT_MIN, INT_MAX));
+  std::vector<uint8_t> value(static_cast<size_t>(integerArgument(info, 3, "length", 0, longestValue)));
+  socklen_t length = static_cast<socklen_t>(value.size());
+  if (getsockopt(fd, level, name, value.data(), &length) < 0)
+    fail("getsockopt", describe(fd, level, name));
+  // Some options answer with the length they would have liked.
+  const size_t filled = std::min(static_cast<size_t>(length), value.size());
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), value.data(), filled);
 }
 
-Napi::Value setSockOptInt(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const int fd = static_cast<int>(integerArgument(info, 0, "fd", 0, INT_MAX));
-    const int level = static_cast<int>(integerArgument(info, 1, "level", INT_MIN, INT_MAX));
-    const int name = static_cast<int>(integerArgument(info, 2, "name", INT_MIN, INT_MAX));
-    const int value = static_cast<int>(integerArgument(info, 3, "value", INT_MIN, INT_MAX));
-    if (setsockopt(fd, level, name, &value, sizeof(value)) < 0)
-      fail("setsockopt", describe(fd, level, name));
-    return info.Env().Undefined();
-  });
+void setSockOptInt(const Napi::CallbackInfo &info) {
+  const int fd = static_cast<int>(integerArgument(info, 0, "fd", 0, INT_MAX));
+  const int level = static_cast<int>(integerArgument(info, 1, "level", INT_MIN, INT_MAX));
+  const int name = static_cast<int>(integerArgument(info, 2, "name", INT_MIN, INT_MAX));
+  const int value = static_cast<int>(integerArgument(info, 3, "value", INT_MIN, INT_MAX));
+  if (setsockopt(fd, level, name, &value, sizeof(value)) < 0)
+    fail("setsockopt", describe(fd, level, name));
 }

@@ -6,4 +6,4 @@
 // getSockOpt(fd, level, name, length): Buffer
 Napi::Value getSockOpt(const Napi::CallbackInfo &info);
 // setSockOptInt(fd, level, name, value)
-Napi::Value setSockOptInt(const Napi::CallbackInfo &info);
+void setSockOptInt(const Napi::CallbackInfo &info);

@@ -63,110 +63,100 @@ Napi::Object filterObject(Napi::Env env, const TcFilter &filter) {
 } // namespace
 
 Napi::Value netnsQdiscs(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Device device(info);
-    std::vector<Qdisc> qdiscs;
-    int ifindex = 0;
-    insideNetns(device.netns, device.path, [&] {
-      ifindex = device.index();
-      tcmsg head = {};
-      head.tcm_ifindex = ifindex; // the kernel answers for every device all the same
-      NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP, head);
-      dumpByNetlink(
-          request, device.object("RTM_GETQDISC"), [&] { qdiscs.clear(); },
-          [&](const NetlinkItem &message) { return readQdisc(message, qdiscs); });
-    });
-    Napi::Array result = Napi::Array::New(info.Env());
-    for (const Qdisc &qdisc : qdiscs) {
-      if (qdisc.ifindex != ifindex)
-        continue;
-      Napi::Object object = Napi::Object::New(info.Env());
-      object.Set("kind", qdisc.kind);
-      object.Set("handle", qdisc.handle);
-      object.Set("parent", qdisc.parent);
-      result.Set(result.Length(), object);
-    }
-    return result;
+  const Device device(info);
+  std::vector<Qdisc> qdiscs;
+  int ifindex = 0;
+  insideNetns(device.netns, device.path, [&] {
+    ifindex = device.index();
+    tcmsg head = {};
+    head.tcm_ifindex = ifindex; // the kernel answers for every device all the same
+    NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP, head);
+    dumpByNetlink(
+        request, device.object("RTM_GETQDISC"), [&] { qdiscs.clear(); },
+        [&](const NetlinkItem &message) { return readQdisc(message, qdiscs); });
   });
+  Napi::Array result = Napi::Array::New(info.Env());
+  for (const Qdisc &qdisc : qdiscs) {
+    if (qdisc.ifindex != ifindex)
+      continue;
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("kind", qdisc.kind);
+    object.Set("handle", qdisc.handle);
+    object.Set("parent", qdisc.parent);
+    result.Set(result.Length(), object);
+  }
+  return result;
 }
 
-Napi::Value changeClsact(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Device device(info);
-    const bool add = info[3].ToBoolean();
-    insideNetns(device.netns, device.path, [&] {
-      tcmsg head = {};
-      head.tcm_ifindex = device.index();
-      head.tcm_parent = TC_H_CLSACT;
-      head.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
-      const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
-      NetlinkRequest request(add ? RTM_NEWQDISC : RTM_DELQDISC, flags, head);
-      request.addText(TCA_KIND, "clsact");
-      changeByNetlink(request, device.object(add ? "RTM_NEWQDISC clsact" : "RTM_DELQDISC clsact"));
-    });
-    return info.Env().Undefined();
+void changeClsact(const Napi::CallbackInfo &info) {
+  const Device device(info);
+  const bool add = info[3].ToBoolean();
+  insideNetns(device.netns, device.path, [&] {
+    tcmsg head = {};
+    head.tcm_ifindex = device.index();
+    head.tcm_parent = TC_H_CLSACT;
+    head.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
+    const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
+    NetlinkRequest request(add ? RTM_NEWQDISC : RTM_DELQDISC, flags, head);
+    request.addText(TCA_KIND, "clsact");
+    changeByNetlink(request, device.object(add ? "RTM_NEWQDISC clsact" : "RTM_DELQDISC clsact"));
   });
 }
 
 Napi::Value netnsTcFilters(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Device device(info);
-    const bool egress = info[3].ToBoolean();
-    std::vector<TcFilter> filters;
-    insideNetns(device.netns, device.path, [&] {
-      tcmsg head = {};
-      head.tcm_ifindex = device.index();
-      head.tcm_parent = hookOf(egress);
-      NetlinkRequest request(RTM_GETTFILTER, NLM_F_DUMP, head);
-      dumpByNetlink(
-          request, device.object("RTM_GETTFILTER"), [&] { filters.clear(); },
-          [&](const NetlinkItem &message) { return readTcFilter(message, filters); });
-    });
-    Napi::Array result = Napi::Array::New(info.Env(), filters.size());
-    for (uint32_t i = 0; i < filters.size(); i++)
-      result.Set(i, filterObject(info.Env(), filters[i]));
-    return result;
+  const Device device(info);
+  const bool egress = info[3].ToBoolean();
+  std::vector<TcFilter> filters;
+  insideNetns(device.netns, device.path, [&] {
+    tcmsg head = {};
+    head.tcm_ifindex = device.index();
+    head.tcm_parent = hookOf(egress);
+    NetlinkRequest request(RTM_GETTFILTER, NLM_F_DUMP, head);
+    dumpByNetlink(
+        request, device.object("RTM_GETTFILTER"), [&] { filters.clear(); },
+        [&](const NetlinkItem &message) { return readTcFilter(message, filters); });
   });
+  Napi::Array result = Napi::Array::New(info.Env(), filters.size());
+  for (uint32_t i = 0; i < filters.size(); i++)
+    result.Set(i, filterObject(info.Env(), filters[i]));
+  return result;
 }
 
-Napi::Value changeTcFilter(const Napi::CallbackInfo &info) {
-  return guarded(info, [&]() -> Napi::Value {
-    const Device device(info);
-    const bool egress = info[3].ToBoolean();
-    const std::string change = textArgument(info, 4, "change");
-    const auto priority = static_cast<uint32_t>(integerArgument(info, 5, "priority", 1, UINT16_MAX));
-    const auto handle = static_cast<uint32_t>(integerArgument(info, 6, "handle", 1, UINT32_MAX));
-    const bool remove = change == "delete";
-    int program = -1;
-    std::string name;
+void changeTcFilter(const Napi::CallbackInfo &info) {
+  const Device device(info);
+  const bool egress = info[3].ToBoolean();
+  const std::string change = textArgument(info, 4, "change");
+  const auto priority = static_cast<uint32_t>(integerArgument(info, 5, "priority", 1, UINT16_MAX));
+  const auto handle = static_cast<uint32_t>(integerArgument(info, 6, "handle", 1, UINT32_MAX));
+  const bool remove = change == "delete";
+  int program = -1;
+  std::string name;
+  if (!remove) {
+    program = static_cast<int>(integerArgument(info, 7, "programFd", 0, INT_MAX));
+    name = textArgument(info, 8, "name");
+    if (name.empty() || name.size() > longestProgramName)
+      throw Napi::RangeError::New(info.Env(), "name must have 1 to 255 bytes");
+  }
+  insideNetns(device.netns, device.path, [&] {
+    tcmsg head = {};
+    head.tcm_ifindex = device.index();
+    head.tcm_parent = hookOf(egress);
+    head.tcm_handle = handle;
+    head.tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL));
+    uint16_t flags = NLM_F_ACK;
+    if (!remove)
+      flags |= change == "add" ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE;
+    NetlinkRequest request(remove ? RTM_DELTFILTER : RTM_NEWTFILTER, flags, head);
+    request.addText(TCA_KIND, "bpf");
     if (!remove) {
-      program = static_cast<int>(integerArgument(info, 7, "programFd", 0, INT_MAX));
-      name = textArgument(info, 8, "name");
-      if (name.empty() || name.size() > longestProgramName)
-        throw Napi::RangeError::New(info.Env(), "name must have 1 to 255 bytes");
+      const size_t options = request.beginNested(TCA_OPTIONS);
+      request.addU32(TCA_BPF_FD, static_cast<uint32_t>(program));
+      request.addText(TCA_BPF_NAME, name);
+      request.addU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+      request.endNested(options);
     }
-    insideNetns(device.netns, device.path, [&] {
-      tcmsg head = {};
-      head.tcm_ifindex = device.index();
-      head.tcm_parent = hookOf(egress);
-      head.tcm_handle = handle;
-      head.tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL));
-      uint16_t flags = NLM_F_ACK;
-      if (!remove)
-        flags |= change == "add" ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE;
-      NetlinkRequest request(remove ? RTM_DELTFILTER : RTM_NEWTFILTER, flags, head);
-      request.addText(TCA_KIND, "bpf");
-      if (!remove) {
-        const size_t options = request.beginNested(TCA_OPTIONS);
-        request.addU32(TCA_BPF_FD, static_cast<uint32_t>(program));
-        request.addText(TCA_BPF_NAME, name);
-        request.addU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
-        request.endNested(options);
-      }
-      const std::string what = std::string(remove ? "RTM_DELTFILTER" : "RTM_NEWTFILTER") + ", " +
-                               (egress ? "egress" : "ingress") + ", priority " + std::to_string(priority);
-      changeByNetlink(request, device.object(what));
-    });
-    return info.Env().Undefined();
+    const std::string what = std::string(remove ? "RTM_DELTFILTER" : "RTM_NEWTFILTER") + ", " +
+                             (egress ? "egress" : "ingress") + ", priority " + std::to_string(priority);
+    changeByNetlink(request, device.object(what));
   });
 }

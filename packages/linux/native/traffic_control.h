@@ -6,9 +6,9 @@
 // netnsQdiscs(netnsFd, path, interface): [{ kind, handle, parent }]
 Napi::Value netnsQdiscs(const Napi::CallbackInfo &info);
 // changeClsact(netnsFd, path, interface, add)
-Napi::Value changeClsact(const Napi::CallbackInfo &info);
+void changeClsact(const Napi::CallbackInfo &info);
 // netnsTcFilters(netnsFd, path, interface, egress):
 //   [{ kind, priority, protocol, handle, chain, programName, programTag, programId, directAction }], heads included
 Napi::Value netnsTcFilters(const Napi::CallbackInfo &info);
 // changeTcFilter(netnsFd, path, interface, egress, change: 'add'|'replace'|'delete', priority, handle, programFd, name)
-Napi::Value changeTcFilter(const Napi::CallbackInfo &info);
+void changeTcFilter(const Napi::CallbackInfo &info);
