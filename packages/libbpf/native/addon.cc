@@ -4,23 +4,23 @@
 
 namespace {
 
-Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  sluice::InstallLogCapture();
-  sluice::AddFd(env, exports);
-  sluice::AddPins(env, exports);
-  sluice::AddObject(env, exports);
-  sluice::AddPrograms(env, exports);
-  sluice::AddMaps(env, exports);
-  sluice::AddMapBatches(env, exports);
-  sluice::AddLinks(env, exports);
-  sluice::AddCgroups(env, exports);
-  sluice::AddRingBuffer(env, exports);
-  sluice::AddBtf(env, exports);
-  sluice::AddNames(env, exports);
-  sluice::AddProbes(env, exports);
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  installLogCapture();
+  addFd(env, exports);
+  addPins(env, exports);
+  addObject(env, exports);
+  addPrograms(env, exports);
+  addMaps(env, exports);
+  addMapBatches(env, exports);
+  addLinks(env, exports);
+  addCgroups(env, exports);
+  addRingBuffer(env, exports);
+  addBtf(env, exports);
+  addNames(env, exports);
+  addProbes(env, exports);
   return exports;
 }
 
 } // namespace
 
-NODE_API_MODULE(libbpf, Init)
+NODE_API_MODULE(libbpf, init)

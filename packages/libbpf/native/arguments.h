@@ -7,54 +7,52 @@
 #include <limits>
 #include <string>
 
-namespace sluice {
-
 struct Bytes {
   uint8_t *data;
   size_t length;
 };
 
-inline Napi::TypeError WrongArgument(Napi::Env env, size_t index, const char *wanted) {
+inline Napi::TypeError wrongArgument(Napi::Env env, size_t index, const char *wanted) {
   return Napi::TypeError::New(env, "argument " + std::to_string(index) + " must be " + wanted);
 }
 
 // Whole numbers only: Node-API would turn 1.5 into 1 and -1 into 4294967295 without a word.
-template <typename Number> Number WholeNumber(const Napi::CallbackInfo &info, size_t index, const char *wanted) {
+template <typename Number> Number wholeNumber(const Napi::CallbackInfo &info, size_t index, const char *wanted) {
   if (!info[index].IsNumber())
-    throw WrongArgument(info.Env(), index, wanted);
+    throw wrongArgument(info.Env(), index, wanted);
   double value = info[index].As<Napi::Number>().DoubleValue();
   // Compared as doubles, which hold every 32-bit integer exactly; false for NaN.
-  bool in_range = value >= std::numeric_limits<Number>::min() && value <= std::numeric_limits<Number>::max();
-  if (!in_range || value != std::trunc(value))
-    throw WrongArgument(info.Env(), index, wanted);
+  bool inRange = value >= std::numeric_limits<Number>::min() && value <= std::numeric_limits<Number>::max();
+  if (!inRange || value != std::trunc(value))
+    throw wrongArgument(info.Env(), index, wanted);
   return static_cast<Number>(value);
 }
 
-inline int IntArgument(const Napi::CallbackInfo &info, size_t index) {
-  return WholeNumber<int>(info, index, "a 32-bit integer");
+inline int intArgument(const Napi::CallbackInfo &info, size_t index) {
+  return wholeNumber<int>(info, index, "a 32-bit integer");
 }
 
-inline uint32_t UintArgument(const Napi::CallbackInfo &info, size_t index) {
-  return WholeNumber<uint32_t>(info, index, "an integer from 0 to 4294967295");
+inline uint32_t uintArgument(const Napi::CallbackInfo &info, size_t index) {
+  return wholeNumber<uint32_t>(info, index, "an integer from 0 to 4294967295");
 }
 
-inline std::string StringArgument(const Napi::CallbackInfo &info, size_t index) {
+inline std::string stringArgument(const Napi::CallbackInfo &info, size_t index) {
   if (!info[index].IsString())
-    throw WrongArgument(info.Env(), index, "a string");
+    throw wrongArgument(info.Env(), index, "a string");
   return info[index].As<Napi::String>().Utf8Value();
 }
 
 // A Uint8Array (a Buffer is one). The memory belongs to JavaScript and stays valid for the call.
-inline Bytes BytesArgument(const Napi::CallbackInfo &info, size_t index) {
+inline Bytes bytesArgument(const Napi::CallbackInfo &info, size_t index) {
   if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-    throw WrongArgument(info.Env(), index, "a Uint8Array");
+    throw wrongArgument(info.Env(), index, "a Uint8Array");
   auto array = info[index].As<Napi::Uint8Array>();
   return {array.Data(), array.ByteLength()};
 }
 
 // As BytesArgument, with a length that the kernel will read or write without asking.
-inline Bytes SizedBytesArgument(const Napi::CallbackInfo &info, size_t index, size_t length) {
-  Bytes bytes = BytesArgument(info, index);
+inline Bytes sizedBytesArgument(const Napi::CallbackInfo &info, size_t index, size_t length) {
+  Bytes bytes = bytesArgument(info, index);
   if (bytes.length != length)
     throw Napi::RangeError::New(info.Env(), "argument " + std::to_string(index) + " has " +
                                                 std::to_string(bytes.length) + " bytes where " +
@@ -63,8 +61,6 @@ inline Bytes SizedBytesArgument(const Napi::CallbackInfo &info, size_t index, si
 }
 
 // undefined and null stand for "not given".
-inline bool IsGiven(const Napi::CallbackInfo &info, size_t index) {
+inline bool isGiven(const Napi::CallbackInfo &info, size_t index) {
   return info.Length() > index && !info[index].IsUndefined() && !info[index].IsNull();
 }
-
-} // namespace sluice

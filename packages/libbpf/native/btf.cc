@@ -8,19 +8,18 @@
 #include <bpf/libbpf.h>
 #include <cerrno>
 
-namespace sluice {
 namespace {
 
 // Integers beyond this do not fit a JavaScript number and are given as BigInt.
-constexpr int64_t kSafeInteger = 9007199254740991;
+constexpr int64_t safeInteger = 9007199254740991;
 
-Napi::Value Integer(Napi::Env env, int64_t value, bool is_signed) {
-  if (is_signed ? (value >= -kSafeInteger && value <= kSafeInteger) : static_cast<uint64_t>(value) <= kSafeInteger)
+Napi::Value integer(Napi::Env env, int64_t value, bool isSigned) {
+  if (isSigned ? (value >= -safeInteger && value <= safeInteger) : static_cast<uint64_t>(value) <= safeInteger)
     return Napi::Number::New(env, static_cast<double>(value));
-  return is_signed ? Napi::BigInt::New(env, value) : Napi::BigInt::New(env, static_cast<uint64_t>(value));
+  return isSigned ? Napi::BigInt::New(env, value) : Napi::BigInt::New(env, static_cast<uint64_t>(value));
 }
 
-void Int(Napi::Object row, const struct btf_type *type) {
+void integerType(Napi::Object row, const struct btf_type *type) {
   uint8_t encoding = btf_int_encoding(type);
   row.Set("size", type->size);
   row.Set("bits", btf_int_bits(type));
@@ -31,7 +30,7 @@ void Int(Napi::Object row, const struct btf_type *type) {
                                                   : "unsigned");
 }
 
-void Members(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
+void members(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
   Napi::Array members = Napi::Array::New(env, btf_vlen(type));
   for (uint32_t i = 0; i < btf_vlen(type); i++) {
     const struct btf_member *from = btf_members(type) + i;
@@ -46,29 +45,29 @@ void Members(Napi::Env env, Napi::Object row, const struct btf *btf, const struc
   row.Set("members", members);
 }
 
-void Enumerators(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
-  bool is_signed = btf_kflag(type), wide = btf_is_enum64(type);
+void enumerators(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
+  bool isSigned = btf_kflag(type), wide = btf_is_enum64(type);
   Napi::Array values = Napi::Array::New(env, btf_vlen(type));
   for (uint32_t i = 0; i < btf_vlen(type); i++) {
     Napi::Object value = Napi::Object::New(env);
     if (wide) {
       const struct btf_enum64 *from = btf_enum64(type) + i;
       value.Set("name", btf__name_by_offset(btf, from->name_off));
-      value.Set("value", Integer(env, static_cast<int64_t>(btf_enum64_value(from)), is_signed));
+      value.Set("value", integer(env, static_cast<int64_t>(btf_enum64_value(from)), isSigned));
     } else {
       const struct btf_enum *from = btf_enum(type) + i;
       value.Set("name", btf__name_by_offset(btf, from->name_off));
-      value.Set("value", Integer(env, is_signed ? from->val : static_cast<uint32_t>(from->val), is_signed));
+      value.Set("value", integer(env, isSigned ? from->val : static_cast<uint32_t>(from->val), isSigned));
     }
     values.Set(i, value);
   }
   row.Set("size", type->size);
-  row.Set("signed", Napi::Boolean::New(env, is_signed));
+  row.Set("signed", Napi::Boolean::New(env, isSigned));
   row.Set("wide", Napi::Boolean::New(env, wide));
   row.Set("values", values);
 }
 
-void Parameters(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
+void parameters(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
   Napi::Array parameters = Napi::Array::New(env, btf_vlen(type));
   for (uint32_t i = 0; i < btf_vlen(type); i++) {
     const struct btf_param *from = btf_params(type) + i;
@@ -81,7 +80,7 @@ void Parameters(Napi::Env env, Napi::Object row, const struct btf *btf, const st
   row.Set("parameters", parameters);
 }
 
-void Section(Napi::Env env, Napi::Object row, const struct btf_type *type) {
+void section(Napi::Env env, Napi::Object row, const struct btf_type *type) {
   Napi::Array variables = Napi::Array::New(env, btf_vlen(type));
   for (uint32_t i = 0; i < btf_vlen(type); i++) {
     const struct btf_var_secinfo *from = btf_var_secinfos(type) + i;
@@ -96,10 +95,10 @@ void Section(Napi::Env env, Napi::Object row, const struct btf_type *type) {
 }
 
 // The name of the kind in BtfType, after filling in what the kind has beside its name.
-const char *Fill(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
+const char *fill(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
   switch (btf_kind(type)) {
   case BTF_KIND_INT:
-    Int(row, type);
+    integerType(row, type);
     return "int";
   case BTF_KIND_FLOAT:
     row.Set("size", type->size);
@@ -109,23 +108,23 @@ const char *Fill(Napi::Env env, Napi::Object row, const struct btf *btf, const s
     row.Set("count", btf_array(type)->nelems);
     return "array";
   case BTF_KIND_STRUCT:
-    Members(env, row, btf, type);
+    members(env, row, btf, type);
     return "struct";
   case BTF_KIND_UNION:
-    Members(env, row, btf, type);
+    members(env, row, btf, type);
     return "union";
   case BTF_KIND_ENUM:
   case BTF_KIND_ENUM64:
-    Enumerators(env, row, btf, type);
+    enumerators(env, row, btf, type);
     return "enum";
   case BTF_KIND_FWD:
     row.Set("union", Napi::Boolean::New(env, btf_kflag(type)));
     return "forward";
   case BTF_KIND_FUNC_PROTO:
-    Parameters(env, row, btf, type);
+    parameters(env, row, btf, type);
     return "functionProto";
   case BTF_KIND_DATASEC:
-    Section(env, row, type);
+    section(env, row, type);
     return "section";
   default:
     break;
@@ -156,15 +155,15 @@ const char *Fill(Napi::Env env, Napi::Object row, const struct btf *btf, const s
   }
 }
 
-Napi::Value ReadBtf(const Napi::CallbackInfo &info) {
-  std::string path = StringArgument(info, 0);
+Napi::Value readBtf(const Napi::CallbackInfo &info) {
+  std::string path = stringArgument(info, 0);
   LogCapture log;
   struct btf *btf = btf__parse(path.c_str(), nullptr);
   if (btf == nullptr)
-    throw CallError(info.Env(), "btf__parse", errno, &log);
+    throw callError(info.Env(), "btf__parse", errno, &log);
   Napi::Array types;
   try {
-    types = BtfToArray(info.Env(), btf);
+    types = btfToArray(info.Env(), btf);
   } catch (...) {
     btf__free(btf);
     throw;
@@ -175,7 +174,7 @@ Napi::Value ReadBtf(const Napi::CallbackInfo &info) {
 
 } // namespace
 
-Napi::Array BtfToArray(Napi::Env env, const struct btf *btf) {
+Napi::Array btfToArray(Napi::Env env, const struct btf *btf) {
   Napi::Array types = Napi::Array::New(env);
   if (btf == nullptr)
     return types;
@@ -188,15 +187,13 @@ Napi::Array BtfToArray(Napi::Env env, const struct btf *btf) {
     } else {
       const struct btf_type *type = btf__type_by_id(btf, id);
       row.Set("name", btf__name_by_offset(btf, type->name_off));
-      row.Set("kind", Fill(env, row, btf, type));
+      row.Set("kind", fill(env, row, btf, type));
     }
     types.Set(id, row);
   }
   return types;
 }
 
-void AddBtf(Napi::Env env, Napi::Object exports) {
-  exports.Set("readBtf", Napi::Function::New<ReadBtf>(env, "readBtf"));
+void addBtf(Napi::Env env, Napi::Object exports) {
+  exports.Set("readBtf", Napi::Function::New<readBtf>(env, "readBtf"));
 }
-
-} // namespace sluice

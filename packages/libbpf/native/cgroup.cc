@@ -9,31 +9,30 @@
 #include <linux/bpf.h>
 #include <vector>
 
-namespace sluice {
 namespace {
 
 // BPF_CGROUP_MAX_PROGS of the kernel (kernel/bpf/cgroup.c): one cgroup's own list never exceeds it.
-constexpr uint32_t kFirstGuess = 64;
+constexpr uint32_t firstGuess = 64;
 
 // programQuery(targetFd, attachType, queryFlags) -> { attachFlags, programIds }
-Napi::Value ProgramQuery(const Napi::CallbackInfo &info) {
+Napi::Value programQuery(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
-  int fd = IntArgument(info, 0);
-  auto type = static_cast<enum bpf_attach_type>(UintArgument(info, 1));
-  uint32_t query_flags = UintArgument(info, 2), attach_flags = 0;
-  std::vector<uint32_t> ids(kFirstGuess);
+  int fd = intArgument(info, 0);
+  auto type = static_cast<enum bpf_attach_type>(uintArgument(info, 1));
+  uint32_t queryFlags = uintArgument(info, 2), attachFlags = 0;
+  std::vector<uint32_t> ids(firstGuess);
   uint32_t count = 0;
   for (;;) {
     count = static_cast<uint32_t>(ids.size());
-    if (bpf_prog_query(fd, type, query_flags, &attach_flags, ids.data(), &count) == 0)
+    if (bpf_prog_query(fd, type, queryFlags, &attachFlags, ids.data(), &count) == 0)
       break;
     // ENOSPC puts the real number into count; it can have grown again by the next call.
     if (errno != ENOSPC)
-      throw CallError(env, "bpf(BPF_PROG_QUERY)", errno);
+      throw callError(env, "bpf(BPF_PROG_QUERY)", errno);
     ids.resize(count > ids.size() ? count : ids.size() * 2);
   }
   Napi::Object row = Napi::Object::New(env);
-  row.Set("attachFlags", attach_flags);
+  row.Set("attachFlags", attachFlags);
   Napi::Array list = Napi::Array::New(env, count);
   for (uint32_t i = 0; i < count; i++)
     list.Set(i, ids[i]);
@@ -42,25 +41,23 @@ Napi::Value ProgramQuery(const Napi::CallbackInfo &info) {
 }
 
 // programAttach(programFd, targetFd, attachType, flags)
-void ProgramAttach(const Napi::CallbackInfo &info) {
-  auto type = static_cast<enum bpf_attach_type>(UintArgument(info, 2));
-  if (bpf_prog_attach(IntArgument(info, 0), IntArgument(info, 1), type, UintArgument(info, 3)) != 0)
-    throw CallError(info.Env(), "bpf(BPF_PROG_ATTACH)", errno);
+void programAttach(const Napi::CallbackInfo &info) {
+  auto type = static_cast<enum bpf_attach_type>(uintArgument(info, 2));
+  if (bpf_prog_attach(intArgument(info, 0), intArgument(info, 1), type, uintArgument(info, 3)) != 0)
+    throw callError(info.Env(), "bpf(BPF_PROG_ATTACH)", errno);
 }
 
 // programDetach(programFd, targetFd, attachType)
-void ProgramDetach(const Napi::CallbackInfo &info) {
-  auto type = static_cast<enum bpf_attach_type>(UintArgument(info, 2));
-  if (bpf_prog_detach2(IntArgument(info, 0), IntArgument(info, 1), type) != 0)
-    throw CallError(info.Env(), "bpf(BPF_PROG_DETACH)", errno);
+void programDetach(const Napi::CallbackInfo &info) {
+  auto type = static_cast<enum bpf_attach_type>(uintArgument(info, 2));
+  if (bpf_prog_detach2(intArgument(info, 0), intArgument(info, 1), type) != 0)
+    throw callError(info.Env(), "bpf(BPF_PROG_DETACH)", errno);
 }
 
 } // namespace
 
-void AddCgroups(Napi::Env env, Napi::Object exports) {
-  exports.Set("programQuery", Napi::Function::New<ProgramQuery>(env, "programQuery"));
-  exports.Set("programAttach", Napi::Function::New<ProgramAttach>(env, "programAttach"));
-  exports.Set("programDetach", Napi::Function::New<ProgramDetach>(env, "programDetach"));
+void addCgroups(Napi::Env env, Napi::Object exports) {
+  exports.Set("programQuery", Napi::Function::New<programQuery>(env, "programQuery"));
+  exports.Set("programAttach", Napi::Function::New<programAttach>(env, "programAttach"));
+  exports.Set("programDetach", Napi::Function::New<programDetach>(env, "programDetach"));
 }
-
-} // namespace sluice

@@ -9,18 +9,17 @@
 #include <iterator>
 #include <vector>
 
-namespace sluice {
 namespace {
 
 thread_local std::string *capture = nullptr;
 
 // enum libbpf_errno, in bpf/libbpf_legacy.h order, starting at __LIBBPF_ERRNO__START (4000).
-constexpr const char *kLibbpfNames[] = {"LIBBPF_LIBELF",   "LIBBPF_FORMAT", "LIBBPF_KVERSION", "LIBBPF_ENDIAN",
-                                        "LIBBPF_INTERNAL", "LIBBPF_RELOC",  "LIBBPF_LOAD",     "LIBBPF_VERIFY",
-                                        "LIBBPF_PROG2BIG", "LIBBPF_KVER",   "LIBBPF_PROGTYPE", "LIBBPF_WRNGPID",
-                                        "LIBBPF_INVSEQ",   "LIBBPF_NLPARSE"};
+constexpr const char *libbpfNames[] = {"LIBBPF_LIBELF",   "LIBBPF_FORMAT", "LIBBPF_KVERSION", "LIBBPF_ENDIAN",
+                                       "LIBBPF_INTERNAL", "LIBBPF_RELOC",  "LIBBPF_LOAD",     "LIBBPF_VERIFY",
+                                       "LIBBPF_PROG2BIG", "LIBBPF_KVER",   "LIBBPF_PROGTYPE", "LIBBPF_WRNGPID",
+                                       "LIBBPF_INVSEQ",   "LIBBPF_NLPARSE"};
 
-int Print(enum libbpf_print_level level, const char *format, va_list args) {
+int print(enum libbpf_print_level level, const char *format, va_list args) {
   if (capture == nullptr || level == LIBBPF_DEBUG)
     return 0;
   va_list again;
@@ -44,20 +43,18 @@ LogCapture::~LogCapture() {
   capture = outer_;
 }
 
-void InstallLogCapture() {
-  libbpf_set_print(Print);
+void installLogCapture() {
+  libbpf_set_print(print);
 }
 
-Napi::Error CallError(Napi::Env env, const char *call, int err, const LogCapture *log) {
+Napi::Error callError(Napi::Env env, const char *call, int err, const LogCapture *log) {
   const Failure failure{call, std::abs(err), ""}; // src/error.ts names the object
   const int own = failure.error - __LIBBPF_ERRNO__START;
-  const bool named = own >= 0 && own < static_cast<int>(std::size(kLibbpfNames));
+  const bool named = own >= 0 && own < static_cast<int>(std::size(libbpfNames));
   char text[256] = "";
   libbpf_strerror(failure.error, text, sizeof text);
-  Napi::Error error = named ? toJavaScript(env, failure, kLibbpfNames[own], text) : toJavaScript(env, failure);
+  Napi::Error error = named ? toJavaScript(env, failure, libbpfNames[own], text) : toJavaScript(env, failure);
   if (log != nullptr && !log->text().empty())
     error.Set("libbpfLog", log->text());
   return error;
 }
-
-} // namespace sluice

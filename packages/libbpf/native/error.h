@@ -4,8 +4,6 @@
 #include <napi.h>
 #include <string>
 
-namespace sluice {
-
 // Collects libbpf's messages of this thread from construction to destruction. libbpf has one print function for the
 // whole process; a thread-local target keeps the messages of concurrent calls (worker threads) apart.
 class LogCapture {
@@ -22,10 +20,8 @@ private:
 };
 
 // Points libbpf's print function at the captures. Called once, when the addon is loaded.
-void InstallLogCapture();
+void installLogCapture();
 
 // The Error of native/javascript_error.h, with libbpfLog when a capture is given that holds anything. Of libbpf's own
 // errors, which it numbers from 4000 on, the code is 'LIBBPF_FORMAT' and the like.
-Napi::Error CallError(Napi::Env env, const char *call, int err, const LogCapture *log = nullptr);
-
-} // namespace sluice
+Napi::Error callError(Napi::Env env, const char *call, int err, const LogCapture *log = nullptr);

@@ -7,34 +7,33 @@
 #include <cerrno>
 #include <linux/bpf.h>
 
-namespace sluice {
 namespace {
 
 // linkCreate(programFd, targetFd, attachType) -> fd
-Napi::Value LinkCreate(const Napi::CallbackInfo &info) {
-  int fd = bpf_link_create(IntArgument(info, 0), IntArgument(info, 1),
-                           static_cast<enum bpf_attach_type>(UintArgument(info, 2)), nullptr);
+Napi::Value linkCreate(const Napi::CallbackInfo &info) {
+  int fd = bpf_link_create(intArgument(info, 0), intArgument(info, 1),
+                           static_cast<enum bpf_attach_type>(uintArgument(info, 2)), nullptr);
   if (fd < 0)
-    throw CallError(info.Env(), "bpf(BPF_LINK_CREATE)", errno);
+    throw callError(info.Env(), "bpf(BPF_LINK_CREATE)", errno);
   return Napi::Number::New(info.Env(), fd);
 }
 
-void LinkUpdate(const Napi::CallbackInfo &info) {
-  if (bpf_link_update(IntArgument(info, 0), IntArgument(info, 1), nullptr) != 0)
-    throw CallError(info.Env(), "bpf(BPF_LINK_UPDATE)", errno);
+void linkUpdate(const Napi::CallbackInfo &info) {
+  if (bpf_link_update(intArgument(info, 0), intArgument(info, 1), nullptr) != 0)
+    throw callError(info.Env(), "bpf(BPF_LINK_UPDATE)", errno);
 }
 
-void LinkDetach(const Napi::CallbackInfo &info) {
-  if (bpf_link_detach(IntArgument(info, 0)) != 0)
-    throw CallError(info.Env(), "bpf(BPF_LINK_DETACH)", errno);
+void linkDetach(const Napi::CallbackInfo &info) {
+  if (bpf_link_detach(intArgument(info, 0)) != 0)
+    throw callError(info.Env(), "bpf(BPF_LINK_DETACH)", errno);
 }
 
-Napi::Value LinkInfo(const Napi::CallbackInfo &info) {
+Napi::Value linkInfo(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   struct bpf_link_info facts = {};
   uint32_t length = sizeof facts;
-  if (bpf_obj_get_info_by_fd(IntArgument(info, 0), &facts, &length) != 0)
-    throw CallError(env, "bpf(BPF_OBJ_GET_INFO_BY_FD)", errno);
+  if (bpf_obj_get_info_by_fd(intArgument(info, 0), &facts, &length) != 0)
+    throw callError(env, "bpf(BPF_OBJ_GET_INFO_BY_FD)", errno);
   Napi::Object row = Napi::Object::New(env);
   row.Set("id", facts.id);
   row.Set("programId", facts.prog_id);
@@ -49,32 +48,30 @@ Napi::Value LinkInfo(const Napi::CallbackInfo &info) {
   return row;
 }
 
-Napi::Value LinkFdById(const Napi::CallbackInfo &info) {
-  int fd = bpf_link_get_fd_by_id(UintArgument(info, 0));
+Napi::Value linkFdById(const Napi::CallbackInfo &info) {
+  int fd = bpf_link_get_fd_by_id(uintArgument(info, 0));
   if (fd < 0)
-    throw CallError(info.Env(), "bpf(BPF_LINK_GET_FD_BY_ID)", errno);
+    throw callError(info.Env(), "bpf(BPF_LINK_GET_FD_BY_ID)", errno);
   return Napi::Number::New(info.Env(), fd);
 }
 
-Napi::Value LinkNextId(const Napi::CallbackInfo &info) {
+Napi::Value linkNextId(const Napi::CallbackInfo &info) {
   uint32_t next = 0;
-  if (bpf_link_get_next_id(UintArgument(info, 0), &next) != 0) {
+  if (bpf_link_get_next_id(uintArgument(info, 0), &next) != 0) {
     if (errno == ENOENT)
       return info.Env().Undefined();
-    throw CallError(info.Env(), "bpf(BPF_LINK_GET_NEXT_ID)", errno);
+    throw callError(info.Env(), "bpf(BPF_LINK_GET_NEXT_ID)", errno);
   }
   return Napi::Number::New(info.Env(), next);
 }
 
 } // namespace
 
-void AddLinks(Napi::Env env, Napi::Object exports) {
-  exports.Set("linkCreate", Napi::Function::New<LinkCreate>(env, "linkCreate"));
-  exports.Set("linkUpdate", Napi::Function::New<LinkUpdate>(env, "linkUpdate"));
-  exports.Set("linkDetach", Napi::Function::New<LinkDetach>(env, "linkDetach"));
-  exports.Set("linkInfo", Napi::Function::New<LinkInfo>(env, "linkInfo"));
-  exports.Set("linkFdById", Napi::Function::New<LinkFdById>(env, "linkFdById"));
-  exports.Set("linkNextId", Napi::Function::New<LinkNextId>(env, "linkNextId"));
+void addLinks(Napi::Env env, Napi::Object exports) {
+  exports.Set("linkCreate", Napi::Function::New<linkCreate>(env, "linkCreate"));
+  exports.Set("linkUpdate", Napi::Function::New<linkUpdate>(env, "linkUpdate"));
+  exports.Set("linkDetach", Napi::Function::New<linkDetach>(env, "linkDetach"));
+  exports.Set("linkInfo", Napi::Function::New<linkInfo>(env, "linkInfo"));
+  exports.Set("linkFdById", Napi::Function::New<linkFdById>(env, "linkFdById"));
+  exports.Set("linkNextId", Napi::Function::New<linkNextId>(env, "linkNextId"));
 }
-
-} // namespace sluice

@@ -3,19 +3,15 @@
 
 #include <napi.h>
 
-namespace sluice {
-
-void AddFd(Napi::Env env, Napi::Object exports);
-void AddPins(Napi::Env env, Napi::Object exports);
-void AddObject(Napi::Env env, Napi::Object exports);
-void AddPrograms(Napi::Env env, Napi::Object exports);
-void AddMaps(Napi::Env env, Napi::Object exports);
-void AddMapBatches(Napi::Env env, Napi::Object exports);
-void AddLinks(Napi::Env env, Napi::Object exports);
-void AddCgroups(Napi::Env env, Napi::Object exports);
-void AddRingBuffer(Napi::Env env, Napi::Object exports);
-void AddBtf(Napi::Env env, Napi::Object exports);
-void AddNames(Napi::Env env, Napi::Object exports);
-void AddProbes(Napi::Env env, Napi::Object exports);
-
-} // namespace sluice
+void addFd(Napi::Env env, Napi::Object exports);
+void addPins(Napi::Env env, Napi::Object exports);
+void addObject(Napi::Env env, Napi::Object exports);
+void addPrograms(Napi::Env env, Napi::Object exports);
+void addMaps(Napi::Env env, Napi::Object exports);
+void addMapBatches(Napi::Env env, Napi::Object exports);
+void addLinks(Napi::Env env, Napi::Object exports);
+void addCgroups(Napi::Env env, Napi::Object exports);
+void addRingBuffer(Napi::Env env, Napi::Object exports);
+void addBtf(Napi::Env env, Napi::Object exports);
+void addNames(Napi::Env env, Napi::Object exports);
+void addProbes(Napi::Env env, Napi::Object exports);

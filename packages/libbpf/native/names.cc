@@ -4,10 +4,9 @@
 
 #include <bpf/libbpf.h>
 
-namespace sluice {
 namespace {
 
-template <typename Kind> Napi::Array Names(Napi::Env env, const char *(*name)(Kind)) {
+template <typename Kind> Napi::Array names(Napi::Env env, const char *(*name)(Kind)) {
   Napi::Array list = Napi::Array::New(env);
   uint32_t number = 0;
   while (const char *text = name(static_cast<Kind>(number)))
@@ -17,11 +16,9 @@ template <typename Kind> Napi::Array Names(Napi::Env env, const char *(*name)(Ki
 
 } // namespace
 
-void AddNames(Napi::Env env, Napi::Object exports) {
-  exports.Set("attachTypeNames", Names<bpf_attach_type>(env, libbpf_bpf_attach_type_str));
-  exports.Set("programTypeNames", Names<bpf_prog_type>(env, libbpf_bpf_prog_type_str));
-  exports.Set("mapTypeNames", Names<bpf_map_type>(env, libbpf_bpf_map_type_str));
-  exports.Set("linkTypeNames", Names<bpf_link_type>(env, libbpf_bpf_link_type_str));
+void addNames(Napi::Env env, Napi::Object exports) {
+  exports.Set("attachTypeNames", names<bpf_attach_type>(env, libbpf_bpf_attach_type_str));
+  exports.Set("programTypeNames", names<bpf_prog_type>(env, libbpf_bpf_prog_type_str));
+  exports.Set("mapTypeNames", names<bpf_map_type>(env, libbpf_bpf_map_type_str));
+  exports.Set("linkTypeNames", names<bpf_link_type>(env, libbpf_bpf_link_type_str));
 }
-
-} // namespace sluice

@@ -14,31 +14,30 @@
 #include <set>
 #include <sys/mman.h>
 
-namespace sluice {
 namespace {
 
 // The largest log that every kernel takes.
-constexpr size_t kVerifierLogBytes = BPF_LOG_BUF_SIZE;
+constexpr size_t verifierLogBytes = BPF_LOG_BUF_SIZE;
 
 // Pages that cost nothing until the verifier writes. Not by calloc(3): after a first free(3) of so much glibc takes it
 // from its heap, fills it with zeros, and keeps it.
 class VerifierLog {
 public:
   VerifierLog() = default;
-  ~VerifierLog() { Free(); }
+  ~VerifierLog() { free(); }
   VerifierLog(const VerifierLog &) = delete;
   VerifierLog &operator=(const VerifierLog &) = delete;
 
-  bool Allocate() {
-    void *pages = mmap(nullptr, kVerifierLogBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  bool allocate() {
+    void *pages = mmap(nullptr, verifierLogBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED)
       return false;
     text_ = static_cast<char *>(pages);
     return true;
   }
-  void Free() {
+  void free() {
     if (text_ != nullptr)
-      munmap(text_, kVerifierLogBytes);
+      munmap(text_, verifierLogBytes);
     text_ = nullptr;
   }
   char *text() const { return text_; }
@@ -50,95 +49,95 @@ private:
 class ObjectHandle : public Napi::ObjectWrap<ObjectHandle> {
 public:
   explicit ObjectHandle(const Napi::CallbackInfo &info);
-  ~ObjectHandle() override { Close(); }
+  ~ObjectHandle() override { close(); }
 
-  static Napi::Function Class(Napi::Env env);
+  static Napi::Function define(Napi::Env env);
 
 private:
-  struct bpf_object *Open(Napi::Env env);
-  struct bpf_map *Map(const Napi::CallbackInfo &info);
-  struct bpf_program *Program(const Napi::CallbackInfo &info);
-  void Close();
+  struct bpf_object *open(Napi::Env env);
+  struct bpf_map *namedMap(const Napi::CallbackInfo &info);
+  struct bpf_program *namedProgram(const Napi::CallbackInfo &info);
+  void close();
 
-  Napi::Value Maps(const Napi::CallbackInfo &info);
-  Napi::Value Programs(const Napi::CallbackInfo &info);
-  Napi::Value Btf(const Napi::CallbackInfo &info);
-  void SetAutoload(const Napi::CallbackInfo &info);
-  void SetMaxEntries(const Napi::CallbackInfo &info);
-  void ReuseMap(const Napi::CallbackInfo &info);
-  Napi::Value InitialValue(const Napi::CallbackInfo &info);
-  void SetInitialValue(const Napi::CallbackInfo &info);
-  void Load(const Napi::CallbackInfo &info);
-  Napi::Value MapFd(const Napi::CallbackInfo &info);
-  Napi::Value ProgramFd(const Napi::CallbackInfo &info);
-  void CloseCall(const Napi::CallbackInfo &) { Close(); }
+  Napi::Value maps(const Napi::CallbackInfo &info);
+  Napi::Value programs(const Napi::CallbackInfo &info);
+  Napi::Value btf(const Napi::CallbackInfo &info);
+  void setAutoload(const Napi::CallbackInfo &info);
+  void setMaxEntries(const Napi::CallbackInfo &info);
+  void reuseMap(const Napi::CallbackInfo &info);
+  Napi::Value initialValue(const Napi::CallbackInfo &info);
+  void setInitialValue(const Napi::CallbackInfo &info);
+  void load(const Napi::CallbackInfo &info);
+  Napi::Value mapFd(const Napi::CallbackInfo &info);
+  Napi::Value programFd(const Napi::CallbackInfo &info);
+  void closeCall(const Napi::CallbackInfo &) { close(); }
 
   struct bpf_object *object_ = nullptr;
   VerifierLog log_;
 };
 
-Napi::Value Duplicate(Napi::Env env, int fd, const char *call) {
+Napi::Value duplicate(Napi::Env env, int fd, const char *call) {
   if (fd < 0)
-    throw CallError(env, call, fd == -1 ? EBADF : -fd);
+    throw callError(env, call, fd == -1 ? EBADF : -fd);
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0)
-    throw CallError(env, "fcntl(F_DUPFD_CLOEXEC)", errno);
+    throw callError(env, "fcntl(F_DUPFD_CLOEXEC)", errno);
   return Napi::Number::New(env, copy);
 }
 
 ObjectHandle::ObjectHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ObjectHandle>(info) {
-  std::string path = StringArgument(info, 0);
-  if (!log_.Allocate())
-    throw CallError(info.Env(), "mmap", errno);
+  std::string path = stringArgument(info, 0);
+  if (!log_.allocate())
+    throw callError(info.Env(), "mmap", errno);
   LIBBPF_OPTS(bpf_object_open_opts, options);
   options.kernel_log_buf = log_.text();
-  options.kernel_log_size = kVerifierLogBytes;
+  options.kernel_log_size = verifierLogBytes;
   // Level 0 with a buffer: the log is made only in the second attempt, after a refusal.
   options.kernel_log_level = 0;
   LogCapture log;
   object_ = bpf_object__open_file(path.c_str(), &options);
   if (object_ == nullptr) {
     int err = errno;
-    log_.Free();
-    throw CallError(info.Env(), "bpf_object__open_file", err, &log);
+    log_.free();
+    throw callError(info.Env(), "bpf_object__open_file", err, &log);
   }
 }
 
-void ObjectHandle::Close() {
+void ObjectHandle::close() {
   LogCapture log;
   bpf_object__close(object_);
   object_ = nullptr;
-  log_.Free();
+  log_.free();
 }
 
-struct bpf_object *ObjectHandle::Open(Napi::Env env) {
+struct bpf_object *ObjectHandle::open(Napi::Env env) {
   if (object_ == nullptr)
-    throw CallError(env, "bpf_object", EBADF);
+    throw callError(env, "bpf_object", EBADF);
   return object_;
 }
 
-struct bpf_map *ObjectHandle::Map(const Napi::CallbackInfo &info) {
-  std::string name = StringArgument(info, 0);
+struct bpf_map *ObjectHandle::namedMap(const Napi::CallbackInfo &info) {
+  std::string name = stringArgument(info, 0);
   LogCapture log;
-  struct bpf_map *map = bpf_object__find_map_by_name(Open(info.Env()), name.c_str());
+  struct bpf_map *map = bpf_object__find_map_by_name(open(info.Env()), name.c_str());
   if (map == nullptr)
-    throw CallError(info.Env(), "bpf_object__find_map_by_name", ENOENT);
+    throw callError(info.Env(), "bpf_object__find_map_by_name", ENOENT);
   return map;
 }
 
-struct bpf_program *ObjectHandle::Program(const Napi::CallbackInfo &info) {
-  std::string name = StringArgument(info, 0);
-  struct bpf_program *program = bpf_object__find_program_by_name(Open(info.Env()), name.c_str());
+struct bpf_program *ObjectHandle::namedProgram(const Napi::CallbackInfo &info) {
+  std::string name = stringArgument(info, 0);
+  struct bpf_program *program = bpf_object__find_program_by_name(open(info.Env()), name.c_str());
   if (program == nullptr)
-    throw CallError(info.Env(), "bpf_object__find_program_by_name", ENOENT);
+    throw callError(info.Env(), "bpf_object__find_program_by_name", ENOENT);
   return program;
 }
 
-Napi::Value ObjectHandle::Maps(const Napi::CallbackInfo &info) {
+Napi::Value ObjectHandle::maps(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
   struct bpf_map *map;
-  bpf_object__for_each_map(map, Open(env)) {
+  bpf_object__for_each_map(map, open(env)) {
     Napi::Object row = Napi::Object::New(env);
     row.Set("name", bpf_map__name(map));
     row.Set("type", static_cast<uint32_t>(bpf_map__type(map)));
@@ -155,7 +154,7 @@ Napi::Value ObjectHandle::Maps(const Napi::CallbackInfo &info) {
 // The numbers of the helpers that a program calls, each once. Calls of functions have another source register: those of
 // the object's own (BPF_PSEUDO_CALL) and of the kernel's (BPF_PSEUDO_KFUNC_CALL). What a function of the object calls
 // that was not inlined is not among them.
-Napi::Array CalledHelpers(Napi::Env env, const struct bpf_program *program) {
+Napi::Array calledHelpers(Napi::Env env, const struct bpf_program *program) {
   const struct bpf_insn *instructions = bpf_program__insns(program);
   std::set<int32_t> helpers;
   for (size_t at = 0; at < bpf_program__insn_cnt(program); at++)
@@ -167,101 +166,99 @@ Napi::Array CalledHelpers(Napi::Env env, const struct bpf_program *program) {
   return list;
 }
 
-Napi::Value ObjectHandle::Programs(const Napi::CallbackInfo &info) {
+Napi::Value ObjectHandle::programs(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
   struct bpf_program *program;
-  bpf_object__for_each_program(program, Open(env)) {
+  bpf_object__for_each_program(program, open(env)) {
     Napi::Object row = Napi::Object::New(env);
     row.Set("name", bpf_program__name(program));
     row.Set("sectionName", bpf_program__section_name(program));
     row.Set("type", static_cast<uint32_t>(bpf_program__type(program)));
     row.Set("expectedAttachType", static_cast<uint32_t>(bpf_program__expected_attach_type(program)));
-    row.Set("helpers", CalledHelpers(env, program));
+    row.Set("helpers", calledHelpers(env, program));
     row.Set("autoload", Napi::Boolean::New(env, bpf_program__autoload(program)));
     list.Set(list.Length(), row);
   }
   return list;
 }
 
-Napi::Value ObjectHandle::Btf(const Napi::CallbackInfo &info) {
-  return BtfToArray(info.Env(), bpf_object__btf(Open(info.Env())));
+Napi::Value ObjectHandle::btf(const Napi::CallbackInfo &info) {
+  return btfToArray(info.Env(), bpf_object__btf(open(info.Env())));
 }
 
-void ObjectHandle::SetAutoload(const Napi::CallbackInfo &info) {
-  int err = bpf_program__set_autoload(Program(info), info[1].ToBoolean());
+void ObjectHandle::setAutoload(const Napi::CallbackInfo &info) {
+  int err = bpf_program__set_autoload(namedProgram(info), info[1].ToBoolean());
   if (err != 0)
-    throw CallError(info.Env(), "bpf_program__set_autoload", err);
+    throw callError(info.Env(), "bpf_program__set_autoload", err);
 }
 
-void ObjectHandle::SetMaxEntries(const Napi::CallbackInfo &info) {
-  int err = bpf_map__set_max_entries(Map(info), UintArgument(info, 1));
+void ObjectHandle::setMaxEntries(const Napi::CallbackInfo &info) {
+  int err = bpf_map__set_max_entries(namedMap(info), uintArgument(info, 1));
   if (err != 0)
-    throw CallError(info.Env(), "bpf_map__set_max_entries", err);
+    throw callError(info.Env(), "bpf_map__set_max_entries", err);
 }
 
-void ObjectHandle::ReuseMap(const Napi::CallbackInfo &info) {
+void ObjectHandle::reuseMap(const Napi::CallbackInfo &info) {
   LogCapture log;
-  int err = bpf_map__reuse_fd(Map(info), IntArgument(info, 1));
+  int err = bpf_map__reuse_fd(namedMap(info), intArgument(info, 1));
   if (err != 0)
-    throw CallError(info.Env(), "bpf_map__reuse_fd", err, &log);
+    throw callError(info.Env(), "bpf_map__reuse_fd", err, &log);
 }
 
 // A copy of a data section's contents (.rodata, .data), or undefined for a map without.
-Napi::Value ObjectHandle::InitialValue(const Napi::CallbackInfo &info) {
+Napi::Value ObjectHandle::initialValue(const Napi::CallbackInfo &info) {
   size_t size = 0;
-  const void *value = bpf_map__initial_value(Map(info), &size);
+  const void *value = bpf_map__initial_value(namedMap(info), &size);
   if (value == nullptr)
     return info.Env().Undefined();
   return Napi::Buffer<uint8_t>::Copy(info.Env(), static_cast<const uint8_t *>(value), size);
 }
 
-void ObjectHandle::SetInitialValue(const Napi::CallbackInfo &info) {
-  struct bpf_map *map = Map(info);
-  Bytes bytes = BytesArgument(info, 1);
+void ObjectHandle::setInitialValue(const Napi::CallbackInfo &info) {
+  struct bpf_map *map = namedMap(info);
+  Bytes bytes = bytesArgument(info, 1);
   int err = bpf_map__set_initial_value(map, bytes.data, bytes.length);
   if (err != 0)
-    throw CallError(info.Env(), "bpf_map__set_initial_value", err);
+    throw callError(info.Env(), "bpf_map__set_initial_value", err);
 }
 
-void ObjectHandle::Load(const Napi::CallbackInfo &info) {
+void ObjectHandle::load(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
-  struct bpf_object *object = Open(env);
+  struct bpf_object *object = open(env);
   LogCapture log;
   int err = bpf_object__load(object);
   if (err == 0)
     return;
-  Napi::Error error = CallError(env, "bpf_object__load", err, &log);
+  Napi::Error error = callError(env, "bpf_object__load", err, &log);
   const char *text = log_.text();
   if (text[0] != '\0')
-    error.Set("verifierLog", Napi::String::New(env, text, strnlen(text, kVerifierLogBytes)));
+    error.Set("verifierLog", Napi::String::New(env, text, strnlen(text, verifierLogBytes)));
   throw error;
 }
 
-Napi::Value ObjectHandle::MapFd(const Napi::CallbackInfo &info) {
-  return Duplicate(info.Env(), bpf_map__fd(Map(info)), "bpf_map__fd");
+Napi::Value ObjectHandle::mapFd(const Napi::CallbackInfo &info) {
+  return duplicate(info.Env(), bpf_map__fd(namedMap(info)), "bpf_map__fd");
 }
 
-Napi::Value ObjectHandle::ProgramFd(const Napi::CallbackInfo &info) {
-  return Duplicate(info.Env(), bpf_program__fd(Program(info)), "bpf_program__fd");
+Napi::Value ObjectHandle::programFd(const Napi::CallbackInfo &info) {
+  return duplicate(info.Env(), bpf_program__fd(namedProgram(info)), "bpf_program__fd");
 }
 
-Napi::Function ObjectHandle::Class(Napi::Env env) {
+Napi::Function ObjectHandle::define(Napi::Env env) {
   return DefineClass(
       env, "ObjectHandle",
-      {InstanceMethod<&ObjectHandle::Maps>("maps"), InstanceMethod<&ObjectHandle::Programs>("programs"),
-       InstanceMethod<&ObjectHandle::Btf>("btf"), InstanceMethod<&ObjectHandle::SetAutoload>("setAutoload"),
-       InstanceMethod<&ObjectHandle::SetMaxEntries>("setMaxEntries"),
-       InstanceMethod<&ObjectHandle::ReuseMap>("reuseMap"), InstanceMethod<&ObjectHandle::InitialValue>("initialValue"),
-       InstanceMethod<&ObjectHandle::SetInitialValue>("setInitialValue"), InstanceMethod<&ObjectHandle::Load>("load"),
-       InstanceMethod<&ObjectHandle::MapFd>("mapFd"), InstanceMethod<&ObjectHandle::ProgramFd>("programFd"),
-       InstanceMethod<&ObjectHandle::CloseCall>("close")});
+      {InstanceMethod<&ObjectHandle::maps>("maps"), InstanceMethod<&ObjectHandle::programs>("programs"),
+       InstanceMethod<&ObjectHandle::btf>("btf"), InstanceMethod<&ObjectHandle::setAutoload>("setAutoload"),
+       InstanceMethod<&ObjectHandle::setMaxEntries>("setMaxEntries"),
+       InstanceMethod<&ObjectHandle::reuseMap>("reuseMap"), InstanceMethod<&ObjectHandle::initialValue>("initialValue"),
+       InstanceMethod<&ObjectHandle::setInitialValue>("setInitialValue"), InstanceMethod<&ObjectHandle::load>("load"),
+       InstanceMethod<&ObjectHandle::mapFd>("mapFd"), InstanceMethod<&ObjectHandle::programFd>("programFd"),
+       InstanceMethod<&ObjectHandle::closeCall>("close")});
 }
 
 } // namespace
 
-void AddObject(Napi::Env env, Napi::Object exports) {
-  exports.Set("ObjectHandle", ObjectHandle::Class(env));
+void addObject(Napi::Env env, Napi::Object exports) {
+  exports.Set("ObjectHandle", ObjectHandle::define(env));
 }
-
-} // namespace sluice

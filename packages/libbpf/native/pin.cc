@@ -6,29 +6,26 @@
 #include <bpf/bpf.h>
 #include <cerrno>
 
-namespace sluice {
 namespace {
 
-void ObjPin(const Napi::CallbackInfo &info) {
-  int fd = IntArgument(info, 0);
-  std::string path = StringArgument(info, 1);
+void objPin(const Napi::CallbackInfo &info) {
+  int fd = intArgument(info, 0);
+  std::string path = stringArgument(info, 1);
   if (bpf_obj_pin(fd, path.c_str()) != 0)
-    throw CallError(info.Env(), "bpf(BPF_OBJ_PIN)", errno);
+    throw callError(info.Env(), "bpf(BPF_OBJ_PIN)", errno);
 }
 
-Napi::Value ObjGet(const Napi::CallbackInfo &info) {
-  std::string path = StringArgument(info, 0);
+Napi::Value objGet(const Napi::CallbackInfo &info) {
+  std::string path = stringArgument(info, 0);
   int fd = bpf_obj_get(path.c_str());
   if (fd < 0)
-    throw CallError(info.Env(), "bpf(BPF_OBJ_GET)", errno);
+    throw callError(info.Env(), "bpf(BPF_OBJ_GET)", errno);
   return Napi::Number::New(info.Env(), fd);
 }
 
 } // namespace
 
-void AddPins(Napi::Env env, Napi::Object exports) {
-  exports.Set("objPin", Napi::Function::New<ObjPin>(env, "objPin"));
-  exports.Set("objGet", Napi::Function::New<ObjGet>(env, "objGet"));
+void addPins(Napi::Env env, Napi::Object exports) {
+  exports.Set("objPin", Napi::Function::New<objPin>(env, "objPin"));
+  exports.Set("objGet", Napi::Function::New<objGet>(env, "objGet"));
 }
-
-} // namespace sluice

@@ -10,28 +10,27 @@
 #include <linux/bpf.h>
 #include <vector>
 
-namespace sluice {
 namespace {
 
 // The verifier says of so small a program why it refuses it in a few lines.
-constexpr size_t kProbeLogBytes = 4096;
+constexpr size_t probeLogBytes = 4096;
 
-constexpr bpf_insn Set0(int32_t value) {
+constexpr bpf_insn setResult(int32_t value) {
   return {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, value};
 }
-constexpr bpf_insn Call(uint32_t helper) {
+constexpr bpf_insn callHelper(uint32_t helper) {
   return {BPF_JMP | BPF_CALL, 0, 0, 0, static_cast<int32_t>(helper)};
 }
-constexpr bpf_insn Exit() {
+constexpr bpf_insn exitProgram() {
   return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0};
 }
 
 // errno is the kernel's when it is invalid.
-Descriptor LoadSmall(uint32_t type, uint32_t attach_type, const std::vector<bpf_insn> &instructions, char *log) {
+Descriptor loadSmall(uint32_t type, uint32_t attachType, const std::vector<bpf_insn> &instructions, char *log) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
-  options.expected_attach_type = static_cast<bpf_attach_type>(attach_type);
+  options.expected_attach_type = static_cast<bpf_attach_type>(attachType);
   options.log_buf = log;
-  options.log_size = log == nullptr ? 0 : kProbeLogBytes;
+  options.log_size = log == nullptr ? 0 : probeLogBytes;
   options.log_level = log == nullptr ? 0 : 1;
   return Descriptor(bpf_prog_load(static_cast<bpf_prog_type>(type), "probe", "Dual BSD/GPL", instructions.data(),
                                   instructions.size(), &options));
@@ -39,18 +38,18 @@ Descriptor LoadSmall(uint32_t type, uint32_t attach_type, const std::vector<bpf_
 
 // probeLoad(type, attachType, helper?) -> { errno, log }; errno 0: it was loaded, and let go again. Without a helper
 // the program only returns 1, with one it only calls that, without arguments.
-Napi::Value ProbeLoad(const Napi::CallbackInfo &info) {
+Napi::Value probeLoad(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   LogCapture quiet;
-  std::vector<char> log(kProbeLogBytes);
-  const std::vector<bpf_insn> instructions = IsGiven(info, 2)
-                                                 ? std::vector<bpf_insn>{Call(UintArgument(info, 2)), Exit()}
-                                                 : std::vector<bpf_insn>{Set0(1), Exit()};
-  const Descriptor program = LoadSmall(UintArgument(info, 0), UintArgument(info, 1), instructions, log.data());
+  std::vector<char> log(probeLogBytes);
+  const std::vector<bpf_insn> instructions =
+      isGiven(info, 2) ? std::vector<bpf_insn>{callHelper(uintArgument(info, 2)), exitProgram()}
+                       : std::vector<bpf_insn>{setResult(1), exitProgram()};
+  const Descriptor program = loadSmall(uintArgument(info, 0), uintArgument(info, 1), instructions, log.data());
   int err = program.valid() ? 0 : errno;
   // Permission is the caller's, no property of the kernel.
   if (err == EPERM)
-    throw CallError(env, "bpf(BPF_PROG_LOAD)", err);
+    throw callError(env, "bpf(BPF_PROG_LOAD)", err);
   Napi::Object outcome = Napi::Object::New(env);
   outcome.Set("errno", err);
   outcome.Set("log", Napi::String::New(env, log.data()));
@@ -59,30 +58,30 @@ Napi::Value ProbeLoad(const Napi::CallbackInfo &info) {
 
 // probeLink(type, attachType) -> whether links of the kind exist. The target is no descriptor: a kernel that knows such
 // links says EBADF, one that does not has other words for it.
-Napi::Value ProbeLink(const Napi::CallbackInfo &info) {
+Napi::Value probeLink(const Napi::CallbackInfo &info) {
   LogCapture quiet;
-  uint32_t attach_type = UintArgument(info, 1);
-  const Descriptor program = LoadSmall(UintArgument(info, 0), attach_type, {Set0(1), Exit()}, nullptr);
+  uint32_t attachType = uintArgument(info, 1);
+  const Descriptor program = loadSmall(uintArgument(info, 0), attachType, {setResult(1), exitProgram()}, nullptr);
   if (!program.valid()) {
     if (errno == EPERM)
-      throw CallError(info.Env(), "bpf(BPF_PROG_LOAD)", EPERM);
+      throw callError(info.Env(), "bpf(BPF_PROG_LOAD)", EPERM);
     return Napi::Boolean::New(info.Env(), false);
   }
-  const Descriptor link(bpf_link_create(program.get(), -1, static_cast<bpf_attach_type>(attach_type), nullptr));
+  const Descriptor link(bpf_link_create(program.get(), -1, static_cast<bpf_attach_type>(attachType), nullptr));
   return Napi::Boolean::New(info.Env(), !link.valid() && errno == EBADF);
 }
 
 // probeMapType(type) -> boolean
-Napi::Value ProbeMapType(const Napi::CallbackInfo &info) {
+Napi::Value probeMapType(const Napi::CallbackInfo &info) {
   LogCapture quiet;
-  int supported = libbpf_probe_bpf_map_type(static_cast<bpf_map_type>(UintArgument(info, 0)), nullptr);
+  int supported = libbpf_probe_bpf_map_type(static_cast<bpf_map_type>(uintArgument(info, 0)), nullptr);
   if (supported < 0)
-    throw CallError(info.Env(), "libbpf_probe_bpf_map_type", -supported);
+    throw callError(info.Env(), "libbpf_probe_bpf_map_type", -supported);
   return Napi::Boolean::New(info.Env(), supported == 1);
 }
 
 // By number, as linux/bpf.h names them: helperNames[1] is 'map_lookup_elem'.
-Napi::Array HelperNames(Napi::Env env) {
+Napi::Array helperNames(Napi::Env env) {
 #define HELPER_NAME(name, ...) #name
   static const char *const names[] = {__BPF_FUNC_MAPPER(HELPER_NAME)};
 #undef HELPER_NAME
@@ -94,11 +93,9 @@ Napi::Array HelperNames(Napi::Env env) {
 
 } // namespace
 
-void AddProbes(Napi::Env env, Napi::Object exports) {
-  exports.Set("probeLoad", Napi::Function::New(env, ProbeLoad));
-  exports.Set("probeLink", Napi::Function::New(env, ProbeLink));
-  exports.Set("probeMapType", Napi::Function::New(env, ProbeMapType));
-  exports.Set("helperNames", HelperNames(env));
+void addProbes(Napi::Env env, Napi::Object exports) {
+  exports.Set("probeLoad", Napi::Function::New(env, probeLoad));
+  exports.Set("probeLink", Napi::Function::New(env, probeLink));
+  exports.Set("probeMapType", Napi::Function::New(env, probeMapType));
+  exports.Set("helperNames", helperNames(env));
 }
-
-} // namespace sluice

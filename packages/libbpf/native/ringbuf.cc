@@ -16,7 +16,6 @@
 #include <sys/eventfd.h>
 #include <vector>
 
-namespace sluice {
 namespace {
 
 // Records back to back, with their lengths beside them.
@@ -36,7 +35,7 @@ struct Queue {
   std::atomic<uint64_t> dropped{0};
 };
 
-void Deliver(Napi::Env env, Napi::Function callback, Queue *queue, void *) {
+void deliver(Napi::Env env, Napi::Function callback, Queue *queue, void *) {
   Batch batch;
   {
     std::lock_guard<std::mutex> lock(queue->mutex);
@@ -58,42 +57,42 @@ void Deliver(Napi::Env env, Napi::Function callback, Queue *queue, void *) {
   }
 }
 
-using Caller = Napi::TypedThreadSafeFunction<Queue, void, Deliver>;
+using Caller = Napi::TypedThreadSafeFunction<Queue, void, deliver>;
 
 class RingReader : public Napi::ObjectWrap<RingReader> {
 public:
   // new RingReader(mapFd, queueBytes, callback(bytes, lengths, dropped))
   explicit RingReader(const Napi::CallbackInfo &info);
-  ~RingReader() override { Close(); }
+  ~RingReader() override { close(); }
 
-  static Napi::Function Class(Napi::Env env) {
+  static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "RingReader",
-                       {InstanceAccessor<&RingReader::Dropped>("dropped"), InstanceMethod<&RingReader::Ref>("ref"),
-                        InstanceMethod<&RingReader::Unref>("unref"), InstanceMethod<&RingReader::CloseCall>("close")});
+                       {InstanceAccessor<&RingReader::dropped>("dropped"), InstanceMethod<&RingReader::ref>("ref"),
+                        InstanceMethod<&RingReader::unref>("unref"), InstanceMethod<&RingReader::closeCall>("close")});
   }
 
 private:
-  static void AtExit(void *self) { static_cast<RingReader *>(self)->Close(); }
-  static int Keep(void *context, void *data, size_t size);
-  void Run();
-  void HandOver();
-  void Close();
-  Napi::Value Dropped(const Napi::CallbackInfo &info) {
-    uint64_t dropped = ring_ != nullptr ? queue_->dropped.load() : dropped_at_close_;
+  static void atExit(void *self) { static_cast<RingReader *>(self)->close(); }
+  static int keep(void *context, void *data, size_t size);
+  void run();
+  void handOver();
+  void close();
+  Napi::Value dropped(const Napi::CallbackInfo &info) {
+    uint64_t dropped = ring_ != nullptr ? queue_->dropped.load() : droppedAtClose_;
     return Napi::Number::New(info.Env(), static_cast<double>(dropped));
   }
-  void Ref(const Napi::CallbackInfo &info) {
+  void ref(const Napi::CallbackInfo &info) {
     if (ring_ != nullptr)
       caller_.Ref(info.Env());
   }
-  void Unref(const Napi::CallbackInfo &info) {
+  void unref(const Napi::CallbackInfo &info) {
     if (ring_ != nullptr)
       caller_.Unref(info.Env());
   }
-  void CloseCall(const Napi::CallbackInfo &) { Close(); }
+  void closeCall(const Napi::CallbackInfo &) { close(); }
 
   Queue *queue_ = nullptr; // valid as long as ring_ is
-  uint64_t dropped_at_close_ = 0;
+  uint64_t droppedAtClose_ = 0;
   std::unique_ptr<struct ring_buffer, decltype(&ring_buffer__free)> ring_{nullptr, ring_buffer__free};
   Descriptor stop_;
   Batch fresh_; // the reader thread's own
@@ -104,30 +103,30 @@ private:
 
 RingReader::RingReader(const Napi::CallbackInfo &info) : Napi::ObjectWrap<RingReader>(info), env_(info.Env()) {
   Napi::Env env = info.Env();
-  int map_fd = IntArgument(info, 0);
-  uint32_t bound = UintArgument(info, 1);
+  int mapFd = intArgument(info, 0);
+  uint32_t bound = uintArgument(info, 1);
   if (!info[2].IsFunction())
-    throw WrongArgument(env, 2, "a function");
+    throw wrongArgument(env, 2, "a function");
   LogCapture log;
-  ring_.reset(ring_buffer__new(map_fd, Keep, this, nullptr));
+  ring_.reset(ring_buffer__new(mapFd, keep, this, nullptr));
   if (ring_ == nullptr)
-    throw CallError(env, "ring_buffer__new", errno, &log);
+    throw callError(env, "ring_buffer__new", errno, &log);
   stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_.valid())
-    throw CallError(env, "eventfd", errno);
+    throw callError(env, "eventfd", errno);
   queue_ = new Queue(bound);
   caller_ = Caller::New(
       env, info[2].As<Napi::Function>(), "sluice.RingReader", 0, 1, queue_,
       [](Napi::Env, void *, Queue *queue) { delete queue; }, static_cast<void *>(nullptr));
-  if (const int error = thread_.start("ring-buffer", [this] { Run(); }); error != 0) {
+  if (const int error = thread_.start("ring-buffer", [this] { run(); }); error != 0) {
     caller_.Release(); // frees the queue
-    throw CallError(env, "pthread_create", error);
+    throw callError(env, "pthread_create", error);
   }
   // Hooks run last in, first out: this one joins the thread before Node takes the thread-safe function down.
-  napi_add_env_cleanup_hook(env_, AtExit, this);
+  napi_add_env_cleanup_hook(env_, atExit, this);
 }
 
-int RingReader::Keep(void *context, void *data, size_t size) {
+int RingReader::keep(void *context, void *data, size_t size) {
   Batch &fresh = static_cast<RingReader *>(context)->fresh_;
   auto *bytes = static_cast<const uint8_t *>(data);
   fresh.bytes.insert(fresh.bytes.end(), bytes, bytes + size);
@@ -136,11 +135,11 @@ int RingReader::Keep(void *context, void *data, size_t size) {
   return fresh.bytes.size() >= static_cast<RingReader *>(context)->queue_->bound ? -EAGAIN : 0;
 }
 
-void RingReader::Run() {
+void RingReader::run() {
   struct pollfd waits[2] = {{stop_.get(), POLLIN, 0}, {ring_buffer__epoll_fd(ring_.get()), POLLIN, 0}};
   while ((waits[0].revents & POLLIN) == 0) {
     int consumed = ring_buffer__consume(ring_.get());
-    HandOver();
+    handOver();
     // After a full batch there may be more; otherwise sleep until the kernel or close() wakes us.
     int timeout = consumed == -EAGAIN ? 0 : -1;
     if (poll(waits, 2, timeout) < 0 && errno != EINTR)
@@ -148,22 +147,22 @@ void RingReader::Run() {
   }
 }
 
-void RingReader::HandOver() {
+void RingReader::handOver() {
   if (fresh_.lengths.empty())
     return;
   bool call = false;
   {
     std::lock_guard<std::mutex> lock(queue_->mutex);
     Batch &waiting = queue_->waiting;
-    size_t kept_bytes = 0, kept = 0;
+    size_t keptBytes = 0, kept = 0;
     for (uint32_t length : fresh_.lengths) {
-      if (waiting.bytes.size() + kept_bytes + length > queue_->bound)
+      if (waiting.bytes.size() + keptBytes + length > queue_->bound)
         break; // and all after it: what is delivered stays in order, the gap is at its end
-      kept_bytes += length;
+      keptBytes += length;
       kept++;
     }
     waiting.bytes.insert(waiting.bytes.end(), fresh_.bytes.begin(),
-                         fresh_.bytes.begin() + static_cast<long>(kept_bytes));
+                         fresh_.bytes.begin() + static_cast<long>(keptBytes));
     waiting.lengths.insert(waiting.lengths.end(), fresh_.lengths.begin(),
                            fresh_.lengths.begin() + static_cast<long>(kept));
     uint64_t lost = fresh_.lengths.size() - kept;
@@ -178,23 +177,21 @@ void RingReader::HandOver() {
     caller_.NonBlockingCall();
 }
 
-void RingReader::Close() {
+void RingReader::close() {
   if (ring_ == nullptr)
     return;
   eventfd_write(stop_.get(), 1);
   thread_.join();
   ring_.reset();
   stop_.reset();
-  napi_remove_env_cleanup_hook(env_, AtExit, this);
-  dropped_at_close_ = queue_->dropped.load();
+  napi_remove_env_cleanup_hook(env_, atExit, this);
+  droppedAtClose_ = queue_->dropped.load();
   queue_ = nullptr;
   caller_.Release(); // frees the queue when the last call is done
 }
 
 } // namespace
 
-void AddRingBuffer(Napi::Env env, Napi::Object exports) {
-  exports.Set("RingReader", RingReader::Class(env));
+void addRingBuffer(Napi::Env env, Napi::Object exports) {
+  exports.Set("RingReader", RingReader::define(env));
 }
-
-} // namespace sluice

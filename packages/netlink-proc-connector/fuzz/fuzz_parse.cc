@@ -5,17 +5,16 @@
 #include <cstdlib>
 #include <cstring>
 
-using namespace sluice;
-
 namespace {
 
-void Require(bool holds) {
+void require(bool holds) {
   if (!holds)
     std::abort();
 }
 
-bool IsKnown(uint32_t kind) {
-  for (uint32_t known : {kAck, kFork, kExec, kUid, kGid, kSid, kPtrace, kComm, kCoredump, kExit, kOverrun}) {
+bool isKnown(uint32_t kind) {
+  for (uint32_t known : {kindAck, kindFork, kindExec, kindUid, kindGid, kindSid, kindPtrace, kindComm, kindCoredump,
+                         kindExit, kindOverrun}) {
     if (kind == known)
       return true;
   }
@@ -41,23 +40,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size -= take;
     records.clear();
     if ((flags & 4) != 0)
-      parser.NoteSocketOverrun();
-    parser.Feed(datagram.data(), datagram.size(), flags & 1, (flags & 2) != 0, records);
-    Require((flags & 3) == 0 || records.empty());
-    Require(records.size() <= 2 * (datagram.size() / 16 + 1));
+      parser.noteSocketOverrun();
+    parser.feed(datagram.data(), datagram.size(), flags & 1, (flags & 2) != 0, records);
+    require((flags & 3) == 0 || records.empty());
+    require(records.size() <= 2 * (datagram.size() / 16 + 1));
     if ((flags & 8) != 0)
-      parser.FlushSocketOverrun(1, records);
+      parser.flushSocketOverrun(1, records);
     for (const Record &record : records) {
-      Require(IsKnown(record.kind));
-      Require(std::memchr(record.comm, 0, sizeof record.comm) != nullptr);
-      if (record.kind == kOverrun)
+      require(isKnown(record.kind));
+      require(std::memchr(record.comm, 0, sizeof record.comm) != nullptr);
+      if (record.kind == kindOverrun)
         lost += record.args[2];
       else
         events++;
     }
   }
   const ParseCounters &counters = parser.counters();
-  Require(counters.messages == events + counters.unknown_kind);
-  Require(counters.lost == lost);
+  require(counters.messages == events + counters.unknownKind);
+  require(counters.lost == lost);
   return 0;
 }

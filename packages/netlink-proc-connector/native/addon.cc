@@ -5,38 +5,37 @@
 #include <cstring>
 #include <napi.h>
 
-namespace sluice {
 namespace {
 
 // Records per call into JavaScript: large enough to be cheap, small enough to let timers and other I/O run in between.
-constexpr size_t kRecordsPerBatch = 4096;
+constexpr size_t recordsPerBatch = 4096;
 
-Napi::ArrayBuffer ToBuffer(Napi::Env env, const std::vector<Record> &records) {
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, records.size() * kRecordBytes);
+Napi::ArrayBuffer toBuffer(Napi::Env env, const std::vector<Record> &records) {
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, records.size() * recordBytes);
   if (!records.empty())
-    std::memcpy(buffer.Data(), records.data(), records.size() * kRecordBytes);
+    std::memcpy(buffer.Data(), records.data(), records.size() * recordBytes);
   return buffer;
 }
 
-void SetCount(Napi::Object &object, const char *name, uint64_t value) {
+void setCount(Napi::Object &object, const char *name, uint64_t value) {
   object.Set(name, Napi::Number::New(object.Env(), static_cast<double>(value)));
 }
 
-Napi::Object ParseCountersToJavaScript(Napi::Env env, const ParseCounters &counters) {
+Napi::Object parseCountersToJavaScript(Napi::Env env, const ParseCounters &counters) {
   Napi::Object object = Napi::Object::New(env);
-  SetCount(object, "messages", counters.messages);
-  SetCount(object, "foreign", counters.foreign);
-  SetCount(object, "truncated", counters.truncated);
-  SetCount(object, "malformed", counters.malformed);
-  SetCount(object, "unexpectedType", counters.unexpected_type);
-  SetCount(object, "unknownKind", counters.unknown_kind);
-  SetCount(object, "outOfOrder", counters.out_of_order);
-  SetCount(object, "gaps", counters.gaps);
-  SetCount(object, "lost", counters.lost);
+  setCount(object, "messages", counters.messages);
+  setCount(object, "foreign", counters.foreign);
+  setCount(object, "truncated", counters.truncated);
+  setCount(object, "malformed", counters.malformed);
+  setCount(object, "unexpectedType", counters.unexpectedType);
+  setCount(object, "unknownKind", counters.unknownKind);
+  setCount(object, "outOfOrder", counters.outOfOrder);
+  setCount(object, "gaps", counters.gaps);
+  setCount(object, "lost", counters.lost);
   return object;
 }
 
-int32_t IntOption(const Napi::Object &options, const char *name) {
+int32_t intOption(const Napi::Object &options, const char *name) {
   return options.Get(name).As<Napi::Number>().Int32Value();
 }
 
@@ -49,21 +48,21 @@ struct Channel {
 // boolean) => void)
 class Connector : public Napi::ObjectWrap<Connector> {
 public:
-  static Napi::Function Define(Napi::Env env) {
+  static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Connector",
-                       {InstanceMethod<&Connector::Take>("take"), InstanceMethod<&Connector::Stats>("stats"),
-                        InstanceMethod<&Connector::Close>("close")});
+                       {InstanceMethod<&Connector::take>("take"), InstanceMethod<&Connector::stats>("stats"),
+                        InstanceMethod<&Connector::close>("close")});
   }
 
   explicit Connector(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Connector>(info) {
     const Napi::Env env = info.Env();
     const auto options = info[0].As<Napi::Object>();
     ReaderOptions native;
-    native.receive_buffer_bytes = IntOption(options, "receiveBufferBytes");
-    native.ack_timeout_ms = IntOption(options, "ackTimeoutMs");
-    native.linger_ms = IntOption(options, "lingerMs");
-    native.kind_mask = options.Get("kindMask").As<Napi::Number>().Uint32Value();
-    native.ring_records = options.Get("ringRecords").As<Napi::Number>().Uint32Value();
+    native.receiveBufferBytes = intOption(options, "receiveBufferBytes");
+    native.ackTimeoutMs = intOption(options, "ackTimeoutMs");
+    native.lingerMs = intOption(options, "lingerMs");
+    native.kindMask = options.Get("kindMask").As<Napi::Number>().Uint32Value();
+    native.ringRecords = options.Get("ringRecords").As<Napi::Number>().Uint32Value();
     // A queue of one is enough: the ring asks for a wake only when none is under way.
     wake_ = Wake::New(
         env, info[1].As<Napi::Function>(), "proc-connector", 1, 1, new std::shared_ptr<Channel>(channel_),
@@ -75,24 +74,24 @@ public:
       throw toJavaScript(env, failure);
     }
     // Runs before the thread-safe function's own hook (last in, first out), so that the thread is gone before it is.
-    napi_add_env_cleanup_hook(env, &Connector::AtExit, this);
+    napi_add_env_cleanup_hook(env, &Connector::atExit, this);
     env_ = env;
     hooked_ = true;
   }
 
-  ~Connector() override { Shut(); }
+  ~Connector() override { shut(); }
 
 private:
-  static void OnWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *context, void *) {
+  static void onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *context, void *) {
     // A null env means that the environment is going down. The reader is gone when a wake was under way at close().
     if (env == nullptr || (*context)->reader == nullptr)
       return;
     bool more = false;
-    const std::vector<Record> records = (*context)->reader->Take(kRecordsPerBatch, more);
+    const std::vector<Record> records = (*context)->reader->take(recordsPerBatch, more);
     if (records.empty())
       return;
     try {
-      callback.Call({ToBuffer(env, records), Napi::Boolean::New(env, more)});
+      callback.Call({toBuffer(env, records), Napi::Boolean::New(env, more)});
     } catch (const Napi::Error &error) {
       // What onBatch throws becomes an uncaught exception. An empty error means that the environment is being
       // terminated.
@@ -100,49 +99,49 @@ private:
         napi_fatal_exception(env, error.Value());
     }
   }
-  using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &Connector::OnWake>;
+  using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &Connector::onWake>;
 
-  static void AtExit(void *self) {
+  static void atExit(void *self) {
     auto *connector = static_cast<Connector *>(self);
     connector->hooked_ = false;
-    connector->Shut();
+    connector->shut();
   }
 
-  void Shut() {
+  void shut() {
     if (channel_->reader == nullptr)
       return;
     if (hooked_)
-      napi_remove_env_cleanup_hook(env_, &Connector::AtExit, this);
+      napi_remove_env_cleanup_hook(env_, &Connector::atExit, this);
     hooked_ = false;
-    channel_->reader->Close();
-    last_ = channel_->reader->Stats();
+    channel_->reader->close();
+    last_ = channel_->reader->stats();
     channel_->reader.reset();
     wake_.Release();
   }
 
   // The next batch after one that was called with more = true.
-  Napi::Value Take(const Napi::CallbackInfo &info) {
+  Napi::Value take(const Napi::CallbackInfo &info) {
     bool more = false;
     std::vector<Record> records;
     if (channel_->reader != nullptr)
-      records = channel_->reader->Take(kRecordsPerBatch, more);
+      records = channel_->reader->take(recordsPerBatch, more);
     Napi::Object result = Napi::Object::New(info.Env());
-    result.Set("batch", ToBuffer(info.Env(), records));
+    result.Set("batch", toBuffer(info.Env(), records));
     result.Set("more", more);
     return result;
   }
 
-  Napi::Value Stats(const Napi::CallbackInfo &info) {
-    const ReaderStats stats = channel_->reader == nullptr ? last_ : channel_->reader->Stats();
-    Napi::Object object = ParseCountersToJavaScript(info.Env(), stats.parse);
-    SetCount(object, "enobufs", stats.enobufs);
-    SetCount(object, "receiveErrors", stats.receive_errors);
-    SetCount(object, "ringLost", stats.ring_lost);
-    SetCount(object, "receiveBufferBytes", static_cast<uint64_t>(stats.receive_buffer_bytes));
+  Napi::Value stats(const Napi::CallbackInfo &info) {
+    const ReaderStats stats = channel_->reader == nullptr ? last_ : channel_->reader->stats();
+    Napi::Object object = parseCountersToJavaScript(info.Env(), stats.parse);
+    setCount(object, "enobufs", stats.enobufs);
+    setCount(object, "receiveErrors", stats.receiveErrors);
+    setCount(object, "ringLost", stats.ringLost);
+    setCount(object, "receiveBufferBytes", static_cast<uint64_t>(stats.receiveBufferBytes));
     return object;
   }
 
-  void Close(const Napi::CallbackInfo &) { Shut(); }
+  void close(const Napi::CallbackInfo &) { shut(); }
 
   std::shared_ptr<Channel> channel_ = std::make_shared<Channel>();
   Wake wake_;
@@ -154,38 +153,38 @@ private:
 // The parser by itself, so that its unit tests need no root: feed(datagram, senderPort, truncated) -> records.
 class TestParser : public Napi::ObjectWrap<TestParser> {
 public:
-  static Napi::Function Define(Napi::Env env) {
+  static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Parser",
-                       {InstanceMethod<&TestParser::Feed>("feed"),
-                        InstanceMethod<&TestParser::NoteSocketOverrun>("noteSocketOverrun"),
-                        InstanceMethod<&TestParser::FlushSocketOverrun>("flushSocketOverrun"),
-                        InstanceMethod<&TestParser::Counters>("counters")});
+                       {InstanceMethod<&TestParser::feed>("feed"),
+                        InstanceMethod<&TestParser::noteSocketOverrun>("noteSocketOverrun"),
+                        InstanceMethod<&TestParser::flushSocketOverrun>("flushSocketOverrun"),
+                        InstanceMethod<&TestParser::counters>("counters")});
   }
   explicit TestParser(const Napi::CallbackInfo &info) : Napi::ObjectWrap<TestParser>(info) {}
 
 private:
-  Napi::Value Feed(const Napi::CallbackInfo &info) {
+  Napi::Value feed(const Napi::CallbackInfo &info) {
     const auto bytes = info[0].As<Napi::Uint8Array>();
     std::vector<Record> records;
-    parser_.Feed(bytes.Data(), bytes.ByteLength(), info[1].As<Napi::Number>().Uint32Value(),
+    parser_.feed(bytes.Data(), bytes.ByteLength(), info[1].As<Napi::Number>().Uint32Value(),
                  info[2].As<Napi::Boolean>().Value(), records);
-    return ToBuffer(info.Env(), records);
+    return toBuffer(info.Env(), records);
   }
-  void NoteSocketOverrun(const Napi::CallbackInfo &) { parser_.NoteSocketOverrun(); }
-  Napi::Value FlushSocketOverrun(const Napi::CallbackInfo &info) {
+  void noteSocketOverrun(const Napi::CallbackInfo &) { parser_.noteSocketOverrun(); }
+  Napi::Value flushSocketOverrun(const Napi::CallbackInfo &info) {
     std::vector<Record> records;
-    parser_.FlushSocketOverrun(MonotonicNs(), records);
-    return ToBuffer(info.Env(), records);
+    parser_.flushSocketOverrun(monotonicNs(), records);
+    return toBuffer(info.Env(), records);
   }
-  Napi::Value Counters(const Napi::CallbackInfo &info) {
-    return ParseCountersToJavaScript(info.Env(), parser_.counters());
+  Napi::Value counters(const Napi::CallbackInfo &info) {
+    return parseCountersToJavaScript(info.Env(), parser_.counters());
   }
   Parser parser_;
 };
 
 // How far CLOCK_BOOTTIME (the start times in /proc) is ahead of CLOCK_MONOTONIC (the timestamps of events), in
 // nanoseconds: the time the machine was suspended.
-Napi::Value SuspendedNs(const Napi::CallbackInfo &info) {
+Napi::Value suspendedNs(const Napi::CallbackInfo &info) {
   timespec boot, monotonic;
   clock_gettime(CLOCK_MONOTONIC, &monotonic);
   clock_gettime(CLOCK_BOOTTIME, &boot);
@@ -193,14 +192,13 @@ Napi::Value SuspendedNs(const Napi::CallbackInfo &info) {
   return Napi::BigInt::New(info.Env(), ns);
 }
 
-Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  exports.Set("Connector", Connector::Define(env));
-  exports.Set("Parser", TestParser::Define(env));
-  exports.Set("suspendedNs", Napi::Function::New<SuspendedNs>(env, "suspendedNs"));
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("Connector", Connector::define(env));
+  exports.Set("Parser", TestParser::define(env));
+  exports.Set("suspendedNs", Napi::Function::New<suspendedNs>(env, "suspendedNs"));
   return exports;
 }
 
-NODE_API_MODULE(proc_connector, Init)
+NODE_API_MODULE(proc_connector, init)
 
 } // namespace
-} // namespace sluice

@@ -6,13 +6,12 @@
 #include <linux/connector.h>
 #include <linux/netlink.h>
 
-namespace sluice {
 namespace {
 
 // The largest CONFIG_NR_CPUS of any architecture; a greater number is damage, not a machine.
-constexpr uint32_t kMaxCpus = 8192;
+constexpr uint32_t mostCpus = 8192;
 using EventData = decltype(proc_event::event_data);
-constexpr size_t kEventHeader = offsetof(proc_event, event_data);
+constexpr size_t eventHeaderBytes = offsetof(proc_event, event_data);
 
 // struct cn_msg ends in a flexible array, which C++ does not allow as a value; this is its fixed part.
 struct ConnectorHeader {
@@ -22,26 +21,26 @@ struct ConnectorHeader {
 static_assert(sizeof(ConnectorHeader) == sizeof(cn_msg), "cn_msg without its data");
 
 // How many bytes of event_data a kind needs, or -1 for a kind we do not know.
-int EventBytes(uint32_t kind) {
+int eventBytes(uint32_t kind) {
   switch (kind) {
-  case kAck:
+  case kindAck:
     return sizeof(uint32_t);
-  case kFork:
+  case kindFork:
     return sizeof(EventData::fork);
-  case kExec:
+  case kindExec:
     return sizeof(EventData::exec);
-  case kUid:
-  case kGid:
+  case kindUid:
+  case kindGid:
     return sizeof(EventData::id);
-  case kSid:
+  case kindSid:
     return sizeof(EventData::sid);
-  case kPtrace:
+  case kindPtrace:
     return sizeof(EventData::ptrace);
-  case kComm:
+  case kindComm:
     return sizeof(EventData::comm);
-  case kCoredump:
+  case kindCoredump:
     return sizeof(EventData::coredump);
-  case kExit:
+  case kindExit:
     return sizeof(EventData::exit);
   default:
     return -1;
@@ -49,12 +48,12 @@ int EventBytes(uint32_t kind) {
 }
 
 // words is event_data as six 32-bit words; every kind is a sequence of those.
-void FillFromWords(Record &record, const uint32_t words[6]) {
-  if (record.kind == kAck) {
+void fillFromWords(Record &record, const uint32_t words[6]) {
+  if (record.kind == kindAck) {
     record.args[0] = words[0];
     return;
   }
-  if (record.kind == kFork) { // the parent comes first on the wire
+  if (record.kind == kindFork) { // the parent comes first on the wire
     record.args[0] = words[0];
     record.args[1] = words[1];
     record.pid = static_cast<int32_t>(words[2]);
@@ -63,7 +62,7 @@ void FillFromWords(Record &record, const uint32_t words[6]) {
   }
   record.pid = static_cast<int32_t>(words[0]);
   record.tgid = static_cast<int32_t>(words[1]);
-  if (record.kind == kComm) {
+  if (record.kind == kindComm) {
     std::memcpy(record.comm, words + 2, sizeof record.comm);
     record.comm[sizeof record.comm - 1] = '\0';
   } else {
@@ -73,9 +72,9 @@ void FillFromWords(Record &record, const uint32_t words[6]) {
 
 } // namespace
 
-void Parser::Feed(const uint8_t *data, size_t size, uint32_t sender_port, bool truncated, std::vector<Record> &out) {
+void Parser::feed(const uint8_t *data, size_t size, uint32_t senderPort, bool truncated, std::vector<Record> &out) {
   // Root in any user namespace may send to a netlink socket; only port 0 is the kernel.
-  if (sender_port != 0) {
+  if (senderPort != 0) {
     counters_.foreign++;
     return;
   }
@@ -100,15 +99,15 @@ void Parser::Feed(const uint8_t *data, size_t size, uint32_t sender_port, bool t
       return;
     }
     if (header.nlmsg_type == NLMSG_DONE) {
-      FeedConnectorMessage(data + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN, out);
+      feedConnectorMessage(data + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN, out);
     } else if (header.nlmsg_type != NLMSG_NOOP) {
-      counters_.unexpected_type++;
+      counters_.unexpectedType++;
     }
     at += NLMSG_ALIGN(static_cast<size_t>(header.nlmsg_len));
   }
 }
 
-void Parser::FeedConnectorMessage(const uint8_t *data, size_t size, std::vector<Record> &out) {
+void Parser::feedConnectorMessage(const uint8_t *data, size_t size, std::vector<Record> &out) {
   ConnectorHeader header;
   if (size < sizeof header) {
     counters_.truncated++;
@@ -116,14 +115,14 @@ void Parser::FeedConnectorMessage(const uint8_t *data, size_t size, std::vector<
   }
   std::memcpy(&header, data, sizeof header);
   if (header.idx != CN_IDX_PROC || header.val != CN_VAL_PROC) {
-    counters_.unexpected_type++;
+    counters_.unexpectedType++;
     return;
   }
   if (header.len > size - sizeof header) {
     counters_.truncated++;
     return;
   }
-  if (header.len < kEventHeader) {
+  if (header.len < eventHeaderBytes) {
     counters_.malformed++;
     return;
   }
@@ -133,54 +132,52 @@ void Parser::FeedConnectorMessage(const uint8_t *data, size_t size, std::vector<
   record.ack = header.ack;
   std::memcpy(&record.kind, event + offsetof(proc_event, what), sizeof record.kind);
   std::memcpy(&record.cpu, event + offsetof(proc_event, cpu), sizeof record.cpu);
-  std::memcpy(&record.timestamp_ns, event + offsetof(proc_event, timestamp_ns), sizeof record.timestamp_ns);
-  if (record.cpu >= kMaxCpus) {
+  std::memcpy(&record.timestampNs, event + offsetof(proc_event, timestamp_ns), sizeof record.timestampNs);
+  if (record.cpu >= mostCpus) {
     counters_.malformed++;
     return;
   }
-  const int needed = EventBytes(record.kind);
-  const size_t have = header.len - kEventHeader;
+  const int needed = eventBytes(record.kind);
+  const size_t have = header.len - eventHeaderBytes;
   if (needed >= 0 && have < static_cast<size_t>(needed)) {
     counters_.malformed++;
     return;
   }
   // From here on the message counts as received, also one of an unknown kind: it took a sequence number.
-  TrackSequence(record, out);
+  trackSequence(record, out);
   counters_.messages++;
   if (needed < 0) {
-    counters_.unknown_kind++;
+    counters_.unknownKind++;
     return;
   }
   uint32_t words[6] = {};
-  std::memcpy(words, event + kEventHeader, static_cast<size_t>(needed));
-  FillFromWords(record, words);
+  std::memcpy(words, event + eventHeaderBytes, static_cast<size_t>(needed));
+  fillFromWords(record, words);
   out.push_back(record);
 }
 
-void Parser::TrackSequence(const Record &record, std::vector<Record> &out) {
+void Parser::trackSequence(const Record &record, std::vector<Record> &out) {
   if (record.cpu >= cpus_.size())
     cpus_.resize(record.cpu + 1);
   CpuSequence &cpu = cpus_[record.cpu];
   const uint32_t jump = record.seq - cpu.next; // modulo 2^32, as the kernel counts
   if (cpu.known && jump != 0) {
     if (jump > INT32_MAX) {
-      counters_.out_of_order++;
+      counters_.outOfOrder++;
     } else {
       counters_.gaps++;
       counters_.lost += jump;
-      overrun_pending_ = false;
-      out.push_back(MakeOverrun(kCauseSocket, record.cpu, record.timestamp_ns, true, jump));
+      overrunPending_ = false;
+      out.push_back(makeOverrun(causeSocket, record.cpu, record.timestampNs, true, jump));
     }
   }
   cpu.known = true;
   cpu.next = record.seq + 1;
 }
 
-void Parser::FlushSocketOverrun(uint64_t now_ns, std::vector<Record> &out) {
-  if (!overrun_pending_)
+void Parser::flushSocketOverrun(uint64_t nowNs, std::vector<Record> &out) {
+  if (!overrunPending_)
     return;
-  overrun_pending_ = false;
-  out.push_back(MakeOverrun(kCauseSocket, kUnknownCpu, now_ns, false, 0));
+  overrunPending_ = false;
+  out.push_back(makeOverrun(causeSocket, unknownCpu, nowNs, false, 0));
 }
-
-} // namespace sluice

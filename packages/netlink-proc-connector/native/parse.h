@@ -3,19 +3,17 @@
 #include "record.h"
 #include <vector>
 
-namespace sluice {
-
 // One counter per reason for which something was not turned into a record. They only grow.
 struct ParseCounters {
-  uint64_t messages = 0;        // well-formed proc connector messages, acknowledgements included
-  uint64_t foreign = 0;         // datagrams not sent by the kernel (nl_pid != 0)
-  uint64_t truncated = 0;       // datagrams or messages that end before their own header says so
-  uint64_t malformed = 0;       // lengths that contradict each other, or a CPU number no kernel has
-  uint64_t unexpected_type = 0; // netlink messages that are not NLMSG_DONE, or not of CN_IDX_PROC / CN_VAL_PROC
-  uint64_t unknown_kind = 0;    // kinds that a newer kernel may have and that we do not know
-  uint64_t out_of_order = 0;    // sequence numbers that went back
-  uint64_t gaps = 0;            // places where sequence numbers jumped
-  uint64_t lost = 0;            // the sum of those jumps: messages the kernel made and we never parsed
+  uint64_t messages = 0;       // well-formed proc connector messages, acknowledgements included
+  uint64_t foreign = 0;        // datagrams not sent by the kernel (nl_pid != 0)
+  uint64_t truncated = 0;      // datagrams or messages that end before their own header says so
+  uint64_t malformed = 0;      // lengths that contradict each other, or a CPU number no kernel has
+  uint64_t unexpectedType = 0; // netlink messages that are not NLMSG_DONE, or not of CN_IDX_PROC / CN_VAL_PROC
+  uint64_t unknownKind = 0;    // kinds that a newer kernel may have and that we do not know
+  uint64_t outOfOrder = 0;     // sequence numbers that went back
+  uint64_t gaps = 0;           // places where sequence numbers jumped
+  uint64_t lost = 0;           // the sum of those jumps: messages the kernel made and we never parsed
 };
 
 // The kernel numbers its messages per CPU and numbers every one of them, delivered or not (send_msg() in
@@ -24,13 +22,13 @@ class Parser {
 public:
   // Parses one datagram and appends its records, an overrun record before the first one after a gap.
   // sender_port is sockaddr_nl.nl_pid; truncated is MSG_TRUNC of the receive.
-  void Feed(const uint8_t *data, size_t size, uint32_t sender_port, bool truncated, std::vector<Record> &out);
+  void feed(const uint8_t *data, size_t size, uint32_t senderPort, bool truncated, std::vector<Record> &out);
 
   // The socket said ENOBUFS. What was queued before the loss is still to come, so nothing is appended yet.
-  void NoteSocketOverrun() { overrun_pending_ = true; }
+  void noteSocketOverrun() { overrunPending_ = true; }
 
   // The queue is empty. If no gap has shown yet what the noted overrun lost, appends one with an unknown count.
-  void FlushSocketOverrun(uint64_t now_ns, std::vector<Record> &out);
+  void flushSocketOverrun(uint64_t nowNs, std::vector<Record> &out);
 
   const ParseCounters &counters() const { return counters_; }
 
@@ -39,12 +37,10 @@ private:
     bool known = false;
     uint32_t next = 0;
   };
-  void FeedConnectorMessage(const uint8_t *data, size_t size, std::vector<Record> &out);
-  void TrackSequence(const Record &record, std::vector<Record> &out);
+  void feedConnectorMessage(const uint8_t *data, size_t size, std::vector<Record> &out);
+  void trackSequence(const Record &record, std::vector<Record> &out);
 
   ParseCounters counters_;
   std::vector<CpuSequence> cpus_;
-  bool overrun_pending_ = false;
+  bool overrunPending_ = false;
 };
-
-} // namespace sluice

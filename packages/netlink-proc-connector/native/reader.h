@@ -9,22 +9,20 @@
 #include <memory>
 #include <mutex>
 
-namespace sluice {
-
 struct ReaderOptions {
-  int receive_buffer_bytes;
-  int ack_timeout_ms;
-  int linger_ms;      // how long to let messages gather after the first one; 0 = read at once
-  uint32_t kind_mask; // kinds to hand on, as the kernel's bits
-  size_t ring_records;
+  int receiveBufferBytes;
+  int ackTimeoutMs;
+  int lingerMs;      // how long to let messages gather after the first one; 0 = read at once
+  uint32_t kindMask; // kinds to hand on, as the kernel's bits
+  size_t ringRecords;
 };
 
 struct ReaderStats {
   ParseCounters parse;
-  uint64_t enobufs = 0;        // times the kernel said that our receive buffer was full
-  uint64_t receive_errors = 0; // any other failure of recvmmsg
-  uint64_t ring_lost = 0;
-  int receive_buffer_bytes = 0;
+  uint64_t enobufs = 0;       // times the kernel said that our receive buffer was full
+  uint64_t receiveErrors = 0; // any other failure of recvmmsg
+  uint64_t ringLost = 0;
+  int receiveBufferBytes = 0;
 };
 
 class Reader {
@@ -37,29 +35,27 @@ public:
   Reader &operator=(const Reader &) = delete;
 
   // Stops the thread, unsubscribes and closes. Idempotent.
-  void Close();
-  std::vector<Record> Take(size_t max, bool &more);
-  ReaderStats Stats() const;
+  void close();
+  std::vector<Record> take(size_t max, bool &more);
+  ReaderStats stats() const;
 
 private:
-  void Run();
-  void Drain();
-  bool StopRequested(int timeout_ms) const;
-  void Deliver();
+  void run();
+  void drain();
+  bool stopRequested(int timeoutMs) const;
+  void deliver();
 
   const ReaderOptions options_;
   const std::function<void()> wake_;
   Parser parser_; // the constructor's until the thread runs, then the thread's
   std::unique_ptr<ConnectorSocket> socket_;
-  Descriptor stop_event_;
+  Descriptor stopEvent_;
   std::atomic<bool> stop_{false};
   Ring ring_;
   std::vector<Record> batch_;
-  mutable std::mutex stats_mutex_;
+  mutable std::mutex statsMutex_;
   ReaderStats stats_;
   Thread thread_;
 };
 
-uint64_t MonotonicNs();
-
-} // namespace sluice
+uint64_t monotonicNs();

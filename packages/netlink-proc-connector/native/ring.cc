@@ -2,9 +2,7 @@
 #include "ring.h"
 #include <algorithm>
 
-namespace sluice {
-
-bool Ring::Push(const std::vector<Record> &records) {
+bool Ring::push(const std::vector<Record> &records) {
   if (records.empty())
     return false;
   std::lock_guard<std::mutex> lock(mutex_);
@@ -15,9 +13,9 @@ bool Ring::Push(const std::vector<Record> &records) {
       continue;
     }
     uint64_t worth = 1;
-    if (record.kind == kOverrun) { // stands for what it counted
+    if (record.kind == kindOverrun) { // stands for what it counted
       worth = record.args[2];
-      dropped_unknown_ = dropped_unknown_ || record.args[1] == 0;
+      droppedUnknown_ = droppedUnknown_ || record.args[1] == 0;
     }
     dropping_ = true;
     dropped_ += worth;
@@ -29,7 +27,7 @@ bool Ring::Push(const std::vector<Record> &records) {
   return true;
 }
 
-std::vector<Record> Ring::Take(size_t max, uint64_t now_ns, bool &more) {
+std::vector<Record> Ring::take(size_t max, uint64_t nowNs, bool &more) {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<Record> taken;
   const size_t wanted = std::min(max, count_);
@@ -39,8 +37,8 @@ std::vector<Record> Ring::Take(size_t max, uint64_t now_ns, bool &more) {
   first_ = (first_ + wanted) % slots_.size();
   count_ -= wanted;
   if (count_ == 0 && dropping_) {
-    taken.push_back(MakeOverrun(kCauseRing, kUnknownCpu, now_ns, !dropped_unknown_, dropped_));
-    dropping_ = dropped_unknown_ = false;
+    taken.push_back(makeOverrun(causeRing, unknownCpu, nowNs, !droppedUnknown_, dropped_));
+    dropping_ = droppedUnknown_ = false;
     dropped_ = 0;
   }
   more = count_ > 0;
@@ -53,5 +51,3 @@ uint64_t Ring::lost() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return lost_;
 }
-
-} // namespace sluice

@@ -4,8 +4,6 @@
 #include <mutex>
 #include <vector>
 
-namespace sluice {
-
 class Ring {
 public:
   explicit Ring(size_t capacity) : slots_(capacity) {}
@@ -13,11 +11,11 @@ public:
   // Adds what fits. Once something did not fit, everything is dropped (and counted) until the queue has been emptied:
   // the consumer has to resynchronise anyway, and one long overrun costs it less than many short ones.
   // True when JavaScript must be woken, that is when it does not know yet that there is something to take.
-  bool Push(const std::vector<Record> &records);
+  bool push(const std::vector<Record> &records);
 
   // Takes up to max records, oldest first, and after the last one the overrun record if something was dropped.
   // more tells whether there is anything left; if not, the next Push asks for a wake again.
-  std::vector<Record> Take(size_t max, uint64_t now_ns, bool &more);
+  std::vector<Record> take(size_t max, uint64_t nowNs, bool &more);
 
   uint64_t lost() const;
 
@@ -27,10 +25,8 @@ private:
   size_t first_ = 0;
   size_t count_ = 0;
   bool dropping_ = false;
-  bool dropped_unknown_ = false; // an overrun of unknown size was among what was dropped
-  uint64_t dropped_ = 0;         // since the last overrun record
-  uint64_t lost_ = 0;            // in all
+  bool droppedUnknown_ = false; // an overrun of unknown size was among what was dropped
+  uint64_t dropped_ = 0;        // since the last overrun record
+  uint64_t lost_ = 0;           // in all
   bool woken_ = false;
 };
-
-} // namespace sluice

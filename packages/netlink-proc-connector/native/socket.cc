@@ -9,12 +9,11 @@
 #include <sys/socket.h>
 #include <time.h>
 
-namespace sluice {
 namespace {
 
-constexpr const char *kSubscribe = "PROC_CN_MCAST_LISTEN";
+constexpr const char *subscribeCall = "PROC_CN_MCAST_LISTEN";
 
-int64_t MonotonicMs() {
+int64_t monotonicMs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -22,7 +21,7 @@ int64_t MonotonicMs() {
 
 // The plain four-byte request, not 6.6's struct proc_input with its event mask: events filtered by the mask still take
 // sequence numbers, and would look like losses.
-void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
+void sendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
   alignas(nlmsghdr) uint8_t request[NLMSG_SPACE(sizeof(cn_msg) + sizeof(uint32_t))] = {};
   auto *header = reinterpret_cast<nlmsghdr *>(request);
   header->nlmsg_len = NLMSG_LENGTH(sizeof(cn_msg) + sizeof(uint32_t));
@@ -37,31 +36,31 @@ void SendOperation(int fd, proc_cn_mcast_op operation, uint32_t ack) {
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
   if (sendto(fd, request, header->nlmsg_len, 0, reinterpret_cast<sockaddr *>(&kernel), sizeof kernel) < 0)
-    fail("send", kObject);
+    fail("send", procConnector);
 }
 
 } // namespace
 
-ConnectorSocket::ConnectorSocket(int receive_buffer_bytes, int ack_timeout_ms, Parser &parser) {
+ConnectorSocket::ConnectorSocket(int receiveBufferBytes, int ackTimeoutMs, Parser &parser) {
   fd_ = Descriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
   if (!fd_.valid())
-    fail("socket", kObject);
+    fail("socket", procConnector);
   // Before bind, so that not even the first burst meets the small default buffer.
-  if (receive_buffer_bytes > 0 &&
-      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer_bytes, sizeof receive_buffer_bytes) < 0)
-    fail("setsockopt", kObject);
+  if (receiveBufferBytes > 0 &&
+      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receiveBufferBytes, sizeof receiveBufferBytes) < 0)
+    fail("setsockopt", procConnector);
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = CN_IDX_PROC;
   if (bind(fd_.get(), reinterpret_cast<sockaddr *>(&address), sizeof address) < 0)
-    fail("bind", kObject);
+    fail("bind", procConnector);
   // The acknowledgement is multicast to every listener on the machine and carries our ack number plus one; a random one
   // keeps us from taking another program's answer for ours.
   uint32_t token = 0;
   if (getrandom(&token, sizeof token, 0) != sizeof token)
-    fail("getrandom", kObject);
-  SendOperation(fd_.get(), PROC_CN_MCAST_LISTEN, token);
-  AwaitAck(token, ack_timeout_ms, parser);
+    fail("getrandom", procConnector);
+  sendOperation(fd_.get(), PROC_CN_MCAST_LISTEN, token);
+  awaitAck(token, ackTimeoutMs, parser);
 }
 
 ConnectorSocket::~ConnectorSocket() {
@@ -69,14 +68,14 @@ ConnectorSocket::~ConnectorSocket() {
   // nobody.
   try {
     if (fd_.valid())
-      SendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
+      sendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
   } catch (const Failure &) {
     // Closing goes on: the descriptor is what must not leak.
   }
 }
 
-void ConnectorSocket::AwaitAck(uint32_t token, int timeout_ms, Parser &parser) {
-  const int64_t deadline = MonotonicMs() + timeout_ms;
+void ConnectorSocket::awaitAck(uint32_t token, int timeoutMs, Parser &parser) {
+  const int64_t deadline = monotonicMs() + timeoutMs;
   std::vector<Record> records;
   for (;;) {
     // One datagram at a time: what follows the acknowledgement belongs to the reader.
@@ -91,38 +90,36 @@ void ConnectorSocket::AwaitAck(uint32_t token, int timeout_ms, Parser &parser) {
     const ssize_t size = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
     if (size >= 0) {
       records.clear();
-      parser.Feed(bytes, static_cast<size_t>(size), from.nl_pid, (message.msg_flags & MSG_TRUNC) != 0, records);
+      parser.feed(bytes, static_cast<size_t>(size), from.nl_pid, (message.msg_flags & MSG_TRUNC) != 0, records);
       for (const Record &record : records) {
-        if (record.kind != kAck || record.ack != token + 1)
+        if (record.kind != kindAck || record.ack != token + 1)
           continue;
         if (record.args[0] == 0)
           return;
         const auto refusal = static_cast<int32_t>(record.args[0]); // kernels differ in the sign
-        throw Failure{kSubscribe, refusal < 0 ? -refusal : refusal, kObject};
+        throw Failure{subscribeCall, refusal < 0 ? -refusal : refusal, procConnector};
       }
-      if (MonotonicMs() >= deadline)
-        throw Failure{kSubscribe, ETIMEDOUT, kObject};
+      if (monotonicMs() >= deadline)
+        throw Failure{subscribeCall, ETIMEDOUT, procConnector};
       continue;
     }
     if (errno == EINTR || errno == ENOBUFS)
       continue;
     if (errno != EAGAIN)
-      fail("recvmsg", kObject);
-    const int64_t left = deadline - MonotonicMs();
+      fail("recvmsg", procConnector);
+    const int64_t left = deadline - monotonicMs();
     if (left <= 0)
-      throw Failure{kSubscribe, ETIMEDOUT, kObject};
+      throw Failure{subscribeCall, ETIMEDOUT, procConnector};
     pollfd readable{fd_.get(), POLLIN, 0};
     if (poll(&readable, 1, static_cast<int>(left)) < 0 && errno != EINTR)
-      fail("poll", kObject);
+      fail("poll", procConnector);
   }
 }
 
-int ConnectorSocket::receive_buffer_bytes() const {
+int ConnectorSocket::receiveBufferBytes() const {
   int bytes = 0;
   socklen_t length = sizeof bytes;
   if (getsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, &length) < 0)
-    fail("getsockopt", kObject);
+    fail("getsockopt", procConnector);
   return bytes;
 }
-
-} // namespace sluice

@@ -6,10 +6,8 @@
 #include "parse.h"
 #include <vector>
 
-namespace sluice {
-
 // What failures are about.
-inline constexpr char kObject[] = "proc connector";
+inline constexpr char procConnector[] = "proc connector";
 
 class ConnectorSocket {
 public:
@@ -17,18 +15,16 @@ public:
   // bookkeeping); 0 leaves the system's default. parser sees every message that comes before the acknowledgement, so
   // that its sequence numbers start there. Throws Failure: from socket, setsockopt, bind, send, or, as
   // PROC_CN_MCAST_LISTEN, the kernel's refusal or ETIMEDOUT when it did not answer within ack_timeout_ms.
-  ConnectorSocket(int receive_buffer_bytes, int ack_timeout_ms, Parser &parser);
+  ConnectorSocket(int receiveBufferBytes, int ackTimeoutMs, Parser &parser);
   ~ConnectorSocket();
   ConnectorSocket(const ConnectorSocket &) = delete;
   ConnectorSocket &operator=(const ConnectorSocket &) = delete;
 
   int fd() const { return fd_.get(); }
   // What the kernel really reserved, in bytes, its doubling included.
-  int receive_buffer_bytes() const;
+  int receiveBufferBytes() const;
 
 private:
-  void AwaitAck(uint32_t token, int timeout_ms, Parser &parser);
+  void awaitAck(uint32_t token, int timeoutMs, Parser &parser);
   Descriptor fd_;
 };
-
-} // namespace sluice

@@ -2,7 +2,7 @@
 // order, hence typed arrays and no DataView.
 import { ALL_KINDS, KIND_BITS, OVERRUN_BIT, type ProcEvent, type ProcEventKind } from './event.js';
 
-/** Bytes of one record: kRecordBytes of native/record.h. */
+/** Bytes of one record: recordBytes of native/record.h. */
 const RECORD_BYTES = 64;
 const WORDS = RECORD_BYTES / 4;
 
