@@ -7,7 +7,7 @@ import { endpoint, LineProcess, requires, runToEnd, type Pod } from '@sluice/tes
 import { describe, expect, it } from 'vitest';
 import { netnsPins, plumbingOf } from './in-pod-traces.js';
 import { NodeAgent } from './node-agent.js';
-import { runProgram, SLUICE } from './program.js';
+import { SLUICE, type CommandResult } from './program.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const DATAPATH_OBJECT = fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o', import.meta.url));
@@ -155,8 +155,10 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     await host.agent.start();
     await host.agent.kill9();
     const elsewhere = join(host.node.directory, 'elsewhere');
-    const cleanup = (): ReturnType<typeof runProgram> =>
-      runProgram([process.execPath, SLUICE, 'cleanup', '--run-dir', host.runDir, '--bpffs', elsewhere]);
+    // Without the cgroup it would look for what to give back in the pods of every node of this machine.
+    const [cgroupRoot, hostNetns] = [host.node.cgroup.path, host.node.netns.path];
+    host.configure({ paths: { bpffs: elsewhere, runDir: host.runDir, cgroupRoot, hostNetns } });
+    const cleanup = (): Promise<CommandResult> => host.sluice('cleanup');
     expect((await cleanup()).stdout).toContain('detached  sluice_connect4');
     expect(readdirSync(host.bpffs)).not.toContain('sluice');
     mkdirSync(join(host.runDir, 'state.json'), { recursive: true });
