@@ -1,8 +1,9 @@
 // Removes everything of the datapath from the node: attachments first, then pins.
 import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { BpfError, BpfLink, BpfMap, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+import { BpfLink, BpfMap } from '@sluice/libbpf';
 import { PINNED_MAPS, PROGRAMS, linkPin, linksDirectory, mapPin, mapsDirectory } from './layout.js';
+import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { detachPinnedNetns, pinnedNetns } from './netns-links.js';
 import { clearPin, openIfPinned } from './pins.js';
 
@@ -11,9 +12,6 @@ export interface CleanupResult {
   readonly detached: readonly string[];
   readonly unpinned: readonly string[];
 }
-
-/** The kernel cuts names to 15 characters: enough of every program's to know it by. */
-const PROGRAM_PREFIX = 'sluice_';
 
 /**
  * Detaches and unpins everything below the pin directory, and, where a cgroup is named, what is attached without a pin: to
@@ -47,15 +45,6 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   return { detached, unpinned };
 }
 
-/** A link of ours, by the name of its program, that no pin names. */
-interface Stray {
-  readonly id: number;
-  readonly name: string;
-  readonly cgroupId: bigint | undefined;
-  readonly isOfNetns: boolean;
-  readonly mapIds: readonly number[];
-}
-
 /** An agent that was killed between attaching and pinning leaves none, a lost bpffs does. */
 function detachStrays(cgroup: string, pinnedMaps: readonly number[]): string[] {
   const cgroupId = statSync(cgroup, { bigint: true }).ino;
@@ -63,21 +52,10 @@ function detachStrays(cgroup: string, pinnedMaps: readonly number[]): string[] {
   const onCgroup = links.filter((link) => link.cgroupId === cgroupId);
   // Another Sluice may run beside this one: a namespace's link is ours if it works on the same maps.
   const ours = new Set([...pinnedMaps, ...onCgroup.flatMap(({ mapIds }) => mapIds)]);
-  const onNetns = links.filter(({ isOfNetns, mapIds }) => isOfNetns && mapIds.some((id) => ours.has(id)));
+  const onNetns = links.filter(
+    ({ netnsInode, mapIds }) => netnsInode !== undefined && mapIds.some((id) => ours.has(id)),
+  );
   return [...onCgroup, ...onNetns].flatMap(({ id, name }) => unlessGone(() => detachLink(id, name)) ?? []);
-}
-
-function linksOfSluice(): Stray[] {
-  return linkIds().flatMap((id) => {
-    const link = unlessGone(() => describe(id));
-    return link === undefined || !link.name.startsWith(PROGRAM_PREFIX) ? [] : [link];
-  });
-}
-
-function describe(id: number): Stray {
-  const { cgroupId, netnsInode, programId } = linkInfo(id);
-  const { name, mapIds } = programInfo(programId);
-  return { id, name, cgroupId, isOfNetns: netnsInode !== undefined, mapIds };
 }
 
 function detachLink(id: number, name: string): string {
@@ -91,14 +69,4 @@ function pinnedMapIds(pinDirectory: string): number[] {
     using map = openIfPinned(mapPin(pinDirectory, name), (pin) => BpfMap.openPinned(pin));
     return map?.id ?? [];
   });
-}
-
-/** Undefined if it went by itself meanwhile. */
-function unlessGone<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof BpfError && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
 }

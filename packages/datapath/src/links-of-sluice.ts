@@ -1,0 +1,42 @@
+// Every link of Sluice on this machine, pinned or not, whoever made it: found by the name of its program.
+import { BpfError, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+
+export interface LinkOfSluice {
+  readonly id: number;
+  /** Of its program, as the kernel cut it. */
+  readonly name: string;
+  readonly programId: number;
+  /** 0 once the cgroup is gone; undefined: it is not attached to a cgroup. */
+  readonly cgroupId: bigint | undefined;
+  /** 0 once the namespace is gone; undefined: it is not attached to a network namespace. */
+  readonly netnsInode: number | undefined;
+  /** The maps that its program uses. */
+  readonly mapIds: readonly number[];
+}
+
+/** The kernel cuts names to 15 characters: enough of every program's to know it by. */
+const PROGRAM_PREFIX = 'sluice_';
+
+/** Throws BpfError without the right to look. */
+export function linksOfSluice(): LinkOfSluice[] {
+  return linkIds().flatMap((id) => {
+    const link = unlessGone(() => describe(id));
+    return link === undefined || !link.name.startsWith(PROGRAM_PREFIX) ? [] : [link];
+  });
+}
+
+function describe(id: number): LinkOfSluice {
+  const { cgroupId, netnsInode, programId } = linkInfo(id);
+  const { name, mapIds } = programInfo(programId);
+  return { id, name, programId, cgroupId, netnsInode, mapIds };
+}
+
+/** Undefined if what is read went by itself meanwhile. */
+export function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof BpfError && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
