@@ -86,7 +86,7 @@ const nothingDone: PassResult = {
   connections: [],
   repaired: [],
   problems: [],
-  applied: { written: 0, removed: 0, failures: [] },
+  applied: { written: 0, removed: 0, failures: [], wanted: {} },
   failureKinds: [],
   isIncomplete: false,
 };
@@ -186,7 +186,7 @@ describe('what comes of a pass', () => {
     const pods = [pod('whole', { ips: ['10.0.0.2'] }), pod('part'), pod('outside', { namespace: 'plain' })];
     const workloads = [workload('whole', 100n, 7n), workload('part', 200n), workload('outside', 300n)];
     const { statuses } = enrolWorld({ pods, workloads });
-    const settled = settledCgroups({ statuses, applied: { written: 0, removed: 0, failures: [] } });
+    const settled = settledCgroups({ statuses, applied: { written: 0, removed: 0, failures: [], wanted: {} } });
     const podLevel = (uid: string): string => `/cg/kubepods/besteffort/pod${uid}`;
     expect(['whole', 'part', 'outside'].map((uid) => settled.has(podLevel(uid)))).toEqual([true, false, true]);
   });

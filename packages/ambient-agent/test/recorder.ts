@@ -49,7 +49,7 @@ export class Recorder {
         Enforcement,
         Enforcement.of({
           adopted: [],
-          apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [] }),
+          apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
           activate: Effect.die('not asked here'),
           counters: Effect.die('not asked here'),
           loopbackFilterFd: 3,

@@ -9,11 +9,13 @@ import {
   encodeConfig,
   encodeMaps,
   isNeverRedirected,
+  type AppliedMap,
   type EntryTable,
   type WrittenMap,
 } from './entries.js';
 import type { DatapathSettings, DesiredMaps } from './desired.js';
 import type { Maps } from './layout.js';
+import { wantedEntries, type WantedEntries } from './wanted-entries.js';
 
 /** An entry that could not be written: the rest was. */
 export interface ApplyFailure {
@@ -27,11 +29,12 @@ export interface ApplyResult {
   readonly written: number;
   readonly removed: number;
   readonly failures: readonly ApplyFailure[];
+  /** What the maps ought to hold now, written or not. */
+  readonly wanted: WantedEntries;
 }
 
 /** The maps that {@link applyDesired} reads and writes. */
-export const APPLIED_MAPS = [...WRITTEN_MAPS, 'config'] as const;
-export type AppliedMaps = Maps<(typeof APPLIED_MAPS)[number]>;
+export type AppliedMaps = Maps<AppliedMap>;
 
 /**
  * Writes the difference between what the maps hold and what they ought to. Reads them first: they, and no memory of
@@ -57,7 +60,7 @@ export function applyDesired(maps: AppliedMaps, desired: DesiredMaps): ApplyResu
   for (const map of WORKLOADS) changes.removeOthers(map, wanted[map], isNeverRedirected);
   changes.retryFailures();
   changes.writeConfig(desired.settings);
-  return changes.result();
+  return { ...changes.result(), wanted: wantedEntries(desired, wanted) };
 }
 
 /** By an entry's value. */
@@ -106,7 +109,7 @@ class Changes {
     for (const { map, key, value } of failures) this.#put(map, key, Buffer.from(key, 'hex'), value);
   }
 
-  result(): ApplyResult {
+  result(): Omit<ApplyResult, 'wanted'> {
     return {
       written: this.#written,
       removed: this.#removed,
@@ -131,7 +134,7 @@ export function readTables(maps: Maps<WrittenMap>): Record<WrittenMap, EntryTabl
   return Object.fromEntries(tables) as Record<WrittenMap, EntryTable>;
 }
 
-function readTable(map: BpfMap): EntryTable {
+export function readTable(map: BpfMap): EntryTable {
   const table: EntryTable = new Map();
   for (const [key, value] of map.entries()) table.set(key.toString('hex'), { key, value });
   return table;

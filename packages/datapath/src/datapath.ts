@@ -1,8 +1,9 @@
 // The datapath of this node: loaded or adopted, filled, attached; it goes on without its owner.
-import { APPLIED_MAPS, applyDesired, type ApplyResult } from './apply.js';
+import { applyDesired, type ApplyResult } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
 import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
+import { APPLIED_MAPS } from './entries.js';
 import { InboundPrograms } from './inbound-programs.js';
 import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM, type MapName, type Maps } from './layout.js';
 import { captureListener, capturedListener } from './listeners.js';

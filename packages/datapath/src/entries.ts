@@ -34,12 +34,15 @@ export const WORKLOADS = ['cgroup_info_map', 'netns_info_map'] as const;
 /** The maps that user space writes entry by entry. */
 export const WRITTEN_MAPS = [...REFERRED_TO, ...WORKLOADS] as const satisfies readonly MapName[];
 export type WrittenMap = (typeof WRITTEN_MAPS)[number];
+/** All whose entries are a function of what is wanted. */
+export const APPLIED_MAPS = [...WRITTEN_MAPS, 'config'] as const;
+export type AppliedMap = (typeof APPLIED_MAPS)[number];
 
 /** Entries of one map by the key in hexadecimal. */
 export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;
 
 /** Bits of a workload id before those of the address: struct cidr_rule of bpf/maps.h. */
-const WORKLOAD_BITS = 64;
+export const WORKLOAD_BITS = 64;
 const LOW_WORD = 0xffffffffn;
 
 const PORT_RULE_KINDS = {
@@ -220,7 +223,7 @@ const wordsOrZero = (ip: string | undefined): ReturnType<typeof addressWords> =>
   ip === undefined ? [0, 0, 0, 0] : addressWords(ip);
 
 const workloadWords = (id: bigint): readonly [number, number] => [Number(id & LOW_WORD), Number(id >> 32n)];
-const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
+export const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
 
 interface Codec<K, V> {
   encodeKey(key: K): Buffer;

@@ -8,6 +8,19 @@ export type { AttachResult } from './attach.js';
 export type { NetnsAttached } from './netns-links.js';
 export { InstalledDatapath, readLinks, readNetnsLinks } from './installed.js';
 export type { InstalledLink, InstalledNetnsLink } from './installed.js';
+export {
+  compareMaps,
+  nameInKernel,
+  readInboundLinks,
+  readListeners,
+  readPrograms,
+  whyNotPinned,
+} from './verification.js';
+export type { AttachedProgram, InboundLink, PinnedMap, RunningProgram } from './verification.js';
+export { INBOUND_PROGRAM } from './layout.js';
+export { desiredOf, wantedEntries } from './wanted-entries.js';
+export type { WantedEntries } from './wanted-entries.js';
+export type { EntryDifference } from './entry-differences.js';
 export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';

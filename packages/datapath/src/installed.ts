@@ -1,10 +1,10 @@
 // What is pinned, seen without touching it: for status, explain and watch, whether the agent runs or not.
 import { BpfLink, BpfMap, type LinkInfo } from '@sluice/libbpf';
-import { APPLIED_MAPS, readTables } from './apply.js';
+import { readTables } from './apply.js';
 import { COUNTER_MAPS, readCounters, type Counters } from './counters.js';
 import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
-import { configKey, decodeMaps } from './entries.js';
+import { APPLIED_MAPS, configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
 import { capturedListener } from './listeners.js';
 import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';

@@ -1,0 +1,117 @@
+// What of the datapath is in the kernel, beside what ought to be there: whatever of it is missing, it is read as far as it goes.
+import { dirname } from 'node:path';
+import { BpfMap, isBpfFileSystem, mapInfo, openObject, programInfo, queryCgroup } from '@sluice/libbpf';
+import { readTable } from './apply.js';
+import type { AppliedMap } from './entries.js';
+import { entryDifferences, type EntryDifference } from './entry-differences.js';
+import { maps } from './generated/maps.js';
+import { readLinks, type InstalledLink } from './installed.js';
+import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, mapPin, type MapName } from './layout.js';
+import { capturedListener } from './listeners.js';
+import { linksOfSluice, unlessGone } from './links-of-sluice.js';
+import { openIfPinned } from './pins.js';
+import { wantedTables, type WantedEntries } from './wanted-entries.js';
+
+export interface PinnedMap {
+  readonly name: MapName;
+  /** Undefined if it is not pinned. */
+  readonly id: number | undefined;
+  /** How its layout is another than the one of this version, in words: then its entries are not looked at. */
+  readonly misfit: string | undefined;
+}
+
+/** Throws BpfError without the right to look; RangeError if what is wanted is not of this version's layout. */
+export function compareMaps(
+  pinDirectory: string,
+  wanted: WantedEntries,
+): { readonly maps: readonly PinnedMap[]; readonly entries: readonly EntryDifference[] } {
+  const tables = wantedTables(wanted);
+  const isCompared = (name: MapName): name is MapName & AppliedMap => name in tables;
+  const entries: EntryDifference[] = [];
+  const pinned = PINNED_MAPS.map((name): PinnedMap => {
+    using map = openIfPinned(mapPin(pinDirectory, name), (pin) => BpfMap.openPinned(pin));
+    if (map === undefined) return { name, id: undefined, misfit: undefined };
+    const misfit = misfitOf(name, map);
+    if (misfit === undefined && isCompared(name)) entries.push(...entryDifferences(name, tables[name], readTable(map)));
+    return { name, id: map.id, misfit };
+  });
+  return { maps: pinned, entries };
+}
+
+/** Capacities are configuration, and no part of the layout. */
+function misfitOf(name: MapName, map: BpfMap): string | undefined {
+  const fields = ['type', 'keySize', 'valueSize', 'flags'] as const;
+  const other = fields.filter((field) => map[field] !== maps[name][field]);
+  return other.length === 0
+    ? undefined
+    : other.map((field) => `${field} ${map[field]}, not ${maps[name][field]}`).join(', ');
+}
+
+/** Why nothing can be pinned there, or be left of what was; undefined if something may be. */
+export function whyNotPinned(pinDirectory: string): string | undefined {
+  if (isBpfFileSystem(pinDirectory)) return undefined;
+  const parent = dirname(pinDirectory);
+  return isBpfFileSystem(parent) ? 'there is no such directory' : `no BPF file system is mounted at ${parent}`;
+}
+
+/** A program that runs, and the maps that it uses: their ids by their names in the kernel ({@link nameInKernel}). */
+export interface RunningProgram {
+  readonly id: number;
+  readonly maps: ReadonlyMap<string, number>;
+}
+
+/** A program of the cgroup's. */
+export interface AttachedProgram extends InstalledLink {
+  /** Those of its name that run at its hook, whoever attached them, at the cgroup or above. */
+  readonly running: readonly RunningProgram[];
+}
+
+/** Throws BpfError if the cgroup is not there, or without the right to look. */
+export function readPrograms(pinDirectory: string, cgroup: string): AttachedProgram[] {
+  using object = openObject(OBJECT_PATH);
+  const hooks = new Map(object.programDefinitions().map(({ name, attachType }) => [name, attachType]));
+  return readLinks(pinDirectory).map(({ program, link }) => ({
+    program,
+    link,
+    running: queryCgroup(cgroup, hooks.get(program) ?? '', true)
+      .programs.filter(({ name }) => name === nameInKernel(program))
+      .flatMap(({ id }) => unlessGone(() => ({ id, maps: mapsByName(programInfo(id).mapIds) })) ?? []),
+  }));
+}
+
+/** An inbound program in a network namespace, whoever attached it. */
+export interface InboundLink extends RunningProgram {
+  /** 0 once the namespace is gone. */
+  readonly netnsInode: number;
+}
+
+/** Every one of the machine. Throws BpfError without the right to look. */
+export function readInboundLinks(): InboundLink[] {
+  return linksOfSluice()
+    .filter(({ name }) => name === nameInKernel(INBOUND_PROGRAM))
+    .map(({ programId, netnsInode = 0, mapIds }) => ({ id: programId, netnsInode, maps: mapsByName(mapIds) }));
+}
+
+function mapsByName(ids: readonly number[]): ReadonlyMap<string, number> {
+  return new Map(ids.flatMap((id) => unlessGone(() => [[mapInfo(id).name, id] as const]) ?? []));
+}
+
+/** Of the namespaces with these cookies, the captured listeners; undefined if the map is not there. */
+export function readListeners(
+  pinDirectory: string,
+  cookies: Iterable<bigint>,
+  ports: readonly number[],
+): { readonly netnsCookie: bigint; readonly port: number }[] | undefined {
+  using map = openIfPinned(mapPin(pinDirectory, 'listeners'), (pin) => BpfMap.openPinned(pin));
+  if (map === undefined || misfitOf('listeners', map) !== undefined) return undefined;
+  const found = [];
+  for (const netnsCookie of cookies)
+    for (const port of ports)
+      if (capturedListener(map, netnsCookie, port) !== undefined) found.push({ netnsCookie, port });
+  return found;
+}
+
+// BPF_OBJ_NAME_LEN of linux/bpf.h, the byte at the end included.
+const NAME_LENGTH = 16;
+/** What the kernel leaves of a name. */
+export const nameInKernel = (program: string): string => program.slice(0, NAME_LENGTH - 1);

@@ -1,0 +1,43 @@
+// What the maps ought to hold as bytes in plain JSON: what an agent leaves for whoever compares the kernel with it later.
+import type { DesiredMaps } from './desired.js';
+import { APPLIED_MAPS, decodeMaps, encodeConfig, encodeMaps, type AppliedMap, type EntryTable } from './entries.js';
+import { maps } from './generated/maps.js';
+
+/** By map and value, the keys that have it; hexadecimal. Most values are those of a pod with several cgroups. */
+export type WantedEntries = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
+
+/** Pure. `encoded`: what {@link encodeMaps} makes of it, for whoever has it. */
+export function wantedEntries(desired: DesiredMaps, encoded = encodeMaps(desired)): WantedEntries {
+  const config = encodeConfig(desired.settings);
+  const tables = { ...encoded, config: new Map([[config.key.toString('hex'), config]]) };
+  return Object.fromEntries(Object.entries(tables).map(([map, table]) => [map, keysByValue(table)]));
+}
+
+function keysByValue(table: EntryTable): Record<string, readonly string[]> {
+  const result: Record<string, string[]> = {};
+  for (const [key, { value }] of table) (result[value.toString('hex')] ??= []).push(key);
+  return result;
+}
+
+/** Throws RangeError if they are not of this version's layout. */
+export function wantedTables(wanted: WantedEntries): Record<AppliedMap, EntryTable> {
+  const tableOf = (map: AppliedMap): EntryTable =>
+    new Map(
+      Object.entries(wanted[map] ?? {}).flatMap(([value, keys]) =>
+        keys.map((key) => [key, { key: bytes(map, key, 'keySize'), value: bytes(map, value, 'valueSize') }] as const),
+      ),
+    );
+  return Object.fromEntries(APPLIED_MAPS.map((map) => [map, tableOf(map)])) as Record<AppliedMap, EntryTable>;
+}
+
+/** The inverse of {@link wantedEntries}. Throws RangeError if they are not of this version's layout. */
+export function desiredOf(wanted: WantedEntries): DesiredMaps {
+  const { config, ...tables } = wantedTables(wanted);
+  return decodeMaps(tables, [...config.values()][0]?.value);
+}
+
+function bytes(map: AppliedMap, hexadecimal: string, size: 'keySize' | 'valueSize'): Buffer {
+  const result = Buffer.from(hexadecimal, 'hex');
+  if (result.length === maps[map][size]) return result;
+  throw new RangeError(`${map}: ${size} is ${maps[map][size]}, and not that of ${hexadecimal}`);
+}
