@@ -34,6 +34,10 @@ export {
   type WatchRecord,
 } from './inspect/watch.js';
 export { readNodeStatus, type NodeStatus } from './inspect/node-status.js';
+export { claimsOf, type Claims } from './inspect/claims.js';
+export { DIFFERENCE_KINDS, differencesOf, type Difference } from './inspect/differences.js';
+export type { KernelView, SeenNetns } from './inspect/kernel-view.js';
+export { verifyNode, type Verification, type VerifiedStatus } from './inspect/verify.js';
 export { kubernetesSource } from './inventory/kubernetes-source.js';
 export { ManifestDirectory } from './inventory/directory.js';
 export { ManifestMemory, manifestsFile } from './inventory/memory.js';

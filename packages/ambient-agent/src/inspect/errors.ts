@@ -1,6 +1,7 @@
 // What `status`, `explain`, `watch` and `cleanup` cannot do, and why.
 
-export type InspectErrorKind = 'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running' | 'run-directory';
+export type InspectErrorKind =
+  'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running' | 'run-directory' | 'not-root' | 'kernel';
 
 export class InspectError extends Error {
   override readonly name = 'InspectError';

@@ -7,7 +7,7 @@ import { pinDirectory } from '../config/pin-directory.js';
 import { metrics } from '../observe/metrics.js';
 import type { PassResult } from '../reconcile/pass.js';
 import type { KeptFile } from '../run-directory/kept-file.js';
-import { startTicks, type AgentState } from './state.js';
+import { contentOf, startTicks, type AgentState } from './state.js';
 
 export interface KeeperPlaces {
   readonly cgroupRoot: string;
@@ -55,7 +55,7 @@ export class StateKeeper {
   #write(result: PassResult, durationMs: number): Effect.Effect<void> {
     return Effect.flatMap(metrics.errorCounts, (errors) => {
       const state = this.#state(result, durationMs, errors);
-      const comparable = JSON.stringify({ ...state, writtenAt: '', lastReconcile: undefined });
+      const comparable = contentOf(state);
       const nowMs = performance.now();
       if (comparable === this.#written && nowMs - this.#writtenMs < REFRESH_MS) return Effect.void;
       try {
@@ -79,7 +79,7 @@ export class StateKeeper {
     errors: AgentState['errors'],
   ): AgentState {
     const now = new Date().toISOString();
-    const { mode, paths, nodeName, inventory, policy, zds, resyncIntervalMs, sampling } = this.#config;
+    const { mode, paths, nodeName, inventory, policy, zds, resyncIntervalMs, sampling, ambient } = this.#config;
     return {
       version: 1,
       writtenAt: now,
@@ -101,6 +101,7 @@ export class StateKeeper {
         pending: policy.pending,
         resyncIntervalMs,
         sampling,
+        ipv6: ambient.ipv6,
       },
       ztunnels: {
         ipv4: ztunnels.ipv4,
@@ -116,6 +117,7 @@ export class StateKeeper {
       ...(mode === 'inPod' ? { zds: { socket: zds.socket, connections } } : {}),
       kubelets: kubelets.map(({ cgroupPath, cgroupId, level }) => ({ path: cgroupPath, id: String(cgroupId), level })),
       workloads: this.#workloads,
+      maps: applied.wanted,
       problems,
       lastReconcile: {
         at: now,

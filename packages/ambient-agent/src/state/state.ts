@@ -33,6 +33,8 @@ export const AgentState = Schema.Struct({
     resyncIntervalMs: Schema.Finite,
     /** One decision in this many is reported by the datapath; 0 = none. */
     sampling: Schema.Finite,
+    /** Whether pods' network namespaces are prepared for IPv6, too. */
+    ipv6: Schema.optionalKey(Schema.Boolean),
   }),
   ztunnels: Schema.Struct({
     ipv4: Schema.optional(Schema.String),
@@ -51,6 +53,8 @@ export const AgentState = Schema.Struct({
   zds: Schema.optionalKey(Schema.Struct({ socket: Schema.String, connections: Schema.Array(ZdsConnection) })),
   kubelets: Schema.Array(Schema.Struct({ path: Schema.String, id: Decimal, level: Schema.Int })),
   workloads: Schema.Array(DatedStatus),
+  /** What the maps ought to hold: the datapath's WantedEntries. Left out, as `ipv6` is, by an agent that did not say it yet. */
+  maps: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, strings))),
   /** Everything that is not as it should be and is no single pod's. */
   problems: strings,
   lastReconcile: Schema.optional(
@@ -66,6 +70,10 @@ export const AgentState = Schema.Struct({
   errors: Schema.Record(Schema.String, Schema.Finite),
 });
 export type AgentState = typeof AgentState.Type;
+
+/** What two states of an agent that has nothing new to say have in common. */
+export const contentOf = (state: AgentState): string =>
+  JSON.stringify({ ...state, writtenAt: '', lastReconcile: undefined });
 
 export const stateFile = (runDir: string): KeptFile<AgentState> =>
   new KeptFile(join(runDir, 'state.json'), Schema.fromJsonString(AgentState));

@@ -1,0 +1,46 @@
+// What an agent's state says that has to be in the kernel.
+import { desiredOf, WorkloadFlag, type WantedEntries } from '@sluice/datapath';
+import type { DatedStatus } from '../enrolment/status.js';
+import { messageOf } from '../failure/message-of.js';
+import type { AgentState } from '../state/state.js';
+import { InspectError } from './errors.js';
+
+/** A network namespace that is a pod's in the mesh. */
+export interface ClaimedNetns {
+  readonly cookie: bigint;
+  readonly pod: DatedStatus;
+  /** Whether ztunnel is to listen in it; `inPod` mode. */
+  readonly isServed: boolean;
+  /** Whether it does, as it has said. */
+  readonly isAcknowledged: boolean;
+}
+
+export interface Claims {
+  readonly state: AgentState;
+  readonly maps: WantedEntries;
+  readonly netns: readonly ClaimedNetns[];
+}
+
+/** Pure. @throws InspectError no-state, when the state is of an agent of another version */
+export function claimsOf(state: AgentState): Claims {
+  const { maps } = state;
+  const other = (why: string): InspectError =>
+    new InspectError(
+      'no-state',
+      `the agent of version ${state.agent.version} ${why}; use the command that came with it`,
+    );
+  if (maps === undefined) throw other('does not say what the maps ought to hold');
+  const byWorkload = new Map(state.workloads.map((pod) => [pod.cgroups[0]?.id, pod]));
+  try {
+    const netns = [...desiredOf(maps).netns].flatMap(([cookie, { id, flags }]) => {
+      const pod = byWorkload.get(String(id));
+      const isServed = (flags & WorkloadFlag.IN_POD) !== 0;
+      return pod === undefined
+        ? []
+        : [{ cookie, pod, isServed, isAcknowledged: isServed && (flags & WorkloadFlag.PENDING) === 0 }];
+    });
+    return { state, maps, netns };
+  } catch (error) {
+    throw other(`has maps of another layout (${messageOf(error)})`);
+  }
+}

@@ -1,0 +1,135 @@
+// What the kernel has of that which an agent's state speaks of. Nothing is changed, and whatever of it is missing, the rest is
+// read.
+import { statSync } from 'node:fs';
+import { CgroupResolver } from '@sluice/cgroup-resolver';
+import {
+  compareMaps,
+  readInboundLinks,
+  readListeners,
+  readNetnsLinks,
+  readPrograms,
+  whyNotPinned,
+  ZTUNNEL_INBOUND_PORT,
+  ZTUNNEL_OUTBOUND_PORT,
+  type AttachedProgram,
+  type EntryDifference,
+  type InboundLink,
+  type InstalledNetnsLink,
+  type PinnedMap,
+} from '@sluice/datapath';
+import { netnsCookie } from '@sluice/linux';
+import { messageOf } from '../failure/message-of.js';
+import { checkOriginalSource } from '../pod-netns/original-source.js';
+import type { ClaimedNetns, Claims } from './claims.js';
+
+/** What the processes of a pod show of the network namespace that the agent says is the pod's. */
+export type SeenNetns =
+  /** `missing`: what of original-source.ts is not there, where it ought to be. */
+  | { readonly kind: 'same'; readonly inode: bigint; readonly missing: readonly string[] }
+  | { readonly kind: 'other'; readonly cookie: bigint }
+  /** No process of the pod is in a namespace that holds one of its IPs. */
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unchecked'; readonly why: string };
+
+export interface KernelView {
+  /** Why nothing that is pinned can be read: then there are no maps, entries, programs, links and listeners here. */
+  readonly notPinned: string | undefined;
+  readonly maps: readonly PinnedMap[];
+  /** Those that are not as the agent says. */
+  readonly entries: readonly EntryDifference[];
+  /** Undefined: the cgroup that they are attached to is not there. */
+  readonly programs: readonly AttachedProgram[] | undefined;
+  readonly cgroupRootId: bigint | undefined;
+  readonly netnsLinks: readonly InstalledNetnsLink[];
+  /** Pinned or not. */
+  readonly inboundLinks: readonly InboundLink[];
+  /** Undefined: the map is not there. */
+  readonly listeners: readonly { readonly netnsCookie: bigint; readonly port: number }[] | undefined;
+  /** Undefined: there is no such namespace. */
+  readonly hostNetnsCookie: bigint | undefined;
+  /** By path; those that are not there are left out. */
+  readonly cgroups: ReadonlyMap<string, bigint>;
+  /** By the cookie that the agent says. */
+  readonly netns: ReadonlyMap<bigint, SeenNetns>;
+}
+
+export const LISTENED_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
+
+/** @throws BpfError, CgroupError, SystemCallError without the right to look; RangeError */
+export function readKernel({ state, maps, netns }: Claims, procPath: string): KernelView {
+  const { pinDirectory, cgroupRoot, hostNetns } = state.node;
+  const cgroupRootId = cgroupId(cgroupRoot);
+  const notPinned = whyNotPinned(pinDirectory);
+  const paths = [...state.workloads.flatMap(({ cgroups }) => cgroups), ...state.kubelets].map(({ path }) => path);
+  const common = {
+    notPinned,
+    cgroupRootId,
+    hostNetnsCookie: unlessThrown(() => netnsCookie(hostNetns)),
+    cgroups: new Map(
+      paths.flatMap((path) => {
+        const id = cgroupId(path);
+        return id === undefined ? [] : [[path, id] as const];
+      }),
+    ),
+    netns: cgroupRootId === undefined ? new Map() : seenNetns(state.node, netns, procPath),
+  };
+  if (notPinned !== undefined)
+    return {
+      ...common,
+      maps: [],
+      entries: [],
+      programs: undefined,
+      netnsLinks: [],
+      inboundLinks: [],
+      listeners: undefined,
+    };
+  return {
+    ...common,
+    ...compareMaps(pinDirectory, maps),
+    programs: cgroupRootId === undefined ? undefined : readPrograms(pinDirectory, cgroupRoot),
+    netnsLinks: readNetnsLinks(pinDirectory),
+    inboundLinks: readInboundLinks(),
+    listeners: readListeners(
+      pinDirectory,
+      netns.map(({ cookie }) => cookie),
+      LISTENED_PORTS,
+    ),
+  };
+}
+
+function unlessThrown<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    // It is not there; without the right to look, the rest says so.
+    return undefined;
+  }
+}
+
+const cgroupId = (path: string): bigint | undefined => unlessThrown(() => statSync(path, { bigint: true }).ino);
+
+function seenNetns(
+  { cgroupRoot, hostNetns, ipv6 = false }: Claims['state']['node'],
+  claimed: Claims['netns'],
+  procPath: string,
+): Map<bigint, SeenNetns> {
+  const resolver = new CgroupResolver({ procPath, cgroupRoot, hostNetns });
+  const pods = new Map(resolver.pods().map((pod) => [pod.cgroupPath, pod]));
+  const see = ({ cookie, pod, isServed }: ClaimedNetns): SeenNetns => {
+    // The agent remembers it, and sees no more of it than we do.
+    if (pod.netnsCookie === undefined) return { kind: 'unchecked', why: 'no process of the pod shows it' };
+    const cgroup = pods.get(pod.cgroups[0]?.path ?? '');
+    if (cgroup === undefined) return { kind: 'unchecked', why: 'the pod has no cgroup' };
+    try {
+      const found = resolver.podNetns(cgroup, pod.ips);
+      if (found === undefined) return { kind: 'none' };
+      if (found.cookie !== cookie) return { kind: 'other', cookie: found.cookie };
+      const options = { netnsCookie: cookie, procPath, ipv6 };
+      const missing = isServed ? checkOriginalSource(found.path, options) : [];
+      return missing === undefined ? { kind: 'none' } : { kind: 'same', inode: found.inode, missing };
+    } catch (error) {
+      return { kind: 'unchecked', why: messageOf(error) };
+    }
+  };
+  return new Map(claimed.map((one) => [one.cookie, see(one)]));
+}
