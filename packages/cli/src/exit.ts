@@ -9,6 +9,8 @@ export const ExitCode = {
   usage: 2,
   /** What was asked for is there, but no agent keeps it up to date. */
   noAgent: 3,
+  /** `status --verify`: the kernel has something else than the agent says. */
+  different: 3,
 } as const;
 
 /** Printed as `sluice: MESSAGE`; nothing is printed for an empty message. */

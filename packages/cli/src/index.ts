@@ -4,4 +4,5 @@ export { CommandFailure, ExitCode, failureOf } from './exit.js';
 export { renderCleanup } from './render/cleanup.js';
 export { renderExplanation, renderInbound } from './render/explain.js';
 export { renderStatus } from './render/status.js';
+export { renderVerification } from './render/verification.js';
 export { renderRecord } from './render/watch.js';

@@ -12,7 +12,7 @@ export const sluice = Command.make('sluice').pipe(
   Command.withDescription(
     'Puts the pods of a node into an Istio ambient mesh with BPF at connect(): no CNI plugin, no iptables. ' +
       'Exit codes: 0 it worked; 1 it did not; 2 the command line or the configuration cannot be understood; ' +
-      '3 the agent is not running, or what is known is old.',
+      '3 the agent is not running, or what is known is old, or not so in the kernel (status --verify).',
   ),
   Command.withExamples([
     { command: 'sluice run --config /etc/sluice/config.yaml', description: 'Run the agent' },

@@ -18,6 +18,17 @@ describe('the command', () => {
       expect(stdout).toContain(name);
     const explain = await sluice('explain', '--help');
     expect(explain.stdout).toContain('sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080');
+    const status = await sluice('status', '--help');
+    expect(status.stdout).toMatch(/--verify/);
+    expect(status.stdout).toContain(
+      'It then exits with 0 if there is no difference, whether an agent runs or not; with 3',
+    );
+  });
+
+  it('says how `status --verify` ends', async () => {
+    const { stdout } = await sluice('status', '--help');
+    expect(stdout).toMatch(/^ +--verify /m);
+    expect(stdout).toContain('It then exits with 0 if there is no difference, whether an agent runs or not; with 3');
   });
 
   it('shows its version, for people and for machines', async () => {

@@ -1,7 +1,7 @@
 // What people see, as they see it.
 import type { AgentState, DatedStatus, NodeStatus } from '@sluice/ambient-agent';
 import { describe, expect, it } from 'vitest';
-import { renderCleanup, renderExplanation, renderRecord, renderStatus } from '../src/index.js';
+import { renderCleanup, renderExplanation, renderRecord, renderStatus, renderVerification } from '../src/index.js';
 
 const now = new Date('2026-01-01T12:00:00.000Z');
 
@@ -118,6 +118,52 @@ datapath  not in force
 ztunnel   none on this node
 
 no pods on this node`,
+    );
+  });
+});
+
+describe('status --verify', () => {
+  const compared = { entries: 13, programs: 14, networkNamespaces: 1 };
+  it('says what was compared when there is no difference', () => {
+    expect(renderVerification({ differences: [], unchecked: [], compared, looks: 1, isSettled: true })).toBe(
+      'verify    no difference between what the agent says and the kernel (13 map entries, 14 programs, 1 network namespaces)',
+    );
+  });
+
+  it('shows both sides of each difference, kind by kind, and first what it is not sure of', () => {
+    const rest = { agent: 'x', kernel: 'y', remedy: 'z' };
+    expect(
+      renderVerification({
+        differences: [
+          { kind: 'map', object: 'config: the one entry', ...rest },
+          { kind: 'map', object: 'local_pods', ...rest },
+          { kind: 'listener', object: 'port 15001 of pod shop/cart', ...rest },
+        ],
+        unchecked: ['the network namespace of pod shop/cart: no process of the pod shows it'],
+        compared,
+        looks: 6,
+        isSettled: false,
+      }),
+    ).toBe(
+      `warning: the agent changed things from look to look, 6 times; told is what differed in the last two looks
+warning: not compared: the network namespace of pod shop/cart: no process of the pod shows it
+verify    3 differences between what the agent says and the kernel (13 map entries, 14 programs, 1 network namespaces)
+
+maps
+  config: the one entry
+    agent   x
+    kernel  y
+    remedy  z
+  local_pods
+    agent   x
+    kernel  y
+    remedy  z
+
+ztunnel's listeners
+  port 15001 of pod shop/cart
+    agent   x
+    kernel  y
+    remedy  z`,
     );
   });
 });

@@ -1,34 +1,62 @@
-// `sluice status`: every workload of the node, in or out of the mesh, why, and since when.
+// `sluice status`: every workload of the node, in or out of the mesh, why, and since when; and whether the kernel has it so.
+import type { NodeStatus, Verification } from '@sluice/ambient-agent';
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
-import { Command } from 'effect/cli';
+import { Command, Flag } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
 import { configOf, output, placeFlags } from './flags.js';
 
-export const status = Command.make('status', { ...placeFlags, output }, (flags) =>
+const flags = {
+  ...placeFlags,
+  output,
+  verify: Flag.Boolean('verify').pipe(
+    Flag.withDescription(
+      'Also compare what the agent says with the maps, links, rules and listeners in the kernel (as root)',
+    ),
+    Flag.withDefault(false),
+  ),
+};
+
+export const status = Command.make('status', flags, (given) =>
   Effect.gen(function* () {
-    const config = yield* configOf(flags);
-    const { readNodeStatus } = yield* loadAgent;
-    const node = yield* Effect.try({
-      try: () => readNodeStatus(config.paths.runDir, config.paths.proc),
-      catch: (error) => new CommandFailure({ exitCode: ExitCode.noAgent, message: failureOf(error).message }),
-    });
-    if (flags.output === 'json') yield* Console.log(JSON.stringify(node));
+    const { paths } = yield* configOf(given);
+    const { readNodeStatus, verifyNode } = yield* loadAgent;
+    const node: NodeStatus & { readonly verification?: Verification } = yield* given.verify
+      ? Effect.mapError(verifyNode(paths), ({ kind, message }) => {
+          return new CommandFailure({ exitCode: kind === 'no-state' ? ExitCode.noAgent : ExitCode.failure, message });
+        })
+      : Effect.try({
+          try: () => readNodeStatus(paths.runDir, paths.proc),
+          catch: (error) => new CommandFailure({ exitCode: ExitCode.noAgent, message: failureOf(error).message }),
+        });
+    const { verification } = node;
+    if (given.output === 'json') yield* Console.log(JSON.stringify(node));
     else {
       const { renderStatus } = yield* Effect.promise(() => import('../render/status.js'));
+      const { renderVerification } = yield* Effect.promise(() => import('../render/verification.js'));
       yield* Console.log(renderStatus(node, new Date()));
+      if (verification !== undefined) yield* Console.log(`\n${renderVerification(verification)}`);
     }
-    if (node.agent !== 'running') return yield* new CommandFailure({ exitCode: ExitCode.noAgent, message: '' });
+    const { noAgent, different } = ExitCode;
+    // Whether the kernel has what the agent said is what was asked, agent or not.
+    if (verification === undefined && node.agent !== 'running')
+      return yield* new CommandFailure({ exitCode: noAgent, message: '' });
+    if (verification !== undefined && verification.differences.length > 0)
+      return yield* new CommandFailure({ exitCode: different, message: '' });
   }),
 ).pipe(
   Command.withShortDescription('Show every workload: in or out of the mesh, why, since when'),
   Command.withDescription(
     "Shows the agent's view of this node: warnings first, then ztunnel, then every pod with its addresses and cgroups, whether it is " +
-      'in the mesh, why, and since when. It works without an agent too: it then says so, and exits with 3.',
+      'in the mesh, why, and since when. It works without an agent too: it then says so, and exits with 3. ' +
+      'With --verify it says what of this is not so in the kernel, and what to do about it. It then exits with 0 if there is no ' +
+      'difference, whether an agent runs or not; with 3 if there is one, or if no agent has left a state to compare with; with 1 if ' +
+      'the kernel cannot be read.',
   ),
   Command.withExamples([
     { command: 'sluice status', description: 'A table' },
+    { command: 'sluice status --verify', description: 'The table, and where the kernel differs from it' },
     {
       command: 'sluice status -o json | jq \'.state.workloads[] | select(.state == "in") | .name\'',
       description: 'The pods in the mesh',
