@@ -1,6 +1,7 @@
 // The agent as one program: checks, then layers, then passes for as long as it lives. When it ends, the datapath stays in force,
 // unless it is uninstalled.
 import type { ApiClient } from '@sluice/kubernetes';
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import type * as Scope from 'effect/Scope';
@@ -118,6 +119,11 @@ const intentAndAnnouncements = (
     const source = staticSource({ directory: inventory.directory, runDir: paths.runDir });
     return Layer.merge(source, noAnnouncements);
   }
-  const source = kubernetesSource({ client, nodeName, readiness, silenceMs: inventory.watchSilenceMs });
+  const source = kubernetesSource({
+    client,
+    nodeName,
+    readiness,
+    silenceMs: Duration.toMillis(inventory.watchSilence),
+  });
   return Layer.merge(source, clusterAnnouncements({ client, nodeName, mode }));
 };

@@ -1,4 +1,5 @@
 // The life of the agent once everything is open: the first pass, which takes over what is there, then one on every hint.
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Stream from 'effect/Stream';
 import type * as Scope from 'effect/Scope';
@@ -101,7 +102,7 @@ export const enrolForEver = (
           metrics.error(kind),
           Effect.logError(`reconciliation failed, and will be tried again: ${message}`, { kind }),
         ),
-      resyncIntervalMs: config.resyncIntervalMs,
+      resyncIntervalMs: Duration.toMillis(config.resyncInterval),
     });
 
     told.onZds = () => reconciler.request('zds');

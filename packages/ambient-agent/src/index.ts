@@ -9,7 +9,8 @@ export { RedirectionWriter, type RedirectionWish } from './announce/redirection-
 export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
-export { ConfigFile } from './config/schema.js';
+export { entriesOf, jsonSchemaOf, notInChart, optional, section, setting, type Entry } from './config/declare.js';
+export { settings } from './config/settings.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';
 export type { InPodFacts, ServedPod } from './enrolment/served.js';
 export {

@@ -1,5 +1,6 @@
 // The way to the Kubernetes API, opened once for everything that reads and writes there.
 import { ApiClient, openAccess } from '@sluice/kubernetes';
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import type { AgentConfig } from './config/config.js';
@@ -12,12 +13,12 @@ const LONGEST_SILENCE_MS = 65_000;
 
 /** Fails when there are no credentials; whether the server answers is seen later. Closes with the scope. */
 export const openKubernetes = ({
-  inventory: { kubeconfig, watchSilenceMs },
+  inventory: { kubeconfig, watchSilence },
 }: Pick<AgentConfig, 'inventory'>): Effect.Effect<ApiClient, StartupError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
       try: async () => {
-        const silenceMs = Math.min(LONGEST_SILENCE_MS, watchSilenceMs);
+        const silenceMs = Math.min(LONGEST_SILENCE_MS, Duration.toMillis(watchSilence));
         return new ApiClient(await openAccess(kubeconfig), { userAgent: `sluice/${AGENT_VERSION}`, silenceMs });
       },
       catch: (error) =>

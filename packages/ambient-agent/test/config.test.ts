@@ -2,18 +2,23 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
-import { afterAll, describe, expect, it } from 'vitest';
-import { loadConfig, resolveConfig } from '../src/index.js';
+import * as Schema from 'effect/Schema';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { renamed } from '../src/config/load.js';
+import { duration } from '../src/config/schema.js';
+import { jsonSchemaOf, loadConfig, resolveConfig, section, setting } from '../src/index.js';
 
 const problemsOf = (tree: unknown): readonly string[] =>
   Result.match(resolveConfig(tree, 'sluice.yaml'), { onFailure: ({ problems }) => problems, onSuccess: () => [] });
 
 describe('defaults', () => {
+  afterEach(() => vi.unstubAllEnvs());
   it('are Istio’s', () => {
-    const config = Result.getOrThrow(resolveConfig({}, 'test', { NODE_NAME: 'from-env' }));
-    expect(config).toMatchObject({
+    vi.stubEnv('NODE_NAME', 'from-env');
+    expect(Result.getOrThrow(resolveConfig({}, 'test'))).toMatchObject({
       mode: 'inPod',
       nodeName: 'from-env',
       excludeNamespaces: ['kube-system'],
@@ -22,12 +27,13 @@ describe('defaults', () => {
       zds: { socket: '/var/run/ztunnel/ztunnel.sock' },
       probes: { exempt: 'kubelet' },
       ambient: { dnsCapture: true, ipv6: true },
-      resyncIntervalMs: 30_000,
+      resyncInterval: Duration.seconds(30),
       metrics: { listen: undefined },
     });
   });
   it('stand for empty sections', () => {
     expect(problemsOf({ policy: null, ztunnel: {}, exclude: { outboundPorts: null } })).toEqual([]);
+    expect(problemsOf({ enablementSelectors: [{ podSelector: null }] })).toEqual([]);
   });
 });
 
@@ -42,6 +48,56 @@ describe('a file', () => {
     expect(error.message).toBe(
       `${path}: not YAML: Unresolved alias (the anchor must be set before the alias): :15014; put a value that begins with \`*\` or \`&\` in quotes`,
     );
+  });
+});
+
+describe('what is written in a form of its own', () => {
+  it.each([
+    [30, 30_000],
+    [0.25, 250],
+    ['1.5s', 1500],
+    ['500ms', 500],
+    ['5m', 300_000],
+    ['2h', 7_200_000],
+  ])('is a duration: %s', (written, ms) => {
+    const { resyncInterval } = Result.getOrThrow(resolveConfig({ resyncInterval: written }, 'test'));
+    expect(Duration.toMillis(resyncInterval)).toBe(ms);
+  });
+  it.each([
+    ['127.0.0.1:9090', { host: '127.0.0.1', port: 9090 }],
+    ['[FE80::1]:9090', { host: 'FE80::1', port: 9090 }],
+    [':9090', { host: '::', port: 9090 }],
+    ['node-1:0', { host: 'node-1', port: 0 }],
+  ])('is an address and port: %s', (listen, expected) => {
+    expect(Result.getOrThrow(resolveConfig({ metrics: { listen } }, 'test')).metrics.listen).toEqual(expected);
+  });
+  it('is a range, or one address', () => {
+    const exclude = { outboundCIDRs: ['10.1.2.3/8', '10.0.0.1', 'FD00::/8'] };
+    const config = Result.getOrThrow(resolveConfig({ exclude }, 'test'));
+    expect(config.exclude.outboundCIDRs).toEqual(['10.0.0.0/8', '10.0.0.1/32', 'fd00::/8']);
+  });
+});
+
+describe('a setting that was renamed', () => {
+  const declared = jsonSchemaOf(
+    section('', {
+      policy: section('', {
+        waiting: setting(Schema.String, 'a', { description: '', formerly: 'policy.pending' }),
+        within: setting(duration, '1s', { description: '', formerly: 'patience.longest' }),
+      }),
+    }),
+  );
+  it('is still known by its former name', () => {
+    const written = { policy: { pending: 'b' }, patience: { longest: '2s' } };
+    const expected = { tree: { policy: { waiting: 'b', within: '2s' } }, problems: [] };
+    expect(renamed(written, declared)).toEqual(expected);
+    expect(renamed(expected.tree, declared)).toEqual(expected);
+  });
+  it('is not set by both', () => {
+    expect(renamed({ policy: { pending: 'b', waiting: 'c' } }, declared)).toEqual({
+      tree: { policy: { waiting: 'c' } },
+      problems: ['`policy.pending` and `policy.waiting` are the same setting; remove `policy.pending`'],
+    });
   });
 });
 
@@ -65,6 +121,16 @@ describe('problems', () => {
     ],
     ['duration', { resyncInterval: 'often' }, ['`resyncInterval`: often is not a duration; write it like 30s or 5m']],
     [
+      'duration of nothing',
+      { inventory: { watchSilence: 0 } },
+      ['`inventory.watchSilence`: 0 is not a duration; write it like 30s or 5m'],
+    ],
+    [
+      'port of nothing',
+      { metrics: { listen: '127.0.0.1:65536' } },
+      ['`metrics.listen`: 127.0.0.1:65536 is not an address and port; write it like 127.0.0.1:15014'],
+    ],
+    [
       'listen',
       { metrics: { listen: '9090' } },
       ['`metrics.listen`: 9090 is not an address and port; write it like 127.0.0.1:15014'],
@@ -84,9 +150,13 @@ describe('problems', () => {
       exclude: { outboundPorts: [0] },
       log: { level: 'loud' },
       nodeName: 7,
+      resyncInterval: '0s',
+      metrics: { lisen: ':1', listen: 'here' },
     });
-    expect(problems).toHaveLength(4);
-    for (const place of ['`mode`', '`exclude.outboundPorts[0]`', '`log.level`', '`nodeName`']) {
+    const places = ['`mode`', '`exclude.outboundPorts[0]`', '`log.level`', '`nodeName`', '`resyncInterval`'];
+    places.push('`metrics.lisen`', '`metrics.listen`');
+    expect(problems).toHaveLength(places.length);
+    for (const place of places) {
       expect(problems.some((text) => text.startsWith(place))).toBe(true);
     }
   });
@@ -103,7 +173,7 @@ describe('a file', () => {
   it('is overruled by the command line', async () => {
     const path = write('nodeName: a\npaths:\n  runDir: /run/x\n  proc: /p\n');
     const config = await Effect.runPromise(
-      loadConfig(path, { values: { nodeName: 'b', paths: { runDir: '/run/y', bpffs: undefined } } }),
+      loadConfig(path, { nodeName: 'b', paths: { runDir: '/run/y', bpffs: undefined } }),
     );
     expect(config).toMatchObject({ nodeName: 'b', paths: { runDir: '/run/y', proc: '/p', bpffs: '/sys/fs/bpf' } });
   });

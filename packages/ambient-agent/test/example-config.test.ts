@@ -13,7 +13,7 @@ const EXAMPLE = fileURLToPath(new URL('../../../deploy/sluice.yaml', import.meta
 describe('deploy/sluice.yaml', () => {
   it('is accepted, and says the defaults', async () => {
     const example = await Effect.runPromise(loadConfig(EXAMPLE));
-    expect(example).toEqual(Result.getOrThrow(resolveConfig({}, 'nothing', process.env)));
+    expect(example).toEqual(Result.getOrThrow(resolveConfig({}, 'nothing')));
   });
 
   it('names every capacity', () => {

@@ -1,6 +1,6 @@
 // The files of the repository that are made from others, and what they ought to hold.
 import { readFileSync } from 'node:fs';
-import { ConfigFile } from '@sluice/ambient-agent';
+import { settings } from '@sluice/ambient-agent';
 import * as Schema from 'effect/Schema';
 import { format, resolveConfig } from 'prettier';
 import { helmPath, renderChart } from './chart.js';
@@ -41,7 +41,7 @@ const reference: GeneratedFile = {
   path: 'docs/configuration.md',
   missing: undefined,
   content: async () => {
-    const { schema } = Schema.toJsonSchemaDocument(ConfigFile);
+    const { schema } = Schema.toJsonSchemaDocument(settings);
     const page = configurationReference(schema, readFileSync(repositoryPath('deploy/sluice.yaml'), 'utf8'));
     const path = repositoryPath('docs/configuration.md');
     return format(page, { ...(await resolveConfig(path)), filepath: path });

@@ -3,9 +3,10 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as Duration from 'effect/Duration';
 import * as Result from 'effect/Result';
 import { resolveConfig as agentConfig, type AgentConfig } from '@sluice/ambient-agent';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { chartPath, helmPath, renderChart, validateManifests, type RenderOptions } from '../src/index.js';
 
@@ -106,8 +107,7 @@ function rendered(options: RenderOptions) {
   const [daemonSet] = of<DaemonSet>('DaemonSet');
   const [configMap] = of<{ data: Record<string, string> }>('ConfigMap');
   if (daemonSet === undefined || configMap === undefined) throw new Error('a DaemonSet and a ConfigMap are expected');
-  const config = (): AgentConfig =>
-    Result.getOrThrow(agentConfig(parse(configMap.data['config.yaml'] ?? ''), 'chart', { NODE_NAME: 'node-1' }));
+  const config = (): AgentConfig => Result.getOrThrow(agentConfig(parse(configMap.data['config.yaml'] ?? ''), 'chart'));
   return { objects, issues, of, daemonSet, container: daemonSet.spec.template.spec.containers[0], config };
 }
 
@@ -129,6 +129,9 @@ function notes(values: Values): string {
 }
 
 describe.skipIf(helm === undefined)(`the chart${label}`, () => {
+  beforeAll(() => vi.stubEnv('NODE_NAME', 'node-1'));
+  afterAll(() => vi.unstubAllEnvs());
+
   it.each(renderings)('renders valid manifests and a configuration that the agent takes: $title', (options) => {
     const { issues, daemonSet, container, config } = rendered(options);
     expect(issues).toEqual([]);
@@ -213,7 +216,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
       kubelet: { names: ['kubelet'], cgroup: '/host/sys/fs/cgroup/system.slice/kubelet.service' },
       capacities: { cgroups: 100, exemptConnections: 1000 },
       sampling: 5,
-      resyncIntervalMs: 60_000,
+      resyncInterval: Duration.minutes(1),
       log: { level: 'debug', format: 'pretty' },
       metrics: { listen: { host: '::1', port: 9999 } },
       zds: { socket: '/run/zt/ztunnel.sock' },

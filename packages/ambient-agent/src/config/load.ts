@@ -4,165 +4,115 @@ import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { parseDocument } from 'yaml';
-import { rangeOf } from './cidr.js';
-import { describeIssue } from './schema-issue.js';
-import { withDefaults, type AgentConfig } from './config.js';
+import type { AgentConfig } from './config.js';
+import { entriesOf, jsonSchemaOf, type Entry } from './declare.js';
+import { messageOf } from '../failure/message-of.js';
 import { ConfigError } from './errors.js';
 import { nearestName } from './nearest-name.js';
-import { allowedNames, ConfigFile } from './schema.js';
+import { describeIssue } from './schema-issue.js';
+import { settings } from './settings.js';
 
-type Tree = Record<string, unknown>;
+type Tree = Readonly<Record<string, unknown>>;
 
 function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** An empty section (`policy:` and nothing) is YAML's null; it says nothing, so it is left out. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
-  if (!isTree(value)) return value;
-  const kept = Object.entries(value).filter(([, child]) => child !== null && child !== undefined);
-  return Object.fromEntries(kept.map(([name, child]) => [name, withoutNulls(child)]));
-}
-
+/** YAML's null, as of an empty section (`policy:` and nothing), says nothing and is left out, at any depth. */
 function overlay(base: Tree, over: Tree): Tree {
-  const result: Tree = { ...base };
-  for (const [name, value] of Object.entries(over)) {
-    const below = result[name];
-    result[name] = isTree(value) && isTree(below) ? overlay(below, value) : value;
-  }
-  return result;
-}
-
-function unknownName(name: string, section: string | undefined, allowed: readonly string[]): string {
-  const place = section === undefined ? name : `${section}.${name}`;
-  const near = nearestName(name, allowed);
-  const remedy = near === undefined ? `known here: ${allowed.join(', ')}` : `did you mean \`${near}\`?`;
-  return `\`${place}\` is not a setting; ${remedy}`;
-}
-
-function unknownNames(tree: Tree): string[] {
-  const problems: string[] = [];
-  for (const [name, value] of Object.entries(tree)) {
-    if (!allowedNames.top.includes(name)) problems.push(unknownName(name, undefined, allowedNames.top));
-    const allowed = allowedNames.sections[name];
-    if (allowed === undefined || !isTree(value)) continue;
-    for (const below of Object.keys(value))
-      if (!allowed.includes(below)) problems.push(unknownName(below, name, allowed));
-  }
-  return problems;
-}
-
-const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** `30s`, `5m`, `500ms`, or a bare number of seconds -> milliseconds; undefined when it is none of these or not above 0. Pure. */
-export function parseDuration(value: string | number): number | undefined {
-  if (typeof value === 'number') return value > 0 ? value * 1000 : undefined;
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value.trim());
-  const ms = match === null ? 0 : Number(match[1]) * (durationUnits[match[2] ?? ''] ?? 0);
-  return ms > 0 ? ms : undefined;
-}
-
-/** `127.0.0.1:9090`, `[::1]:9090` or `:9090` (every address). Pure. */
-export function parseListen(value: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^:\s]*)):(\d{1,5})$/i.exec(value);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65535) return undefined;
-  const host = match[1] ?? match[2] ?? '';
-  return { host: host === '' ? '::' : host, port };
-}
-
-/** The configuration of a tree of values, or all that is wrong with it. Pure but for the default node name. */
-export function resolveConfig(
-  tree: unknown,
-  source: string,
-  env: NodeJS.ProcessEnv = {},
-): Result.Result<AgentConfig, ConfigError> {
-  const cleaned = withoutNulls(tree ?? {});
-  if (!isTree(cleaned)) {
-    return Result.fail(
-      new ConfigError({ source, problems: ['a mapping of settings is expected, such as `nodeName: node-1`'] }),
-    );
-  }
-  const problems = unknownNames(cleaned);
-  const decoded = Schema.decodeUnknownResult(ConfigFile)(cleaned, { errors: 'all' });
-  if (Result.isFailure(decoded))
-    problems.push(...describeIssue(decoded.failure.issue).map(({ path, text }) => `\`${path}\`: ${text}`));
-  if (Result.isFailure(decoded)) return Result.fail(new ConfigError({ source, problems }));
-  const file = decoded.success;
-
-  const duration = (place: string, value: string | number | undefined): number | undefined => {
-    const ms = value === undefined ? undefined : parseDuration(value);
-    if (value !== undefined && ms === undefined)
-      problems.push(`\`${place}\`: ${value} is not a duration; write it like 30s or 5m`);
-    return ms;
+  const plain = (value: unknown, below: unknown = {}): unknown => {
+    if (Array.isArray(value)) return value.map((item) => plain(item));
+    return isTree(value) ? overlay(isTree(below) ? below : {}, value) : value;
   };
-  const resyncIntervalMs = duration('resyncInterval', file.resyncInterval);
-  const watchSilenceMs = duration('inventory.watchSilence', file.inventory?.watchSilence);
-  const listen = file.metrics?.listen === undefined ? undefined : parseListen(file.metrics.listen);
-  if (file.metrics?.listen !== undefined && listen === undefined) {
-    problems.push(
-      `\`metrics.listen\`: ${file.metrics.listen} is not an address and port; write it like 127.0.0.1:15014`,
-    );
-  }
-  const outboundCIDRs: string[] = [];
-  for (const [index, cidr] of (file.exclude?.outboundCIDRs ?? []).entries()) {
-    const canonical = rangeOf(cidr);
-    if (canonical === undefined) {
-      problems.push(`\`exclude.outboundCIDRs[${index}]\`: ${cidr} is not a CIDR; write it like 10.0.0.0/8 or fd00::/8`);
-    } else outboundCIDRs.push(canonical);
-  }
-  if (problems.length > 0) return Result.fail(new ConfigError({ source, problems }));
-  return Result.succeed(withDefaults(file, { resyncIntervalMs, watchSilenceMs, listen, outboundCIDRs }, env));
+  const said = Object.entries(over).filter(([, value]) => value !== null && value !== undefined);
+  return { ...base, ...Object.fromEntries(said.map(([name, value]) => [name, plain(value, base[name])])) };
 }
 
-function parseYaml(text: string, source: string): Result.Result<Tree, ConfigError> {
+/** What stands at a path of a tree, and the tree without it and without a section that is empty then. */
+function taken(tree: Tree, [name = '', ...below]: readonly string[]): readonly [value: unknown, rest: Tree] {
+  const { [name]: child, ...others } = tree;
+  if (below.length === 0 || !isTree(child)) return below.length === 0 ? [child, others] : [undefined, tree];
+  const [value, rest] = taken(child, below);
+  return [value, Object.keys(rest).length === 0 ? others : { ...others, [name]: rest }];
+}
+
+/** A tree in which each setting goes by its name of today, and what has been set by its former one as well. Pure. */
+export function renamed(written: Tree, declared: Entry): { readonly tree: Tree; readonly problems: readonly string[] } {
+  const problems: string[] = [];
+  let tree = written;
+  for (const [path, { formerly }] of entriesOf(declared)) {
+    if (formerly === undefined) continue;
+    const [value, rest] = taken(tree, formerly.split('.'));
+    if (value === undefined) continue;
+    const name = path.join('.');
+    if (taken(rest, path)[0] !== undefined)
+      problems.push(`\`${formerly}\` and \`${name}\` are the same setting; remove \`${formerly}\``);
+    tree = overlay(path.reduceRight<unknown>((below, key) => ({ [key]: below }), value) as Tree, rest);
+  }
+  return { tree, problems };
+}
+
+function unknownNames(tree: Tree, { properties = {} }: Entry, above: readonly string[] = []): string[] {
+  const names = Object.keys(properties);
+  return Object.entries(tree).flatMap(([name, value]) => {
+    const path = [...above, name];
+    const known = names.includes(name) ? properties[name] : undefined;
+    if (known !== undefined)
+      return known.properties !== undefined && isTree(value) ? unknownNames(value, known, path) : [];
+    const near = nearestName(name, names);
+    const remedy = near === undefined ? `known here: ${names.join(', ')}` : `did you mean \`${near}\`?`;
+    return [`\`${path.join('.')}\` is not a setting; ${remedy}`];
+  });
+}
+
+const declared = jsonSchemaOf(settings);
+const names = Object.entries(declared.properties ?? {});
+const sections = Object.fromEntries(names.filter(([, { properties }]) => properties).map(([name]) => [name, {}]));
+
+/**
+ * The configuration of a tree of values, or all that is wrong with it. Pure but for the default node name.
+ * @param over values of the command line, which come before those of the tree; undefined ones are left out
+ */
+export function resolveConfig(
+  written: unknown,
+  source: string,
+  over: Tree = {},
+): Result.Result<AgentConfig, ConfigError> {
+  const file = written ?? {};
+  if (!isTree(file)) {
+    const problem = 'a mapping of settings is expected, such as `nodeName: node-1`';
+    return Result.fail(new ConfigError({ source, problems: [problem] }));
+  }
+  const { tree: ofToday, problems } = renamed(overlay(sections, file), declared);
+  const tree = overlay(ofToday, over);
+  const decoded = Schema.decodeUnknownResult(settings)(tree, { errors: 'all' });
+  const issues = Result.isFailure(decoded) ? describeIssue(decoded.failure.issue) : [];
+  const all = [...problems, ...unknownNames(tree, declared), ...issues.map(({ path, text }) => `\`${path}\`: ${text}`)];
+  if (Result.isFailure(decoded) || all.length > 0) return Result.fail(new ConfigError({ source, problems: all }));
+  return Result.succeed(decoded.success);
+}
+
+/** What a file holds. @throws Error what is wrong with it, and what to do */
+function readYaml(path: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new Error(`cannot be read (${messageOf(cause)}); name an existing file with --config`, { cause });
+  }
   const document = parseDocument(text);
   const [error] = document.errors;
-  if (error !== undefined) return Result.fail(new ConfigError({ source, problems: [`not YAML: ${error.message}`] }));
-  let value: unknown;
+  if (error !== undefined) throw new Error(`not YAML: ${error.message}`);
   try {
-    value = document.toJS();
+    return document.toJS();
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    const remedy = 'put a value that begins with `*` or `&` in quotes';
-    return Result.fail(new ConfigError({ source, problems: [`not YAML: ${why}; ${remedy}`] }));
+    throw new Error(`not YAML: ${messageOf(cause)}; put a value that begins with \`*\` or \`&\` in quotes`, { cause });
   }
-  if (value === null || value === undefined) return Result.succeed({});
-  if (isTree(value)) return Result.succeed(value);
-  return Result.fail(
-    new ConfigError({ source, problems: ['a mapping of settings is expected, such as `nodeName: node-1`'] }),
-  );
-}
-
-export interface ConfigOverrides {
-  /** A tree like the file's; undefined values are left out. */
-  readonly values?: Record<string, unknown>;
-  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** The configuration of a file (none: defaults), with the command line's values laid over it. */
-export const loadConfig = (
-  path: string | undefined,
-  overrides: ConfigOverrides = {},
-): Effect.Effect<AgentConfig, ConfigError> =>
-  Effect.suspend(() => {
-    let base: Tree = {};
-    if (path !== undefined) {
-      let text: string;
-      try {
-        text = readFileSync(path, 'utf8');
-      } catch (cause) {
-        const why = cause instanceof Error ? cause.message : String(cause);
-        return Effect.fail(
-          new ConfigError({ source: path, problems: [`cannot be read (${why}); name an existing file with --config`] }),
-        );
-      }
-      const parsed = parseYaml(text, path);
-      if (Result.isFailure(parsed)) return Effect.fail(parsed.failure);
-      base = parsed.success;
-    }
-    const over = withoutNulls(overrides.values ?? {});
-    const tree = overlay(base, isTree(over) ? over : {});
-    return Effect.fromResult(resolveConfig(tree, path ?? 'command line', overrides.env ?? process.env));
-  });
+export const loadConfig = (path: string | undefined, over: Tree = {}): Effect.Effect<AgentConfig, ConfigError> =>
+  Effect.try({
+    try: () => (path === undefined ? {} : readYaml(path)),
+    catch: (cause) => new ConfigError({ source: path ?? '', problems: [messageOf(cause)] }),
+  }).pipe(Effect.flatMap((written) => Effect.fromResult(resolveConfig(written, path ?? 'command line', over))));

@@ -1,24 +1,87 @@
-// The configuration file as the operator writes it: every field optional, every section a struct of its own, so that the
-// names that are allowed at each place can be told (unknown-keys.ts).
-import { defaultCapacities } from '@sluice/datapath';
-import * as Record from 'effect/Record';
+// What may stand in the configuration as the value of a setting, and what it is read as.
+import * as Duration from 'effect/Duration';
+import * as Effect from 'effect/Effect';
 import * as Schema from 'effect/Schema';
-import { logLevels } from './log-levels.js';
+import * as SchemaGetter from 'effect/SchemaGetter';
+import * as SchemaIssue from 'effect/SchemaIssue';
+import { rangeOf } from './cidr.js';
 
-const labels = Schema.Record(Schema.String, Schema.String);
-const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 }));
+export const labels = Schema.Record(Schema.String, Schema.String).annotate({ title: 'mapping of strings' });
+export const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 })).annotate({ title: 'port' });
+export const count = (atLeast: number) =>
+  Schema.Int.check(Schema.isGreaterThanOrEqualTo(atLeast)).annotate({ title: `integer, at least ${atLeast}` });
+
+interface Form<Written, Value> {
+  readonly written: Schema.Codec<Written>;
+  readonly value: Schema.Codec<Value>;
+  /** Undefined: it is not of this form. */
+  readonly parse: (written: Written) => Value | undefined;
+  /** What is said then. */
+  readonly complaint: (written: Written) => string;
+  /** What a JSON schema can say of the form. */
+  readonly pattern?: string;
+}
+
+/** What people write in a form of its own, and the agent reads as something else. */
+const read = <Written, Value>(title: string, { written, value, parse, complaint, pattern }: Form<Written, Value>) =>
+  written.annotate({ title, pattern }).pipe(
+    Schema.decodeTo(value, {
+      decode: SchemaGetter.transformEffect((text: Written) => {
+        const parsed = parse(text);
+        if (parsed === undefined) return Effect.fail(new SchemaIssue.InvalidValue({ message: complaint(text) }));
+        return Effect.succeed(parsed);
+      }),
+      encode: SchemaGetter.forbidden(() => 'a configuration is only read'),
+    }),
+  );
+
 // sun_path of unix(7) has 108 bytes, the last of which is 0.
 const LONGEST_SOCKET_PATH = 107;
-const socketPath = Schema.String.check(
-  Schema.makeFilter(
-    (path) =>
-      (path.startsWith('/') && Buffer.byteLength(path) <= LONGEST_SOCKET_PATH) ||
-      `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
-  ),
-);
-// A text such as 30s, or seconds: load.ts reads it.
-const duration = Schema.Union([Schema.Finite, Schema.String]);
-const count = Schema.Int.check(Schema.isGreaterThan(0));
+
+export const socketPath = read('absolute path', {
+  written: Schema.String,
+  value: Schema.String,
+  parse: (path) => (path.startsWith('/') && Buffer.byteLength(path) <= LONGEST_SOCKET_PATH ? path : undefined),
+  complaint: () => `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
+});
+
+const durationForm = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `30s`, `5m`, `500ms`, or a bare number of seconds; above 0. */
+export const duration = read('duration', {
+  written: Schema.Union([Schema.Finite, Schema.String]),
+  value: Schema.Duration,
+  pattern: durationForm.source,
+  parse: (written) => {
+    const text = typeof written === 'string' ? durationForm.exec(written.trim()) : [undefined, written, 's'];
+    const ms = Number(text?.[1]) * (durationUnits[text?.[2] ?? ''] ?? 0);
+    return ms > 0 ? Duration.millis(ms) : undefined;
+  },
+  complaint: (written) => `${written} is not a duration; write it like 30s or 5m`,
+});
+
+const listenForm = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):(\d{1,5})$/;
+
+/** `127.0.0.1:9090`, `[::1]:9090` or `:9090` (every address). */
+export const listenAddress = read('address and port', {
+  written: Schema.String,
+  value: Schema.Struct({ host: Schema.String, port: Schema.Int }),
+  parse: (written) => {
+    const [, ipv6, name, number] = listenForm.exec(written) ?? [];
+    const isPort = number !== undefined && Number(number) <= 65535;
+    return isPort ? { host: ipv6 || name || '::', port: Number(number) } : undefined;
+  },
+  complaint: (written) => `${written} is not an address and port; write it like 127.0.0.1:15014`,
+});
+
+/** A range of addresses, or one address; as canonical text. */
+export const cidr = read('CIDR', {
+  written: Schema.String,
+  value: Schema.String,
+  parse: rangeOf,
+  complaint: (written) => `${written} is not a CIDR; write it like 10.0.0.0/8 or fd00::/8`,
+});
 
 /** A Kubernetes label selector: every requirement of it must hold. */
 export const LabelSelector = Schema.Struct({
@@ -39,85 +102,5 @@ export type LabelSelector = typeof LabelSelector.Type;
 export const EnablementSelector = Schema.Struct({
   podSelector: Schema.optionalKey(LabelSelector),
   namespaceSelector: Schema.optionalKey(LabelSelector),
-});
+}).annotate({ title: 'selector pair' });
 export type EnablementSelector = typeof EnablementSelector.Type;
-
-/** The sections, by name. */
-export const sections = {
-  inventory: Schema.Struct({
-    source: Schema.optionalKey(Schema.Literals(['static', 'kubernetes'])),
-    directory: Schema.optionalKey(Schema.String),
-    kubeconfig: Schema.optionalKey(Schema.String),
-    watchSilence: Schema.optionalKey(duration),
-  }),
-  ztunnel: Schema.Struct({
-    namespace: Schema.optionalKey(Schema.String),
-    labels: Schema.optionalKey(labels),
-    serviceAccount: Schema.optionalKey(Schema.String),
-    byMark: Schema.optionalKey(Schema.Boolean),
-  }),
-  policy: Schema.Struct({
-    noZtunnel: Schema.optionalKey(Schema.Literals(['closed', 'open'])),
-    pending: Schema.optionalKey(Schema.Literals(['hold', 'open'])),
-  }),
-  zds: Schema.Struct({ socket: Schema.optionalKey(socketPath) }),
-  probes: Schema.Struct({ exempt: Schema.optionalKey(Schema.Literals(['kubelet', 'host'])) }),
-  ambient: Schema.Struct({
-    dnsCapture: Schema.optionalKey(Schema.Boolean),
-    ipv6: Schema.optionalKey(Schema.Boolean),
-  }),
-  exclude: Schema.Struct({
-    outboundPorts: Schema.optionalKey(Schema.Array(port)),
-    outboundCIDRs: Schema.optionalKey(Schema.Array(Schema.String)),
-  }),
-  paths: Schema.Struct({
-    proc: Schema.optionalKey(Schema.String),
-    cgroupRoot: Schema.optionalKey(Schema.String),
-    bpffs: Schema.optionalKey(Schema.String),
-    runDir: Schema.optionalKey(Schema.String),
-    hostNetns: Schema.optionalKey(Schema.String),
-  }),
-  kubelet: Schema.Struct({
-    names: Schema.optionalKey(Schema.Array(Schema.String)),
-    cgroup: Schema.optionalKey(Schema.String),
-  }),
-  capacities: Schema.Struct(Record.map(defaultCapacities, () => Schema.optionalKey(count))),
-  log: Schema.Struct({
-    level: Schema.optionalKey(Schema.Literals(logLevels)),
-    format: Schema.optionalKey(Schema.Literals(['json', 'pretty'])),
-  }),
-  metrics: Schema.Struct({ listen: Schema.optionalKey(Schema.String) }),
-};
-
-const optionalSections = {
-  inventory: Schema.optionalKey(sections.inventory),
-  ztunnel: Schema.optionalKey(sections.ztunnel),
-  policy: Schema.optionalKey(sections.policy),
-  zds: Schema.optionalKey(sections.zds),
-  probes: Schema.optionalKey(sections.probes),
-  ambient: Schema.optionalKey(sections.ambient),
-  exclude: Schema.optionalKey(sections.exclude),
-  paths: Schema.optionalKey(sections.paths),
-  kubelet: Schema.optionalKey(sections.kubelet),
-  capacities: Schema.optionalKey(sections.capacities),
-  log: Schema.optionalKey(sections.log),
-  metrics: Schema.optionalKey(sections.metrics),
-};
-
-/** The whole file. */
-export const ConfigFile = Schema.Struct({
-  mode: Schema.optionalKey(Schema.Literals(['node', 'inPod'])),
-  nodeName: Schema.optionalKey(Schema.String),
-  enablementSelectors: Schema.optionalKey(Schema.Array(EnablementSelector)),
-  excludeNamespaces: Schema.optionalKey(Schema.Array(Schema.String)),
-  sampling: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
-  resyncInterval: Schema.optionalKey(duration),
-  ...optionalSections,
-});
-export type ConfigFile = typeof ConfigFile.Type;
-
-/** The names allowed at the top, and those allowed in each section. */
-export const allowedNames: { readonly top: readonly string[]; readonly sections: Record<string, readonly string[]> } = {
-  top: Object.keys(ConfigFile.fields),
-  sections: Object.fromEntries(Object.entries(sections).map(([name, { fields }]) => [name, Object.keys(fields)])),
-};

@@ -1,4 +1,5 @@
 // Turns passes into the state file, and says in the log what changed from one to the next.
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
 import { dateStatuses, type DatedStatus } from '../enrolment/status.js';
@@ -79,7 +80,7 @@ export class StateKeeper {
     errors: AgentState['errors'],
   ): AgentState {
     const now = new Date().toISOString();
-    const { mode, paths, nodeName, inventory, policy, zds, resyncIntervalMs, sampling, ambient } = this.#config;
+    const { mode, paths, nodeName, inventory, policy, zds, resyncInterval, sampling, ambient } = this.#config;
     return {
       version: 1,
       writtenAt: now,
@@ -99,7 +100,7 @@ export class StateKeeper {
         hostNetnsCookie: String(hostNetnsCookie),
         noZtunnel: policy.noZtunnel,
         pending: policy.pending,
-        resyncIntervalMs,
+        resyncIntervalMs: Duration.toMillis(resyncInterval),
         sampling,
         ipv6: ambient.ipv6,
       },

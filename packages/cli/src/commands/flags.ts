@@ -70,5 +70,5 @@ export const configOf = (flags: FlagValues): Effect.Effect<AgentConfig, CommandF
       metrics: { listen: given('metrics') },
       log: { level: given('logLevel'), format: given('logFormat') },
     };
-    return yield* Effect.mapError(loadConfig(path, { values }), failureOf);
+    return yield* Effect.mapError(loadConfig(path, values), failureOf);
   });

@@ -1,0 +1,199 @@
+// Every setting, in the order of the documents: the one place that says its name, type, default and meaning, and where it is in
+// the chart. `npm run generate` carries it on to deploy/sluice.yaml, docs/configuration.md and the chart.
+import { hostname } from 'node:os';
+import { defaultCapacities, type Capacities } from '@sluice/datapath';
+import * as Effect from 'effect/Effect';
+import * as Record from 'effect/Record';
+import * as Schema from 'effect/Schema';
+import { notInChart, optional, section, setting } from './declare.js';
+import { logLevels } from './log-levels.js';
+import { cidr, count, duration, EnablementSelector, labels, listenAddress, port, socketPath } from './schema.js';
+
+/** Istio's opt-in label, on namespaces and pods. */
+const DATAPLANE_MODE_LABEL = 'istio.io/dataplane-mode';
+
+const isEnrolled = { matchLabels: { [DATAPLANE_MODE_LABEL]: 'ambient' } };
+const isNotExempt = { matchExpressions: [{ key: DATAPLANE_MODE_LABEL, operator: 'NotIn', values: ['none'] }] } as const;
+
+const nameOfThisNode = Effect.sync(() => process.env['NODE_NAME'] ?? hostname());
+
+/** Of what the datapath's maps take no more, by the names of their capacities. */
+const limited: Readonly<Record<keyof Capacities, string>> = {
+  cgroups: 'cgroups of pods',
+  netns: 'network namespaces of pods',
+  localPods: 'IPs of pods on this node',
+  excludedPorts: 'rules about ports, of all pods together',
+  excludedCIDRs: 'rules about ranges of addresses, of all pods together',
+  pendingConnections: 'redirected connections between SYN and accept, on the whole node',
+  exemptConnections: 'connections past the inbound capture that have not been accepted yet',
+};
+
+export const settings = section('Every setting of Sluice at its default. All of them may be left out.', {
+  mode: setting(Schema.Literals(['node', 'inPod']), 'inPod', {
+    description:
+      'Where ztunnel listens. inPod: in the network namespace of each meshed pod, as every ztunnel since Istio 1.23 does. node: in a pod of its own.',
+    chart: { writes: 'inPod' },
+  }),
+  nodeName: setting(Schema.String, nameOfThisNode, {
+    description: "Pods with this spec.nodeName are ours. Default: $NODE_NAME, or the host's name.",
+    examples: ['node-1'],
+    chart: notInChart,
+  }),
+  inventory: section('Where what is wanted is read: Namespaces, and Pods with their status.', {
+    source: setting(Schema.Literals(['static', 'kubernetes']), 'static', {
+      description:
+        'static: ordinary manifests in a directory, watched for change. kubernetes: the API server, which is also told what has become of each pod.',
+      chart: { writes: 'kubernetes' },
+    }),
+    directory: setting(Schema.String, '/etc/sluice/inventory', {
+      description:
+        'The directory of the manifests. Write them under another name, and rename them when they are complete.',
+      chart: notInChart,
+    }),
+    kubeconfig: optional(Schema.String, {
+      description:
+        "The file by which the API is reached. Default: $KUBECONFIG, or the pod's service account, or ~/.kube/config.",
+      examples: ['/etc/sluice/kubeconfig'],
+      chart: notInChart,
+    }),
+    // Twice the time between two bookmarks of an API server (apiserver/pkg/storage/cacher/cacher.go).
+    watchSilence: setting(duration, '120s', {
+      description:
+        'A watch of the API on which nothing comes for so long is taken for dead and begun again; servers send a bookmark a minute.',
+      chart: notInChart,
+    }),
+  }),
+  // istio-cni's (manifests/charts/istio-cni/values.yaml): the pod's own label, or the namespace's unless the pod says none.
+  enablementSelectors: setting(
+    Schema.Array(EnablementSelector),
+    [{ podSelector: isEnrolled }, { podSelector: isNotExempt, namespaceSelector: isEnrolled }],
+    {
+      description: "A pod is wanted in the mesh if any of these matches it: Istio's rules.",
+      chart: { value: 'ambient.enablementSelectors', writes: '{{- include "sluice.enablementSelectors" . }}' },
+    },
+  ),
+  excludeNamespaces: setting(Schema.Array(Schema.String), ['kube-system'], {
+    description: 'Never in the mesh, whatever their labels.',
+  }),
+  ztunnel: section('How ztunnel is recognised.', {
+    namespace: setting(Schema.String, 'istio-system', {
+      description: "The namespace of ztunnel's pods; their labels and their service account must fit as well.",
+      chart: { schema: { minLength: 1 } },
+    }),
+    labels: setting(
+      labels,
+      { app: 'ztunnel' },
+      { description: "Labels of ztunnel's pods.", chart: { schema: { minProperties: 1 } } },
+    ),
+    serviceAccount: setting(Schema.String, 'ztunnel', {
+      description: "The service account of ztunnel's pods.",
+      chart: { schema: { minLength: 1 } },
+    }),
+    byMark: setting(Schema.Boolean, false, {
+      description:
+        'Also believe sockets marked 0x539 (mask 0xfff). A pod with CAP_NET_ADMIN could then leave the mesh by marking its own.',
+      chart: notInChart,
+    }),
+  }),
+  policy: section('What happens to connections that cannot go through ztunnel.', {
+    noZtunnel: setting(Schema.Literals(['closed', 'open']), 'closed', {
+      description:
+        "What happens to a meshed pod's connection while no ztunnel is known: closed refuses it, open lets it go directly.",
+    }),
+    pending: setting(Schema.Literals(['hold', 'open']), 'hold', {
+      description:
+        'What happens to the connections of a pod that is wanted in the mesh and that ztunnel has not acknowledged yet: hold refuses them, open lets them go directly.',
+    }),
+  }),
+  zds: section('How ztunnel hears of its pods.', {
+    // Where ztunnel looks unless INPOD_UDS tells it otherwise (ztunnel src/config.rs).
+    socket: setting(socketPath, '/var/run/ztunnel/ztunnel.sock', {
+      description: 'inPod mode: the socket at which ztunnel (its INPOD_UDS) asks which pods to serve.',
+      chart: { writes: '{{ printf "%s/ztunnel.sock" .Values.host.ztunnelDir | quote }}' },
+    }),
+  }),
+  probes: section('How the host reaches meshed pods.', {
+    exempt: setting(Schema.Literals(['kubelet', 'host']), 'kubelet', {
+      description:
+        'Whose connections from the host to a meshed pod do not go through ztunnel: kubelet, those of the kubelet; host, those of every process of the host, as istio-cni does.',
+    }),
+  }),
+  ambient: section("What is done for meshed pods, by istio-cni's names.", {
+    dnsCapture: setting(Schema.Boolean, true, {
+      description:
+        "inPod mode: DNS queries of meshed pods go to ztunnel. A pod's annotation ambient.istio.io/dns-capture overrules it.",
+    }),
+    ipv6: setting(Schema.Boolean, true, { description: 'inPod mode: IPv6 is set up in the pods, too.' }),
+  }),
+  exclude: section('What is never captured.', {
+    outboundPorts: setting(Schema.Array(port), [], {
+      description: "Ports that every pod reaches without the mesh, beside the pods' own annotations.",
+    }),
+    outboundCIDRs: setting(Schema.Array(cidr), [], {
+      description: "Ranges of addresses that every pod reaches without the mesh, beside the pods' own annotations.",
+    }),
+  }),
+  paths: section('Where things are.', {
+    proc: setting(Schema.String, '/proc', {
+      description:
+        "Where proc is mounted. In a container: the host's, because the container's own proc/sys is read-only.",
+      chart: { writes: '/host/proc' },
+    }),
+    bpffs: setting(Schema.String, '/sys/fs/bpf', {
+      description: 'The BPF file system that the datapath is pinned in, so that it outlives the agent.',
+      chart: { writes: '/sys/fs/bpf' },
+    }),
+    runDir: setting(Schema.String, '/run/sluice', {
+      description: "The agent's lock and state.",
+      chart: { writes: '/run/sluice' },
+    }),
+    cgroupRoot: optional(Schema.String, {
+      description: 'Where pods are looked for and programs attached. Default: the cgroup2 mount.',
+      examples: ['/sys/fs/cgroup'],
+      chart: notInChart,
+    }),
+    hostNetns: optional(Schema.String, {
+      description: "The file of the host's network namespace. Default: that of pid 1.",
+      examples: ['/proc/1/ns/net'],
+      chart: notInChart,
+    }),
+  }),
+  kubelet: section('How the kubelet is recognised.', {
+    names: setting(Schema.Array(Schema.String), ['kubelet', 'kubelite', 'k3s', 'k3s-server', 'k3s-agent', 'rke2'], {
+      description: 'Names (comm) of the process that is the kubelet.',
+      chart: { default: [] },
+    }),
+    cgroup: optional(Schema.String, {
+      description: "The kubelet's cgroup directory as the agent sees it, if it is known; nothing is searched for then.",
+      examples: ['/sys/fs/cgroup/system.slice/kubelet.service'],
+      chart: { default: '' },
+    }),
+  }),
+  capacities: section(
+    "Sizes of the datapath's maps; what is left out is as large as the agent makes it.",
+    Record.map(limited, (what, name) =>
+      setting(count(1), defaultCapacities[name], {
+        description: `The most ${what}. A full map refuses an enrolment, loudly.`,
+      }),
+    ),
+    { isOneValue: true },
+  ),
+  sampling: setting(count(0), 0, {
+    description: 'One decision in this many is reported to `sluice watch --decisions`; 0 reports none.',
+  }),
+  resyncInterval: setting(duration, '30s', { description: 'How often everything is looked at again without a hint.' }),
+  log: section('What is logged, on standard output.', {
+    level: setting(Schema.Literals(logLevels), 'info', { description: 'The least that is logged.' }),
+    format: setting(Schema.Literals(['json', 'pretty']), 'json', {
+      description: 'json, one object a line; pretty, for people.',
+    }),
+  }),
+  metrics: section('What others may ask the agent.', {
+    listen: optional(listenAddress, {
+      description:
+        'Where /metrics, /healthz and /readyz are served; [::]:15014 suits nodes without IPv4. If it is left out nothing listens, and in Kubernetes nothing probes the agent.',
+      examples: ['127.0.0.1:15014'],
+      chart: { default: '0.0.0.0:15014', schema: { pattern: '^$|:[0-9]{1,5}$' } },
+    }),
+  }),
+});
