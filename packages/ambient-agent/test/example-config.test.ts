@@ -16,6 +16,15 @@ describe('deploy/sluice.yaml', () => {
     expect(example).toEqual(Result.getOrThrow(resolveConfig({}, 'nothing')));
   });
 
+  it('says for what has no default what is accepted', () => {
+    const all = readFileSync(EXAMPLE, 'utf8').replaceAll(/^( *)# ([A-Za-z]+: \S+)$/gm, '$1$2');
+    expect(Result.getOrThrow(resolveConfig(parse(all), 'example'))).toMatchObject({
+      nodeName: 'node-1',
+      kubelet: { cgroup: '/sys/fs/cgroup/system.slice/kubelet.service' },
+      metrics: { listen: { host: '127.0.0.1', port: 15014 } },
+    });
+  });
+
   it('names every capacity', () => {
     const { capacities } = parse(readFileSync(EXAMPLE, 'utf8')) as { capacities: Record<string, number> };
     expect(capacities).toEqual(defaultCapacities);

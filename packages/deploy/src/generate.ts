@@ -1,14 +1,61 @@
-// npm run generate: writes the files that are made from others. A test tells when they are old.
-import { writeFileSync } from 'node:fs';
-import { generated } from './generated.js';
+// npm run generate: writes the files of the repository that are made from others. With --check, as npm run lint runs it, it
+// writes nothing and names those that are stale.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { jsonSchemaOf, settings } from '@sluice/ambient-agent';
+import { format, getFileInfo, resolveConfig } from 'prettier';
+import { helmPath, renderChart } from './chart.js';
+import { chartSchema, chartTemplate, chartValues, exampleFile, referencePage } from './configuration.js';
 import { repositoryPath } from './repository.js';
 
-for (const { path, missing, content } of generated) {
-  if (missing === undefined) {
-    writeFileSync(repositoryPath(path), await content());
-    console.log(`${path} is written`);
-  } else {
-    console.error(`${path} is left as it is: ${missing} is missing`);
+// The oldest Kubernetes that the chart is for: what is rendered for it, newer ones take as well.
+const MANIFEST_KUBERNETES = '1.20.0';
+
+const manifestHead = `# Sluice as one file, for those who do not use Helm. Generated from deploy/helm/sluice by npm run generate.
+#
+# ambient.enabled is true here: what is labelled istio.io/dataplane-mode=ambient is enrolled, at once.
+# It wants the namespace istio-system, and the image localhost/sluice on the nodes, or its real name written below.
+# docs/install.md, "Without Helm", says how to apply it and, above all, how to delete it again.
+`;
+
+const manifest = (): string =>
+  manifestHead +
+  renderChart({ hooks: false, kubeVersion: MANIFEST_KUBERNETES, values: { ambient: { enabled: true } } })
+    .replaceAll(/^# Source: .*\n/gm, '')
+    .replaceAll(/^ +(app\.kubernetes\.io\/managed-by|helm\.sh\/chart): .*\n/gm, '');
+
+const declared = jsonSchemaOf(settings);
+
+/** What each ought to hold, of what it holds; what is made from another comes after it. */
+const contents: Readonly<Record<string, (current: string) => string>> = {
+  'deploy/sluice.yaml': () => exampleFile(declared),
+  'docs/configuration.md': (page) => referencePage(declared, page),
+  'deploy/helm/sluice/templates/_config.tpl': () => chartTemplate(declared),
+  'deploy/helm/sluice/values.yaml': (yaml) => chartValues(declared, yaml),
+  'deploy/helm/sluice/values.schema.json': (json) => chartSchema(declared, json),
+  'deploy/manifest.yaml': manifest,
+};
+
+async function formatted(filepath: string, text: string): Promise<string> {
+  const { ignored, inferredParser } = await getFileInfo(filepath, { ignorePath: repositoryPath('.prettierignore') });
+  return ignored || inferredParser === null ? text : format(text, { ...(await resolveConfig(filepath)), filepath });
+}
+
+const isCheck = process.argv.includes('--check');
+for (const [path, content] of Object.entries(contents)) {
+  if (content === manifest && helmPath() === undefined) {
+    console.error(`${path} is left as it is: there is no helm (npm ci installs it)`);
+    if (!isCheck) process.exitCode = 1;
+    continue;
+  }
+  const file = repositoryPath(path);
+  const current = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  const wanted = await formatted(file, content(current));
+  if (current === wanted) continue;
+  if (isCheck) {
+    console.error(`${path} is stale: run npm run generate`);
     process.exitCode = 1;
+  } else {
+    writeFileSync(file, wanted);
+    console.log(`${path} is written`);
   }
 }

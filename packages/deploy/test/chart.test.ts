@@ -1,6 +1,6 @@
 // The chart, rendered by the real Helm: every rendering is valid Kubernetes, its configuration is one that the agent takes,
 // and the promises about privileges hold in each.
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as Duration from 'effect/Duration';
@@ -127,6 +127,28 @@ function notes(values: Values): string {
     rmSync(chart, { recursive: true, force: true });
   }
 }
+
+/** The paths of what is in no further mapping. */
+function* leaves(tree: unknown, below: (node: Values) => unknown, above = ''): Generator<string> {
+  const inner = typeof tree === 'object' && tree !== null && !Array.isArray(tree) ? below(tree as Values) : undefined;
+  if (inner === undefined) yield above;
+  else for (const [name, child] of Object.entries(inner as Values)) yield* leaves(child, below, `${above}.${name}`);
+}
+
+it('has no value, and none in its schema, that no template uses', () => {
+  const directory = join(chartPath, 'templates');
+  const templates = readdirSync(directory).map((name) => readFileSync(join(directory, name), 'utf8'));
+  const isUsed = (path: string): boolean => {
+    const above = path.split('.').slice(1);
+    const paths = above.map((_, index) => above.slice(0, index + 1).join('\\.'));
+    return new RegExp(`\\.Values\\.(?:${paths.join('|')})(?![.\\w])`).test(templates.join('\n'));
+  };
+  const values = leaves(parse(readFileSync(join(chartPath, 'values.yaml'), 'utf8')), (node) => node);
+  const schema = JSON.parse(readFileSync(join(chartPath, 'values.schema.json'), 'utf8')) as Values;
+  const all = [...values, ...leaves(schema, ({ properties }) => properties)];
+  expect(all.length).toBeGreaterThan(100);
+  expect(all.filter((path) => !isUsed(path))).toEqual([]);
+});
 
 describe.skipIf(helm === undefined)(`the chart${label}`, () => {
   beforeAll(() => vi.stubEnv('NODE_NAME', 'node-1'));

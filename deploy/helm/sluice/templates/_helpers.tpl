@@ -32,57 +32,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if not (has $host (list "" "0.0.0.0" "::")) }}{{ $host }}{{ end -}}
 {{- end -}}
 
-{{/* The agent's configuration file. Where things are in the container is said here and in daemonset.yaml. */}}
-{{- define "sluice.config" -}}
-mode: inPod
-inventory:
-  source: kubernetes
-enablementSelectors:
+{{/* The selectors of the agent's configuration: none while nothing is to be enrolled. */}}
+{{- define "sluice.enablementSelectors" -}}
 {{- if include "sluice.enabled" . }}
 {{ toYaml .Values.ambient.enablementSelectors | indent 2 }}
 {{- else }} []
-{{- end }}
-excludeNamespaces: {{ toJson .Values.excludeNamespaces }}
-ztunnel:
-  namespace: {{ .Values.ztunnel.namespace | quote }}
-  labels: {{ toJson .Values.ztunnel.labels }}
-  serviceAccount: {{ .Values.ztunnel.serviceAccount | quote }}
-policy:
-  noZtunnel: {{ .Values.policy.noZtunnel }}
-  pending: {{ .Values.policy.pending }}
-zds:
-  socket: {{ printf "%s/ztunnel.sock" .Values.host.ztunnelDir | quote }}
-probes:
-  exempt: {{ .Values.probes.exempt }}
-ambient:
-  dnsCapture: {{ .Values.ambient.dnsCapture }}
-  ipv6: {{ .Values.ambient.ipv6 }}
-exclude:
-  outboundPorts: {{ toJson .Values.exclude.outboundPorts }}
-  outboundCIDRs: {{ toJson .Values.exclude.outboundCIDRs }}
-paths:
-  proc: /host/proc
-  bpffs: /sys/fs/bpf
-  runDir: /run/sluice
-{{- if or .Values.kubelet.names .Values.kubelet.cgroup }}
-kubelet:
-{{- with .Values.kubelet.names }}
-  names: {{ toJson . }}
-{{- end }}
-{{- with .Values.kubelet.cgroup }}
-  cgroup: {{ . | quote }}
-{{- end }}
-{{- end }}
-{{- with .Values.capacities }}
-capacities: {{ toJson . }}
-{{- end }}
-sampling: {{ .Values.sampling }}
-resyncInterval: {{ .Values.resyncInterval | quote }}
-log:
-  level: {{ .Values.log.level }}
-  format: {{ .Values.log.format }}
-{{- with .Values.metrics.listen }}
-metrics:
-  listen: {{ . | quote }}
 {{- end }}
 {{- end -}}

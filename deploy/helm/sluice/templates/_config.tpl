@@ -1,0 +1,52 @@
+{{/* The agent's configuration file, as its settings are declared. npm run generate writes this. */}}
+{{- define "sluice.config" -}}
+mode: inPod
+inventory:
+  source: kubernetes
+enablementSelectors: {{- include "sluice.enablementSelectors" . }}
+excludeNamespaces: {{ toJson .Values.excludeNamespaces }}
+ztunnel:
+  namespace: {{ toJson .Values.ztunnel.namespace }}
+  labels: {{ toJson .Values.ztunnel.labels }}
+  serviceAccount: {{ toJson .Values.ztunnel.serviceAccount }}
+policy:
+  noZtunnel: {{ .Values.policy.noZtunnel }}
+  pending: {{ .Values.policy.pending }}
+zds:
+  socket: {{ printf "%s/ztunnel.sock" .Values.host.ztunnelDir | quote }}
+probes:
+  exempt: {{ .Values.probes.exempt }}
+ambient:
+  dnsCapture: {{ toJson .Values.ambient.dnsCapture }}
+  ipv6: {{ toJson .Values.ambient.ipv6 }}
+exclude:
+  outboundPorts: {{ toJson .Values.exclude.outboundPorts }}
+  outboundCIDRs: {{ toJson .Values.exclude.outboundCIDRs }}
+paths:
+  proc: /host/proc
+  bpffs: /sys/fs/bpf
+  runDir: /run/sluice
+{{- if or .Values.kubelet.names .Values.kubelet.cgroup }}
+kubelet:
+{{- with .Values.kubelet.names }}
+  names: {{ toJson . }}
+{{- end }}
+{{- with .Values.kubelet.cgroup }}
+  cgroup: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- with .Values.capacities }}
+capacities: {{ toJson . }}
+{{- end }}
+sampling: {{ toJson .Values.sampling }}
+resyncInterval: {{ toJson .Values.resyncInterval }}
+log:
+  level: {{ .Values.log.level }}
+  format: {{ .Values.log.format }}
+{{- if or .Values.metrics.listen }}
+metrics:
+{{- with .Values.metrics.listen }}
+  listen: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end -}}

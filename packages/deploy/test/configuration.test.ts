@@ -1,0 +1,153 @@
+// How a declared setting reaches the files that tell of it, on a small declaration; and what is committed is valid.
+import { readFileSync } from 'node:fs';
+import { notInChart, optional, jsonSchemaOf, section, setting } from '@sluice/ambient-agent';
+import * as Schema from 'effect/Schema';
+import { describe, expect, it } from 'vitest';
+import { chartSchema, chartTemplate, chartValues, exampleFile, referencePage } from '../src/configuration.js';
+import { repositoryPath, validateManifests } from '../src/index.js';
+
+const word = Schema.Literals(['a', 'b']);
+const names = Schema.Array(Schema.String);
+const declared = jsonSchemaOf(
+  section('Head of the file.', {
+    mode: setting(word, 'a', { description: 'One | or the other.', chart: { writes: 'b' } }),
+    names: setting(names, ['x', 'y'], { description: 'Whose they are.', formerly: 'log.names' }),
+    log: section('How it is logged.', {
+      level: setting(word, 'a', { description: 'How much.', chart: { value: 'own.level' } }),
+      place: optional(Schema.String, {
+        description: `Where ${'far '.repeat(30)}away.`,
+        examples: ['/var'],
+        chart: { default: '/' },
+      }),
+      secret: setting(Schema.Boolean, false, { description: 'Nobody knows.', chart: notInChart }),
+    }),
+    extra: section('More.', {
+      at: optional(Schema.String, { description: 'Where.', examples: ['/at'], chart: { default: '' } }),
+    }),
+    sizes: section('Sizes.', { big: setting(Schema.Boolean, true, { description: 'Of all.' }) }, { isOneValue: true }),
+  }),
+);
+
+describe('a declared setting', () => {
+  it('is in the example at its default, and commented out where it has none', () => {
+    expect(exampleFile(declared)).toBe(`# Head of the file. Written by npm run generate.
+
+# One | or the other.
+mode: a
+
+# Whose they are.
+names: [x, y]
+
+# How it is logged.
+log:
+  # How much.
+  level: a
+  # Where far far far far far far far far far far far far far far far far far far far far far far far far far far far
+  # far far far away.
+  # place: /var
+  # Nobody knows.
+  secret: false
+
+# More.
+extra:
+  # Where.
+  # at: /at
+
+# Sizes.
+sizes:
+  # Of all.
+  big: true
+`);
+  });
+
+  it('is in the table of the reference, and nothing else of the page is touched', () => {
+    const page = referencePage(declared, 'Before.\n\n| setting | x |\n| - | - |\n| old | x |\n\nAfter.\n');
+    expect(page.split('\n')).toEqual([
+      'Before.',
+      '',
+      '| setting | type | default | meaning |',
+      '| - | - | - | - |',
+      '| `mode` | `a` or `b` | `a` | One \\| or the other. |',
+      '| `names` | list of strings | `[x, y]` | Whose they are. Was called `log.names`, and still may be. |',
+      '| `log.level` | `a` or `b` | `a` | How much. |',
+      `| \`log.place\` | string | - | Where ${'far '.repeat(30)}away. |`,
+      '| `log.secret` | boolean | `false` | Nobody knows. |',
+      '| `extra.at` | string | - | Where. |',
+      '| `sizes.big` | boolean | `true` | Of all. |',
+      '',
+      'After.',
+      '',
+    ]);
+  });
+
+  it('is handed on by the template of the chart', () => {
+    expect(chartTemplate(declared).split('\n').slice(1)).toEqual([
+      '{{- define "sluice.config" -}}',
+      'mode: b',
+      'names: {{ toJson .Values.names }}',
+      'log:',
+      '  level: {{ .Values.own.level }}',
+      '{{- with .Values.log.place }}',
+      '  place: {{ toJson . }}',
+      '{{- end }}',
+      '{{- if or .Values.extra.at }}',
+      'extra:',
+      '{{- with .Values.extra.at }}',
+      '  at: {{ toJson . }}',
+      '{{- end }}',
+      '{{- end }}',
+      '{{- with .Values.sizes }}',
+      'sizes: {{ toJson . }}',
+      '{{- end }}',
+      '{{- end -}}',
+      '',
+    ]);
+  });
+});
+
+describe('the values of the chart', () => {
+  const before = '# Head.\n\n# The chart’s.\nhub: x\n\n# By hand.\nown:\n  # Old words.\n  level: b\n  mine: [1]\n';
+
+  it('have a value for each setting, at the place where it was, and keep what is the chart’s own', () => {
+    const values = chartValues(declared, before);
+    expect(values.slice(0, 100)).toContain(
+      '# Head.\n\n# The chart’s.\nhub: x\n\n# By hand.\nown:\n  # How much.\n  level: a',
+    );
+    expect(values).toContain('extra:\n  # Where. Empty: left to the agent.\n  at: ""\n\n# Sizes.\nsizes: {}\n');
+    expect(values).toContain('mine: [1]');
+    expect(values).not.toContain('secret');
+    expect(chartValues(declared, values)).toBe(values);
+  });
+
+  it('have a schema that knows each, and no other', () => {
+    const own = { type: 'object', additionalProperties: false, properties: { level: {}, mine: { type: 'array' } } };
+    const schema = chartSchema(declared, JSON.stringify({ title: 'Values', properties: { own } }));
+    expect(JSON.parse(schema)).toEqual({
+      title: 'Values',
+      properties: {
+        own: { ...own, properties: { level: { type: 'string', enum: ['a', 'b'] }, mine: { type: 'array' } } },
+        names: { type: 'array', items: { type: 'string' } },
+        log: { type: 'object', additionalProperties: false, properties: { place: { type: 'string' } } },
+        extra: { type: 'object', additionalProperties: false, properties: { at: { type: 'string' } } },
+        sizes: { type: 'object', additionalProperties: false, properties: { big: { type: 'boolean' } } },
+      },
+    });
+    expect(chartSchema(declared, schema)).toBe(schema);
+  });
+});
+
+describe('generated files', () => {
+  it('deploy/manifest.yaml is valid, with or without helm here', () => {
+    const { objects, issues } = validateManifests(readFileSync(repositoryPath('deploy/manifest.yaml'), 'utf8'));
+    expect(issues).toEqual([]);
+    expect(objects.map(({ kind }) => kind).sort()).toEqual([
+      'ClusterRole',
+      'ClusterRoleBinding',
+      'ConfigMap',
+      'DaemonSet',
+      'Role',
+      'RoleBinding',
+      'ServiceAccount',
+    ]);
+  });
+});
