@@ -8,7 +8,8 @@ import * as Result from 'effect/Result';
 import { resolveConfig as agentConfig, type AgentConfig } from '@sluice/ambient-agent';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
-import { chartPath, helmPath, renderChart, validateManifests, type RenderOptions } from '../src/index.js';
+import { chartPath, helmPath, renderChart, type RenderOptions } from '../src/index.js';
+import { validateManifests } from './kubernetes-schema.js';
 
 type Values = Record<string, unknown>;
 

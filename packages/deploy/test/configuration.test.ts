@@ -4,7 +4,8 @@ import { notInChart, optional, jsonSchemaOf, section, setting } from '@sluice/am
 import * as Schema from 'effect/Schema';
 import { describe, expect, it } from 'vitest';
 import { chartSchema, chartTemplate, chartValues, exampleFile, referencePage } from '../src/configuration.js';
-import { repositoryPath, validateManifests } from '../src/index.js';
+import { repositoryPath } from '../src/index.js';
+import { validateManifests } from './kubernetes-schema.js';
 
 const word = Schema.Literals(['a', 'b']);
 const names = Schema.Array(Schema.String);

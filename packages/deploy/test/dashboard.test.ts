@@ -1,7 +1,8 @@
 // The Grafana dashboard asks only for metrics that the agent exports.
 import { readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { dashboardMetrics, repositoryPath } from '../src/index.js';
+import { repositoryPath } from '../src/index.js';
+import { dashboardMetrics } from './dashboard-metrics.js';
 
 const dashboard = JSON.parse(readFileSync(repositoryPath('deploy/grafana/sluice.json'), 'utf8')) as {
   panels: { id: number; gridPos: { x: number; y: number; w: number; h: number } }[];

@@ -1,6 +1,6 @@
 // The validator itself: it must find what an API server would refuse.
 import { describe, expect, it } from 'vitest';
-import { validateManifests } from '../src/index.js';
+import { validateManifests } from './kubernetes-schema.js';
 
 const problems = (yaml: string, foreign: string[] = []): string[] =>
   validateManifests(yaml, foreign).issues.map(({ object, path, text }) => `${object} ${path}: ${text}`);
