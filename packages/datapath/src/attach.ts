@@ -1,8 +1,9 @@
 // Attaches the programs to a cgroup by pinned links, and takes over the links that an earlier agent left.
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { BpfLink, type BpfObject } from '@sluice/libbpf';
 import { DatapathError } from './errors.js';
-import { PROGRAMS, linkPin } from './layout.js';
+import { PROGRAMS, linkPin, linksDirectory, netnsCookieOf } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
 /** What attaching the programs to the cgroup did, for the log. */
@@ -13,7 +14,8 @@ export interface AttachResult {
 
 /**
  * Every program ends up attached to the cgroup and pinned. A link that is pinned there already gets the new program by one atomic
- * update; one that sits on another cgroup, or was detached, makes way for a new one, and so does anything else.
+ * update; one that sits on another cgroup, or was detached, makes way for a new one, and so does anything else. Programs that
+ * this version does not have are detached, because nobody keeps their maps any more.
  */
 export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirectory: string): AttachResult {
   const cgroupId = statSync(cgroupPath, { bigint: true }).ino;
@@ -27,6 +29,14 @@ export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirecto
       attachLink(object, program, pin, cgroupPath);
       attached.push(program);
     }
+  }
+  const directory = linksDirectory(pinDirectory);
+  for (const name of readdirSync(directory)) {
+    if (PROGRAMS.includes(name) || netnsCookieOf(name) !== undefined) continue;
+    const pin = join(directory, name);
+    using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+    link?.detach();
+    clearPin(pin);
   }
   return { attached, updated };
 }

@@ -1,6 +1,6 @@
 // Loads the object, on the pinned maps where they fit and on fresh ones where they do not.
-import { existsSync, mkdirSync, statSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, statSync, statfsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
 import { DatapathError } from './errors.js';
 import {
@@ -78,13 +78,19 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   }
 }
 
-/** Puts the fresh maps where the next agent will look for them, in the place of what did not fit. */
+/**
+ * Puts the fresh maps where the next agent will look for them, in the place of what did not fit. Pins under names that this
+ * version does not have are removed: the programs that use such a map keep it until they are replaced.
+ */
 export function pinFresh({ object, fresh }: LoadedObject, pinDirectory: string): void {
   for (const name of fresh) {
     const pin = mapPin(pinDirectory, name);
     clearPin(pin);
     object.map(name).pin(pin);
   }
+  const directory = mapsDirectory(pinDirectory);
+  const known: readonly string[] = PINNED_MAPS;
+  for (const name of readdirSync(directory)) if (!known.includes(name)) clearPin(join(directory, name));
 }
 
 function checkPlaces(pinDirectory: string, cgroup: string): void {

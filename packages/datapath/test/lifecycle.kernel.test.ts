@@ -1,5 +1,5 @@
 // Loading, going away, coming back, upgrading and leaving; and the errors that a user can meet.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { BpfError, attachCgroupExclusively, openObject, queryCgroup } from '@sluice/libbpf';
 import { Cgroup, cgroup2Root, endpoint, requires, type Pod } from '@sluice/testbed';
@@ -69,6 +69,25 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     mesh.apply();
     expect(await acceptors()).toEqual(['remote']);
     expect(result).toMatchObject({ refused: 0, direct: 0, errors: 0, redirected: result.attempts });
+  });
+
+  it('an upgrade leaves no map and no program of a version that had others', async () => {
+    mesh.datapath.close();
+    {
+      using former = openObject(OBJECT);
+      former.load();
+      former.map('settings').pin(`${mesh.pinDirectory}/maps/of_another_version`);
+      using link = former.program('sluice_bind4').attachCgroup(mesh.node.cgroup.path);
+      link.pin(`${mesh.pinDirectory}/links/sluice_former`);
+    }
+    expect(queryCgroup(mesh.node.cgroup.path, 'cgroup_inet4_bind').programs).toHaveLength(2);
+    mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
+    mesh.apply();
+    mesh.datapath.activate();
+    expect(readdirSync(`${mesh.pinDirectory}/maps`).toSorted()).toEqual(PINNED_MAPS.toSorted());
+    expect(readdirSync(`${mesh.pinDirectory}/links`).toSorted()).toEqual(PROGRAMS.toSorted());
+    expect(queryCgroup(mesh.node.cgroup.path, 'cgroup_inet4_bind').programs).toHaveLength(1);
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 
   it('moves to another attach point', async () => {
