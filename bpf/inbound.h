@@ -65,7 +65,7 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
     return inbound_pass(INBOUND_LOOPBACK);
   if (!READ(&netns_info_map, &arrival->netns_cookie, &pod) || !(pod.flags & IN_POD))
     return inbound_pass(INBOUND_NOT_IN_MESH);
-  if (port == ZTUNNEL_OUTBOUND_PORT && bpf_map_lookup_elem(&pending_origin, tuple))
+  if (port == ZTUNNEL_OUTBOUND_PORT && bpf_map_lookup_elem(&origin_handoff, tuple))
     return inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT);
   if (port == ZTUNNEL_HBONE_PORT)
     return inbound_pass(INBOUND_HBONE);

@@ -16,7 +16,7 @@
 /* Traffic rules of all workloads together, in each of the maps that hold them. */
 #define RULE_CAPACITY 16384
 /* Redirected connections between SYN and accept, on the whole node. */
-#define PENDING_CAPACITY 65536
+#define HANDOFF_CAPACITY 65536
 /* Connections past the inbound capture between SYN and acceptance (or close), on the whole node. */
 #define EXEMPT_CAPACITY 65536
 /* Two for each pod. Not configuration: a new map would begin without the sockets, which only ztunnel's process has. */
@@ -95,8 +95,8 @@ enum event {
   EVENT_ORIGIN_MOVED,
   /* ztunnel asked for an original destination and there is none: a direct dial to its port, or a loss of ours. */
   EVENT_ORIGIN_MISSING,
-  /* pending_origin is full: ztunnel sees its own address instead of the original destination, and rejects. */
-  EVENT_PENDING_FULL,
+  /* origin_handoff is full: ztunnel sees its own address instead of the original destination, and rejects. */
+  EVENT_HANDOFF_FULL,
   /* No memory for the socket's storage: a connecting socket is refused, an accepted one has no original destination. */
   EVENT_STORAGE_FAILED,
   /* The ring buffer was full: a sampled decision is not in it. */
@@ -236,7 +236,7 @@ struct tuple {
   __u16 remote_port;
 };
 
-struct pending {
+struct handoff {
   /* Who wrote it: a socket deletes only what is its own. */
   __u64 socket_cookie;
   struct origin origin;
@@ -362,10 +362,10 @@ struct {
 /* From the connecting socket's SYN to the accepting socket's establishment. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, PENDING_CAPACITY);
+  __uint(max_entries, HANDOFF_CAPACITY);
   __type(key, struct tuple);
-  __type(value, struct pending);
-} pending_origin SEC(".maps");
+  __type(value, struct handoff);
+} origin_handoff SEC(".maps");
 
 /* The netns cookie of the pod whose capture the socket's connection passes. */
 struct {

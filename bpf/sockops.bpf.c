@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Carries the original destination from the connecting socket to the one that ztunnel accepts. They meet in
- * pending_origin under the connection's 4-tuple: written before the SYN leaves, moved when the accepting side is
+ * origin_handoff under the connection's 4-tuple: written before the SYN leaves, moved when the accepting side is
  * established, deleted when the connecting socket closes, so that a reused source port never meets an old answer.
  * exempt_tuples lives in the same way. And ztunnel's listeners are kept for sk_lookup when they begin to listen. */
 #include "address.h"
@@ -62,11 +62,11 @@ static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *
     return;
 
   struct tuple tuple = {};
-  struct pending pending = {.socket_cookie = bpf_get_socket_cookie(ctx), .origin = *origin};
+  struct handoff handoff = {.socket_cookie = bpf_get_socket_cookie(ctx), .origin = *origin};
 
   tuple_of_connecting(ctx, &tuple);
-  if (bpf_map_update_elem(&pending_origin, &tuple, &pending, BPF_ANY)) {
-    count_event(EVENT_PENDING_FULL);
+  if (bpf_map_update_elem(&origin_handoff, &tuple, &handoff, BPF_ANY)) {
+    count_event(EVENT_HANDOFF_FULL);
     return;
   }
   watch_close(ctx);
@@ -105,9 +105,9 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx) {
   struct tuple tuple = {};
 
   tuple_of_connecting(ctx, &tuple);
-  const struct pending *pending = bpf_map_lookup_elem(&pending_origin, &tuple);
-  if (pending && pending->socket_cookie == bpf_get_socket_cookie(ctx))
-    bpf_map_delete_elem(&pending_origin, &tuple);
+  const struct handoff *handoff = bpf_map_lookup_elem(&origin_handoff, &tuple);
+  if (handoff && handoff->socket_cookie == bpf_get_socket_cookie(ctx))
+    bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
 static __always_inline void withdraw_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -129,18 +129,18 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
     return;
 
   struct tuple tuple = {};
-  struct pending pending;
+  struct handoff handoff;
 
   tuple_of_accepted(ctx, &tuple);
-  if (!READ(&pending_origin, &tuple, &pending))
+  if (!READ(&origin_handoff, &tuple, &handoff))
     return;
 
-  pending.origin.role = ORIGIN_ACCEPTED;
-  if (bpf_sk_storage_get(&socket_origin, sk, &pending.origin, BPF_SK_STORAGE_GET_F_CREATE))
+  handoff.origin.role = ORIGIN_ACCEPTED;
+  if (bpf_sk_storage_get(&socket_origin, sk, &handoff.origin, BPF_SK_STORAGE_GET_F_CREATE))
     count_event(EVENT_ORIGIN_MOVED);
   else
     count_event(EVENT_STORAGE_FAILED);
-  bpf_map_delete_elem(&pending_origin, &tuple);
+  bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
 /* Nothing of an established connection looks for a listener again, so nothing needs the exemption any more. */

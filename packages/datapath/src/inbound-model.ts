@@ -18,7 +18,7 @@ export interface InboundQuery {
   readonly port: number;
   /** The client's address. */
   readonly clientIp: string;
-  /** Whether `connect` sent it here, to ztunnel's outbound listener: its 4-tuple is in `pending_origin`. */
+  /** Whether `connect` sent it here, to ztunnel's outbound listener: its 4-tuple is in `origin_handoff`. */
   readonly redirected?: boolean;
   /** Whether it is known for a probe or a dial of ztunnel's: its 4-tuple is in `exempt_tuples`. */
   readonly exempt?: boolean;

@@ -21,7 +21,7 @@ export const CAPACITIES = {
   excludedPorts: ['port_rules'],
   excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
   // Redirected connections between SYN and acceptance, on the whole node.
-  pendingConnections: ['pending_origin'],
+  pendingConnections: ['origin_handoff'],
   // Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet.
   exemptConnections: ['exempt_tuples'],
 } as const satisfies Record<string, readonly MapName[]>;

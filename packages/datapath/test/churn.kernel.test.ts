@@ -125,13 +125,13 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
     // What the pod's own dials write, and the entry of a connection that is not there. A single look was wrong once in
     // some ten thousand connections.
     const entry = (localPort: number, destinationPort: number): readonly [Buffer, Buffer] => [
-      maps.pending_origin.encodeKey({
+      maps.origin_handoff.encodeKey({
         localIp: addressWords(pod.ip4),
         remoteIp: addressWords(ztunnel.pod.ip4),
         localPort,
         remotePort: ZTUNNEL_OUTBOUND_PORT,
       }),
-      maps.pending_origin.encodeValue({
+      maps.origin_handoff.encodeValue({
         socketCookie: 0n,
         // The port is in network order.
         origin: { ip: addressWords(ip4), port: destinationPort << 8, role: OriginRole.DIALLED },
@@ -140,7 +140,7 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
     const updates = Array.from({ length: 5000 }, () => [entry(sourcePort, port), entry(sourcePort + 1, otherPort)]);
     const keys = Buffer.concat(updates.flat().map(([key]) => key));
     const values = Buffer.concat(updates.flat().map(([, value]) => value));
-    using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/pending_origin`);
+    using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/origin_handoff`);
     const dials = pod.dialSourcePorts({
       targets: [endpoint(ip4, port)],
       ports: [sourcePort, sourcePort],

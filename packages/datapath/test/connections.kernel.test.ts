@@ -194,12 +194,12 @@ for (const { runtime, need } of RUNTIMES) {
       expect(mesh.datapath.counters().events['origin-missing']).toBe(before + 1n);
     });
 
-    it('leaves no origin behind: the map of pending origins is empty when nothing is being connected', async () => {
+    it('leaves no origin behind: no hand-off is left when nothing is being connected', async () => {
       await ztunnel.stop();
       expect(await meshed.dial(endpoint(remote.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
       expect(await meshed.dial(endpoint(remote.ip6, 80))).toMatchObject({ error: 'ECONNREFUSED' });
       await ztunnel.start();
-      expect(mesh.pendingOrigins()).toBe(0);
+      expect(mesh.handoffs()).toBe(0);
     });
   });
 }

@@ -209,7 +209,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       expect(answer).toMatchObject({ by: 'resolver', protocol: 'tcp', seen: to });
       expect(answer).toMatchObject({ local: expect.stringContaining(own()) });
       expect((await asker.one({ step: 'tcp', to, name: 'large.test' }))['bytes']).toBeGreaterThan(3000);
-      expect(mesh.pendingOrigins()).toBe(0);
+      expect(mesh.handoffs()).toBe(0);
     });
 
     it('only port 53 is a name server', async () => {

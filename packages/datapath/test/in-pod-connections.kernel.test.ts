@@ -143,7 +143,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
       const summary = await meshed.dialSourcePorts({ targets: list, ports: [40_000, 40_039], count });
       expect(summary).toEqual({ count, ok: count, redirected: count / 2, wrongCount: 0, wrong: [] });
     }
-    expect(node.mesh.pendingOrigins()).toBe(0);
+    expect(node.mesh.handoffs()).toBe(0);
   });
 
   it(`${CONNECTIONS} into two pods, on many ports, with not one wrong original destination`, async () => {

@@ -76,7 +76,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     {
       using former = openObject(OBJECT);
       former.load();
-      former.map('settings').pin(`${mesh.pinDirectory}/maps/of_another_version`);
+      former.map('settings').pin(`${mesh.pinDirectory}/maps/pending_origin`);
       using link = former.program('sluice_bind4').attachCgroup(mesh.node.cgroup.path);
       link.pin(`${mesh.pinDirectory}/links/sluice_former`);
     }

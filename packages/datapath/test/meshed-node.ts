@@ -114,8 +114,8 @@ export class MeshedNode implements AsyncDisposable {
   }
 
   /** How many connections are between their SYN and their acceptance. */
-  pendingOrigins(): number {
-    using map = BpfMap.openPinned(`${this.pinDirectory}/maps/pending_origin`);
+  handoffs(): number {
+    using map = BpfMap.openPinned(`${this.pinDirectory}/maps/origin_handoff`);
     return [...map.keys()].length;
   }
 

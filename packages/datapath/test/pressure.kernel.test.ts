@@ -38,24 +38,24 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
   /** Connections that wait for ztunnel, each in a process of its own. */
   async function waiting(count: number): Promise<LineProcess[]> {
     const processes = await Promise.all(Array.from({ length: count }, () => silenced.app.exec(['dial', '--to', to])));
-    await expect.poll(() => mesh.pendingOrigins()).toBe(count);
+    await expect.poll(() => mesh.handoffs()).toBe(count);
     return processes;
   }
 
-  it('a connection that is given up takes its pending origin with it, however it ends', async () => {
+  it('a connection that is given up leaves no hand-off, however it ends', async () => {
     for (const process of await waiting(3)) await process.stop();
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
     for (const process of await waiting(3)) {
       process.signal('SIGKILL');
       await process.exited;
     }
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
     const timedOut = await silenced.dial(to, { method: 'nonblock', timeout: 1 });
     expect(timedOut).toMatchObject({ ok: false, error: 'ETIMEDOUT' });
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
     await waiting(3);
     await silenced.delete();
-    await expect.poll(() => mesh.pendingOrigins()).toBe(0);
+    await expect.poll(() => mesh.handoffs()).toBe(0);
   });
 
   it('the origin is right when ztunnel answers with SYN cookies', async () => {
@@ -64,10 +64,10 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
       const result = await pod.dial(endpoint(ip, 80));
       expect(result.hops.map(({ by }) => by)).toEqual(['ztunnel', 'remote']);
     }
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
   });
 
-  it('while the map of pending origins is full ztunnel rejects, and it is counted', async () => {
+  it('ztunnel rejects a connection whose origin found the map of hand-offs full, and the event is counted', async () => {
     mesh.datapath.close();
     cleanup(mesh.pinDirectory);
     const at = { pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path };
@@ -77,7 +77,7 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     const processes = await waiting(2);
     const result = await pod.dial(to);
     expect(result.hops).toMatchObject([{ by: 'ztunnel', originalDstFrom: 'local' }, { error: 'self-call' }]);
-    expect(mesh.datapath.counters().events).toMatchObject({ 'pending-full': 1n, 'origin-missing': 1n });
+    expect(mesh.datapath.counters().events).toMatchObject({ 'handoff-full': 1n, 'origin-missing': 1n });
     for (const process of processes) await process.stop();
     expect((await pod.dial(to)).hops[0]).toMatchObject(redirected());
   });
@@ -92,6 +92,6 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     await inside(ztunnel.pod, 'sysctl', '-w', 'net.core.optmem_max=1');
     expect((await pod.dial(to)).hops).toMatchObject([{ originalDstFrom: 'local' }, { error: 'self-call' }]);
     expect(failures()).toBe(2n);
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
   });
 });

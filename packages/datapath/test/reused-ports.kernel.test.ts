@@ -38,9 +38,9 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
     expect(mesh.datapath.counters().events).toMatchObject({
       'origin-moved': BigInt(CONNECTIONS / 2),
       'origin-missing': 0n,
-      'pending-full': 0n,
+      'handoff-full': 0n,
     });
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
   });
 
   it('the same by eight processes at once', async () => {
@@ -59,8 +59,8 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
     for (const summary of summaries)
       expect(summary).toMatchObject({ count, ok: count, redirected: count / 2, wrong: [] });
     const { events } = mesh.datapath.counters();
-    expect(events).toMatchObject({ 'origin-missing': 0n, 'pending-full': 0n });
+    expect(events).toMatchObject({ 'origin-missing': 0n, 'handoff-full': 0n });
     expect(events['origin-moved'] - before).toBe(BigInt((8 * count) / 2));
-    expect(mesh.pendingOrigins()).toBe(0);
+    expect(mesh.handoffs()).toBe(0);
   });
 });

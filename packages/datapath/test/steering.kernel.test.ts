@@ -316,6 +316,6 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
   it('many at once leave nothing behind', async () => {
     const pod = await world.pod({ name: 'a', serve: [80] });
     await Promise.all(Array.from({ length: 20 }, () => remote.dial(endpoint(pod.ip4, 80))));
-    await expect.poll(() => [world.exemptTuples(), world.mesh.pendingOrigins()]).toEqual([0, 0]);
+    await expect.poll(() => [world.exemptTuples(), world.mesh.handoffs()]).toEqual([0, 0]);
   });
 });

@@ -47,7 +47,7 @@ export type ReasonName = (typeof reasonNames)[number];
 export const Event = {
   ORIGIN_MOVED: 0,
   ORIGIN_MISSING: 1,
-  PENDING_FULL: 2,
+  HANDOFF_FULL: 2,
   STORAGE_FAILED: 3,
   DECISION_LOST: 4,
   EXEMPT_FULL: 5,
@@ -57,7 +57,7 @@ export const Event = {
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
 /** enum event in words, by value. */
-export const eventNames = ['origin-moved', 'origin-missing', 'pending-full', 'storage-failed', 'decision-lost', 'exempt-full', 'listener-lost', 'dns-asked', 'dns-answered'] as const;
+export const eventNames = ['origin-moved', 'origin-missing', 'handoff-full', 'storage-failed', 'decision-lost', 'exempt-full', 'listener-lost', 'dns-asked', 'dns-answered'] as const;
 export type EventName = (typeof eventNames)[number];
 
 /** enum workload_flag */
@@ -396,18 +396,18 @@ export function decodeTuple(buffer: Buffer, offset = 0): Tuple {
   };
 }
 
-/** struct pending, 32 bytes. */
-export interface Pending {
+/** struct handoff, 32 bytes. */
+export interface Handoff {
   readonly socketCookie: bigint;
   readonly origin: Origin;
 }
-export function encodePending(value: Pending, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
+export function encodeHandoff(value: Handoff, buffer: Buffer = Buffer.alloc(32), offset = 0): Buffer {
   buffer.fill(0, offset, offset + 32);
   buffer.writeBigUInt64LE(value.socketCookie, offset);
   encodeOrigin(value.origin, buffer, offset + 8);
   return buffer;
 }
-export function decodePending(buffer: Buffer, offset = 0): Pending {
+export function decodeHandoff(buffer: Buffer, offset = 0): Handoff {
   return {
     socketCookie: buffer.readBigUInt64LE(offset),
     origin: decodeOrigin(buffer, offset + 8),
@@ -684,18 +684,18 @@ export const maps = {
     encodeValue: (value: DatagramAsker): Buffer => encodeDatagramAsker(value),
     decodeValue: (buffer: Buffer): DatagramAsker => decodeDatagramAsker(buffer),
   },
-  pending_origin: {
+  origin_handoff: {
     type: 'hash',
     keySize: 36,
     valueSize: 32,
     maxEntries: 65536,
     flags: 0,
     keyType: 'struct tuple',
-    valueType: 'struct pending',
+    valueType: 'struct handoff',
     encodeKey: (value: Tuple): Buffer => encodeTuple(value),
     decodeKey: (buffer: Buffer): Tuple => decodeTuple(buffer),
-    encodeValue: (value: Pending): Buffer => encodePending(value),
-    decodeValue: (buffer: Buffer): Pending => decodePending(buffer),
+    encodeValue: (value: Handoff): Buffer => encodeHandoff(value),
+    decodeValue: (buffer: Buffer): Handoff => decodeHandoff(buffer),
   },
   socket_exemption: {
     type: 'sk_storage',
