@@ -167,7 +167,7 @@ void Parser::trackSequence(const Record &record, std::vector<Record> &out) {
     } else {
       counters_.gaps++;
       counters_.lost += jump;
-      overrunPending_ = false;
+      overrunUnreported_ = false;
       out.push_back(makeOverrun(causeSocket, record.cpu, record.timestampNs, true, jump));
     }
   }
@@ -176,8 +176,8 @@ void Parser::trackSequence(const Record &record, std::vector<Record> &out) {
 }
 
 void Parser::flushSocketOverrun(uint64_t nowNs, std::vector<Record> &out) {
-  if (!overrunPending_)
+  if (!overrunUnreported_)
     return;
-  overrunPending_ = false;
+  overrunUnreported_ = false;
   out.push_back(makeOverrun(causeSocket, unknownCpu, nowNs, false, 0));
 }

@@ -25,7 +25,7 @@ public:
   void feed(const uint8_t *data, size_t size, uint32_t senderPort, bool truncated, std::vector<Record> &out);
 
   // The socket said ENOBUFS. What was queued before the loss is still to come, so nothing is appended yet.
-  void noteSocketOverrun() { overrunPending_ = true; }
+  void noteSocketOverrun() { overrunUnreported_ = true; }
 
   // The queue is empty. If no gap has shown yet what the noted overrun lost, appends one with an unknown count.
   void flushSocketOverrun(uint64_t nowNs, std::vector<Record> &out);
@@ -42,5 +42,5 @@ private:
 
   ParseCounters counters_;
   std::vector<CpuSequence> cpus_;
-  bool overrunPending_ = false;
+  bool overrunUnreported_ = false;
 };
