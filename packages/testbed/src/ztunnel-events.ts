@@ -24,7 +24,7 @@ export type ZtunnelEvent =
   /** The snapshot did not name it. */
   | { readonly event: 'dropped'; readonly pod: string }
   | { readonly event: 'snapshot' }
-  /** The snapshot is over and nothing is pending: ztunnel's pod would be Ready. */
+  /** The snapshot is over and no refused Add is left to try again: ztunnel's pod would be Ready. */
   | { readonly event: 'ready' }
   /** It exits with status 1. */
   | { readonly event: 'protocol-error'; readonly reason: string }

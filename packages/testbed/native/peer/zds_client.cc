@@ -41,7 +41,7 @@ void ZdsClient::stop() {
 bool ZdsClient::run() {
   while (const auto connection = connect()) {
     named_.clear();
-    pending_.clear();
+    refused_.clear();
     synced_ = false;
     retry_at_ = 0;
     report_event("connected");
@@ -97,7 +97,7 @@ void ZdsClient::converse(ZdsConnection &connection) {
     case Event::stop:
       return;
     case Event::retry:
-      retry_pending();
+      retry_refused();
       continue;
     case Event::message:
       break;
@@ -144,11 +144,11 @@ std::string ZdsClient::add(const ZdsRequest &request, Descriptor netns) {
     named_.insert(request.uid);
   try {
     start(request, netns);
-    pending_.erase(request.uid);
+    refused_.erase(request.uid);
     return "";
   } catch (const std::exception &error) {
     report_reason("refused", request.uid, error.what());
-    pending_[request.uid] = {request, std::move(netns)};
+    refused_[request.uid] = {request, std::move(netns)};
     if (retry_at_ == 0)
       retry_at_ = now_ms() + RETRY_MS;
     return std::string("failure to start proxy: ") + error.what();
@@ -165,7 +165,7 @@ void ZdsClient::keep(const ZdsRequest &request) {
 void ZdsClient::remove(const ZdsRequest &request) {
   if (!synced_)
     named_.erase(request.uid);
-  pending_.erase(request.uid);
+  refused_.erase(request.uid);
   drop(request.uid);
   report_event("removed", request.uid);
 }
@@ -217,10 +217,10 @@ void ZdsClient::drop(const std::string &uid) {
   workloads_.erase(found);
 }
 
-void ZdsClient::retry_pending() {
+void ZdsClient::retry_refused() {
   retry_at_ = 0;
-  std::map<std::string, Pending> again;
-  std::swap(again, pending_);
+  std::map<std::string, RefusedAdd> again;
+  std::swap(again, refused_);
   for (auto &item : again) {
     report_event("retried", item.first);
     add(item.second.request, std::move(item.second.netns));
@@ -229,7 +229,7 @@ void ZdsClient::retry_pending() {
 }
 
 void ZdsClient::say_if_ready() {
-  const bool ready = synced_ && pending_.empty();
+  const bool ready = synced_ && refused_.empty();
   if (ready && !ready_)
     report_event("ready");
   ready_ = ready;

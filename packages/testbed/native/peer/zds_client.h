@@ -19,7 +19,7 @@ private:
   struct ProtocolError : std::runtime_error {
     using std::runtime_error::runtime_error;
   };
-  struct Pending {
+  struct RefusedAdd {
     ZdsRequest request;
     Descriptor netns;
   };
@@ -35,14 +35,14 @@ private:
   void snapshot();
   void start(const ZdsRequest &request, const Descriptor &netns);
   void drop(const std::string &uid);
-  void retry_pending();
+  void retry_refused();
   void say_if_ready();
 
   const std::string path_;
   const InPodWorkloadOptions prototype_;
   Descriptor stopping_;
   std::map<std::string, std::unique_ptr<InPodWorkload>> workloads_;
-  std::map<std::string, Pending> pending_;
+  std::map<std::string, RefusedAdd> refused_;
   std::set<std::string> named_; // on this connection
   bool synced_ = false;
   bool ready_ = false;
