@@ -2,7 +2,7 @@
 // it works, it can be put and removed any number of times, and it leaves nothing behind.
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfObject } from '@sluice/libbpf';
-import { addRoute, addRule, attachTc, netnsCookie, readSysctl, tcFilters, writeSysctl } from '@sluice/linux';
+import { addRoute, addRule, attachTc, Netns, readSysctl, tcFilters, writeSysctl } from '@sluice/linux';
 import {
   Cgroup,
   cgroup2Root,
@@ -66,7 +66,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   let pod: Namespace;
   let client: Namespace;
   let object: BpfObject;
-  let cookie: bigint;
+  let netns: Netns;
   let pristine: string[];
   const processes: LineProcess[] = [];
 
@@ -80,7 +80,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
     pod = await Namespace.create(cgroup);
     client = await Namespace.create(cgroup);
-    cookie = netnsCookie(pod.path);
+    netns = Netns.open(pod.path);
     await client.ip(
       `link add eth0 type veth peer name eth0 netns ${pod.pid}`,
       'link set eth0 up',
@@ -100,6 +100,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   afterAll(async () => {
     for (const process of processes) await process.stop();
     await client?.close();
+    netns?.close();
     await pod?.close();
     object?.close();
     cgroup?.remove();
@@ -109,28 +110,14 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   });
   // Whatever a test did: what it put by this module is gone at its end.
   afterEach(async () => {
-    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    removeOriginalSource(netns, {});
     expect(await state()).toEqual(pristine);
   });
 
-  function ensure(more: { ipv6?: boolean; memory?: OriginalSourceMemory } = {}): OriginalSourceEnsured {
-    return ensureOriginalSource(pod.path, {
-      netnsCookie: cookie,
-      filterFd: object.program(PROGRAM).fd,
-      ipv6: true,
-      ...more,
-    });
+  function ensured(more: { ipv6?: boolean; memory?: OriginalSourceMemory } = {}): OriginalSourceEnsured {
+    return ensureOriginalSource(netns, { filterFd: object.program(PROGRAM).fd, ipv6: true, ...more });
   }
-  function ensured(more: Parameters<typeof ensure>[0] = {}): {
-    changed: readonly string[];
-    memory: OriginalSourceMemory;
-  } {
-    const result = ensure(more);
-    if (result.kind !== 'ensured') throw new Error(result.kind);
-    return result;
-  }
-  const missing = (ipv6 = true): readonly string[] | undefined =>
-    checkOriginalSource(pod.path, { netnsCookie: cookie, ipv6 });
+  const missing = (ipv6 = true): readonly string[] => checkOriginalSource(netns, { ipv6 });
 
   async function dial(to: string): Promise<Answer[]> {
     const argv = [peerProgram(), 'dial', '--to', to];
@@ -154,7 +141,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
       lines.push(...all.filter((route) => route.includes('table 100')));
     }
     const sysctls = EVERYTHING.filter((part) => part.startsWith('net.'));
-    return [...lines, ...sysctls.map((name) => `${name} = ${readSysctl(pod.path, name)}`)];
+    return [...lines, ...sysctls.map((name) => `${name} = ${readSysctl(netns, name)}`)];
   }
 
   it.each(FAMILIES)('lets the application see the client, and closed ports be refused, by IPv%d', async (family) => {
@@ -165,7 +152,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     ]);
     // What does not come through ztunnel is as before.
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
-    removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+    removeOriginalSource(netns, { memory });
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
   });
 
@@ -175,13 +162,13 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     for (const device of ['all', 'lo', 'eth0'])
       for (const [key, value] of Object.entries(strict)) {
         const name = `net.ipv4.conf.${device}.${key}`;
-        before.push([name, writeSysctl(pod.path, name, value).previous]);
+        before.push([name, writeSysctl(netns, name, value).previous]);
       }
     try {
       ensured();
       for (const family of FAMILIES) await applicationSeesClient(family);
     } finally {
-      for (const [name, value] of before) writeSysctl(pod.path, name, value);
+      for (const [name, value] of before) writeSysctl(netns, name, value);
     }
   });
 
@@ -192,38 +179,37 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(missing()).toEqual([]);
     const full = await state();
     const again = ensured({ memory: first.memory });
-    expect(again).toEqual({ kind: 'ensured', changed: [], memory: first.memory });
+    expect(again).toEqual({ changed: [], memory: first.memory });
     expect(await state()).toEqual(full);
 
     // Down and up again: the kernel has dropped IPv6's route. Of the rest, somebody takes some.
     await pod.ip('link set lo down', 'link set lo up', 'route flush table 100');
     await pod.run(['tc', 'qdisc', 'del', 'dev', 'lo', 'clsact']);
     await pod.ip('rule del priority 32764');
-    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
+    writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
     const lost = ['filter', 'IPv4 route', 'IPv4 rule', 'IPv6 route', 'net.ipv4.fwmark_reflect'];
-    expect(missing()?.toSorted()).toEqual(lost.toSorted());
-    expect(ensured({ memory: first.memory })).toEqual({ kind: 'ensured', changed: lost, memory: first.memory });
+    expect(missing().toSorted()).toEqual(lost.toSorted());
+    expect(ensured({ memory: first.memory })).toEqual({ changed: lost, memory: first.memory });
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
   it('gives the sysctls back what they were, through JSON', async () => {
-    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '1');
+    writeSysctl(netns, 'net.ipv4.fwmark_reflect', '1');
     try {
       const before = await state();
       const memory = JSON.parse(JSON.stringify(ensured().memory)) as OriginalSourceMemory;
       expect(memory).toEqual({
-        netnsCookie: String(cookie),
+        netnsCookie: String(netns.cookie),
         sysctls: { 'net.ipv4.tcp_fwmark_accept': '0', 'net.ipv6.fwmark_reflect': '0' },
         keepQdisc: false,
       });
-      const result = removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
-      expect(result.kind === 'removed' && result.changed.toSorted()).toEqual(
+      expect(removeOriginalSource(netns, { memory }).toSorted()).toEqual(
         EVERYTHING.filter((part) => part !== 'net.ipv4.fwmark_reflect').toSorted(),
       );
       expect(await state()).toEqual(before);
-      expect(removeOriginalSource(pod.path, { netnsCookie: cookie, memory })).toEqual({ kind: 'removed', changed: [] });
+      expect(removeOriginalSource(netns, { memory })).toEqual([]);
     } finally {
-      writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
+      writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
     }
   });
 
@@ -231,33 +217,29 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const { memory } = ensured();
     // The next process was not told.
     const next = ensured();
-    expect(next).toEqual({ kind: 'ensured', changed: [], memory });
-    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    expect(next).toEqual({ changed: [], memory });
+    removeOriginalSource(netns, {});
     expect(await state()).toEqual(pristine);
   });
 
   it('leaves a sysctl alone that was changed again', () => {
     const { memory } = ensured();
-    writeSysctl(pod.path, 'net.ipv4.fwmark_reflect', '0');
-    const { changed } = {
-      changed: [] as readonly string[],
-      ...removeOriginalSource(pod.path, { netnsCookie: cookie, memory }),
-    };
-    expect(changed).not.toContain('net.ipv4.fwmark_reflect');
+    writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
+    expect(removeOriginalSource(netns, { memory })).not.toContain('net.ipv4.fwmark_reflect');
   });
 
   it('keeps the qdisc and the filters of others', async () => {
     const programFd = object.program(PROGRAM).fd;
     await pod.run('tc qdisc add dev lo clsact'.split(' '));
-    attachTc(pod.path, 'lo', { name: 'somebody_else', priority: 7, handle: 1, programFd });
+    attachTc(netns, 'lo', { name: 'somebody_else', priority: 7, handle: 1, programFd });
     try {
       const { memory } = ensured();
       expect(memory.keepQdisc).toBe(true);
       for (const family of FAMILIES) await applicationSeesClient(family);
-      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
-      expect(tcFilters(pod.path, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
+      removeOriginalSource(netns, { memory });
+      expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
       await pod.run('tc filter del dev lo ingress'.split(' '));
-      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+      removeOriginalSource(netns, { memory });
       expect((await pod.run('tc qdisc show dev lo'.split(' '))).join('\n')).toContain('clsact');
     } finally {
       await pod.run('tc qdisc del dev lo clsact'.split(' '));
@@ -274,18 +256,18 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const back = ensured({ ipv6: false, memory });
     expect(back.changed.toSorted()).toEqual(IPV6_PARTS.toSorted());
     expect(back.memory.sysctls).not.toHaveProperty(['net.ipv6.fwmark_reflect']);
-    removeOriginalSource(pod.path, { netnsCookie: cookie, memory: back.memory });
+    removeOriginalSource(netns, { memory: back.memory });
   });
 
   it('is content with IPv4 where the loopback has no IPv6', async () => {
-    writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '1');
+    writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '1');
     try {
       const { memory } = ensured();
       expect(missing()).toEqual([]);
       await applicationSeesClient(4);
-      removeOriginalSource(pod.path, { netnsCookie: cookie, memory });
+      removeOriginalSource(netns, { memory });
     } finally {
-      writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '0');
+      writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '0');
     }
   });
 
@@ -300,36 +282,36 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   }
 
   it('names a foreign rule, route or filter in its place, and leaves it', async () => {
-    addRule(pod.path, { family: 4, priority: 32764, table: 7, fwmark: { value: 1, mask: 1 } });
-    const rule = conflictOf(ensure);
+    addRule(netns, { family: 4, priority: 32764, table: 7, fwmark: { value: 1, mask: 1 } });
+    const rule = conflictOf(ensured);
     expect(rule).toMatchObject({ _tag: 'PlumbingConflict', part: 'rule' });
     expect(rule.message).toContain('"priority 32764 fwmark 0x1/0x1 lookup 7"');
     expect(rule.message).toContain(pod.path);
     await pod.ip('rule del priority 32764');
 
-    addRoute(pod.path, { family: 6, table: 100, type: 'unicast', destination: 'fd66:99::/64', interface: 'eth0' });
-    const route = conflictOf(ensure);
+    addRoute(netns, { family: 6, table: 100, type: 'unicast', destination: 'fd66:99::/64', interface: 'eth0' });
+    const route = conflictOf(ensured);
     expect(route).toMatchObject({ part: 'route' });
     expect(route.message).toContain('the IPv6 route "unicast fd66:99::/64 dev eth0 table 100"');
     // It is none of IPv4's.
     ensured({ ipv6: false });
-    removeOriginalSource(pod.path, { netnsCookie: cookie });
+    removeOriginalSource(netns, {});
     await pod.run('ip -6 route flush table 100'.split(' '));
 
     const programFd = object.program(PROGRAM).fd;
-    attachTc(pod.path, 'lo', { name: 'somebody_else', priority: 1, handle: 0x539, programFd });
-    const filter = conflictOf(ensure);
+    attachTc(netns, 'lo', { name: 'somebody_else', priority: 1, handle: 0x539, programFd });
+    const filter = conflictOf(ensured);
     expect(filter).toMatchObject({ part: 'filter' });
     expect(filter.message).toContain('"somebody_else"');
-    removeOriginalSource(pod.path, { netnsCookie: cookie });
-    expect(tcFilters(pod.path, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
+    removeOriginalSource(netns, {});
+    expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
     await pod.run('tc qdisc del dev lo clsact'.split(' '));
   });
 
   it('waits for a loopback that is up', async () => {
     await pod.ip('link set lo down');
     try {
-      expect(conflictOf(ensure)).toMatchObject({ part: 'loopback' });
+      expect(conflictOf(ensured)).toMatchObject({ part: 'loopback' });
     } finally {
       await pod.ip('link set lo up');
     }
@@ -337,30 +319,11 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
-  it('touches no namespace but the pod’s, and makes nothing of one that is gone', async () => {
-    const before = await state();
-    const target = { netnsCookie: cookie + 1_000_000n, filterFd: object.program(PROGRAM).fd, ipv6: true };
-    expect(ensureOriginalSource(pod.path, target)).toEqual({ kind: 'gone' });
-    expect(checkOriginalSource(pod.path, target)).toBeUndefined();
-    expect(removeOriginalSource(pod.path, target)).toEqual({ kind: 'gone' });
-    expect(await state()).toEqual(before);
-
-    const short = await Namespace.create(cgroup);
-    const own = { ...target, netnsCookie: netnsCookie(short.path) };
-    const result = ensureOriginalSource(short.path, own);
-    await short.close();
-    expect(ensureOriginalSource(short.path, own)).toEqual({ kind: 'gone' });
-    expect(checkOriginalSource(short.path, own)).toBeUndefined();
-    const memory = result.kind === 'ensured' ? result.memory : undefined;
-    expect(removeOriginalSource(short.path, { ...own, memory })).toEqual({ kind: 'gone' });
-  });
-
   it('says what is wrong with where it was sent', () => {
-    const target = { netnsCookie: cookie, filterFd: object.program(PROGRAM).fd, ipv6: true };
-    expect(() => ensureOriginalSource(pod.path, { ...target, procPath: '/nowhere' })).toThrow(
+    const target = { filterFd: object.program(PROGRAM).fd, ipv6: true };
+    expect(() => ensureOriginalSource(netns, { ...target, procPath: '/nowhere' })).toThrow(
       `open ${pod.path} (/nowhere/sys/net/ipv4/tcp_fwmark_accept): ENOENT`,
     );
-    expect(() => ensureOriginalSource(pod.path, { ...target, filterFd: 0 })).toThrow(/EINVAL/);
-    expect(() => removeOriginalSource('/etc/passwd', target)).toThrow(/setns .*\/etc\/passwd/);
+    expect(() => ensureOriginalSource(netns, { ...target, filterFd: 0 })).toThrow(/EINVAL/);
   });
 });

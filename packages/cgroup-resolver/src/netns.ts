@@ -1,6 +1,6 @@
 // From a process to its network namespace: identity, cookie, addresses. Remembers a namespace only while the process
 // that it was read through is alive and still in it: an inode may be given out again the moment nobody holds it.
-import { readNetns, SystemCallError } from '@sluice/linux';
+import { Netns, NetnsGoneError, SystemCallError } from '@sluice/linux';
 import ipaddr from 'ipaddr.js';
 import { CgroupError } from './errors.js';
 import { readProcess } from './process.js';
@@ -28,8 +28,6 @@ interface Remembered {
   readonly ref: NetnsRef;
 }
 
-// Errno of a namespace file whose process ended between two calls.
-const goneCodes: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH']);
 const firstSweep = 64;
 
 export class NetnsReader {
@@ -74,29 +72,21 @@ export class NetnsReader {
     const path = this.path(pid);
     const startTime = readProcess(this.#procPath, pid)?.startTime;
     if (startTime === undefined) return undefined;
-    let facts: ReturnType<typeof readNetns>;
     try {
-      facts = readNetns(path);
+      using netns = Netns.open(path);
+      if (netns.identity !== key) return undefined;
+      const { inode, cookie } = netns;
+      const known = { key, startTime, ref: { inode, cookie, pid, path, addresses: globalAddresses(netns) } };
+      if (!this.#isHeld(known)) return undefined;
+      this.#remember(known);
+      return known.ref;
     } catch (error) {
-      if (error instanceof SystemCallError && goneCodes.has(error.code)) return undefined;
+      if (error instanceof NetnsGoneError) return undefined;
       if (error instanceof SystemCallError && (error.code === 'EACCES' || error.code === 'EPERM')) {
         throw new CgroupError('permission-denied', path, error.message, error);
       }
       throw error;
     }
-    const addresses = facts.addresses
-      .filter(({ scope }) => scope === 'global')
-      .map(({ address }) => canonicalAddress(address))
-      .filter((address) => address !== undefined);
-    if (`${facts.dev}:${facts.inode}` !== key) return undefined;
-    const known = {
-      key,
-      startTime,
-      ref: { inode: facts.inode, cookie: facts.cookie, pid, path, addresses: [...new Set(addresses)] },
-    };
-    if (!this.#isHeld(known)) return undefined;
-    this.#remember(known);
-    return known.ref;
   }
 
   #isHeld(known: Remembered): boolean {
@@ -111,4 +101,13 @@ export class NetnsReader {
     for (const [key, other] of this.#known) if (!this.#isHeld(other)) this.#known.delete(key);
     this.#sweepAt = Math.max(firstSweep, this.#known.size * 2);
   }
+}
+
+function globalAddresses(netns: Netns): string[] {
+  const addresses = netns
+    .addresses()
+    .filter(({ scope }) => scope === 'global')
+    .map(({ address }) => canonicalAddress(address))
+    .filter((address) => address !== undefined);
+  return [...new Set(addresses)];
 }

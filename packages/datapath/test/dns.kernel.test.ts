@@ -1,6 +1,6 @@
 // DNS of a pod whose DNS is captured, through real sockets: who answers, and what the asker sees of it.
 import { fileURLToPath } from 'node:url';
-import { netnsAddresses } from '@sluice/linux';
+import { Netns } from '@sluice/linux';
 import { LineProcess, endpoint, enterCommand, requires, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WorkloadFlag } from '../src/index.js';
@@ -338,7 +338,8 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
     });
 
     it('from a socket that is bound to a device, which cannot reach the loopback', async () => {
-      const device = netnsAddresses(pod.netns).find(({ address }) => address === pod.ip4)?.ifindex;
+      using netns = Netns.open(pod.netns);
+      const device = netns.addresses().find(({ address }) => address === pod.ip4)?.ifindex;
       expect(device).toBeGreaterThan(0);
       await direct(asker, ask4[0], 'one', { device });
     });

@@ -1,7 +1,7 @@
 // A meshed node whose pods have their own ztunnel: the inbound program and the way back of the original source in their
 // namespaces, and a ztunnel that is told of them over ZDS. The tests do what the agent would.
 import { join } from 'node:path';
-import { addRoute, addRule, attachTc, netnsCookie, writeSysctl } from '@sluice/linux';
+import { addRoute, addRule, attachTc, Netns, netnsCookie, writeSysctl } from '@sluice/linux';
 import { LineProcess, enterCommand, peerProgram, type Pod, type PodSpec, type StandInZtunnel } from '@sluice/testbed';
 import { ZdsServer } from '@sluice/zds';
 import { BpfMap } from '@sluice/libbpf';
@@ -74,13 +74,14 @@ export class InPodNode implements AsyncDisposable {
   /** Lets ztunnel dial the application from the client's address. */
   leadBack(pod: Pod): void {
     const { table } = WAY_BACK;
+    using netns = Netns.open(pod.netns);
     for (const family of [4, 6] as const) {
-      addRule(pod.netns, { family, ...WAY_BACK });
-      addRoute(pod.netns, { family, table, type: 'local', destination: 'default', interface: 'lo' });
+      addRule(netns, { family, ...WAY_BACK });
+      addRoute(netns, { family, table, type: 'local', destination: 'default', interface: 'lo' });
     }
     const programFd = this.mesh.datapath.loopbackFilterFd;
-    attachTc(pod.netns, 'lo', { name: 'sluice_lo', priority: 100, handle: 1, programFd });
-    for (const sysctl of REFLECTING) writeSysctl(pod.netns, sysctl, '1');
+    attachTc(netns, 'lo', { name: 'sluice_lo', priority: 100, handle: 1, programFd });
+    for (const sysctl of REFLECTING) writeSysctl(netns, sysctl, '1');
   }
 
   /** More listeners like ztunnel's in a pod's namespace, by a process of ztunnel's cgroup. */

@@ -1,6 +1,6 @@
 // The tc program of a pod's loopback: which marks it changes, and that it can be attached where it belongs.
 import { openObject } from '@sluice/libbpf';
-import { attachTc, detachTc, tcFilters } from '@sluice/linux';
+import { attachTc, detachTc, Netns, tcFilters } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
 import { LOOPBACK_PROGRAM, OBJECT_PATH } from '../src/layout.js';
@@ -35,11 +35,12 @@ describe.skipIf(need.skip)(`the loopback of a pod${need.label}`, () => {
   it('takes the program from the datapath, and keeps it when the agent goes', async () => {
     await using mesh = await MeshedNode.create();
     const pod = await mesh.node.pod({ name: 'a' });
+    using netns = Netns.open(pod.netns);
     const place = { name: 'sluice_lo', priority: 100, handle: 1 };
-    attachTc(pod.netns, 'lo', { ...place, programFd: mesh.datapath.loopbackFilterFd });
+    attachTc(netns, 'lo', { ...place, programFd: mesh.datapath.loopbackFilterFd });
     mesh.datapath.close();
-    expect(tcFilters(pod.netns, 'lo')).toHaveLength(1);
-    detachTc(pod.netns, 'lo', place);
-    expect(tcFilters(pod.netns, 'lo')).toEqual([]);
+    expect(tcFilters(netns, 'lo')).toHaveLength(1);
+    detachTc(netns, 'lo', place);
+    expect(tcFilters(netns, 'lo')).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 // Nobody but ztunnel gets what is captured, nobody but whom it is meant for gets past the capture, and ztunnel's own dials
 // never come back to it.
 import { BpfMap } from '@sluice/libbpf';
-import { listeningSockets, netnsCookie, setSockOptInt, writeSysctl } from '@sluice/linux';
+import { listeningSockets, Netns, netnsCookie, setSockOptInt, writeSysctl } from '@sluice/linux';
 import {
   LineProcess,
   endpoint,
@@ -166,7 +166,8 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
 
     it('lasts until the application has accepted, when that takes a SYN cookie', async () => {
       const pod = await world.pod({ name: 'a', serve: [80] });
-      writeSysctl(pod.netns, 'net.ipv4.tcp_syncookies', '2');
+      using netns = Netns.open(pod.netns);
+      writeSysctl(netns, 'net.ipv4.tcp_syncookies', '2');
       for (const ip of pod.ips) {
         expect(await acceptors(kubelet, endpoint(ip, 80))).toEqual(['default/a']);
         expect(await acceptors(remote, endpoint(ip, 80))).toEqual(['ztunnel', 'default/a']);

@@ -7,7 +7,6 @@
 #include "native/javascript_error.h"
 #include "netns_sysctl.h"
 #include "network_namespace.h"
-#include "new_netns.h"
 #include "policy_routes.h"
 #include "policy_rules.h"
 #include "seqpacket.h"
@@ -19,7 +18,9 @@ template <auto function> static void add(Napi::Object exports, const char *name)
 }
 
 static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  add<readNetns>(exports, "readNetns");
+  add<openNetns>(exports, "openNetns");
+  add<newNetns>(exports, "newNetns");
+  add<netnsAddresses>(exports, "netnsAddresses");
   add<getSockOpt>(exports, "getSockOpt");
   add<setSockOptInt>(exports, "setSockOptInt");
   add<mountFileSystem>(exports, "mount");
@@ -29,7 +30,6 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
   add<listeningSockets>(exports, "listeningSockets");
   add<checkPidfdGetfd>(exports, "checkPidfdGetfd");
-  add<newNetns>(exports, "newNetns");
   add<netnsRules>(exports, "netnsRules");
   add<changeRule>(exports, "changeRule");
   add<netnsRoutes>(exports, "netnsRoutes");

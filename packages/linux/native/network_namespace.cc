@@ -1,9 +1,14 @@
-// Everything is read through one open file, by a thread inside the namespace.
+// Opens network namespaces and makes new ones; what only a thread inside one can ask is asked there.
 #include "network_namespace.h"
 
+#include <climits>
+#include <cstring>
+
 #include <arpa/inet.h>
-#include <linux/rtnetlink.h>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -11,6 +16,7 @@
 #include "arguments.h"
 #include "native/descriptor.h"
 #include "native/netns_thread.h"
+#include "seqpacket.h"
 
 namespace {
 
@@ -18,39 +24,43 @@ namespace {
 #define SO_NETNS_COOKIE 71 // asm-generic/socket.h, Linux 5.14
 #endif
 
-struct NamespaceFacts {
-  uint64_t device = 0;
-  uint64_t inode = 0;
-  uint64_t cookie = 0;
-  std::vector<NamedAddress> addresses;
-};
+constexpr char newOne[] = "a new network namespace";
 
 // For a thread inside the namespace only.
-NamespaceFacts readInside(const std::string &path, bool withAddresses) {
-  NamespaceFacts facts;
-  Descriptor probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+uint64_t ownCookie(const std::string &path) {
+  const Descriptor probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe.valid())
     fail("socket", path);
-  socklen_t length = sizeof(facts.cookie);
-  if (getsockopt(probe.get(), SOL_SOCKET, SO_NETNS_COOKIE, &facts.cookie, &length) < 0)
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  if (getsockopt(probe.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) < 0)
     fail("getsockopt", path + " (SO_NETNS_COOKIE)");
-  if (withAddresses)
-    facts.addresses = dumpAddresses(path);
-  return facts;
+  return cookie;
 }
 
-// Opened once, so that all facts are of one namespace even if the path's process dies meanwhile.
-NamespaceFacts readFacts(const std::string &path, bool withAddresses) {
-  Descriptor netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!netns.valid())
-    fail("open", path);
+// Takes the open namespace over. setns(2) refuses what is none.
+Napi::Object netnsObject(Napi::Env env, Descriptor netns, const std::string &path) {
   struct stat status;
   if (fstat(netns.get(), &status) < 0)
     fail("fstat", path);
-  NamespaceFacts facts = insideNetns(netns.get(), path, [&] { return readInside(path, withAddresses); });
-  facts.device = status.st_dev;
-  facts.inode = status.st_ino;
-  return facts;
+  const uint64_t cookie = insideNetns(netns.get(), path, [&] { return ownCookie(path); });
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("owned", OwnedFd::wrap(env, std::move(netns)));
+  object.Set("dev", Napi::BigInt::New(env, static_cast<uint64_t>(status.st_dev)));
+  object.Set("inode", Napi::BigInt::New(env, static_cast<uint64_t>(status.st_ino)));
+  object.Set("cookie", Napi::BigInt::New(env, cookie));
+  return object;
+}
+
+void bringLoopbackUp() {
+  const Descriptor any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!any.valid())
+    fail("socket", newOne);
+  ifreq loopback = {};
+  std::strcpy(loopback.ifr_name, "lo");
+  loopback.ifr_flags = IFF_UP;
+  if (ioctl(any.get(), SIOCSIFFLAGS, &loopback) < 0)
+    fail("ioctl", newOne);
 }
 
 // rtnetlink's scopes are a scale from everywhere (0) to nowhere (255); values between the names are the user's own.
@@ -78,18 +88,36 @@ Napi::Object addressObject(Napi::Env env, const NamedAddress &named) {
 
 } // namespace
 
-Napi::Value readNetns(const Napi::CallbackInfo &info) {
-  const Napi::Env env = info.Env();
+Napi::Value openNetns(const Napi::CallbackInfo &info) {
   const std::string path = textArgument(info, 0, "netnsPath");
-  const bool withAddresses = info[1].ToBoolean();
-  const NamespaceFacts facts = readFacts(path, withAddresses);
-  Napi::Array addresses = Napi::Array::New(env, facts.addresses.size());
-  for (uint32_t i = 0; i < facts.addresses.size(); i++)
-    addresses.Set(i, addressObject(env, facts.addresses[i]));
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("dev", Napi::BigInt::New(env, facts.device));
-  result.Set("inode", Napi::BigInt::New(env, facts.inode));
-  result.Set("cookie", Napi::BigInt::New(env, facts.cookie));
-  result.Set("addresses", addresses);
+  // O_NONBLOCK: a FIFO in the place of a namespace must not stop the process.
+  Descriptor netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!netns.valid())
+    fail("open", path);
+  return netnsObject(info.Env(), std::move(netns), path);
+}
+
+Napi::Value newNetns(const Napi::CallbackInfo &info) {
+  // The open file keeps the namespace when the thread has ended.
+  Descriptor made = onOwnThread(newOne, [] {
+    if (unshare(CLONE_NEWNET) < 0)
+      fail("unshare", newOne);
+    bringLoopbackUp();
+    Descriptor opened(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    if (!opened.valid())
+      fail("open", "/proc/thread-self/ns/net");
+    return opened;
+  });
+  return netnsObject(info.Env(), std::move(made), newOne);
+}
+
+Napi::Value netnsAddresses(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  const std::vector<NamedAddress> addresses = insideNetns(netns, path, [&] { return dumpAddresses(path); });
+  Napi::Array result = Napi::Array::New(env, addresses.size());
+  for (uint32_t i = 0; i < addresses.size(); i++)
+    result.Set(i, addressObject(env, addresses[i]));
   return result;
 }

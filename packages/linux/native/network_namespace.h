@@ -1,7 +1,11 @@
-// What a network namespace is known by, and its addresses.
+// Network namespaces, and what is asked inside one.
 #pragma once
 
 #include <napi.h>
 
-// readNetns(path, withAddresses): { dev, inode, cookie, addresses? }
-Napi::Value readNetns(const Napi::CallbackInfo &info);
+// openNetns(path): { owned: OwnedFd, dev, inode, cookie }
+Napi::Value openNetns(const Napi::CallbackInfo &info);
+// newNetns(): the same of a new one, with its loopback up
+Napi::Value newNetns(const Napi::CallbackInfo &info);
+// netnsAddresses(netnsFd, netnsPath): object[]
+Napi::Value netnsAddresses(const Napi::CallbackInfo &info);

@@ -30,6 +30,7 @@ const remedies: Readonly<Record<string, string>> = {
   'rtnetlink EBADMSG':
     'the kernel answered with a message that does not parse; please report it with the kernel version',
   'rtnetlink EAGAIN': 'the tables kept changing while they were read; try again',
+  'open ESTALE': 'the path leads to another network namespace by now, and what was there is gone',
   'open EROFS': '/proc/sys is read-only, as it is in containers; give the path of a proc mount that is not',
   'if_nametoindex ENODEV': 'the namespace has no interface of that name',
   'pthread_create EAGAIN': 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
@@ -93,5 +94,16 @@ export function systemCall<Result>(body: () => Result): Result {
   } catch (error) {
     if (isNativeFailure(error)) throw new SystemCallError(error);
     throw error;
+  }
+}
+
+/** Runs a call; what `expected` makes of its failure's code is returned in place of the failure, unless undefined. */
+export function unless<Result>(body: () => Result, expected: (code: string) => Result | undefined): Result {
+  try {
+    return systemCall(body);
+  } catch (error) {
+    const result = error instanceof SystemCallError ? expected(error.code) : undefined;
+    if (result === undefined) throw error;
+    return result;
   }
 }

@@ -8,7 +8,7 @@ export {
 } from './listening-sockets.js';
 export { lockFile, type FileLock } from './lock.js';
 export { mount, MountFlag, unmount, UnmountFlag } from './mounts.js';
-export { netnsAddresses, netnsCookie, newNetns, readNetns, type InterfaceAddress, type NetnsFacts } from './netns.js';
+export { Netns, netnsCookie, NetnsGoneError, type InterfaceAddress } from './netns.js';
 export {
   connectSeqpacket,
   listenSeqpacket,

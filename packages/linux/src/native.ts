@@ -17,10 +17,10 @@ export interface InterfaceAddress {
 }
 
 export interface NativeNetns {
-  dev: bigint;
-  inode: bigint;
-  cookie: bigint;
-  addresses: InterfaceAddress[];
+  readonly owned: NativeOwnedFd;
+  readonly dev: bigint;
+  readonly inode: bigint;
+  readonly cookie: bigint;
 }
 
 export interface NativeFileLock {
@@ -84,7 +84,8 @@ export interface NativeSeqpacketSockets {
 }
 
 interface Addon extends NativePlumbing {
-  readNetns(path: string, withAddresses: boolean): NativeNetns;
+  openNetns(path: string): NativeNetns;
+  newNetns(): NativeNetns;
   getSockOpt(fd: number, level: number, name: number, length: number): Buffer;
   setSockOptInt(fd: number, level: number, name: number, value: number): void;
   mount(source: string, target: string, fsType: string, flags: number, data: string): void;
@@ -92,7 +93,6 @@ interface Addon extends NativePlumbing {
   /** `pidfd` -1: it is opened by pid. No ports: every port. */
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   checkPidfdGetfd(): void;
-  newNetns(): NativeOwnedFd;
   readonly FileLock: new (path: string) => NativeFileLock;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }

@@ -1,45 +1,75 @@
-// Facts about a network namespace that only a thread inside it can ask for.
-import { systemCall } from './errors.js';
-import { native, type InterfaceAddress } from './native.js';
+// One open network namespace. Whoever opens it owns the descriptor, and lends it to all that look into the namespace or
+// change it: so they meet the very same one, whatever has become of the path meanwhile.
+import { constants } from 'node:os';
+import { SystemCallError, systemCall } from './errors.js';
+import { native, type InterfaceAddress, type NativeNetns } from './native.js';
 import { OwnedFd } from './seqpacket.js';
 
 export type { InterfaceAddress };
 
-/** One network namespace at one moment. All of it is read through one open file, so it is of one namespace. */
-export interface NetnsFacts {
-  /** Device and inode of the namespace file: its identity, for as long as something holds the namespace. */
-  dev: bigint;
-  inode: bigint;
+/** There is no such namespace any more: its path has gone with the process, or leads to another one by now (ESTALE). */
+export class NetnsGoneError extends SystemCallError {}
+
+/** Errno of a path below /proc/<pid>: the process has ended before it was opened, or while it was. */
+const GONE: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH']);
+
+export class Netns extends OwnedFd {
+  /** Where it was opened, which names it in errors. The path itself may lead elsewhere by now. */
+  readonly path: string;
   /** SO_NETNS_COOKIE: never used twice until the next boot, and what BPF programs see. */
-  cookie: bigint;
-  addresses: InterfaceAddress[];
+  readonly cookie: bigint;
+  readonly inode: bigint;
+  /** Device and inode, `dev:inode`: they tell it from every other for as long as anybody holds it. */
+  readonly identity: string;
+
+  private constructor(path: string, { owned, dev, inode, cookie }: NativeNetns) {
+    super(owned);
+    this.path = path;
+    this.cookie = cookie;
+    this.inode = inode;
+    this.identity = `${dev}:${inode}`;
+  }
+
+  /**
+   * Opens the namespace at a path such as /proc/<pid>/ns/net.
+   * @param cookie the one that it has to have; left out: any
+   * @throws NetnsGoneError; SystemCallError EINVAL when it is no network namespace, EPERM without CAP_SYS_ADMIN.
+   */
+  static open(path: string, cookie?: bigint): Netns {
+    const netns = new Netns(path, opened(path));
+    if (cookie === undefined || netns.cookie === cookie) return netns;
+    netns.close();
+    const object = `${path} (cookie ${cookie}, now ${netns.cookie})`;
+    throw new NetnsGoneError({ errno: constants.errno.ESTALE, syscall: 'open', object });
+  }
+
+  /**
+   * A new one with its loopback up. It is there until this is closed, unless something else holds it by then.
+   * @throws SystemCallError EPERM without CAP_SYS_ADMIN; ENOSPC when there are too many.
+   */
+  static create(): Netns {
+    return new Netns(
+      'a new network namespace',
+      systemCall(() => native.newNetns()),
+    );
+  }
+
+  /** Every IPv4 and IPv6 address in it. */
+  addresses(): InterfaceAddress[] {
+    return systemCall(() => native.netnsAddresses(this.fd, this.path));
+  }
 }
 
-/**
- * Identity, cookie and addresses of the network namespace at a path such as /proc/<pid>/ns/net.
- * Blocks for the life of one short thread, which enters the namespace and ends there (setns(2)).
- * @throws SystemCallError ENOENT when the path is gone, EINVAL when it is no network namespace, EPERM without
- * CAP_SYS_ADMIN.
- */
-export function readNetns(netnsPath: string): NetnsFacts {
-  return systemCall(() => native.readNetns(netnsPath, true));
+function opened(path: string): NativeNetns {
+  try {
+    return systemCall(() => native.openNetns(path));
+  } catch (error) {
+    throw error instanceof SystemCallError && GONE.has(error.code) ? new NetnsGoneError(error) : error;
+  }
 }
 
-/** The SO_NETNS_COOKIE (Linux 5.14) of the network namespace at a path. Throws as `readNetns` does. */
-export function netnsCookie(netnsPath: string): bigint {
-  return systemCall(() => native.readNetns(netnsPath, false).cookie);
-}
-
-/** Every IPv4 and IPv6 address in the network namespace at a path. Throws as `readNetns` does. */
-export function netnsAddresses(netnsPath: string): InterfaceAddress[] {
-  return systemCall(() => native.readNetns(netnsPath, true).addresses);
-}
-
-/**
- * A new network namespace with its loopback up. It is there until the descriptor is closed, unless something else holds
- * it by then; `/proc/self/fd/<fd>` is a path to it.
- * @throws SystemCallError EPERM without CAP_SYS_ADMIN; ENOSPC when there are too many.
- */
-export function newNetns(): OwnedFd {
-  return systemCall(() => new OwnedFd(native.newNetns()));
+/** The cookie of the namespace at a path, for who needs nothing else of it. Throws as {@link Netns.open} does. */
+export function netnsCookie(path: string): bigint {
+  using netns = Netns.open(path);
+  return netns.cookie;
 }

@@ -1,4 +1,5 @@
 // What the addon exports for the inside of a network namespace. Numbers are as the kernel has them.
+import type { InterfaceAddress } from './native.js';
 
 export interface NativeRule {
   family: 4 | 6;
@@ -44,6 +45,7 @@ export interface NativeTcFilter {
 
 /** Every function takes an open namespace file, and the path that names it in errors. */
 export interface NativePlumbing {
+  netnsAddresses(netns: number, path: string): InterfaceAddress[];
   netnsRules(netns: number, path: string): NativeRule[];
   changeRule(
     netns: number,

@@ -1,8 +1,9 @@
 // Routes of a network namespace that lead to a device, without a gateway (ip-route(8)).
 import { isIP } from 'node:net';
+import { systemCall, unless } from './errors.js';
 import { native } from './native.js';
+import type { Netns } from './netns.js';
 import type { NativeRoute } from './plumbing-native.js';
-import { inNetns, unless, type NetnsTarget } from './netns-target.js';
 import { RTPROT_STATIC, withoutIpv6, type Added, type Deleted } from './policy-rules.js';
 
 /** rtm_type of linux/rtnetlink.h, by name. */
@@ -54,9 +55,9 @@ export interface ListedRoute {
   others: string[];
 }
 
-/** Every IPv4 and IPv6 route of one table; none when there is no such table. Throws as `readNetns` does. */
-export function routes(netnsPath: string, table: number): ListedRoute[] {
-  return inNetns(netnsPath, (netns) => list(netns, table));
+/** Every IPv4 and IPv6 route of one table; none when there is no such table. */
+export function routes({ fd, path }: Netns, table: number): ListedRoute[] {
+  return systemCall(() => native.netnsRoutes(fd, path, table)).map(listedRoute);
 }
 
 /**
@@ -65,40 +66,36 @@ export function routes(netnsPath: string, table: number): ListedRoute[] {
  * @throws SystemCallError EEXIST when another route to that destination is in the table; ENODEV without such a device;
  * ENETDOWN when it is down; EPERM without CAP_NET_ADMIN.
  */
-export function addRoute(netnsPath: string, route: PolicyRoute): Added {
+export function addRoute(netns: Netns, route: PolicyRoute): Added {
   checkRoute(route);
-  return inNetns(netnsPath, (netns) =>
-    unless(
-      (): Added => {
-        change(netns, true, route, route.metric ?? 0, route.protocol ?? RTPROT_STATIC);
-        return 'added';
-      },
-      (code) => {
-        // EACCES: IPv6 is disabled on the device (fib6_nh_init of net/ipv6/route.c); without the capability it is EPERM.
-        if (route.family === 6 && (withoutIpv6(code) || code === 'EACCES')) return 'ipv6-disabled';
-        if (code !== 'EEXIST') return undefined;
-        return list(netns, route.table).some((listed) => sameRoute(route, listed)) ? 'present' : undefined;
-      },
-    ),
+  return unless(
+    (): Added => {
+      change(netns, true, route, route.metric ?? 0, route.protocol ?? RTPROT_STATIC);
+      return 'added';
+    },
+    (code) => {
+      // EACCES: IPv6 is disabled on the device (fib6_nh_init of net/ipv6/route.c); without the capability it is EPERM.
+      if (route.family === 6 && (withoutIpv6(code) || code === 'EACCES')) return 'ipv6-disabled';
+      if (code !== 'EEXIST') return undefined;
+      return routes(netns, route.table).some((listed) => sameRoute(route, listed)) ? 'present' : undefined;
+    },
   );
 }
 
 /** Deletes this very route and no other. @throws SystemCallError EPERM without CAP_NET_ADMIN. */
-export function deleteRoute(netnsPath: string, route: PolicyRoute): Deleted {
+export function deleteRoute(netns: Netns, route: PolicyRoute): Deleted {
   checkRoute(route);
-  return inNetns(netnsPath, (netns) => {
-    const ours = list(netns, route.table).find(
-      (listed) => sameRoute(route, listed) && (route.protocol === undefined || route.protocol === listed.protocol),
-    );
-    if (ours === undefined) return 'absent';
-    return unless(
-      (): Deleted => {
-        change(netns, false, route, ours.metric, ours.protocol);
-        return 'deleted';
-      },
-      (code) => (code === 'ESRCH' || code === 'ENOENT' || code === 'ENODEV' ? 'absent' : undefined),
-    );
-  });
+  const ours = routes(netns, route.table).find(
+    (listed) => sameRoute(route, listed) && (route.protocol === undefined || route.protocol === listed.protocol),
+  );
+  if (ours === undefined) return 'absent';
+  return unless(
+    (): Deleted => {
+      change(netns, false, route, ours.metric, ours.protocol);
+      return 'deleted';
+    },
+    (code) => (code === 'ESRCH' || code === 'ENOENT' || code === 'ENODEV' ? 'absent' : undefined),
+  );
 }
 
 /** Whether a listed route leads exactly where `route` says; who made it does not matter. */
@@ -114,10 +111,6 @@ export function sameRoute(route: PolicyRoute, listed: ListedRoute): boolean {
   );
 }
 
-function list({ fd, path }: NetnsTarget, table: number): ListedRoute[] {
-  return native.netnsRoutes(fd, path, table).map(listedRoute);
-}
-
 function listedRoute({ type, destination, prefixLength, ...rest }: NativeRoute): ListedRoute {
   return {
     ...rest,
@@ -126,7 +119,7 @@ function listedRoute({ type, destination, prefixLength, ...rest }: NativeRoute):
   };
 }
 
-function change({ fd, path }: NetnsTarget, add: boolean, route: PolicyRoute, metric: number, protocol: number): void {
+function change({ fd, path }: Netns, add: boolean, route: PolicyRoute, metric: number, protocol: number): void {
   const { family, table, interface: device } = route;
   const { address, prefixLength } = destinationOf(route);
   const type = TYPES.indexOf(route.type);

@@ -1,9 +1,9 @@
 // Policy rules of a network namespace: which routing table a marked packet is looked up in (ip-rule(8)).
 import { constants } from 'node:os';
-import { SystemCallError } from './errors.js';
+import { SystemCallError, systemCall, unless } from './errors.js';
 import { native } from './native.js';
+import type { Netns } from './netns.js';
 import type { NativeRule } from './plumbing-native.js';
-import { inNetns, unless, type NetnsTarget } from './netns-target.js';
 
 /** RTPROT_STATIC of linux/rtnetlink.h: "installed by the administrator", as opposed to `ip`'s RTPROT_BOOT (3). */
 export const RTPROT_STATIC = 4;
@@ -36,9 +36,9 @@ export interface ListedRule extends PolicyRule {
 export type Added = 'added' | 'present' | 'ipv6-disabled';
 export type Deleted = 'deleted' | 'absent';
 
-/** Every IPv4 and IPv6 rule, in the order in which the kernel tries them. Throws as `readNetns` does. */
-export function rules(netnsPath: string): ListedRule[] {
-  return inNetns(netnsPath, list);
+/** Every IPv4 and IPv6 rule, in the order in which the kernel tries them. */
+export function rules({ fd, path }: Netns): ListedRule[] {
+  return systemCall(() => native.netnsRules(fd, path)).map(listedRule);
 }
 
 /**
@@ -46,22 +46,20 @@ export function rules(netnsPath: string): ListedRule[] {
  * @throws SystemCallError EEXIST when one stands there that an older kernel takes for the same but that does something
  * else; EPERM without CAP_NET_ADMIN.
  */
-export function addRule(netnsPath: string, rule: PolicyRule): Added {
+export function addRule(netns: Netns, rule: PolicyRule): Added {
   checkRule(rule);
-  const present = (netns: NetnsTarget): boolean => list(netns).some((listed) => sameRule(rule, listed));
-  return inNetns(netnsPath, (netns) =>
-    unless(
-      (): Added => {
-        // The kernel would put ours beside one that only differs in its protocol.
-        if (present(netns)) return 'present';
-        change(netns, true, rule, rule.protocol ?? RTPROT_STATIC);
-        return 'added';
-      },
-      (code) => {
-        if (rule.family === 6 && withoutIpv6(code)) return 'ipv6-disabled';
-        return code === 'EEXIST' && present(netns) ? 'present' : undefined;
-      },
-    ),
+  const isPresent = (): boolean => rules(netns).some((listed) => sameRule(rule, listed));
+  return unless(
+    (): Added => {
+      // The kernel would put ours beside one that only differs in its protocol.
+      if (isPresent()) return 'present';
+      change(netns, true, rule, rule.protocol ?? RTPROT_STATIC);
+      return 'added';
+    },
+    (code) => {
+      if (rule.family === 6 && withoutIpv6(code)) return 'ipv6-disabled';
+      return code === 'EEXIST' && isPresent() ? 'present' : undefined;
+    },
   );
 }
 
@@ -70,25 +68,23 @@ export function addRule(netnsPath: string, rule: PolicyRule): Added {
  * with further conditions that stands before ours would go in its place: then nothing is deleted.
  * @throws SystemCallError EBUSY in that case; EPERM without CAP_NET_ADMIN.
  */
-export function deleteRule(netnsPath: string, rule: PolicyRule): Deleted {
+export function deleteRule(netns: Netns, rule: PolicyRule): Deleted {
   checkRule(rule);
-  return inNetns(netnsPath, (netns) => {
-    const all = list(netns);
-    const ours = all.find((listed) => isTheRule(rule, listed));
-    if (ours === undefined) return 'absent';
-    if (all.find((listed) => kernelWouldTake({ ...rule, protocol: ours.protocol }, listed)) !== ours) {
-      const where = `${netnsPath} (RTM_DELRULE, IPv${rule.family}, priority ${rule.priority})`;
-      const object = `${where}: a rule with further conditions stands before it and would go in its place`;
-      throw new SystemCallError({ errno: constants.errno.EBUSY, syscall: 'rtnetlink', object });
-    }
-    return unless(
-      (): Deleted => {
-        change(netns, false, rule, ours.protocol);
-        return 'deleted';
-      },
-      (code) => (code === 'ENOENT' || code === 'ESRCH' ? 'absent' : undefined),
-    );
-  });
+  const all = rules(netns);
+  const ours = all.find((listed) => isTheRule(rule, listed));
+  if (ours === undefined) return 'absent';
+  if (all.find((listed) => kernelWouldTake({ ...rule, protocol: ours.protocol }, listed)) !== ours) {
+    const where = `${netns.path} (RTM_DELRULE, IPv${rule.family}, priority ${rule.priority})`;
+    const object = `${where}: a rule with further conditions stands before it and would go in its place`;
+    throw new SystemCallError({ errno: constants.errno.EBUSY, syscall: 'rtnetlink', object });
+  }
+  return unless(
+    (): Deleted => {
+      change(netns, false, rule, ours.protocol);
+      return 'deleted';
+    },
+    (code) => (code === 'ENOENT' || code === 'ESRCH' ? 'absent' : undefined),
+  );
 }
 
 /** Whether a listed rule does exactly what `rule` says; who made it does not matter. */
@@ -125,16 +121,12 @@ function kernelWouldTake(rule: PolicyRule, listed: ListedRule): boolean {
 
 const maskOf = (rule: PolicyRule): number => rule.fwmark?.mask ?? 0;
 
-function list({ fd, path }: NetnsTarget): ListedRule[] {
-  return native.netnsRules(fd, path).map(listedRule);
-}
-
 function listedRule({ mark, mask, action, ...rest }: NativeRule): ListedRule {
   const fwmark = mask === 0 ? {} : { fwmark: { value: mark, mask } };
   return { ...rest, ...fwmark, lookup: action === TO_TABLE };
 }
 
-function change({ fd, path }: NetnsTarget, add: boolean, rule: PolicyRule, protocol: number): void {
+function change({ fd, path }: Netns, add: boolean, rule: PolicyRule, protocol: number): void {
   const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
   native.changeRule(fd, path, add, rule.family, rule.priority, rule.table, value, mask, protocol);
 }

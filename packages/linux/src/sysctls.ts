@@ -1,6 +1,7 @@
 // Sysctls of a network namespace (the ones below net.).
-import { inNetns, unless } from './netns-target.js';
+import { systemCall, unless } from './errors.js';
 import { native } from './native.js';
+import type { Netns } from './netns.js';
 
 export interface SysctlOptions {
   /** Where a proc file system is mounted whose sys/net can be written; default '/proc'. */
@@ -17,17 +18,14 @@ export interface SysctlWritten {
  * The value of a sysctl such as 'net.ipv4.tcp_fwmark_accept', without the newline at its end. Parts that have a dot in
  * them are written with slashes, as for sysctl(8): 'net/ipv4/conf/eth0.7/rp_filter'.
  * @returns undefined when this kernel or namespace has no such sysctl (net.ipv6 without IPv6).
- * @throws SystemCallError as `readNetns` does.
  */
-export function readSysctl(netnsPath: string, name: string, options: SysctlOptions = {}): string | undefined {
+export function readSysctl(netns: Netns, name: string, options: SysctlOptions = {}): string | undefined {
   const file = fileOf(name, options);
-  return inNetns(
-    netnsPath,
-    ({ fd, path }) =>
-      unless(
-        (): string | null => withoutNewline(native.readNetnsSysctl(fd, path, file)),
-        (code) => (code === 'ENOENT' ? null : undefined),
-      ) ?? undefined,
+  return (
+    unless(
+      (): string | null => withoutNewline(native.readNetnsSysctl(netns.fd, netns.path, file)),
+      (code) => (code === 'ENOENT' ? null : undefined),
+    ) ?? undefined
   );
 }
 
@@ -36,14 +34,10 @@ export function readSysctl(netnsPath: string, name: string, options: SysctlOptio
  * @throws SystemCallError ENOENT when there is no such sysctl; EINVAL when it does not take the value; EROFS when
  * /proc/sys is mounted read-only, as in containers: see `procPath`; EACCES without CAP_NET_ADMIN.
  */
-export function writeSysctl(
-  netnsPath: string,
-  name: string,
-  value: string,
-  options: SysctlOptions = {},
-): SysctlWritten {
+export function writeSysctl(netns: Netns, name: string, value: string, options: SysctlOptions = {}): SysctlWritten {
   const file = fileOf(name, options);
-  return inNetns(netnsPath, ({ fd, path }) => {
+  const { fd, path } = netns;
+  return systemCall(() => {
     const previous = withoutNewline(native.readNetnsSysctl(fd, path, file));
     const changed = previous !== value;
     if (changed) native.writeNetnsSysctl(fd, path, file, value);

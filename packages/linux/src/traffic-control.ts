@@ -1,10 +1,10 @@
 // BPF classifiers on a device of a network namespace, at the clsact hooks (tc-bpf(8)).
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { SystemCallError } from './errors.js';
+import { SystemCallError, systemCall, unless } from './errors.js';
 import { native } from './native.js';
+import type { Netns } from './netns.js';
 import type { NativeTcFilter } from './plumbing-native.js';
-import { inNetns, unless, type NetnsTarget } from './netns-target.js';
 
 export type TcDirection = 'ingress' | 'egress';
 
@@ -52,8 +52,8 @@ export interface TcDetached {
 const CLSACT_PARENT = 0xffff_fff1;
 
 /** The filters of one direction, in the order in which they run; none without a clsact or ingress qdisc. */
-export function tcFilters(netnsPath: string, device: string, direction: TcDirection = 'ingress'): TcFilter[] {
-  return inNetns(netnsPath, (netns) => list(netns, device, direction).filter(isFilter).map(listedFilter));
+export function tcFilters(netns: Netns, device: string, direction: TcDirection = 'ingress'): TcFilter[] {
+  return list(netns, device, direction).filter(isFilter).map(listedFilter);
 }
 
 /**
@@ -63,18 +63,16 @@ export function tcFilters(netnsPath: string, device: string, direction: TcDirect
  * @throws SystemCallError EEXIST when someone else's filter has the priority and handle; EINVAL when the descriptor is
  * no sched_cls program; ENODEV without such a device; EPERM without CAP_NET_ADMIN.
  */
-export function attachTc(netnsPath: string, device: string, attachment: TcAttachment): TcAttached {
-  return inNetns(netnsPath, (netns) => {
-    const qdisc = addClsact(netns, device);
-    try {
-      const add = (): TcAttached['filter'] => addFilter(netns, device, attachment);
-      // Another who does the same at the same time may have been quicker: then it is looked at once more.
-      return { filter: unless(add, (code) => (code === 'EEXIST' ? add() : undefined)), qdisc };
-    } catch (error) {
-      if (qdisc === 'added') removeClsactIfEmpty(netns, device);
-      throw error;
-    }
-  });
+export function attachTc(netns: Netns, device: string, attachment: TcAttachment): TcAttached {
+  const qdisc = addClsact(netns, device);
+  try {
+    const add = (): TcAttached['filter'] => addFilter(netns, device, attachment);
+    // Another who does the same at the same time may have been quicker: then it is looked at once more.
+    return { filter: unless(add, (code) => (code === 'EEXIST' ? add() : undefined)), qdisc };
+  } catch (error) {
+    if (qdisc === 'added') removeClsactIfEmpty(netns, device);
+    throw error;
+  }
 }
 
 /**
@@ -84,27 +82,25 @@ export function attachTc(netnsPath: string, device: string, attachment: TcAttach
  * @throws SystemCallError EPERM without CAP_NET_ADMIN.
  */
 export function detachTc(
-  netnsPath: string,
+  netns: Netns,
   device: string,
   place: TcPlace & { qdisc?: 'keep' | 'remove-if-empty' },
 ): TcDetached {
   const { direction = 'ingress', priority, handle } = place;
-  return inNetns(netnsPath, (netns) =>
-    unless(
-      (): TcDetached => {
-        const there = list(netns, device, direction).some((filter) => isAt(place, filter) && isOurs(place, filter));
-        if (there) deleteFilter(netns, device, direction, priority, handle);
-        const qdisc = place.qdisc === 'keep' ? keptQdisc(netns, device) : removeClsactIfEmpty(netns, device);
-        return { filter: there ? 'deleted' : 'absent', qdisc };
-      },
-      // The device is gone, and what hung from it.
-      (code) => (code === 'ENODEV' ? { filter: 'absent', qdisc: 'absent' } : undefined),
-    ),
+  return unless(
+    (): TcDetached => {
+      const there = list(netns, device, direction).some((filter) => isAt(place, filter) && isOurs(place, filter));
+      if (there) deleteFilter(netns, device, direction, priority, handle);
+      const qdisc = place.qdisc === 'keep' ? keptQdisc(netns, device) : removeClsactIfEmpty(netns, device);
+      return { filter: there ? 'deleted' : 'absent', qdisc };
+    },
+    // The device is gone, and what hung from it.
+    (code) => (code === 'ENODEV' ? { filter: 'absent', qdisc: 'absent' } : undefined),
   );
 }
 
-function list({ fd, path }: NetnsTarget, device: string, direction: TcDirection): NativeTcFilter[] {
-  return native.netnsTcFilters(fd, path, device, direction === 'egress');
+function list({ fd, path }: Netns, device: string, direction: TcDirection): NativeTcFilter[] {
+  return systemCall(() => native.netnsTcFilters(fd, path, device, direction === 'egress'));
 }
 
 /** The kernel lists each priority's head before its filters; it has no handle. */
@@ -125,7 +121,7 @@ function listedFilter(filter: NativeTcFilter): TcFilter {
   return kind === 'bpf' ? { ...common, bpf: { name, programId, tag, directAction: filter.directAction } } : common;
 }
 
-function addClsact({ fd, path }: NetnsTarget, device: string): 'added' | 'present' {
+function addClsact({ fd, path }: Netns, device: string): 'added' | 'present' {
   return unless(
     (): 'added' | 'present' => {
       native.changeClsact(fd, path, device, true);
@@ -136,26 +132,27 @@ function addClsact({ fd, path }: NetnsTarget, device: string): 'added' | 'presen
   );
 }
 
-function addFilter(netns: NetnsTarget, device: string, attachment: TcAttachment): TcAttached['filter'] {
+function addFilter(netns: Netns, device: string, attachment: TcAttachment): TcAttached['filter'] {
   const { programFd, direction = 'ingress', name, priority, handle } = attachment;
   const there = list(netns, device, direction).find((filter) => isAt(attachment, filter));
   if (there !== undefined && !isOurs(attachment, there)) throw occupied(netns, device, attachment);
   if (there !== undefined && there.directAction && there.programId === programIdOf(programFd)) return 'present';
   const change = there === undefined ? 'add' : 'replace';
   const egress = direction === 'egress';
-  native.changeTcFilter(netns.fd, netns.path, device, egress, change, priority, handle, programFd, name);
+  const { fd, path } = netns;
+  systemCall(() => native.changeTcFilter(fd, path, device, egress, change, priority, handle, programFd, name));
   return there === undefined ? 'added' : 'replaced';
 }
 
-function qdiscKind({ fd, path }: NetnsTarget, device: string): string | undefined {
-  return native.netnsQdiscs(fd, path, device).find(({ parent }) => parent === CLSACT_PARENT)?.kind;
+function qdiscKind({ fd, path }: Netns, device: string): string | undefined {
+  return systemCall(() => native.netnsQdiscs(fd, path, device)).find(({ parent }) => parent === CLSACT_PARENT)?.kind;
 }
 
-function keptQdisc(netns: NetnsTarget, device: string): 'kept' | 'absent' {
+function keptQdisc(netns: Netns, device: string): 'kept' | 'absent' {
   return qdiscKind(netns, device) === undefined ? 'absent' : 'kept';
 }
 
-function removeClsactIfEmpty(netns: NetnsTarget, device: string): TcDetached['qdisc'] {
+function removeClsactIfEmpty(netns: Netns, device: string): TcDetached['qdisc'] {
   const kind = qdiscKind(netns, device);
   if (kind === undefined) return 'absent';
   const occupied = list(netns, device, 'ingress').length > 0 || list(netns, device, 'egress').length > 0;
@@ -170,7 +167,7 @@ function removeClsactIfEmpty(netns: NetnsTarget, device: string): TcDetached['qd
 }
 
 function deleteFilter(
-  { fd, path }: NetnsTarget,
+  { fd, path }: Netns,
   device: string,
   direction: TcDirection,
   priority: number,
@@ -199,7 +196,7 @@ function fdInfo(fd: number): string {
   }
 }
 
-function occupied({ path }: NetnsTarget, device: string, { priority, handle }: TcPlace): SystemCallError {
+function occupied({ path }: Netns, device: string, { priority, handle }: TcPlace): SystemCallError {
   const object = `${path} (RTM_NEWTFILTER, ${device}, priority ${priority}, handle ${handle})`;
   return new SystemCallError({ errno: constants.errno.EEXIST, syscall: 'rtnetlink', object });
 }

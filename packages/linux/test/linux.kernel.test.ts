@@ -12,10 +12,9 @@ import {
   getSockOpt,
   mount,
   MountFlag,
-  netnsAddresses,
+  Netns,
   netnsCookie,
-  newNetns,
-  readNetns,
+  NetnsGoneError,
   setSockOptInt,
   SystemCallError,
   unmount,
@@ -59,7 +58,8 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
         scope: info.scope,
       })),
     );
-    const addresses = netnsAddresses(path);
+    using netns = Netns.open(path);
+    const addresses = netns.addresses();
     expect(addresses).toHaveLength(expected.length);
     expect(addresses).toEqual(expect.arrayContaining(expected));
     // Our end of the point-to-point link, and the interface rather than its alias.
@@ -73,24 +73,24 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
       (_, i) => `address add fd66:0:0:1::${(i + 1).toString(16)}/64 dev eth0 nodad`,
     );
     execFileSync('ip', ['-n', name, '-batch', '-'], { input: `${batch.join('\n')}\n` });
-    const found = new Set(netnsAddresses(path).map(({ address }) => address));
+    using netns = Netns.open(path);
+    const found = new Set(netns.addresses().map(({ address }) => address));
     expect([...found].filter((address) => address.startsWith('fd66:0:0:1:'))).toHaveLength(1000);
   });
 
   it('makes one that is new, with a loopback, for as long as it is held', () => {
     const here = netnsCookie('/proc/self/ns/net');
-    const made = newNetns();
-    const held = `/proc/self/fd/${made.fd}`;
-    const cookie = netnsCookie(held);
-    expect(cookie).not.toBe(here);
-    expect(netnsAddresses(held)).toContainEqual(
+    const made = Netns.create();
+    expect(made.cookie).not.toBe(here);
+    expect(netnsCookie(`/proc/self/fd/${made.fd}`)).toBe(made.cookie);
+    expect(made.addresses()).toContainEqual(
       expect.objectContaining({ name: 'lo', address: '127.0.0.1', scope: 'host' }),
     );
     made.close();
     expect(made.fd).toBe(-1);
-    using next = newNetns();
+    using next = Netns.create();
     // Not a greater one: each CPU hands them out from a range of its own (include/linux/cookie.h).
-    expect([cookie, here]).not.toContain(netnsCookie(`/proc/self/fd/${next.fd}`));
+    expect([made.cookie, here]).not.toContain(next.cookie);
     expect(netnsCookie('/proc/self/ns/net')).toBe(here);
   });
 
@@ -98,26 +98,70 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     const cookie = netnsCookie(path);
     expect(netnsCookie(path)).toBe(cookie);
     expect(cookie).not.toBe(netnsCookie('/proc/self/ns/net'));
-    const facts = readNetns(path);
-    const status = statSync(path, { bigint: true });
-    expect(facts).toMatchObject({ cookie, dev: status.dev, inode: status.ino });
+    using netns = Netns.open(path, cookie);
+    const { dev, ino } = statSync(path, { bigint: true });
+    expect(netns).toMatchObject({ path, cookie, inode: ino, identity: `${dev}:${ino}` });
   });
 
   it('leaves every thread of this process where it was, and no thread or descriptor behind', async () => {
     const threads = (): string[] =>
       readdirSync('/proc/self/task').map((task) => readlinkSync(`/proc/self/task/${task}/ns/net`));
     const before = { threads: threads().length, files: readdirSync('/proc/self/fd').length };
-    for (let i = 0; i < 50; i++) readNetns(path);
+    for (let i = 0; i < 50; i++) {
+      using netns = Netns.open(path);
+      netns.addresses();
+      expect(() => Netns.open(path, netns.cookie + 1n)).toThrow(NetnsGoneError);
+      expect(() => Netns.open('/proc/self/ns/uts')).toThrow(SystemCallError);
+    }
     // A thread that was joined is in /proc until the kernel has released it.
     const here = readlinkSync('/proc/self/ns/net');
     await expect.poll(threads).toEqual(Array.from({ length: before.threads }, () => here));
     expect(readdirSync('/proc/self/fd')).toHaveLength(before.files);
   });
 
-  it('refuses a path that is another kind of namespace', () => {
-    expect(() => netnsCookie('/proc/self/ns/uts')).toThrow(
-      'setns /proc/self/ns/uts: EINVAL; the path is not a network namespace',
+  it('stays the same one, whatever its path leads to', () => {
+    const short = `${name}-short`;
+    ip('netns', 'add', short);
+    using first = Netns.open(`/run/netns/${short}`);
+    ip('netns', 'delete', short);
+    ip('netns', 'add', short);
+    try {
+      using second = Netns.open(`/run/netns/${short}`);
+      expect(second.cookie).not.toBe(first.cookie);
+      expect(second.identity).not.toBe(first.identity);
+      expect(netnsCookie(`/proc/self/fd/${first.fd}`)).toBe(first.cookie);
+      ip('-n', short, 'link', 'set', 'lo', 'up');
+      expect(first.addresses()).toEqual([]);
+      expect(second.addresses()).not.toEqual([]);
+    } finally {
+      ip('netns', 'delete', short);
+    }
+  });
+
+  it('tells one that is gone, or has another in its place, from one that cannot be opened', () => {
+    const failureOf = (...args: Parameters<typeof Netns.open>): unknown => {
+      try {
+        Netns.open(...args).close();
+      } catch (error) {
+        return error;
+      }
+      return undefined;
+    };
+    const cookie = netnsCookie(path);
+    expect(failureOf(path, cookie)).toBeUndefined();
+    const other = failureOf(path, cookie + 1n);
+    expect(other).toBeInstanceOf(NetnsGoneError);
+    expect((other as Error).message).toBe(
+      `open ${path} (cookie ${cookie + 1n}, now ${cookie}): ESTALE; the path leads to another network namespace by now, and what was there is gone`,
     );
+    expect(failureOf('/proc/0/ns/net')).toBeInstanceOf(NetnsGoneError);
+    const fifo = join(mkdtempSync(join(tmpdir(), 'sluice-netns-')), 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    for (const wrong of ['/proc/self/ns/uts', '/etc/passwd', fifo]) {
+      expect(failureOf(wrong)).not.toBeInstanceOf(NetnsGoneError);
+      expect(() => Netns.open(wrong)).toThrow(`setns ${wrong}: EINVAL; the path is not a network namespace`);
+    }
+    rmSync(join(fifo, '..'), { recursive: true });
   });
 
   it('says what an unprivileged caller lacks', () => {

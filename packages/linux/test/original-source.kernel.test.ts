@@ -13,7 +13,7 @@ import {
   uniqueName,
 } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { addRoute, addRule, attachTc, deleteRoute, deleteRule, detachTc, writeSysctl } from '../src/index.js';
+import { addRoute, addRule, attachTc, deleteRoute, deleteRule, detachTc, Netns, writeSysctl } from '../src/index.js';
 import { FAMILIES, loadMarks, place, route, rule } from './support/plumbing.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
@@ -47,6 +47,7 @@ interface Answer {
 describe.skipIf(need.skip)(`an application dialled from the client’s address${need.label}`, () => {
   let cgroup: Cgroup;
   let pod: Namespace;
+  let netns: Netns;
   let client: Namespace;
   let object: BpfObject;
   const processes: LineProcess[] = [];
@@ -60,6 +61,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   beforeAll(async () => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
     pod = await Namespace.create(cgroup);
+    netns = Netns.open(pod.path);
     client = await Namespace.create(cgroup);
     await client.ip(
       `link add eth0 type veth peer name eth0 netns ${pod.pid}`,
@@ -78,6 +80,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   afterAll(async () => {
     for (const process of processes) await process.stop();
     await client?.close();
+    netns?.close();
     await pod?.close();
     object?.close();
     cgroup?.remove();
@@ -86,20 +89,20 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
 
   function put(parts: readonly Part[]): void {
     for (const family of FAMILIES) {
-      if (parts.includes('rules')) addRule(pod.path, rule(family));
-      if (parts.includes('routes')) addRoute(pod.path, route(family));
+      if (parts.includes('rules')) addRule(netns, rule(family));
+      if (parts.includes('routes')) addRoute(netns, route(family));
     }
-    if (parts.includes('filter')) attachTc(pod.path, 'lo', { ...place, programFd: object.program('rewrite_mark').fd });
-    if (parts.includes('sysctl')) writeSysctl(pod.path, ACCEPT, '1');
+    if (parts.includes('filter')) attachTc(netns, 'lo', { ...place, programFd: object.program('rewrite_mark').fd });
+    if (parts.includes('sysctl')) writeSysctl(netns, ACCEPT, '1');
   }
 
   function remove(): void {
     for (const family of FAMILIES) {
-      deleteRule(pod.path, rule(family));
-      deleteRoute(pod.path, route(family));
+      deleteRule(netns, rule(family));
+      deleteRoute(netns, route(family));
     }
-    detachTc(pod.path, 'lo', place);
-    writeSysctl(pod.path, ACCEPT, '0');
+    detachTc(netns, 'lo', place);
+    writeSysctl(netns, ACCEPT, '0');
   }
 
   /** Who answered the client, in the answer's own words. */
@@ -127,7 +130,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   });
 
   it('is not in the way of strict reverse path filtering', async () => {
-    for (const device of ['all', 'lo', 'eth0']) writeSysctl(pod.path, `net.ipv4.conf.${device}.rp_filter`, '1');
+    for (const device of ['all', 'lo', 'eth0']) writeSysctl(netns, `net.ipv4.conf.${device}.rp_filter`, '1');
     put(PARTS);
     expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
   });
@@ -138,21 +141,21 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     const dialled = (): Promise<Answer[]> => dial(at(POD[family], TO_NOBODY[family]));
     // The kernel's reset goes to the client, whom it does not concern.
     expect(await dialled()).toEqual([{ by: 'relay', error: 'no answer' }]);
-    writeSysctl(pod.path, reflect, '1');
+    writeSysctl(netns, reflect, '1');
     try {
       expect(await dialled()).toEqual([{ by: 'relay', error: 'Connection refused' }]);
     } finally {
-      writeSysctl(pod.path, reflect, '0');
+      writeSysctl(netns, reflect, '0');
     }
   });
 
   it('works for IPv4 in a namespace that has IPv6 switched off', async () => {
-    writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '1');
+    writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '1');
     try {
       put(PARTS);
       expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
     } finally {
-      writeSysctl(pod.path, 'net.ipv6.conf.lo.disable_ipv6', '0');
+      writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '0');
     }
   });
 

@@ -11,6 +11,7 @@ import {
   deleteRoute,
   deleteRule,
   detachTc,
+  Netns,
   readSysctl,
   routes,
   rules,
@@ -34,13 +35,13 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
     const files = (): number => readdirSync('/proc/self/fd').length;
     const before = { threads: threads().length, files: files() };
     for (let i = 0; i < 50; i++) {
-      addRule(netns.path, rule(4));
-      addRoute(netns.path, route(6));
-      tcFilters(netns.path, 'lo');
-      readSysctl(netns.path, 'net.ipv4.ip_forward');
-      deleteRoute(netns.path, route(6));
-      deleteRule(netns.path, rule(4));
-      expect(() => addRoute(netns.path, { ...route(4), interface: 'eth7' })).toThrow(SystemCallError);
+      addRule(netns.open, rule(4));
+      addRoute(netns.open, route(6));
+      tcFilters(netns.open, 'lo');
+      readSysctl(netns.open, 'net.ipv4.ip_forward');
+      deleteRoute(netns.open, route(6));
+      deleteRule(netns.open, rule(4));
+      expect(() => addRoute(netns.open, { ...route(4), interface: 'eth7' })).toThrow(SystemCallError);
     }
     expect(new Set(threads())).toEqual(new Set([readlinkSync('/proc/self/ns/net')]));
     expect(threads()).toHaveLength(before.threads);
@@ -53,12 +54,13 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
       // A worker that is given as text is a module too, as its import says.
       const source = `
         import { parentPort, workerData } from 'node:worker_threads';
-        import { addRoute, addRule, attachTc } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+        import { addRoute, addRule, attachTc, Netns } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
         const { path, rule, route, attachment, gate } = workerData;
         parentPort.postMessage('ready');
         Atomics.wait(gate, 0, 0);
-        const { filter, qdisc } = attachTc(path, 'lo', attachment);
-        parentPort.postMessage([addRule(path, rule), addRoute(path, route), filter, qdisc]);`;
+        const netns = Netns.open(path);
+        const { filter, qdisc } = attachTc(netns, 'lo', attachment);
+        parentPort.postMessage([addRule(netns, rule), addRoute(netns, route), filter, qdisc]);`;
       const gate = new Int32Array(new SharedArrayBuffer(4));
       const attachment = { ...place, programFd: object.program('pass_first').fd };
       const workerData = { path: netns.path, rule: rule(4), route: route(4), attachment, gate };
@@ -72,13 +74,13 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
       const onlyOne = ['added', 'present', 'present', 'present'];
       for (const column of [0, 1, 2, 3]) expect(outcomes.map((outcome) => outcome[column]).toSorted()).toEqual(onlyOne);
       expect([
-        rules(netns.path).filter((listed) => listed.table === 100),
-        routes(netns.path, 100),
-        tcFilters(netns.path, 'lo'),
+        rules(netns.open).filter((listed) => listed.table === 100),
+        routes(netns.open, 100),
+        tcFilters(netns.open, 'lo'),
       ]).toEqual([[expect.anything()], [expect.anything()], [expect.anything()]]);
-      deleteRule(netns.path, rule(4));
-      deleteRoute(netns.path, route(4));
-      detachTc(netns.path, 'lo', place);
+      deleteRule(netns.open, rule(4));
+      deleteRoute(netns.open, route(4));
+      detachTc(netns.open, 'lo', place);
     } finally {
       object.close();
     }
@@ -87,9 +89,10 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
   it('says what an unprivileged caller lacks', () => {
     // With CAP_SYS_ADMIN, to enter, but without CAP_NET_ADMIN, to change.
     const script = `
-      import { addRule } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
+      import { addRule, Netns } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
       const rule = { family: 4, priority: 7, table: 100 };
-      try { addRule(${JSON.stringify(netns.path)}, rule); } catch (error) { process.stdout.write(error.message); }`;
+      const netns = Netns.open(${JSON.stringify(netns.path)});
+      try { addRule(netns, rule); } catch (error) { process.stdout.write(error.message); }`;
     const node = [process.execPath, '--input-type=module', '-e', script];
     const output = execFileSync('setpriv', ['--bounding-set=-net_admin', '--inh-caps=-net_admin', ...node], {
       encoding: 'utf8',
@@ -97,8 +100,10 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
     expect(output).toMatch(/^rtnetlink .*RTM_NEWRULE.*: EPERM; changing a network namespace needs CAP_NET_ADMIN/);
   });
 
-  it('refuses a netns.path that is no network namespace', () => {
-    expect(() => rules('/proc/self/ns/uts')).toThrow('setns /proc/self/ns/uts: EINVAL');
-    expect(() => addRule('/nowhere', rule(4))).toThrow('open /nowhere: ENOENT');
+  it('refuses a namespace that has been closed', () => {
+    const closed = Netns.open(netns.path);
+    closed.close();
+    for (const use of [() => rules(closed), () => addRule(closed, rule(4)), () => readSysctl(closed, 'net.x')])
+      expect(use).toThrow('netnsFd must be an integer from 0');
   });
 });

@@ -1,5 +1,6 @@
 // What is refused before anything is asked of the kernel. None of this needs root.
-import { describe, expect, it } from 'vitest';
+import { closeSync, openSync } from 'node:fs';
+import { afterAll, describe, expect, it } from 'vitest';
 import {
   addRoute,
   addRule,
@@ -9,12 +10,14 @@ import {
   SystemCallError,
   tcFilters,
   writeSysctl,
+  type Netns,
   type PolicyRoute,
   type PolicyRule,
 } from '../src/index.js';
 
-// A namespace path that is not there: whoever gets as far as opening it fails with a SystemCallError.
-const nowhere = '/proc/0/ns/net';
+// Open, and no namespace: whoever gets as far as entering it fails with a SystemCallError.
+const nowhere = { fd: openSync('/dev/null', 'r'), path: '/dev/null' } as unknown as Netns;
+afterAll(() => closeSync(nowhere.fd));
 
 const rule: PolicyRule = { family: 4, priority: 32764, table: 100, fwmark: { value: 0x111, mask: 0xfff } };
 const route: PolicyRoute = { family: 6, table: 100, type: 'local', destination: 'default', interface: 'lo' };
@@ -49,15 +52,14 @@ describe('arguments', () => {
   );
 
   it('checks numbers and names before any system call', () => {
-    const here = '/proc/self/ns/net';
-    expect(() => routes(here, 0)).toThrow('table must be an integer from 1 to 4294967295');
-    expect(() => tcFilters(here, 'lo\0')).toThrow(TypeError);
+    expect(() => routes(nowhere, 0)).toThrow('table must be an integer from 1 to 4294967295');
+    expect(() => tcFilters(nowhere, 'lo\0')).toThrow(TypeError);
   });
 
-  it('names a namespace that is not there', () => {
+  it('names what is no namespace', () => {
     for (const call of [() => addRule(nowhere, rule), () => addRoute(nowhere, route), () => routes(nowhere, 100)]) {
       expect(call).toThrow(SystemCallError);
-      expect(call).toThrow('open /proc/0/ns/net: ENOENT');
+      expect(call).toThrow('setns /dev/null: EINVAL');
     }
   });
 });

@@ -15,12 +15,12 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
 
   it.each(FAMILIES)('adds and deletes an IPv%d rule, once', (family) => {
     const before = netns.rules(family);
-    expect(addRule(netns.path, rule(family))).toBe('added');
-    expect(addRule(netns.path, rule(family))).toBe('present');
+    expect(addRule(netns.open, rule(family))).toBe('added');
+    expect(addRule(netns.open, rule(family))).toBe('present');
     expect(netns.rules(family)).toContain('32764:\tfrom all fwmark 0x111/0xfff lookup 100 proto static');
     expect(netns.rules(family)).toHaveLength(before.length + 1);
-    expect(deleteRule(netns.path, rule(family))).toBe('deleted');
-    expect(deleteRule(netns.path, rule(family))).toBe('absent');
+    expect(deleteRule(netns.open, rule(family))).toBe('deleted');
+    expect(deleteRule(netns.open, rule(family))).toBe('absent');
     expect(netns.rules(family)).toEqual(before);
   });
 
@@ -44,7 +44,7 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
       'priority',
       '74',
     );
-    expect(rules(netns.path).filter(({ family }) => family === 4)).toEqual([
+    expect(rules(netns.open).filter(({ family }) => family === 4)).toEqual([
       { family: 4, priority: 0, table: 255, protocol: 2, lookup: true, others: [] },
       {
         family: 4,
@@ -68,42 +68,42 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
       { family: 4, priority: 32766, table: 254, protocol: 2, lookup: true, others: [] },
       { family: 4, priority: 32767, table: 253, protocol: 2, lookup: true, others: [] },
     ]);
-    const six = rules(netns.path).find(({ family, priority }) => family === 6 && priority === 74);
+    const six = rules(netns.open).find(({ family, priority }) => family === 6 && priority === 74);
     expect(six?.others.toSorted()).toEqual(['dport', 'ipproto', 'uidrange']);
   });
 
   it('takes the same rule of another for present, and leaves it when asked for its own', () => {
     netns.ip('rule', 'add', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764'); // of no protocol
-    expect(addRule(netns.path, rule(4))).toBe('present');
-    expect(deleteRule(netns.path, { ...rule(4), protocol: 4 })).toBe('absent');
+    expect(addRule(netns.open, rule(4))).toBe('present');
+    expect(deleteRule(netns.open, { ...rule(4), protocol: 4 })).toBe('absent');
     netns.ip('rule', 'add', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764', 'protocol', 'static');
-    expect(deleteRule(netns.path, { ...rule(4), protocol: 4 })).toBe('deleted');
+    expect(deleteRule(netns.open, { ...rule(4), protocol: 4 })).toBe('deleted');
     expect(netns.rules(4)).toContain('32764:\tfrom all fwmark 0x111/0xfff lookup 100');
-    expect(deleteRule(netns.path, rule(4))).toBe('deleted');
-    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+    expect(deleteRule(netns.open, rule(4))).toBe('deleted');
+    expect(deleteRule(netns.open, rule(4))).toBe('absent');
   });
 
   it('never deletes a rule that has more conditions', () => {
     netns.ip('rule', 'add', 'from', '10.1.0.0/16', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764');
     const before = netns.rules(4);
-    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+    expect(deleteRule(netns.open, rule(4))).toBe('absent');
     const narrower = ['iif', 'lo', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764', 'protocol', 'static'];
     netns.ip('rule', 'add', ...narrower);
-    expect(deleteRule(netns.path, rule(4))).toBe('absent');
+    expect(deleteRule(netns.open, rule(4))).toBe('absent');
     // Ours behind it: the kernel would take the first of the two.
-    expect(addRule(netns.path, rule(4))).toBe('added');
-    expect(failureOf(() => deleteRule(netns.path, rule(4)))).toMatchObject({ code: 'EBUSY', syscall: 'rtnetlink' });
+    expect(addRule(netns.open, rule(4))).toBe('added');
+    expect(failureOf(() => deleteRule(netns.open, rule(4)))).toMatchObject({ code: 'EBUSY', syscall: 'rtnetlink' });
     expect(netns.rules(4)).toHaveLength(before.length + 2);
     netns.ip('rule', 'delete', ...narrower);
-    expect(deleteRule(netns.path, rule(4))).toBe('deleted');
+    expect(deleteRule(netns.open, rule(4))).toBe('deleted');
     expect(netns.rules(4)).toEqual(before);
   });
 
   it('adds one for every packet, and in any table', () => {
     const every: PolicyRule = { family: 4, priority: 7, table: 0xffff_fff0 };
-    expect(addRule(netns.path, every)).toBe('added');
+    expect(addRule(netns.open, every)).toBe('added');
     expect(netns.rules(4)).toContain('7:\tfrom all lookup 4294967280 proto static');
-    expect(rules(netns.path)).toContainEqual({ ...every, protocol: 4, lookup: true, others: [] });
-    expect(deleteRule(netns.path, every)).toBe('deleted');
+    expect(rules(netns.open)).toContainEqual({ ...every, protocol: 4, lookup: true, others: [] });
+    expect(deleteRule(netns.open, every)).toBe('deleted');
   });
 });

@@ -19,30 +19,30 @@ describe.skipIf(need.skip)(`sysctls${need.label}`, () => {
 
   it('writes the namespace’s own and says what it was', () => {
     const outside = here();
-    expect(readSysctl(netns.path, accept)).toBe('0');
-    expect(writeSysctl(netns.path, accept, '1')).toEqual({ previous: '0', changed: true });
-    expect(writeSysctl(netns.path, accept, '1')).toEqual({ previous: '1', changed: false });
+    expect(readSysctl(netns.open, accept)).toBe('0');
+    expect(writeSysctl(netns.open, accept, '1')).toEqual({ previous: '0', changed: true });
+    expect(writeSysctl(netns.open, accept, '1')).toEqual({ previous: '1', changed: false });
     const inside = execFileSync('ip', ['netns', 'exec', netns.name, 'cat', '/proc/sys/net/ipv4/tcp_fwmark_accept']);
     expect(inside.toString()).toBe('1\n');
     expect(here()).toBe(outside);
-    expect(writeSysctl(netns.path, accept, '0')).toEqual({ previous: '1', changed: true });
+    expect(writeSysctl(netns.open, accept, '0')).toEqual({ previous: '1', changed: true });
   });
 
   it('knows names with dots in them', () => {
     netns.ip('link', 'add', 'eth0.7', 'type', 'veth', 'peer', 'name', 'far');
-    expect(readSysctl(netns.path, 'net/ipv4/conf/eth0.7/rp_filter')).toMatch(/^[012]$/);
+    expect(readSysctl(netns.open, 'net/ipv4/conf/eth0.7/rp_filter')).toMatch(/^[012]$/);
   });
 
   it('tells a sysctl that is absent, a wrong value, and a name outside net', () => {
-    expect(readSysctl(netns.path, 'net.ipv4.no_such_thing')).toBeUndefined();
-    expect(failureOf(() => writeSysctl(netns.path, 'net.ipv4.no_such_thing', '1')).code).toBe('ENOENT');
-    expect(failureOf(() => writeSysctl(netns.path, accept, 'many'))).toMatchObject({
+    expect(readSysctl(netns.open, 'net.ipv4.no_such_thing')).toBeUndefined();
+    expect(failureOf(() => writeSysctl(netns.open, 'net.ipv4.no_such_thing', '1')).code).toBe('ENOENT');
+    expect(failureOf(() => writeSysctl(netns.open, accept, 'many'))).toMatchObject({
       code: 'EINVAL',
       syscall: 'write',
     });
-    expect(() => readSysctl(netns.path, 'kernel.hostname')).toThrow('kernel.hostname is no sysctl below net');
-    expect(() => readSysctl(netns.path, 'net/../kernel/hostname')).toThrow(RangeError);
-    expect(() => readSysctl(netns.path, 'net..ipv4')).toThrow(RangeError);
-    expect(readSysctl(netns.path, accept, { procPath: '/nowhere' })).toBeUndefined();
+    expect(() => readSysctl(netns.open, 'kernel.hostname')).toThrow('kernel.hostname is no sysctl below net');
+    expect(() => readSysctl(netns.open, 'net/../kernel/hostname')).toThrow(RangeError);
+    expect(() => readSysctl(netns.open, 'net..ipv4')).toThrow(RangeError);
+    expect(readSysctl(netns.open, accept, { procPath: '/nowhere' })).toBeUndefined();
   });
 });

@@ -17,7 +17,7 @@ import {
   type InstalledNetnsLink,
   type PinnedMap,
 } from '@sluice/datapath';
-import { netnsCookie } from '@sluice/linux';
+import { Netns, netnsCookie, NetnsGoneError } from '@sluice/linux';
 import { messageOf } from '../failure/message-of.js';
 import { checkOriginalSource } from '../pod-netns/original-source.js';
 import type { ClaimedNetns, Claims } from './claims.js';
@@ -124,10 +124,11 @@ function seenNetns(
       const found = resolver.podNetns(cgroup, pod.ips);
       if (found === undefined) return { kind: 'none' };
       if (found.cookie !== cookie) return { kind: 'other', cookie: found.cookie };
-      const options = { netnsCookie: cookie, procPath, ipv6 };
-      const missing = isServed ? checkOriginalSource(found.path, options) : [];
-      return missing === undefined ? { kind: 'none' } : { kind: 'same', inode: found.inode, missing };
+      using netns = Netns.open(found.path, cookie);
+      const missing = isServed ? checkOriginalSource(netns, { procPath, ipv6 }) : [];
+      return { kind: 'same', inode: netns.inode, missing };
     } catch (error) {
+      if (error instanceof NetnsGoneError) return { kind: 'none' };
       return { kind: 'unchecked', why: messageOf(error) };
     }
   };

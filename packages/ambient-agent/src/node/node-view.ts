@@ -1,5 +1,5 @@
 // What the node shows at this moment: the cgroups and network namespaces of pods, and where the kubelet is.
-import type { CgroupResolver } from '@sluice/cgroup-resolver';
+import type { CgroupResolver, NetnsRef } from '@sluice/cgroup-resolver';
 import { netnsCookie } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
 import { cgroupUid, localPodsOf, type KubeletCgroup, type Workload } from '../enrolment/enrol.js';
@@ -7,7 +7,6 @@ import { membership } from '../enrolment/membership.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { Inventory } from '../inventory/model.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
-import type { SeenNetns } from '../pod-netns/open-netns.js';
 import { messageOf } from '../failure/message-of.js';
 import { KubeletFinder } from './kubelet.js';
 
@@ -74,7 +73,7 @@ export class NodeView {
    * Where the namespace of a pod is that is not served any more: by a process that shows it.
    * @returns undefined: the pod is gone; 'unknown': it is there, and no process of it is in that namespace
    */
-  findNetns({ podUid, cookie }: ChangedNetns): SeenNetns | 'unknown' | undefined {
+  findNetns({ podUid, cookie }: ChangedNetns): NetnsRef | 'unknown' | undefined {
     const pod = this.resolver.pod(podUid);
     if (pod === undefined) return undefined;
     try {

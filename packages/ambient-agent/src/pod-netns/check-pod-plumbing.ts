@@ -1,5 +1,5 @@
 // Tries, before any pod is touched, whether a network namespace can be set up as the pods' are.
-import { netnsCookie, newNetns } from '@sluice/linux';
+import { Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
 import { messageOf } from '../failure/message-of.js';
@@ -16,10 +16,8 @@ export const checkPodPlumbing = (
 ): Effect.Effect<void, StartupError> =>
   Effect.try({
     try: () => {
-      using netns = newNetns();
-      const path = `/proc/self/fd/${netns.fd}`;
-      const cookie = netnsCookie(path);
-      ensureOriginalSource(path, { netnsCookie: cookie, filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
+      using netns = Netns.create();
+      ensureOriginalSource(netns, { filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
     },
     catch: (error) => {
       const message =

@@ -1,13 +1,14 @@
 // In which pods' network namespaces something of ours is: what was written down, and what the kernel shows.
-import type { CgroupResolver, NetnsRef } from '@sluice/cgroup-resolver';
+import type { CgroupResolver } from '@sluice/cgroup-resolver';
+import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import { messageOf } from '../failure/message-of.js';
-import { inHeldNetns } from './held-netns.js';
 import { byCookie, netnsFile, writeNetns, type ChangedNetns } from './memory.js';
 import { hasFilter } from './original-source-parts.js';
 
 export interface FoundNetns {
-  readonly netns: NetnsRef;
+  /** Open during the visit. */
+  readonly netns: Netns;
   readonly entry: ChangedNetns;
 }
 
@@ -25,15 +26,15 @@ export function forEachChanged(
   for (const pod of resolver.pods()) {
     const { podUid } = pod;
     try {
-      const netns = resolver.podNetns(pod, []);
-      if (netns === undefined) continue;
-      const { cookie, path } = netns;
-      const known = memory.get(cookie);
-      if (known !== undefined) visit({ netns, entry: known });
-      else if (inHeldNetns(path, cookie, hasFilter) === true)
-        visit({ netns, entry: { cookie: String(cookie), uid: podUid, podUid } });
+      const seen = resolver.podNetns(pod, []);
+      if (seen === undefined) continue;
+      using netns = Netns.open(seen.path, seen.cookie);
+      const known = memory.get(netns.cookie);
+      if (known !== undefined || hasFilter(netns))
+        visit({ netns, entry: known ?? { cookie: String(netns.cookie), uid: podUid, podUid } });
     } catch (error) {
-      refused(podUid, error);
+      // What was in it has gone with it.
+      if (!(error instanceof NetnsGoneError)) refused(podUid, error);
     }
   }
 }

@@ -7,6 +7,7 @@ import {
   tcFilters,
   type ListedRoute,
   type ListedRule,
+  type Netns,
   type PolicyRoute,
   type PolicyRule,
   type TcPlace,
@@ -64,7 +65,7 @@ export const ON = '1';
 export const partName = (part: 'rule' | 'route', family: Family): string => `IPv${family} ${part}`;
 export const FILTER_NAME = 'filter';
 
-export const hasFilter = (netns: string): boolean =>
+export const hasFilter = (netns: Netns): boolean =>
   tcFilters(netns, DEVICE).some(({ handle, bpf }) => handle === FILTER.handle && bpf?.name === FILTER.name);
 export const isRule = (family: Family, listed: ListedRule): boolean => sameRule(ruleOf(family), listed);
 export const isRoute = (family: Family, listed: ListedRoute): boolean => sameRoute(routeOf(family), listed);
@@ -73,13 +74,13 @@ export const isRoute = (family: Family, listed: ListedRoute): boolean => sameRou
  * Another rule of our priority would be tried first or instead, and another route of our table would lead answers away.
  * @throws PlumbingConflict
  */
-export function refuseForeign(netns: string, path: string, families: readonly Family[]): void {
+export function refuseForeign(netns: Netns, families: readonly Family[]): void {
   const rule = rules(netns).find(
     (listed) =>
       families.includes(listed.family) && listed.priority === PRIORITY && !FAMILIES.some((one) => isRule(one, listed)),
   );
   if (rule !== undefined)
-    throw inTheWay('rule', `the IPv${rule.family} rule "${textOfRule(rule)}" has the priority that Sluice uses`, path);
+    throw inTheWay('rule', `the IPv${rule.family} rule "${textOfRule(rule)}" has the priority that Sluice uses`, netns);
   const route = routes(netns, TABLE).find(
     (listed) => families.includes(listed.family) && !FAMILIES.some((one) => isRoute(one, listed)),
   );
@@ -87,25 +88,25 @@ export function refuseForeign(netns: string, path: string, families: readonly Fa
     throw inTheWay(
       'route',
       `the IPv${route.family} route "${textOfRoute(route)}" is in the table that Sluice uses`,
-      path,
+      netns,
     );
 }
 
 /** The filter's own place taken: the kernel has said so. */
-export function foreignFilter(netns: string, path: string): PlumbingConflict {
+export function foreignFilter(netns: Netns): PlumbingConflict {
   const listed = tcFilters(netns, DEVICE).find(({ priority }) => priority === FILTER.priority);
   const whose = listed?.bpf?.name ?? listed?.kind ?? 'another filter';
-  return inTheWay('filter', `"${whose}" is a filter of the loopback at the place that Sluice uses`, path);
+  return inTheWay('filter', `"${whose}" is a filter of the loopback at the place that Sluice uses`, netns);
 }
 
-export function loopbackDown(path: string): PlumbingConflict {
+export function loopbackDown({ path }: Netns): PlumbingConflict {
   const message =
     `the loopback of the pod’s network namespace ${path} is down, so that ztunnel cannot reach the application; ` +
     'the container runtime or a network plugin brings it up (ip link set lo up)';
   return new PlumbingConflict({ part: 'loopback', message });
 }
 
-function inTheWay(part: 'rule' | 'route' | 'filter', what: string, path: string): PlumbingConflict {
+function inTheWay(part: 'rule' | 'route' | 'filter', what: string, { path }: Netns): PlumbingConflict {
   const remedy = 'remove it, or keep the pod out of the mesh (istio.io/dataplane-mode: none)';
   return new PlumbingConflict({ part, message: `in the pod’s network namespace ${path}, ${what}; ${remedy}` });
 }

@@ -16,10 +16,10 @@ import {
   rules,
   SystemCallError,
   writeSysctl,
+  type Netns,
   type TcAttached,
 } from '@sluice/linux';
 import * as Schema from 'effect/Schema';
-import { inHeldNetns } from './held-netns.js';
 import {
   DEVICE,
   FAMILIES,
@@ -53,8 +53,6 @@ export const OriginalSourceMemory = Schema.Struct({
 export type OriginalSourceMemory = typeof OriginalSourceMemory.Type;
 
 export interface OriginalSourceTarget {
-  /** Of the pod's namespace: what the path leads to is left alone if it is another (a pid that was given anew). */
-  readonly netnsCookie: bigint;
   /** A mount of proc(5) whose sys/net can be written, which a container's own cannot. Default '/proc'. */
   readonly procPath?: string;
 }
@@ -68,13 +66,11 @@ export interface OriginalSourceOptions extends OriginalSourceTarget {
   readonly memory?: OriginalSourceMemory | undefined;
 }
 
-/** `changed` names what was not as it had to be. 'gone': the namespace is there no more, which is no error. */
-export type OriginalSourceEnsured =
-  | { readonly kind: 'ensured'; readonly changed: readonly string[]; readonly memory: OriginalSourceMemory }
-  | { readonly kind: 'gone' };
-
-export type OriginalSourceRemoved =
-  { readonly kind: 'removed'; readonly changed: readonly string[] } | { readonly kind: 'gone' };
+/** `changed` names what was not as it had to be. */
+export interface OriginalSourceEnsured {
+  readonly changed: readonly string[];
+  readonly memory: OriginalSourceMemory;
+}
 
 /**
  * Puts in the pod's namespace what is not there. Any number of times. Keep the memory: with it, removing gives the
@@ -82,118 +78,106 @@ export type OriginalSourceRemoved =
  * @throws PlumbingConflict when something else is at the place of a part, or the loopback is down. SystemCallError
  * EPERM; EROFS when /proc/sys is read-only. What was put before that stays, and the next call goes on from there.
  */
-export function ensureOriginalSource(netnsPath: string, options: OriginalSourceOptions): OriginalSourceEnsured {
-  const { netnsCookie, filterFd, ipv6, procPath } = options;
+export function ensureOriginalSource(netns: Netns, options: OriginalSourceOptions): OriginalSourceEnsured {
+  const { filterFd, ipv6, procPath } = options;
   const families = ipv6 ? FAMILIES : FAMILIES.filter((family) => family !== 6);
-  const ensure = (netns: string): OriginalSourceEnsured => {
-    refuseForeign(netns, netnsPath, families);
-    const known = memoryOf(netnsCookie, options.memory);
-    const wasOurs = known !== undefined || hasFilter(netns);
-    // The filter is the first to come and the last to go: while it is there, the rest is Sluice's business.
-    const { filter, qdisc } = attach(netns, netnsPath, filterFd);
-    const changed = filter === 'present' ? [] : [FILTER_NAME];
-    for (const family of FAMILIES) {
-      const isWanted = families.includes(family);
-      changed.push(...(isWanted ? addFamily(netns, netnsPath, family) : removeFamily(netns, family)));
+  refuseForeign(netns, families);
+  const known = memoryOf(netns, options.memory);
+  const wasOurs = known !== undefined || hasFilter(netns);
+  // The filter is the first to come and the last to go: while it is there, the rest is Sluice's business.
+  const { filter, qdisc } = attach(netns, filterFd);
+  const changed = filter === 'present' ? [] : [FILTER_NAME];
+  for (const family of FAMILIES)
+    changed.push(...(families.includes(family) ? addFamily(netns, family) : removeFamily(netns, family)));
+  const sysctls = { ...known?.sysctls };
+  for (const { name, family } of SYSCTLS) {
+    if (!families.includes(family)) {
+      if (restore(netns, name, sysctls[name], procPath)) changed.push(name);
+      delete sysctls[name];
+      continue;
     }
-    const sysctls = { ...known?.sysctls };
-    for (const { name, family } of SYSCTLS) {
-      if (!families.includes(family)) {
-        if (restore(netns, name, sysctls[name], procPath)) changed.push(name);
-        delete sysctls[name];
-        continue;
-      }
-      const before = readSysctl(netns, name, procOption(procPath));
-      if (before === undefined && family === 6) continue; // a kernel without IPv6
-      if (before !== ON) {
-        writeSysctl(netns, name, ON, procOption(procPath));
-        changed.push(name);
-        sysctls[name] ??= before ?? OFF;
-      } else if (known === undefined && wasOurs) {
-        sysctls[name] = OFF;
-      }
+    const before = readSysctl(netns, name, procOption(procPath));
+    if (before === undefined && family === 6) continue; // a kernel without IPv6
+    if (before !== ON) {
+      writeSysctl(netns, name, ON, procOption(procPath));
+      changed.push(name);
+      sysctls[name] ??= before ?? OFF;
+    } else if (known === undefined && wasOurs) {
+      sysctls[name] = OFF;
     }
-    const keepQdisc = known?.keepQdisc ?? (qdisc === 'present' && !wasOurs);
-    return { kind: 'ensured', changed, memory: { netnsCookie: String(netnsCookie), sysctls, keepQdisc } };
-  };
-  return inHeldNetns(netnsPath, netnsCookie, ensure) ?? { kind: 'gone' };
+  }
+  const keepQdisc = known?.keepQdisc ?? (qdisc === 'present' && !wasOurs);
+  return { changed, memory: { netnsCookie: String(netns.cookie), sysctls, keepQdisc } };
 }
 
 /**
- * What of it is missing, by the names that {@link ensureOriginalSource} reports; undefined when the namespace is gone.
- * Changes nothing. Whether the filter is the newest program is not looked at.
+ * What of it is missing, by the names that {@link ensureOriginalSource} reports. Changes nothing. Whether the filter is
+ * the newest program is not looked at.
  */
 export function checkOriginalSource(
-  netnsPath: string,
-  { netnsCookie, procPath, ipv6 }: OriginalSourceTarget & { readonly ipv6: boolean },
-): readonly string[] | undefined {
-  return inHeldNetns(netnsPath, netnsCookie, (netns) => {
-    const read = (name: string): string | undefined => readSysctl(netns, name, procOption(procPath));
-    // Where the loopback has no IPv6 there are no routes for it, and nothing to steer either.
-    const families = FAMILIES.filter(
-      (family) => family === 4 || (ipv6 && read('net.ipv6.conf.lo.disable_ipv6') === OFF),
-    );
-    const missing = hasFilter(netns) ? [] : [FILTER_NAME];
-    const there = { rules: rules(netns), routes: routes(netns, routeOf(4).table) };
-    for (const family of families) {
-      if (!there.routes.some((listed) => isRoute(family, listed))) missing.push(partName('route', family));
-      if (!there.rules.some((listed) => isRule(family, listed))) missing.push(partName('rule', family));
-    }
-    const isOff = ({ name, family }: (typeof SYSCTLS)[number]): boolean =>
-      families.includes(family) && read(name) !== ON;
-    return [...missing, ...SYSCTLS.filter(isOff).map(({ name }) => name)];
-  });
+  netns: Netns,
+  { procPath, ipv6 }: OriginalSourceTarget & { readonly ipv6: boolean },
+): readonly string[] {
+  const read = (name: string): string | undefined => readSysctl(netns, name, procOption(procPath));
+  // Where the loopback has no IPv6 there are no routes for it, and nothing to steer either.
+  const families = FAMILIES.filter((family) => family === 4 || (ipv6 && read('net.ipv6.conf.lo.disable_ipv6') === OFF));
+  const missing = hasFilter(netns) ? [] : [FILTER_NAME];
+  const there = { rules: rules(netns), routes: routes(netns, routeOf(4).table) };
+  for (const family of families) {
+    if (!there.routes.some((listed) => isRoute(family, listed))) missing.push(partName('route', family));
+    if (!there.rules.some((listed) => isRule(family, listed))) missing.push(partName('rule', family));
+  }
+  const isOff = ({ name, family }: (typeof SYSCTLS)[number]): boolean => families.includes(family) && read(name) !== ON;
+  return [...missing, ...SYSCTLS.filter(isOff).map(({ name }) => name)];
 }
 
 /**
  * Takes away what {@link ensureOriginalSource} put, and nothing else. Any number of times. A sysctl that was changed
  * again meanwhile stays as it is. Without a memory, sysctls go off if a filter of ours is there.
+ * @returns what was taken away
  * @throws SystemCallError EPERM; EROFS when /proc/sys is read-only.
  */
 export function removeOriginalSource(
-  netnsPath: string,
-  { netnsCookie, procPath, memory }: OriginalSourceTarget & { readonly memory?: OriginalSourceMemory | undefined },
-): OriginalSourceRemoved {
-  const remove = (netns: string): OriginalSourceRemoved => {
-    const known = memoryOf(netnsCookie, memory);
-    const isOurs = hasFilter(netns);
-    const changed = SYSCTLS.filter(({ name }) => {
-      const before = known === undefined && isOurs ? OFF : known?.sysctls[name];
-      return restore(netns, name, before, procPath);
-    }).map(({ name }) => name);
-    for (const family of FAMILIES) changed.push(...removeFamily(netns, family));
-    const qdisc = known?.keepQdisc === true || (known === undefined && !isOurs) ? 'keep' : 'remove-if-empty';
-    if (detachTc(netns, DEVICE, { ...FILTER, qdisc }).filter === 'deleted') changed.push(FILTER_NAME);
-    return { kind: 'removed', changed };
-  };
-  return inHeldNetns(netnsPath, netnsCookie, remove) ?? { kind: 'gone' };
+  netns: Netns,
+  { procPath, memory }: OriginalSourceTarget & { readonly memory?: OriginalSourceMemory | undefined },
+): readonly string[] {
+  const known = memoryOf(netns, memory);
+  const isOurs = hasFilter(netns);
+  const changed = SYSCTLS.filter(({ name }) => {
+    const before = known === undefined && isOurs ? OFF : known?.sysctls[name];
+    return restore(netns, name, before, procPath);
+  }).map(({ name }) => name);
+  for (const family of FAMILIES) changed.push(...removeFamily(netns, family));
+  const qdisc = known?.keepQdisc === true || (known === undefined && !isOurs) ? 'keep' : 'remove-if-empty';
+  if (detachTc(netns, DEVICE, { ...FILTER, qdisc }).filter === 'deleted') changed.push(FILTER_NAME);
+  return changed;
 }
 
 /** What is remembered of another namespace says nothing about this one. */
-function memoryOf(cookie: bigint, memory: OriginalSourceMemory | undefined): OriginalSourceMemory | undefined {
+function memoryOf({ cookie }: Netns, memory: OriginalSourceMemory | undefined): OriginalSourceMemory | undefined {
   return memory?.netnsCookie === String(cookie) ? memory : undefined;
 }
 
-function attach(netns: string, path: string, programFd: number): TcAttached {
+function attach(netns: Netns, programFd: number): TcAttached {
   try {
     return attachTc(netns, DEVICE, { ...FILTER, programFd });
   } catch (error) {
-    throw isCode(error, 'EEXIST') ? foreignFilter(netns, path) : error;
+    throw isCode(error, 'EEXIST') ? foreignFilter(netns) : error;
   }
 }
 
-function addFamily(netns: string, path: string, family: Family): string[] {
+function addFamily(netns: Netns, family: Family): string[] {
   // The route first: a rule that leads to an empty table would let answers leave for the client.
   try {
     const route = addRoute(netns, routeOf(family)) === 'added' ? [partName('route', family)] : [];
     const rule = addRule(netns, ruleOf(family)) === 'added' ? [partName('rule', family)] : [];
     return [...route, ...rule];
   } catch (error) {
-    throw isCode(error, 'ENETDOWN') ? loopbackDown(path) : error;
+    throw isCode(error, 'ENETDOWN') ? loopbackDown(netns) : error;
   }
 }
 
-function removeFamily(netns: string, family: Family): string[] {
+function removeFamily(netns: Netns, family: Family): string[] {
   const rule = deleteRule(netns, { ...ruleOf(family), protocol: MADE_BY_US });
   const route = deleteRoute(netns, { ...routeOf(family), protocol: MADE_BY_US });
   return [
@@ -203,7 +187,7 @@ function removeFamily(netns: string, family: Family): string[] {
 }
 
 /** Whether it was changed. */
-function restore(netns: string, name: string, before: string | undefined, procPath: string | undefined): boolean {
+function restore(netns: Netns, name: string, before: string | undefined, procPath: string | undefined): boolean {
   if (before === undefined || before === ON || readSysctl(netns, name, procOption(procPath)) !== ON) return false;
   return writeSysctl(netns, name, before, procOption(procPath)).changed;
 }

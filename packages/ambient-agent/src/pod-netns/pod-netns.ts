@@ -1,5 +1,7 @@
 // The network namespaces of pods as a service of the agent: found once, held open, changed and given back. What is changed
 // in which of them is on disk before anything relies on it, so that a later agent can undo it.
+import type { NetnsRef } from '@sluice/cgroup-resolver';
+import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -8,7 +10,6 @@ import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
 import { writeNetns, type ChangedNetns } from './memory.js';
-import { OpenNetns, type SeenNetns } from './open-netns.js';
 import { ensureOriginalSource, removeOriginalSource } from './original-source.js';
 
 export class PodNetns extends Context.Service<
@@ -30,7 +31,7 @@ export class PodNetns extends Context.Service<
      * Gives back what was there before, and closes the namespace. Idempotent.
      * @param seen where it is, if it was never opened here; undefined: it is gone, and only forgotten
      */
-    readonly restore: (cookie: bigint, seen: SeenNetns | undefined) => Effect.Effect<void, PodNetnsError>;
+    readonly restore: (cookie: bigint, seen: NetnsRef | undefined) => Effect.Effect<void, PodNetnsError>;
   }
 >()('@sluice/ambient-agent/pod-netns/PodNetns') {}
 
@@ -45,7 +46,7 @@ export const podNetns = (
   Layer.effect(
     PodNetns,
     Effect.gen(function* () {
-      const open = new Map<bigint, OpenNetns>();
+      const open = new Map<bigint, Netns>();
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           for (const netns of open.values()) netns.close();
@@ -64,47 +65,54 @@ export const podNetns = (
         open.delete(cookie);
         if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
       };
+      /** The one that is open, or was seen and is still there. */
+      const lasting = (cookie: bigint, seen: NetnsRef | undefined): Netns | undefined => {
+        const known = open.get(cookie);
+        if (known !== undefined || seen === undefined) return known;
+        try {
+          const netns = Netns.open(seen.path, cookie);
+          open.set(cookie, netns);
+          return netns;
+        } catch (error) {
+          if (error instanceof NetnsGoneError) return undefined;
+          throw error;
+        }
+      };
 
       return PodNetns.of({
         changed: () => changed,
-        pathOf: (cookie) => open.get(cookie)?.path,
+        pathOf: (cookie) => {
+          const fd = open.get(cookie)?.fd;
+          return fd === undefined ? undefined : `/proc/self/fd/${fd}`;
+        },
         open: ({ cookie, uid, podUid, netns }) =>
           attempt('open', () => {
             if (open.has(cookie)) return;
             if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
-            const opened = OpenNetns.open(netns);
-            open.set(cookie, opened);
+            open.set(cookie, Netns.open(netns.path, cookie));
             // Before anything is changed: a namespace that nobody remembers would keep what is in it for good.
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
           }),
         plumb: (cookie, filterFd) =>
           attempt('original-source', () => {
-            const path = open.get(cookie)?.path;
+            const netns = open.get(cookie);
             const entry = changed.get(cookie);
-            if (path === undefined || entry === undefined)
+            if (netns === undefined || entry === undefined)
               throw new Error(`the network namespace ${cookie} is not open`);
-            const { ipv6 } = ambient;
-            const memory = entry.before;
-            const result = ensureOriginalSource(path, {
-              netnsCookie: cookie,
+            const result = ensureOriginalSource(netns, {
               procPath: paths.proc,
               filterFd,
-              ipv6,
-              memory,
+              ipv6: ambient.ipv6,
+              memory: entry.before,
             });
-            if (result.kind === 'gone') throw new Error(`the network namespace ${cookie} is gone`);
             remember({ ...entry, before: result.memory });
             return result.changed;
           }),
         restore: (cookie, seen) =>
           attempt('restore', () => {
-            const path = open.get(cookie)?.path ?? seen?.path;
-            if (path !== undefined)
-              removeOriginalSource(path, {
-                netnsCookie: cookie,
-                procPath: paths.proc,
-                memory: changed.get(cookie)?.before,
-              });
+            const netns = lasting(cookie, seen);
+            if (netns !== undefined)
+              removeOriginalSource(netns, { procPath: paths.proc, memory: changed.get(cookie)?.before });
             forget(cookie);
           }),
       });

@@ -22,10 +22,9 @@ export function restoreAllNetns(
 ): RestoredNetns {
   const restored: string[] = [];
   const problems: string[] = [];
-  const restore = ({ netns: { cookie, path }, entry: { podUid, before } }: FoundNetns): void => {
-    const result = removeOriginalSource(path, { netnsCookie: cookie, procPath, memory: before });
-    if (result.kind === 'removed' && result.changed.length > 0)
-      restored.push(`network namespace of pod ${podUid}: ${result.changed.join(', ')}`);
+  const restore = ({ netns, entry: { podUid, before } }: FoundNetns): void => {
+    const changed = removeOriginalSource(netns, { procPath, memory: before });
+    if (changed.length > 0) restored.push(`network namespace of pod ${podUid}: ${changed.join(', ')}`);
   };
   forEachChanged(resolver, memory, restore, (podUid, error) =>
     problems.push(`the network namespace of pod ${podUid} is not as it was: ${messageOf(error)}`),

@@ -1,6 +1,7 @@
 // What `inPod` mode does beside the maps, in the order that never leaves a pod half captured: a namespace is plumbed and
 // attached before ztunnel is told of it, and a pod that leaves goes the other way. A pod for which a step fails waits, and
 // no other waits for it.
+import type { NetnsRef } from '@sluice/cgroup-resolver';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import type { ServedPod } from '../enrolment/served.js';
@@ -8,7 +9,6 @@ import { Enforcement, type EnforcementError } from '../node/enforcement.js';
 import type { StartupError } from '../failure/startup-error.js';
 import type { PodNetnsError } from '../pod-netns/errors.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
-import type { SeenNetns } from '../pod-netns/open-netns.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type OfferedPod } from '../zds/zds.js';
 import { recapture } from './recapture.js';
@@ -27,7 +27,7 @@ export interface ServeOptions {
   /** What this agent has done already; it is added to. */
   readonly done: DoneNetns;
   /** Where the namespace of a pod that is not served any more is; undefined: it is gone. */
-  readonly find: (netns: ChangedNetns) => SeenNetns | 'unknown' | undefined;
+  readonly find: (netns: ChangedNetns) => NetnsRef | 'unknown' | undefined;
 }
 
 export interface Served {

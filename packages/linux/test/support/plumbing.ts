@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfObject } from '@sluice/libbpf';
 import { expect } from 'vitest';
-import { SystemCallError, type PolicyRoute, type PolicyRule } from '../../src/index.js';
+import { Netns, SystemCallError, type PolicyRoute, type PolicyRule } from '../../src/index.js';
 
 export const FAMILIES = [4, 6] as const;
 export type Family = (typeof FAMILIES)[number];
@@ -29,9 +29,11 @@ export const place = { name: 'sluice_lo', priority: 100, handle: 1 };
 export class NamedNetns {
   readonly name = `sluice-plumbing-${randomBytes(4).toString('hex')}`;
   readonly path = `/run/netns/${this.name}`;
+  readonly open: Netns;
 
   constructor() {
     execFileSync('ip', ['netns', 'add', this.name]);
+    this.open = Netns.open(this.path);
     this.ip('link', 'set', 'lo', 'up');
   }
 
@@ -64,6 +66,7 @@ export class NamedNetns {
   }
 
   remove(): void {
+    this.open.close();
     execFileSync('ip', ['netns', 'delete', this.name]);
   }
 }
