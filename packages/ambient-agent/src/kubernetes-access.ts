@@ -15,17 +15,18 @@ const LONGEST_SILENCE_MS = 65_000;
 export const openKubernetes = ({
   inventory: { kubeconfig, watchSilence },
 }: Pick<AgentConfig, 'inventory'>): Effect.Effect<ApiClient, StartupError, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.tryPromise({
-      try: async () => {
-        const silenceMs = Math.min(LONGEST_SILENCE_MS, Duration.toMillis(watchSilence));
-        return new ApiClient(await openAccess(kubeconfig), { userAgent: `sluice/${AGENT_VERSION}`, silenceMs });
-      },
-      catch: (error) =>
-        new StartupError({
-          check: 'kubernetes',
-          message: `there is no access to the Kubernetes API: ${messageOf(error)}; run in a pod with a service account, or name a file with \`inventory.kubeconfig\``,
-        }),
-    }),
-    (client) => Effect.sync(() => client.close()),
+  Effect.tryPromise({
+    try: () => openAccess(kubeconfig),
+    catch: (error) =>
+      new StartupError({
+        check: 'kubernetes',
+        message: `there is no access to the Kubernetes API: ${messageOf(error)}; run in a pod with a service account, or name a file with \`inventory.kubeconfig\``,
+      }),
+  }).pipe(
+    Effect.flatMap((access) =>
+      ApiClient.open(access, {
+        userAgent: `sluice/${AGENT_VERSION}`,
+        silenceMs: Math.min(LONGEST_SILENCE_MS, Duration.toMillis(watchSilence)),
+      }),
+    ),
   );

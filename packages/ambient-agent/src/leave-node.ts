@@ -49,14 +49,13 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
 
 /** After the agent has let go of everything. Fails never: what is left is said. */
 export const removeFromNode = (config: Pick<AgentConfig, 'paths' | 'nodeName' | 'inventory'>): Effect.Effect<void> =>
-  Effect.tryPromise({
-    // Of what leaveMesh() had announced, something is left where the server was slow to take it back.
-    try: () => cleanupNode(config.paths, { force: false, withdraw: () => withdrawAnnouncements(config) }),
-    catch: messageOf,
-  }).pipe(
+  // Of what leaveMesh() had announced, something is left where the server was slow to take it back.
+  cleanupNode(config.paths, { force: false, withdraw: withdrawAnnouncements(config) }).pipe(
     Effect.matchEffect({
-      onFailure: (why) =>
-        Effect.logError(`Sluice could not be removed from this node; run \`sluice cleanup\` on it: ${why}`),
+      onFailure: (error) =>
+        Effect.logError(
+          `Sluice could not be removed from this node; run \`sluice cleanup\` on it: ${messageOf(error)}`,
+        ),
       onSuccess: ({ withdrawn, detached, unpinned, restored, files, problems }) =>
         Effect.logInfo('removed from this node', {
           withdrawn: withdrawn.length,

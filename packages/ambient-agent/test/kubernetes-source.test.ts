@@ -45,12 +45,11 @@ async function open(prepare: (api: KubernetesApi) => void = () => {}, token?: st
     credentials: () => Promise.resolve({ headers, tls: { ca: api.ca } }),
     renew() {},
   };
-  const client = new ApiClient(access);
-  closing.push(() => client.close());
   const readiness = new Readiness();
   const lines: string[] = [];
-  const scope = Effect.runSync(Scope.make());
+  const scope = Scope.makeUnsafe();
   closing.push(() => Effect.runPromise(Scope.close(scope, Exit.void)));
+  const client = Effect.runSync(Scope.provide(ApiClient.open(access), scope));
   const layer = kubernetesSource({ client, nodeName: NODE, readiness, backOff: { baseMs: 5, capMs: 20 } }).pipe(
     Layer.provide(logging({ level: 'info', format: 'json' }, (line) => void lines.push(line))),
   );

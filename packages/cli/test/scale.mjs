@@ -6,8 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readNodeStatus } from '@sluice/ambient-agent';
-import { ApiClient, PODS, Reflector } from '@sluice/kubernetes';
+import { ApiClient, PODS, reflect } from '@sluice/kubernetes';
 import { TestNode, toYaml } from '@sluice/testbed';
+import * as Effect from 'effect/Effect';
+import * as Exit from 'effect/Exit';
+import * as Scope from 'effect/Scope';
 
 const AGENTS = ['source', 'bundle', 'in-cluster'];
 const { values: options } = parseArgs({
@@ -152,15 +155,17 @@ class Listener {
 /** The annotations of all pods, as a client sees them change. */
 class Annotations {
   #listener = new Listener();
-  #client;
+  #scope = Scope.makeUnsafe();
   #reflector;
 
   constructor({ url, ca, adminToken }) {
     const credentials = async () => ({ headers: { authorization: `Bearer ${adminToken}` }, tls: { ca } });
-    this.#client = new ApiClient({ server: url, credentials, renew() {} });
     const trim = ({ metadata: { annotations } }) => ({ value: annotations?.[REDIRECTION] });
-    this.#reflector = new Reflector({ client: this.#client, resource: PODS, trim });
-    this.#reflector.changes.subscribe(() => this.#listener.heard());
+    const onNews = () => Effect.sync(() => this.#listener.heard());
+    const copy = ApiClient.open({ server: url, credentials, renew() {} }).pipe(
+      Effect.flatMap((client) => reflect({ client, resource: PODS, trim, onNews })),
+    );
+    this.#reflector = Effect.runSync(Scope.provide(copy, this.#scope));
   }
 
   enabled(count) {
@@ -169,8 +174,7 @@ class Annotations {
   }
 
   async close() {
-    await this.#reflector.close();
-    this.#client.close();
+    await Effect.runPromise(Scope.close(this.#scope, Exit.void));
   }
 }
 

@@ -8,6 +8,10 @@ import {
   type RequestOptions,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import * as Deferred from 'effect/Deferred';
+import * as Effect from 'effect/Effect';
+import type * as Scope from 'effect/Scope';
+import * as Stream from 'effect/Stream';
 import type { ApiAccess, Credentials } from './access.js';
 import { ApiError, statusError } from './api-error.js';
 import { lines } from './lines.js';
@@ -21,7 +25,6 @@ export interface ApiRequest {
   readonly body?: unknown;
   /** `application/json` by default. */
   readonly contentType?: string;
-  readonly signal?: AbortSignal;
   /** The longest time without a byte from the server, in milliseconds. */
   readonly silenceMs?: number;
 }
@@ -45,80 +48,90 @@ export class ApiClient {
   readonly #access: ApiAccess;
   readonly #silenceMs: number;
   readonly #userAgent: string;
-  readonly #active = new Set<ClientRequest>();
-  #isClosed = false;
   #agent: { key: string; agent: HttpAgent } | undefined;
 
-  constructor(access: ApiAccess, options: ApiClientOptions = {}) {
+  private constructor(access: ApiAccess, options: ApiClientOptions) {
     this.#access = access;
     this.#silenceMs = options.silenceMs ?? 65_000;
     this.#userAgent = options.userAgent ?? 'sluice';
   }
 
+  /** Its connections are closed with the scope. */
+  static readonly open = (
+    access: ApiAccess,
+    options: ApiClientOptions = {},
+  ): Effect.Effect<ApiClient, never, Scope.Scope> =>
+    Effect.acquireRelease(
+      Effect.sync(() => new ApiClient(access, options)),
+      (client) => Effect.sync(() => client.#agent?.agent.destroy()),
+    );
+
   get server(): string {
     return this.#access.server;
   }
 
-  /** The parsed body of an answer of 2xx. @throws ApiError */
-  async request(request: ApiRequest): Promise<unknown> {
-    const response = await this.#open(request);
-    const text = await this.#bodyOf(response, LARGEST_BODY, request);
-    try {
-      return JSON.parse(text) as unknown;
-    } catch (cause) {
-      throw garbled(request, 'the answer is not JSON', cause);
-    }
-  }
+  /** The parsed body of an answer of 2xx. Interruption ends the request. */
+  readonly request = (request: ApiRequest): Effect.Effect<unknown, ApiError> =>
+    this.#open(request).pipe(
+      Effect.flatMap((response) => textOf(response, LARGEST_BODY, request)),
+      Effect.scoped,
+      Effect.flatMap((text) =>
+        Effect.try({
+          try: () => JSON.parse(text) as unknown,
+          catch: (cause) => garbled(request, 'the answer is not JSON', cause),
+        }),
+      ),
+    );
 
   /**
-   * The lines of an answer of 2xx, as they come. Ends when the server ends it; throws ApiError when it breaks off.
-   * Leaving the loop closes the connection. `onOpen` is called when the head of the answer is there.
+   * Succeeds when the head of an answer of 2xx is there, with its lines as they come: they end when the server ends them, and
+   * fail when it breaks off. The connection is closed with the scope.
    */
-  async *lines(request: ApiRequest, onOpen: () => void = () => {}): AsyncGenerator<string, void, undefined> {
-    const response = await this.#open(request);
-    onOpen();
-    try {
-      yield* lines(response, LONGEST_LINE);
-    } catch (cause) {
-      throw this.#broken(request, cause);
-    } finally {
-      response.destroy();
-    }
-  }
+  readonly lines = (request: ApiRequest): Effect.Effect<Stream.Stream<string, ApiError>, ApiError, Scope.Scope> =>
+    Effect.map(this.#open(request), (response) =>
+      lines(
+        Stream.fromAsyncIterable(response, (cause) => failed('Unreachable', request, cause)),
+        LONGEST_LINE,
+        () => garbled(request, `a line is longer than ${LONGEST_LINE} bytes`),
+      ),
+    );
 
-  /** Ends all requests and closes all connections. Idempotent. */
-  close(): void {
-    this.#isClosed = true;
-    for (const request of this.#active) request.destroy();
-    this.#agent?.agent.destroy();
-    this.#agent = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  /** The head of an answer of 2xx; the body has the silence timer on it. */
-  async #open(request: ApiRequest): Promise<IncomingMessage> {
-    const credentials = await this.#access.credentials();
-    if (this.#isClosed) throw new ApiError(what(request), { reason: 'Closed', message: 'this client was closed' });
-    const response = await this.#send(request, credentials);
+  /** An answer of 2xx, of which the head is there. */
+  readonly #open = Effect.fnUntraced(function* (
+    this: ApiClient,
+    request: ApiRequest,
+  ): Effect.fn.Return<AsyncIterable<Buffer>, ApiError, Scope.Scope> {
+    const credentials = yield* Effect.tryPromise({
+      try: () => this.#access.credentials(),
+      catch: (cause) => failed('Credentials', request, cause),
+    });
+    const head = yield* Deferred.make<IncomingMessage, ApiError>();
+    yield* Effect.acquireRelease(
+      Effect.try({
+        try: () =>
+          this.#send(request, credentials)
+            .on('response', (response) => Deferred.doneUnsafe(head, Effect.succeed(response)))
+            .on('error', (cause) => Deferred.doneUnsafe(head, failed('Unreachable', request, cause))),
+        catch: (cause) => failed('Unreachable', request, cause),
+      }),
+      // A connection whose answer was taken in whole is no longer the request's, and stays open.
+      (sent) => Effect.sync(() => sent.destroy()),
+    );
+    const response = yield* Deferred.await(head);
     const code = response.statusCode ?? 0;
     if (code >= 200 && code < 300) return response;
     if (code === 401) this.#access.renew();
-    const retryAfter = response.headers['retry-after'];
-    const text = await this.#bodyOf(response, LARGEST_EXPLANATION, request);
-    throw statusError(what(request), code, text, retryAfter);
-  }
+    const text = yield* textOf(response, LARGEST_EXPLANATION, request);
+    return yield* statusError(what(request), code, text, response.headers['retry-after']);
+  });
 
-  #send(request: ApiRequest, credentials: Credentials): Promise<IncomingMessage> {
+  #send(request: ApiRequest, credentials: Credentials): ClientRequest {
     const { method, path, query = {}, body, contentType = 'application/json', silenceMs = this.#silenceMs } = request;
     const url = urlOf(this.#access.server, path, query);
     const text = body === undefined ? undefined : JSON.stringify(body);
     const options: RequestOptions = {
       method,
       agent: credentials.proxy ?? this.#agentFor(url, credentials),
-      ...(request.signal && { signal: request.signal }),
       headers: {
         accept: 'application/json',
         'user-agent': this.#userAgent,
@@ -126,38 +139,25 @@ export class ApiClient {
         ...(text !== undefined && { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }),
       },
     };
-    return new Promise((resolve, reject) => {
-      const sent = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
-      this.#active.add(sent);
-      let response: IncomingMessage | undefined;
-      // A timer of our own: the socket's covers neither the time to connect nor the time in the agent's queue.
-      const timer = setTimeout(() => {
-        const error = new ApiError(what(request), {
-          reason: 'Silent',
-          message: `nothing came from the server for ${silenceMs / 1000} s`,
-        });
-        response?.destroy(error);
-        sent.destroy(error);
-      }, silenceMs);
-      sent.on('response', (head) => {
-        response = head;
-        timer.refresh();
-        // The answer loses its socket when the pool takes it back.
-        const { socket } = head;
-        socket.on('data', refresh);
-        head.on('close', () => socket.off('data', refresh));
-        resolve(head);
-      });
-      const refresh = (): void => {
-        timer.refresh();
-      };
-      sent.on('error', (cause) => reject(this.#broken(request, cause)));
-      sent.on('close', () => {
-        clearTimeout(timer);
-        this.#active.delete(sent);
-      });
-      sent.end(text);
+    const sent = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
+    let answer: IncomingMessage | undefined;
+    // A timer of our own: the socket's covers neither the time to connect nor the time in the agent's queue. And one of Node's:
+    // it is moved by every chunk, and a time-out of Effect's around each cost as much as the request itself.
+    const timer = setTimeout(() => {
+      const message = `nothing came from the server for ${silenceMs / 1000} s`;
+      (answer ?? sent).destroy(new ApiError(what(request), { reason: 'Silent', message }));
+    }, silenceMs);
+    const heard = (): void => void timer.refresh();
+    sent.on('response', (response) => {
+      heard();
+      answer = response;
+      // The answer loses its socket when the pool takes it back.
+      const { socket } = response.on('close', () => socket.off('data', heard));
+      socket.on('data', heard);
     });
+    sent.on('close', () => clearTimeout(timer));
+    sent.end(text);
+    return sent;
   }
 
   /** One pool of connections for as long as the TLS material is the same; new material ends the old connections. */
@@ -174,32 +174,22 @@ export class ApiClient {
     this.#agent = { key, agent };
     return agent;
   }
+}
 
-  async #bodyOf(response: IncomingMessage, limit: number, request: ApiRequest): Promise<string> {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    try {
-      for await (const chunk of response as AsyncIterable<Buffer>) {
+const textOf = (chunks: AsyncIterable<Buffer>, limit: number, request: ApiRequest): Effect.Effect<string, ApiError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const taken: Buffer[] = [];
+      let size = 0;
+      for await (const chunk of chunks) {
         size += chunk.length;
         if (size > limit) throw garbled(request, `the answer is longer than ${limit} bytes`);
-        chunks.push(chunk);
+        taken.push(chunk);
       }
-    } catch (cause) {
-      throw this.#broken(request, cause);
-    }
-    return Buffer.concat(chunks).toString('utf8');
-  }
-
-  /** What an error of Node's means. Whatever breaks after we have ended the request was ended by us. */
-  #broken(request: ApiRequest, cause: unknown): ApiError {
-    if (cause instanceof ApiError) return cause;
-    if (this.#isClosed || request.signal?.aborted === true)
-      return new ApiError(what(request), { reason: 'Closed', message: 'the request was abandoned', cause });
-    const { message, code } = cause as NodeJS.ErrnoException;
-    const suffix = code === undefined || message.includes(code) ? '' : ` (${code})`;
-    return new ApiError(what(request), { reason: 'Unreachable', message: `${message}${suffix}`, cause });
-  }
-}
+      return Buffer.concat(taken).toString('utf8');
+    },
+    catch: (cause) => failed('Unreachable', request, cause),
+  });
 
 function urlOf(server: string, path: string, query: Query): URL {
   const url = new URL(server.replace(/\/+$/, '') + path);
@@ -213,4 +203,12 @@ function what({ method, path, query }: ApiRequest): string {
 
 function garbled(request: ApiRequest, message: string, cause?: unknown): ApiError {
   return new ApiError(what(request), { reason: 'Garbled', message, cause });
+}
+
+/** What an error of Node's means; one of ours means what it says. */
+function failed(reason: 'Unreachable' | 'Credentials', request: ApiRequest, cause: unknown): ApiError {
+  if (cause instanceof ApiError) return cause;
+  const { message, code } = cause as NodeJS.ErrnoException;
+  const suffix = code === undefined || message.includes(code) ? '' : ` (${code})`;
+  return new ApiError(what(request), { reason, message: `${message}${suffix}`, cause });
 }

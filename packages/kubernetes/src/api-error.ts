@@ -1,29 +1,31 @@
 // The one error of this package: what was asked, what came back, and what the caller may make of it.
+import * as Data from 'effect/Data';
 
 /**
  * `code` is the HTTP status, undefined when there was no (whole) answer. `reason` is the API server's own word
  * (apimachinery/pkg/apis/meta/v1/types.go: NotFound, Conflict, Expired, ...) or one of ours:
  * `Unreachable` (no connection, or it broke), `Silent` (nothing came for too long), `Garbled` (what came is not what an
- * API server says), `Credentials` (they could not be read), `Closed` (by us).
+ * API server says), `Credentials` (they could not be read).
  */
-export class ApiError extends Error {
+export class ApiError extends Data.TaggedError('ApiError')<{
+  readonly message: string;
   readonly code: number | undefined;
   readonly reason: string;
   /** How long the server wants to be left alone, in milliseconds. */
   readonly retryAfterMs: number | undefined;
-
+  readonly cause?: unknown;
+}> {
   constructor(
     what: string,
     facts: { code?: number; reason: string; message: string; retryAfterMs?: number; cause?: unknown },
   ) {
-    super(
-      `${what}: ${facts.code === undefined ? '' : `${facts.code} `}${facts.reason}: ${facts.message}`,
-      facts.cause === undefined ? {} : { cause: facts.cause },
-    );
-    this.name = 'ApiError';
-    this.code = facts.code;
-    this.reason = facts.reason;
-    this.retryAfterMs = facts.retryAfterMs;
+    super({
+      message: `${what}: ${facts.code === undefined ? '' : `${facts.code} `}${facts.reason}: ${facts.message}`,
+      code: facts.code,
+      reason: facts.reason,
+      retryAfterMs: facts.retryAfterMs,
+      ...(facts.cause !== undefined && { cause: facts.cause }),
+    });
   }
 
   /** The revision asked for is no longer (or not) known: only a list helps. */

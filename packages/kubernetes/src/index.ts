@@ -11,10 +11,11 @@ export { objectFate, type ObjectFate } from './object-fate.js';
 export { patchPodAnnotation, type PodReference } from './pod-annotation.js';
 export { PodEvents, type PodEvent, type PodEventsOptions } from './pod-events.js';
 export {
-  Reflector,
+  reflect,
+  type Reflector,
   type ReflectorCounters,
+  type ReflectorNews,
   type ReflectorOptions,
-  type ReflectorProblem,
   type ReflectorState,
 } from './reflector.js';
 export { NAMESPACES, NODES, PODS, type ApiObject, type ApiResource } from './resource.js';

@@ -1,26 +1,30 @@
 // Bytes as they come from a connection, to lines.
+import * as Effect from 'effect/Effect';
+import * as Stream from 'effect/Stream';
+
+const LINE_FEED = 0x0a;
 
 /**
- * Splits at line feeds. What is left at the end without one is a line of its own: whoever parses it finds out that it is
- * half of one. Throws when a line is longer than `longest` bytes.
+ * Splits at line feeds. What is left at an orderly end without one is a line of its own: whoever parses it finds out that it
+ * is half of one. Fails with `tooLong` when a line that has not ended is longer than `longest` bytes.
  */
-export async function* lines(chunks: AsyncIterable<Buffer>, longest: number): AsyncGenerator<string, void, undefined> {
-  let begun: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of chunks) {
-    let start = 0;
-    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
-      begun.push(chunk.subarray(start, end));
-      yield Buffer.concat(begun).toString('utf8');
-      begun = [];
-      length = 0;
-      start = end + 1;
-    }
-    if (start < chunk.length) {
-      length += chunk.length - start;
-      if (length > longest) throw new Error(`a line is longer than ${longest} bytes`);
-      begun.push(chunk.subarray(start));
-    }
-  }
-  if (begun.length > 0) yield Buffer.concat(begun).toString('utf8');
-}
+export const lines = <E>(
+  chunks: Stream.Stream<Buffer, E>,
+  longest: number,
+  tooLong: () => E,
+): Stream.Stream<string, E> =>
+  chunks.pipe(
+    // The end, which a connection that breaks does not have.
+    Stream.concat(Stream.succeed(undefined)),
+    Stream.mapAccumEffect(
+      (): Buffer => Buffer.alloc(0),
+      (begun, chunk) => {
+        if (chunk === undefined) return Effect.succeed([begun, begun.length > 0 ? [begun.toString('utf8')] : []]);
+        const bytes = begun.length > 0 ? Buffer.concat([begun, chunk]) : chunk;
+        const end = bytes.lastIndexOf(LINE_FEED);
+        const rest = bytes.subarray(end + 1);
+        if (rest.length > longest) return Effect.fail(tooLong());
+        return Effect.succeed([rest, end < 0 ? [] : bytes.toString('utf8', 0, end).split('\n')]);
+      },
+    ),
+  );

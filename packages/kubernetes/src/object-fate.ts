@@ -1,4 +1,5 @@
 // Whether one object is there to stay: for an agent that is told to end, and has to know why.
+import * as Effect from 'effect/Effect';
 import type { ApiClient } from './api-client.js';
 import { ApiError } from './api-error.js';
 import { isRecord } from './resource.js';
@@ -8,21 +9,25 @@ import { withRetries, type RetryOptions } from './retry.js';
 export type ObjectFate = 'stays' | 'leaving' | 'gone';
 
 /**
+ * Fails when the server does not say: 401 and 403 are no answer to this question.
  * @param path of the object, such as `/apis/apps/v1/namespaces/istio-system/daemonsets/sluice-node`
- * @throws ApiError when the server does not say: 401 and 403 are no answer to this question
  */
-export function objectFate(client: ApiClient, path: string, options: RetryOptions = {}): Promise<ObjectFate> {
-  return withRetries(async () => {
-    try {
-      const { signal } = options;
-      const object = await client.request({ method: 'GET', path, ...(signal && { signal }) });
+export const objectFate = (
+  client: ApiClient,
+  path: string,
+  options: RetryOptions = {},
+): Effect.Effect<ObjectFate, ApiError> =>
+  client.request({ method: 'GET', path }).pipe(
+    Effect.flatMap((object): Effect.Effect<ObjectFate, ApiError> => {
       const metadata = isRecord(object) ? object['metadata'] : undefined;
-      if (!isRecord(metadata))
-        throw new ApiError(`GET ${path}`, { reason: 'Garbled', message: 'the answer is no Kubernetes object' });
-      return typeof metadata['deletionTimestamp'] === 'string' ? 'leaving' : 'stays';
-    } catch (error) {
-      if (error instanceof ApiError && error.code === 404) return 'gone';
-      throw error;
-    }
-  }, options);
-}
+      if (isRecord(metadata))
+        return Effect.succeed(typeof metadata['deletionTimestamp'] === 'string' ? 'leaving' : 'stays');
+      const message = 'the answer is no Kubernetes object';
+      return Effect.fail(new ApiError(`GET ${path}`, { reason: 'Garbled', message }));
+    }),
+    Effect.catchIf(
+      ({ code }) => code === 404,
+      () => Effect.succeed<ObjectFate>('gone'),
+    ),
+    (attempt) => withRetries(attempt, options),
+  );

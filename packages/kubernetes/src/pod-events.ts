@@ -1,6 +1,9 @@
 // Events on pods, which `kubectl describe pod` shows: few enough that no one has to be afraid of them.
 import { randomBytes } from 'node:crypto';
+import * as Clock from 'effect/Clock';
+import * as Effect from 'effect/Effect';
 import type { ApiClient } from './api-client.js';
+import type { ApiError } from './api-error.js';
 import type { PodReference } from './pod-annotation.js';
 import { withRetries, type RetryOptions } from './retry.js';
 
@@ -20,10 +23,9 @@ export interface PodEventsOptions extends RetryOptions {
   readonly host: string;
   /** How long the same reason is not told again of the same pod, in milliseconds; ten minutes by default. */
   readonly quietMs?: number;
-  /** For tests: the time, in ms since the epoch. */
-  readonly now?: () => number;
 }
 
+const QUIET_MS = 600_000;
 /** apis/core/validation/events.go: NoteLengthLimit */
 const LONGEST_MESSAGE = 1024;
 /** How many (pod, reason) pairs are remembered; the oldest is forgotten first, and may then be told early. */
@@ -45,36 +47,38 @@ export class PodEvents {
 
   /**
    * `withheld`: told not long ago; the next one says how often it came up. An event that cannot be written is not
-   * remembered as told.
-   * @throws ApiError after the last attempt (403: the role lacks `create` on `events`)
+   * remembered as told. Fails after the last attempt (403: the role lacks `create` on `events`).
    */
-  async record(pod: PodReference, event: PodEvent): Promise<'created' | 'withheld'> {
-    const { now = Date.now, quietMs = 600_000 } = this.#options;
+  readonly record = Effect.fnUntraced(function* (
+    this: PodEvents,
+    pod: PodReference,
+    event: PodEvent,
+  ): Effect.fn.Return<'created' | 'withheld', ApiError> {
+    const { quietMs = QUIET_MS } = this.#options;
+    const now = yield* Clock.currentTimeMillis;
     const key = `${pod.uid} ${event.reason}`;
     const before = this.#told.get(key);
-    if (before !== undefined && now() - before.sinceMs < quietMs) {
+    if (before !== undefined && now - before.sinceMs < quietMs) {
       before.withheld += 1;
       return 'withheld';
     }
     // Remembered before it is written, so that two at once are one.
-    const told: Told = { sinceMs: now(), withheld: 0 };
+    const told: Told = { sinceMs: now, withheld: 0 };
     this.#told.delete(key);
     this.#told.set(key, told);
     this.#forgetOldest();
-    try {
-      await this.#create(pod, event, 1 + (before?.withheld ?? 0), before?.sinceMs ?? told.sinceMs);
-      return 'created';
-    } catch (error) {
-      if (this.#told.get(key) === told) {
+    yield* Effect.onError(this.#create(pod, event, before, now), () =>
+      Effect.sync(() => {
+        if (this.#told.get(key) !== told) return;
         if (before === undefined) this.#told.delete(key);
         else this.#told.set(key, before);
-      }
-      throw error;
-    }
-  }
+      }),
+    );
+    return 'created';
+  });
 
-  async #create(pod: PodReference, event: PodEvent, count: number, firstMs: number): Promise<void> {
-    const { client, component, host, now = Date.now, signal } = this.#options;
+  #create(pod: PodReference, event: PodEvent, before: Told | undefined, now: number): Effect.Effect<unknown, ApiError> {
+    const { client, component, host } = this.#options;
     const body = {
       apiVersion: 'v1',
       kind: 'Event',
@@ -87,25 +91,21 @@ export class PodEvents {
       type: event.type,
       reason: event.reason,
       message: cut(event.message),
-      count,
-      firstTimestamp: seconds(firstMs),
-      lastTimestamp: seconds(now()),
+      count: 1 + (before?.withheld ?? 0),
+      firstTimestamp: seconds(before?.sinceMs ?? now),
+      lastTimestamp: seconds(now),
       source: { component, host },
       reportingComponent: component,
       reportingInstance: host,
     };
-    await withRetries(async () => {
-      try {
-        await client.request({
-          method: 'POST',
-          path: `/api/v1/namespaces/${encodeURIComponent(pod.namespace)}/events`,
-          body,
-          ...(signal && { signal }),
-        });
-      } catch (error) {
-        if ((error as { reason?: unknown }).reason !== 'AlreadyExists') throw error;
-      }
-    }, this.#options);
+    const path = `/api/v1/namespaces/${encodeURIComponent(pod.namespace)}/events`;
+    return client.request({ method: 'POST', path, body }).pipe(
+      Effect.catchIf(
+        ({ reason }) => reason === 'AlreadyExists',
+        () => Effect.void,
+      ),
+      (attempt) => withRetries(attempt, this.#options),
+    );
   }
 
   #forgetOldest(): void {

@@ -11,6 +11,12 @@ export const PODS: ApiResource = { apiVersion: 'v1', kind: 'Pod', path: '/api/v1
 export const NAMESPACES: ApiResource = { apiVersion: 'v1', kind: 'Namespace', path: '/api/v1/namespaces' };
 export const NODES: ApiResource = { apiVersion: 'v1', kind: 'Node', path: '/api/v1/nodes' };
 
+/** Which of a collection; all of it where nothing is said. */
+export interface Selectors {
+  readonly fieldSelector?: string | undefined;
+  readonly labelSelector?: string | undefined;
+}
+
 /** An object as it came, with its identity checked and nothing else. */
 export interface ApiObject {
   readonly apiVersion: string;

@@ -1,18 +1,17 @@
 // What changes after a revision, one event at a time.
+import * as Effect from 'effect/Effect';
+import type * as Scope from 'effect/Scope';
+import * as Stream from 'effect/Stream';
 import type { ApiClient } from './api-client.js';
 import { ApiError, statusError } from './api-error.js';
-import { isRecord, type ApiResource } from './resource.js';
+import { isRecord, type ApiResource, type Selectors } from './resource.js';
 
-export interface WatchOptions {
-  readonly resourceVersion: string;
-  readonly fieldSelector?: string;
-  readonly labelSelector?: string;
+export interface WatchOptions extends Selectors {
+  readonly resourceVersion: string | undefined;
   /** When the server is to end the watch by itself, in seconds. */
   readonly timeoutSeconds: number;
   /** The longest time without a byte, in milliseconds. */
   readonly silenceMs: number;
-  readonly signal?: AbortSignal;
-  readonly onOpen?: () => void;
 }
 
 export interface WatchEvent {
@@ -21,39 +20,42 @@ export interface WatchEvent {
 }
 
 /**
- * Ends when the server ends it. Throws ApiError for everything else: a line that is no event ends the watch, since no one
- * knows what it was to say, and the next watch from the same revision says it again.
+ * Succeeds when the server has begun to answer; the events then end when the server ends them, and fail with everything
+ * else: a line that is no event ends the watch, since no one knows what it was to say, and the next watch from the same
+ * revision says it again.
  */
-export async function* watch(
+export const watch = (
   client: ApiClient,
   resource: ApiResource,
-  options: WatchOptions,
-): AsyncGenerator<WatchEvent, void, undefined> {
-  const { resourceVersion, fieldSelector, labelSelector, timeoutSeconds, silenceMs, signal, onOpen } = options;
-  const subject = `WATCH ${resource.path}`;
-  const request = {
-    method: 'GET',
-    path: resource.path,
-    query: { watch: true, allowWatchBookmarks: true, resourceVersion, fieldSelector, labelSelector, timeoutSeconds },
-    silenceMs,
-    ...(signal && { signal }),
-  } as const;
-  for await (const line of client.lines(request, onOpen)) {
-    const { type, object } = parse(line, subject);
-    if (type === 'ADDED' || type === 'MODIFIED' || type === 'DELETED' || type === 'BOOKMARK') yield { type, object };
-    else if (type === 'ERROR') {
-      const code = isRecord(object) && typeof object['code'] === 'number' ? object['code'] : 500;
-      throw statusError(subject, code, JSON.stringify(object), undefined);
-    } else throw new ApiError(subject, { reason: 'Garbled', message: `there is no event of type ${String(type)}` });
-  }
-}
+  { silenceMs, ...query }: WatchOptions,
+): Effect.Effect<Stream.Stream<WatchEvent, ApiError>, ApiError, Scope.Scope> =>
+  Effect.map(
+    client.lines({
+      method: 'GET',
+      path: resource.path,
+      query: { watch: true, allowWatchBookmarks: true, ...query },
+      silenceMs,
+    }),
+    Stream.mapEffect((line) => eventOf(line, `WATCH ${resource.path}`)),
+  );
 
-function parse(line: string, subject: string): Record<string, unknown> {
+const eventOf = (line: string, subject: string): Effect.Effect<WatchEvent, ApiError> => {
+  const { type, object } = parse(line);
+  if (type === 'ADDED' || type === 'MODIFIED' || type === 'DELETED' || type === 'BOOKMARK')
+    return Effect.succeed({ type, object });
+  if (type === 'ERROR') {
+    const code = isRecord(object) && typeof object['code'] === 'number' ? object['code'] : 500;
+    return Effect.fail(statusError(subject, code, JSON.stringify(object), undefined));
+  }
+  const message = `this is no event: ${JSON.stringify(line.slice(0, 80))}`;
+  return Effect.fail(new ApiError(subject, { reason: 'Garbled', message }));
+};
+
+function parse(line: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(line);
-    if (isRecord(value)) return value;
+    return isRecord(value) ? value : {};
   } catch {
-    // below
+    return {};
   }
-  throw new ApiError(subject, { reason: 'Garbled', message: `this is no event: ${JSON.stringify(line.slice(0, 80))}` });
 }

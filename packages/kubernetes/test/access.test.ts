@@ -4,12 +4,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as Effect from 'effect/Effect';
 import { describe, expect, it } from 'vitest';
-import { inClusterAccess, kubeConfigAccess, type ApiAccess } from '../src/index.js';
+import { inClusterAccess, kubeConfigAccess, type ApiAccess, type ApiClient } from '../src/index.js';
 import { closing, connect, known, onServer, podTemplate, reflect, serviceAccountFiles, startApi } from './harness.js';
 
 const closer = closing();
-const list = { method: 'GET', path: '/api/v1/namespaces' } as const;
+const list = (client: ApiClient): Promise<unknown> =>
+  Effect.runPromise(client.request({ method: 'GET', path: '/api/v1/namespaces' }));
 
 function inCluster(url: string, directory: string): ApiAccess {
   const { hostname, port } = new URL(url);
@@ -33,12 +35,12 @@ describe('in a pod', () => {
     const directory = serviceAccountFiles(closer, api.ca, 'old\n');
     api.allow('old', { name: 'agent' });
     const client = connect(closer, inCluster(api.url, directory));
-    await client.request(list);
+    await list(client);
     api.revoke('old');
     api.allow('new', { name: 'agent' });
-    await expect(client.request(list)).rejects.toMatchObject({ code: 401, reason: 'Unauthorized' });
+    await expect(list(client)).rejects.toMatchObject({ code: 401, reason: 'Unauthorized' });
     writeFileSync(join(directory, 'token'), 'new');
-    await client.request(list);
+    await list(client);
   });
 
   it('keeps a copy right over a rotation, without a list', async () => {
@@ -64,9 +66,9 @@ describe('in a pod', () => {
     const second = await startApi(closer);
     const directory = serviceAccountFiles(closer, first.ca, first.adminToken);
     const client = connect(closer, inCluster(second.url, directory));
-    await expect(client.request(list)).rejects.toMatchObject({ reason: 'Unreachable' });
+    await expect(list(client)).rejects.toMatchObject({ reason: 'Unreachable' });
     writeFileSync(join(directory, 'ca.crt'), second.ca);
-    await client.request(list);
+    await list(client);
   });
 
   it('says which file is missing', async () => {
@@ -88,11 +90,11 @@ describe('by a kubeconfig', () => {
     api.allow('old', { name: 'someone' });
     const path = fileWith(api.kubeconfig('old'));
     const client = connect(closer, await kubeConfigAccess({ path }));
-    await client.request(list);
+    await list(client);
     api.revoke('old');
     writeFileSync(path, api.kubeconfig());
-    await expect(client.request(list)).rejects.toMatchObject({ code: 401 });
-    await client.request(list);
+    await expect(list(client)).rejects.toMatchObject({ code: 401 });
+    await list(client);
   });
 
   it('runs the exec plugin of a user', async () => {
@@ -103,7 +105,7 @@ describe('by a kubeconfig', () => {
     const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'printf', args: ['%s', answer] };
     config.users = [{ name: 'double', user: { exec } }];
     const path = fileWith(JSON.stringify(config));
-    await connect(closer, await kubeConfigAccess({ path })).request(list);
+    await list(connect(closer, await kubeConfigAccess({ path })));
   });
 
   it('says what is wrong with a file', async () => {

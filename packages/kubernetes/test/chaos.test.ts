@@ -1,31 +1,45 @@
 // Everything that an API server does wrong, at random, while pods and namespaces change; afterwards the copies are what
 // the server has. SLUICE_CHAOS_SECONDS says how long, SLUICE_CHAOS_SEED repeats the draws of a run.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { KubernetesApi, PATIENCE_MS, type Fault } from '@sluice/testbed';
-import { ApiClient, NAMESPACES, PODS, Reflector, type Change } from '../src/index.js';
-import { access, keep, known, NODE, onServer, podTemplate, sortedEntries, type Kept } from './harness.js';
+import * as Effect from 'effect/Effect';
+import { describe, expect, it } from 'vitest';
+import { PATIENCE_MS, type Fault, type KubernetesApi } from '@sluice/testbed';
+import { NAMESPACES, PODS, reflect, type ReflectorNews, type ReflectorOptions } from '../src/index.js';
+import {
+  access,
+  closing,
+  connect,
+  keep,
+  known,
+  NODE,
+  onServer,
+  open,
+  podTemplate,
+  sortedEntries,
+  startApi,
+  type Kept,
+} from './harness.js';
 import { random, type Random } from './random.js';
 
 const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? 15);
 const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 
-/** A copy of what `changes` told, which fails when the story has a hole. */
-function follow(reflector: Reflector<Kept>): ReadonlyMap<string, Kept> {
-  const told = new Map<string, Kept>();
-  const deleted = new Set<string>();
-  const one = (change: Change<Kept>): void => {
-    const { kind, uid } = change;
-    expect({ kind, isKnown: told.has(uid) }).toEqual({ kind, isKnown: kind !== 'added' });
-    if (kind === 'deleted') {
-      told.delete(uid);
-      deleted.add(uid);
-    } else {
-      expect(deleted).not.toContain(uid);
-      told.set(uid, change.object);
-    }
-  };
-  reflector.changes.subscribe((changes) => changes.forEach(one));
-  return told;
+/** A copy of what was told, which fails when the story has a hole. */
+class Told {
+  readonly objects = new Map<string, Kept>();
+  readonly holes: unknown[] = [];
+  readonly #deleted = new Set<string>();
+
+  readonly hear = (news: ReflectorNews<Kept>): Effect.Effect<void> =>
+    Effect.sync(() => {
+      for (const change of news.kind === 'changes' ? news.changes : []) {
+        const { kind, uid } = change;
+        if (this.objects.has(uid) !== (kind !== 'added') || this.#deleted.has(uid)) this.holes.push(change);
+        if (kind === 'deleted') {
+          this.objects.delete(uid);
+          this.#deleted.add(uid);
+        } else this.objects.set(uid, change.object);
+      }
+    });
 }
 
 /** One change of the cluster. */
@@ -101,41 +115,36 @@ async function misbehave(api: KubernetesApi, draw: Random): Promise<string> {
 }
 
 describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
-  let api: KubernetesApi;
-  let client: ApiClient;
-  const reflectors: Reflector<Kept>[] = [];
-
-  beforeAll(async () => {
-    api = await KubernetesApi.start({ bookmarkEveryMs: 30 });
-    client = new ApiClient(access(api), { silenceMs: 150 });
-  });
-  afterAll(async () => {
-    for (const reflector of reflectors) await reflector.close();
-    client.close();
-    await api.close();
-  });
+  const closer = closing();
 
   it(
     'leaves every copy as the server has it',
     async () => {
-      const common = {
-        client,
-        trim: keep,
-        pageSize: 4,
-        silenceMs: 150,
-        watchSeconds: 1,
-        backOff: { baseMs: 5, capMs: 40 },
+      const api = await startApi(closer, { bookmarkEveryMs: 30 });
+      const client = connect(closer, access(api), { silenceMs: 150 });
+      const follow = (options: Pick<ReflectorOptions<Kept>, 'resource' | 'fieldSelector' | 'lists'>) => {
+        const told = new Told();
+        const [reflector] = open(
+          closer,
+          reflect<Kept>({
+            client,
+            trim: keep,
+            pageSize: 4,
+            silenceMs: 150,
+            watchSeconds: 1,
+            backOff: { baseMs: 5, capMs: 40 },
+            onNews: told.hear,
+            ...options,
+          }),
+        );
+        return { reflector, told };
       };
-      const pods = new Reflector<Kept>({ ...common, resource: PODS, fieldSelector: `spec.nodeName=${NODE}` });
-      const cached = new Reflector<Kept>({
-        ...common,
-        resource: PODS,
-        fieldSelector: `spec.nodeName=${NODE}`,
-        lists: 'cached',
-      });
-      const namespaces = new Reflector<Kept>({ ...common, resource: NAMESPACES });
-      reflectors.push(pods, cached, namespaces);
-      const told = reflectors.map((reflector) => follow(reflector));
+      const onNode = { resource: PODS, fieldSelector: `spec.nodeName=${NODE}` };
+      const copies = [
+        { ...follow(onNode), kind: 'Pod' },
+        { ...follow({ ...onNode, lists: 'cached' }), kind: 'Pod' },
+        { ...follow({ resource: NAMESPACES }), kind: 'Namespace' },
+      ] as const;
       const draw = random(SEED);
       const names = { next: 0 };
       const done = new Map<string, number>();
@@ -143,7 +152,7 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       // On a slow machine for longer, until there was enough of everything for the test to mean something.
       const isEnough = (): boolean =>
         [...done.values()].reduce((sum, count) => sum + count, 0) > 300 &&
-        reflectors.every(({ counters }) => counters.lists > 1 && counters.failures.size > 3);
+        copies.every(({ reflector: { counters } }) => counters.lists > 1 && counters.failures.size > 3);
       while (Date.now() < until || !isEnough()) {
         const what = draw.below(12) === 0 ? await misbehave(api, draw) : change(api, draw, names);
         done.set(what, (done.get(what) ?? 0) + 1);
@@ -151,11 +160,6 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       }
       api.faults.clear();
       api.bookmarkEveryMs = 30;
-      const copies = [
-        { reflector: pods, kind: 'Pod' },
-        { reflector: cached, kind: 'Pod' },
-        { reflector: namespaces, kind: 'Namespace' },
-      ] as const;
       // What chaos heals by chance, such as a lost event by the next list, is not healed here.
       for (let blow = 0; blow < 8; blow += 1) {
         for (const { reflector, kind } of copies)
@@ -166,13 +170,14 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
           watch[draw.pick(['silence', 'corrupt', 'truncate', 'drop'] as const) ?? 'drop']();
         for (let count = 0; count < 6; count += 1) change(api, draw, names);
       }
-      for (const [index, { reflector, kind }] of copies.entries()) {
+      for (const { reflector, told, kind } of copies) {
         await expect.poll(() => sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, kind)));
-        expect(new Map(told[index])).toEqual(new Map(reflector.objects));
+        expect(told.holes).toEqual([]);
+        expect(told.objects).toEqual(new Map(reflector.objects));
       }
       if (process.env['SLUICE_CHAOS_SECONDS'] !== undefined)
         process.stdout.write(
-          `${JSON.stringify({ seed: SEED, done: Object.fromEntries(done) })}\n${JSON.stringify(reflectors.map(({ counters }) => ({ ...counters, failures: Object.fromEntries(counters.failures) })))}\n`,
+          `${JSON.stringify({ seed: SEED, done: Object.fromEntries(done) })}\n${JSON.stringify(copies.map(({ reflector: { counters } }) => ({ ...counters, failures: Object.fromEntries(counters.failures) })))}\n`,
         );
     },
     SECONDS * 1000 + 2 * PATIENCE_MS,

@@ -2,9 +2,22 @@
 // SLUICE_API_TOKEN and SLUICE_API_CA (a PEM file) a real one, where the token may create namespaces, pods and events.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import * as Effect from 'effect/Effect';
+import * as Exit from 'effect/Exit';
+import * as Scope from 'effect/Scope';
+import * as Stream from 'effect/Stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KubernetesApi, PATIENCE_MS, until } from '@sluice/testbed';
-import { ApiClient, ApiError, patchPodAnnotation, PODS, PodEvents, Reflector, type ApiAccess } from '../src/index.js';
+import {
+  ApiClient,
+  ApiError,
+  patchPodAnnotation,
+  PODS,
+  PodEvents,
+  reflect,
+  type ApiAccess,
+  type ApiRequest,
+} from '../src/index.js';
 import { access } from './harness.js';
 
 const url = process.env['SLUICE_API_URL'];
@@ -28,7 +41,9 @@ interface RawList {
 
 let api: KubernetesApi | undefined;
 let target: ApiAccess;
+const scope = Scope.makeUnsafe();
 let client: ApiClient;
+const ask = (request: ApiRequest): Promise<unknown> => Effect.runPromise(client.request(request));
 const pods = `/api/v1/namespaces/${run}/pods`;
 const selector = `spec.nodeName=${node}`;
 
@@ -43,15 +58,14 @@ const pod = (name: string, labels: Record<string, string> = {}): unknown => ({
   },
 });
 const create = async (name: string, labels?: Record<string, string>): Promise<Raw> =>
-  (await client.request({ method: 'POST', path: pods, body: pod(name, labels) })) as Raw;
+  (await ask({ method: 'POST', path: pods, body: pod(name, labels) })) as Raw;
 const remove = (name: string): Promise<unknown> =>
-  client.request({ method: 'DELETE', path: `${pods}/${name}`, query: { gracePeriodSeconds: 0 } });
-const get = async (name: string): Promise<Raw> =>
-  (await client.request({ method: 'GET', path: `${pods}/${name}` })) as Raw;
+  ask({ method: 'DELETE', path: `${pods}/${name}`, query: { gracePeriodSeconds: 0 } });
+const get = async (name: string): Promise<Raw> => (await ask({ method: 'GET', path: `${pods}/${name}` })) as Raw;
 const listPods = async (query: Record<string, string | number> = {}): Promise<RawList> =>
-  (await client.request({ method: 'GET', path: PODS.path, query: { fieldSelector: selector, ...query } })) as RawList;
+  (await ask({ method: 'GET', path: PODS.path, query: { fieldSelector: selector, ...query } })) as RawList;
 const patch = (path: string, body: unknown, contentType = 'application/merge-patch+json'): Promise<unknown> =>
-  client.request({ method: 'PATCH', path, body, contentType });
+  ask({ method: 'PATCH', path, body, contentType });
 const refusal = async (request: Promise<unknown>): Promise<ApiError> => {
   const error: unknown = await request.then(
     () => undefined,
@@ -69,18 +83,21 @@ interface Event {
 /** The events of a watch until `count` of them (bookmarks and marks not counted) are there, or it ends. */
 async function events(query: Record<string, string | number>, count: number, path = PODS.path): Promise<Event[]> {
   const seen: Event[] = [];
-  const lines = client.lines({
+  const request = {
     method: 'GET',
     path,
     query: { watch: true, timeoutSeconds: PATIENCE_MS / 1000, ...query },
-  });
-  for await (const line of lines) {
-    const event = JSON.parse(line) as Event;
-    // A real server marks a pod that is bound to a node before it deletes it, even where no grace is given.
-    const isMark = event.type === 'MODIFIED' && event.object.metadata.deletionTimestamp !== undefined;
-    if (event.type !== 'BOOKMARK' && !isMark) seen.push(event);
-    if (seen.length >= count) break;
-  }
+  } as const;
+  const take = Stream.runForEachWhile((line: string) =>
+    Effect.sync(() => {
+      const event = JSON.parse(line) as Event;
+      // A real server marks a pod that is bound to a node before it deletes it, even where no grace is given.
+      const isMark = event.type === 'MODIFIED' && event.object.metadata.deletionTimestamp !== undefined;
+      if (event.type !== 'BOOKMARK' && !isMark) seen.push(event);
+      return seen.length < count;
+    }),
+  );
+  await Effect.runPromise(Effect.scoped(Effect.flatMap(client.lines(request), take)));
   return seen;
 }
 
@@ -94,8 +111,8 @@ beforeAll(async () => {
     const headers = { authorization: `Bearer ${process.env['SLUICE_API_TOKEN']}` };
     target = { server: url, credentials: () => Promise.resolve({ headers, tls }), renew() {} };
   }
-  client = new ApiClient(target);
-  await client.request({
+  client = await Effect.runPromise(Scope.provide(ApiClient.open(target), scope));
+  await ask({
     method: 'POST',
     path: '/api/v1/namespaces',
     body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: run } },
@@ -106,8 +123,8 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await client.request({ method: 'DELETE', path: `/api/v1/namespaces/${run}` }).catch(() => {});
-  client.close();
+  await ask({ method: 'DELETE', path: `/api/v1/namespaces/${run}` }).catch(() => {});
+  await Effect.runPromise(Scope.close(scope, Exit.void));
   await api?.close();
 });
 
@@ -214,46 +231,45 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     expect(stale).toMatchObject({ code: 409, reason: 'Conflict' });
     expect(await refusal(patch(`${pods}/there`, {}, 'application/json'))).toMatchObject({ code: 415 });
     expect(await refusal(listPods({ fieldSelector: 'spec.nonsense=1' }))).toMatchObject({ code: 400 });
-    const stranger = new ApiClient({
+    const stranger = ApiClient.open({
       ...target,
       credentials: async () => ({ ...(await target.credentials()), headers: { authorization: 'Bearer wrong' } }),
     });
-    const unknown = await refusal(stranger.request({ method: 'GET', path: PODS.path }));
-    stranger.close();
+    const asked = Effect.flatMap(stranger, (by) => by.request({ method: 'GET', path: PODS.path }));
+    const unknown = await refusal(Effect.runPromise(Effect.scoped(asked)));
     expect(unknown).toMatchObject({ code: 401, reason: 'Unauthorized' });
     await remove('there');
   });
 
   it('serves our own client: a copy, an annotation, an event', async () => {
-    const reflector = new Reflector({
+    const copy = reflect({
       client,
       resource: PODS,
       fieldSelector: selector,
       trim: ({ metadata }) => ({ name: metadata.name, annotations: metadata['annotations'] }),
     });
-    try {
-      await reflector.whenSynced();
-      const { uid } = (await create('ours')).metadata;
-      const ours = { namespace: run, name: 'ours', uid };
-      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', 'enabled')).toBe('patched');
-      const enabled = { name: 'ours', annotations: { 'ambient.istio.io/redirection': 'enabled' } };
-      await expect.poll(() => reflector.objects.get(uid)).toEqual(enabled);
-      const recorder = new PodEvents({ client, component: 'sluice', host: node });
-      const event = { type: 'Warning', reason: 'NotEnrolled', message: 'the pod has a sidecar' } as const;
-      expect(await recorder.record(ours, event)).toBe('created');
-      expect(await recorder.record(ours, event)).toBe('withheld');
-      const path = `/api/v1/namespaces/${run}/events`;
-      const query = { fieldSelector: `involvedObject.uid=${uid}` };
-      const { items } = (await client.request({ method: 'GET', path, query })) as { items: unknown[] };
-      expect(items).toMatchObject([{ reason: 'NotEnrolled', count: 1, source: { component: 'sluice', host: node } }]);
-      await remove('ours');
-      await create('ours');
-      await expect.poll(() => reflector.objects.has(uid)).toBe(false);
-      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');
-      await remove('ours');
-      expect(await patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', null)).toBe('gone');
-    } finally {
-      await reflector.close();
-    }
+    const reflector = await Effect.runPromise(Scope.provide(copy, scope));
+    await Effect.runPromise(reflector.synced);
+    const { uid } = (await create('ours')).metadata;
+    const ours = { namespace: run, name: 'ours', uid };
+    const annotate = (value: string | null) =>
+      Effect.runPromise(patchPodAnnotation(client, ours, 'ambient.istio.io/redirection', value));
+    expect(await annotate('enabled')).toBe('patched');
+    const enabled = { name: 'ours', annotations: { 'ambient.istio.io/redirection': 'enabled' } };
+    await expect.poll(() => reflector.objects.get(uid)).toEqual(enabled);
+    const recorder = new PodEvents({ client, component: 'sluice', host: node });
+    const event = { type: 'Warning', reason: 'NotEnrolled', message: 'the pod has a sidecar' } as const;
+    expect(await Effect.runPromise(recorder.record(ours, event))).toBe('created');
+    expect(await Effect.runPromise(recorder.record(ours, event))).toBe('withheld');
+    const path = `/api/v1/namespaces/${run}/events`;
+    const query = { fieldSelector: `involvedObject.uid=${uid}` };
+    const { items } = (await ask({ method: 'GET', path, query })) as { items: unknown[] };
+    expect(items).toMatchObject([{ reason: 'NotEnrolled', count: 1, source: { component: 'sluice', host: node } }]);
+    await remove('ours');
+    await create('ours');
+    await expect.poll(() => reflector.objects.has(uid)).toBe(false);
+    expect(await annotate(null)).toBe('gone');
+    await remove('ours');
+    expect(await annotate(null)).toBe('gone');
   });
 });

@@ -2,17 +2,21 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as Effect from 'effect/Effect';
+import * as Exit from 'effect/Exit';
+import * as Scope from 'effect/Scope';
 import { afterEach } from 'vitest';
 import { KubernetesApi, type KubernetesApiOptions } from '@sluice/testbed';
 import {
   ApiClient,
-  NAMESPACES,
   PODS,
-  Reflector,
+  reflect as reflectInScope,
   type ApiAccess,
   type ApiClientOptions,
   type ApiObject,
   type Change,
+  type Reflector,
+  type ReflectorNews,
   type ReflectorOptions,
 } from '../src/index.js';
 
@@ -45,10 +49,16 @@ export async function startApi({ defer }: Closing, options?: KubernetesApiOption
   return api;
 }
 
-export function connect({ defer }: Closing, from: ApiAccess, options?: ApiClientOptions): ApiClient {
-  const client = new ApiClient(from, options);
-  defer(() => client.close());
-  return client;
+/** What a program opens, and how to close it before the end of the test. */
+export function open<A>({ defer }: Closing, program: Effect.Effect<A, never, Scope.Scope>): [A, () => Promise<void>] {
+  const scope = Scope.makeUnsafe();
+  const close = (): Promise<void> => Effect.runPromise(Scope.close(scope, Exit.void));
+  defer(close);
+  return [Effect.runSync(Scope.provide(program, scope)), close];
+}
+
+export function connect(closer: Closing, from: ApiAccess, options?: ApiClientOptions): ApiClient {
+  return open(closer, ApiClient.open(from, options))[0];
 }
 
 /** The service account files of a pod. */
@@ -76,29 +86,34 @@ export function keep({ metadata }: ApiObject): Kept {
   };
 }
 
-/** Reflectors that wait for nothing long. */
-export function reflect(
-  { defer }: Closing,
-  client: ApiClient,
-  options: Partial<ReflectorOptions<Kept>> = {},
-): Reflector<Kept> & { readonly log: Change<Kept>[] } {
-  const reflector = new Reflector<Kept>({
-    client,
-    resource: PODS,
-    fieldSelector: `spec.nodeName=${NODE}`,
-    trim: keep,
-    pageSize: 3,
-    backOff: { baseMs: 1, capMs: 10 },
-    ...options,
-  });
-  defer(() => reflector.close());
-  const log: Change<Kept>[] = [];
-  reflector.changes.subscribe((changes) => log.push(...changes));
-  return Object.assign(reflector, { log });
+export interface Followed extends Reflector<Kept> {
+  readonly log: readonly Change<Kept>[];
+  readonly problems: readonly Extract<ReflectorNews<Kept>, { kind: 'problem' }>[];
+  close(): Promise<void>;
 }
 
-export function reflectNamespaces(closer: Closing, client: ApiClient): ReturnType<typeof reflect> {
-  return reflect(closer, client, { resource: NAMESPACES, fieldSelector: '' });
+/** A reflector that waits for nothing long. */
+export function reflect(closer: Closing, client: ApiClient, options: Partial<ReflectorOptions<Kept>> = {}): Followed {
+  const log: Change<Kept>[] = [];
+  const problems: Extract<ReflectorNews<Kept>, { kind: 'problem' }>[] = [];
+  const [reflector, close] = open(
+    closer,
+    reflectInScope<Kept>({
+      client,
+      resource: PODS,
+      fieldSelector: `spec.nodeName=${NODE}`,
+      trim: keep,
+      pageSize: 3,
+      backOff: { baseMs: 1, capMs: 10 },
+      onNews: (news) =>
+        Effect.sync(() => {
+          if (news.kind === 'changes') log.push(...news.changes);
+          if (news.kind === 'problem') problems.push(news);
+        }),
+      ...options,
+    }),
+  );
+  return { ...reflector, log, problems, close };
 }
 
 export function podTemplate(

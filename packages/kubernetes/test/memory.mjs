@@ -1,6 +1,7 @@
 // Prints what copies of 5000 namespaces and a node's 250 pods cost. Build first; then: node packages/kubernetes/test/memory.mjs
+import * as Effect from 'effect/Effect';
 import { KubernetesApiProcess } from '@sluice/testbed';
-import { ApiClient, NAMESPACES, PODS, Reflector } from '../dist/index.js';
+import { ApiClient, NAMESPACES, PODS, reflect } from '../dist/index.js';
 
 const [NAMESPACE_COUNT, POD_COUNT] = [5000, 250];
 const labels = (index) => ({
@@ -47,7 +48,6 @@ const rss = () => {
 const before = rss();
 const started = performance.now();
 const credentials = async () => ({ headers: { authorization: `Bearer ${api.adminToken}` }, tls: { ca: api.ca } });
-const client = new ApiClient({ server: api.url, credentials, renew() {} });
 const trim = ({ metadata, spec, status }) => ({
   name: metadata.name,
   namespace: metadata.namespace,
@@ -55,17 +55,19 @@ const trim = ({ metadata, spec, status }) => ({
   nodeName: spec?.nodeName,
   ips: status?.podIPs,
 });
-const all = [
-  new Reflector({ client, resource: NAMESPACES, trim }),
-  new Reflector({ client, resource: PODS, fieldSelector: 'spec.nodeName=node-a', trim }),
-];
-await Promise.all(all.map((reflector) => reflector.whenSynced()));
-const took = performance.now() - started;
-process.stdout.write(
-  `${all.map(({ objects }) => objects.size).join(' namespaces, ')} pods: ${took.toFixed(0)} ms to the whole copy, ` +
-    `resident memory ${before.toFixed(0)} -> ${rss().toFixed(0)} MB, ` +
-    `heap ${(process.memoryUsage().heapUsed / 2 ** 20).toFixed(0)} MB\n`,
-);
-for (const reflector of all) await reflector.close();
-client.close();
+const program = Effect.gen(function* () {
+  const client = yield* ApiClient.open({ server: api.url, credentials, renew() {} });
+  const all = [
+    yield* reflect({ client, resource: NAMESPACES, trim }),
+    yield* reflect({ client, resource: PODS, fieldSelector: 'spec.nodeName=node-a', trim }),
+  ];
+  yield* Effect.all(all.map(({ synced }) => synced));
+  const took = performance.now() - started;
+  process.stdout.write(
+    `${all.map(({ objects }) => objects.size).join(' namespaces, ')} pods: ${took.toFixed(0)} ms to the whole copy, ` +
+      `resident memory ${before.toFixed(0)} -> ${rss().toFixed(0)} MB, ` +
+      `heap ${(process.memoryUsage().heapUsed / 2 ** 20).toFixed(0)} MB\n`,
+  );
+});
+await Effect.runPromise(Effect.scoped(program));
 await api.close();

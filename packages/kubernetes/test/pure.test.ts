@@ -1,38 +1,44 @@
 // The parts that are pure: lines, revisions, waits, and what is kept of an error.
+import * as Effect from 'effect/Effect';
+import * as Fiber from 'effect/Fiber';
+import * as Stream from 'effect/Stream';
+import * as TestClock from 'effect/testing/TestClock';
 import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { statusError } from '../src/api-error.js';
+import { ApiError, statusError } from '../src/api-error.js';
 import { backOffMs } from '../src/back-off.js';
 import { lines } from '../src/lines.js';
 import { asObject, isNotAfter, PODS } from '../src/resource.js';
+import { withRetries } from '../src/retry.js';
 
-async function* chunksOf(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<Buffer> {
-  let start = 0;
-  for (const cut of [...cuts.map((at) => at % (bytes.length + 1)), bytes.length].sort((a, b) => a - b)) {
-    yield bytes.subarray(start, cut);
-    start = cut;
-  }
+function chunksOf(bytes: Buffer, cuts: readonly number[]): Stream.Stream<Buffer> {
+  const ends = [...cuts.map((at) => at % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
+  return Stream.fromIterable(ends.map((end, index) => bytes.subarray(ends[index - 1] ?? 0, end)));
 }
 
-async function collect<A>(from: AsyncIterable<A>): Promise<A[]> {
-  const all: A[] = [];
-  for await (const one of from) all.push(one);
-  return all;
-}
+const linesOf = <E>(chunks: Stream.Stream<Buffer, E>, longest: number): Promise<string[]> =>
+  Effect.runPromise(Stream.runCollect(lines(chunks, longest, () => 'too long' as never)));
 
 it('splits lines wherever the chunks are cut, also inside a character', async () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 30 }).map((line) => line.replaceAll('\n', ''));
   await fc.assert(
     fc.asyncProperty(fc.array(text), fc.array(fc.nat()), async (given, cuts) => {
       const bytes = Buffer.from(given.map((line) => `${line}\n`).join(''));
-      expect(await collect(lines(chunksOf(bytes, cuts), 1000))).toEqual(given);
+      expect(await linesOf(chunksOf(bytes, cuts), 1000)).toEqual(given);
     }),
   );
 });
 
-it('gives an unfinished line as one, and refuses one that does not end', async () => {
-  expect(await collect(lines(chunksOf(Buffer.from('a\nb'), [2]), 10))).toEqual(['a', 'b']);
-  await expect(collect(lines(chunksOf(Buffer.alloc(100, 'x'), [30, 60]), 50))).rejects.toThrow('longer than 50 bytes');
+it('gives an unfinished line as one, refuses one that does not end, and gives none of what broke off', async () => {
+  expect(await linesOf(chunksOf(Buffer.from('a\nb'), [2]), 10)).toEqual(['a', 'b']);
+  await expect(linesOf(chunksOf(Buffer.alloc(100, 'x'), [30, 60]), 50)).rejects.toBe('too long');
+  const broken = Stream.concat(chunksOf(Buffer.from('a\nb'), [2]), Stream.fail('broken'));
+  const seen: string[] = [];
+  const taken = Stream.runForEach(
+    lines(broken, 10, () => 'too long'),
+    (line) => Effect.sync(() => seen.push(line)),
+  );
+  expect([await Effect.runPromise(Effect.flip(taken)), seen]).toEqual(['broken', ['a']]);
 });
 
 it('compares revisions as the numbers that they are', () => {
@@ -55,6 +61,24 @@ it('waits longer each time, with jitter, never longer than the cap and never les
       expect(wait).toBeLessThanOrEqual(Math.max(5000, retryAfterMs * 1.1));
     }),
   );
+});
+
+it('tries again when the time is up that the server asks for, and no sooner', async () => {
+  const asks = new ApiError('PATCH /x', { code: 503, reason: 'Busy', message: 'x', retryAfterMs: 100_000 });
+  const forbids = new ApiError('PATCH /x', { code: 403, reason: 'Forbidden', message: 'x' });
+  let attempts = 0;
+  const attempt = Effect.suspend(() => Effect.fail((attempts += 1) < 3 ? asks : forbids));
+  const program = Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(Effect.flip(withRetries(attempt, {})));
+    const seen: number[] = [];
+    for (const seconds of [99, 11, 89, 21]) {
+      yield* TestClock.adjust(seconds * 1000);
+      seen.push(attempts);
+    }
+    expect(seen).toEqual([1, 2, 2, 3]);
+    expect(yield* Fiber.join(fiber)).toBe(forbids);
+  });
+  await Effect.runPromise(Effect.provide(program, TestClock.layer()));
 });
 
 it('makes an error of any answer', () => {

@@ -2,13 +2,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import * as Effect from 'effect/Effect';
+import * as TestClock from 'effect/testing/TestClock';
 import { describe, expect, it } from 'vitest';
 import type { KubernetesApi } from '@sluice/testbed';
-import { NAMESPACES, type ReflectorProblem } from '../src/index.js';
+import { NAMESPACES, reflect as reflectInScope } from '../src/index.js';
 import {
   access,
   closing,
   connect,
+  keep,
   known,
   onServer,
   podTemplate,
@@ -32,7 +35,7 @@ async function setUp(pods = 7): Promise<{ api: KubernetesApi; client: ReturnType
 
 /** Until the copy is what the server has. */
 async function settled(reflector: Reflector<Kept>, api: KubernetesApi): Promise<void> {
-  await reflector.whenSynced();
+  await Effect.runPromise(reflector.synced);
   const [copy, server] = [(): unknown => sortedEntries(known(reflector)), sortedEntries(onServer(api, 'Pod'))];
   await expect.poll(copy).toEqual(server);
 }
@@ -44,7 +47,7 @@ describe('what goes well', () => {
     const { api, client } = await setUp();
     const reflector = reflect(closer, client);
     expect(reflector.state.synced).toBe(false);
-    await reflector.whenSynced();
+    await Effect.runPromise(reflector.synced);
     expect(known(reflector)).toEqual(onServer(api, 'Pod'));
     expect(reflector.log.map(({ kind }) => kind)).toEqual(Array(7).fill('added'));
     expect(api.requests.filter(({ verb }) => verb === 'list')).toHaveLength(3);
@@ -127,8 +130,7 @@ describe('what goes well', () => {
     await expect.poll(() => api.watches).toHaveLength(0);
     api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 });
     const inWait = reflect(closer, client);
-    const problem = new Promise((resolve) => inWait.problems.subscribe(resolve));
-    await problem;
+    await expect.poll(() => inWait.problems).toHaveLength(1);
     await inWait.close();
   });
 
@@ -201,7 +203,7 @@ describe('a relist', () => {
     api.remove('Pod', { namespace: 'default', name: 'p0' });
     api.compact();
     release();
-    await reflector.whenSynced();
+    await Effect.runPromise(reflector.synced);
     expect(sortedEntries(known(reflector))).toEqual(sortedEntries(onServer(api, 'Pod')));
     expect(api.requests.filter(({ verb }) => verb === 'list').map(({ code }) => code)).toEqual([200, 410, 200]);
   });
@@ -298,20 +300,31 @@ describe('what goes wrong', () => {
   it('leaves a server alone for as long as it asks', async () => {
     const { api, client } = await setUp();
     api.faults.inject({ kind: 'status', code: 429, retryAfterSeconds: 7 }, { verb: 'list' });
-    const reflector = reflect(closer, client);
-    const problem = await new Promise<ReflectorProblem>((resolve) => reflector.problems.subscribe(resolve));
-    expect(problem.error).toMatchObject({ code: 429, reason: 'TooManyRequests', retryAfterMs: 7000 });
-    expect(problem.retryInMs).toBeGreaterThanOrEqual(7000);
+    const problems: unknown[] = [];
+    const onNews = (news: { kind: string }): Effect.Effect<void> =>
+      Effect.sync(() => void (news.kind === 'problem' && problems.push(news)));
+    const program = Effect.gen(function* () {
+      const { synced } = yield* reflectInScope({ client, resource: NAMESPACES, trim: keep, onNews });
+      yield* Effect.promise(() => expect.poll(() => problems).toHaveLength(1));
+      yield* TestClock.adjust(6999);
+      expect(api.requests.map(({ code }) => code)).toEqual([429]);
+      // And a random tenth more.
+      yield* TestClock.adjust(701);
+      yield* synced;
+    });
+    await Effect.runPromise(Effect.provide(Effect.scoped(program), TestClock.layer()));
+    expect(problems).toMatchObject([{ error: { code: 429, reason: 'TooManyRequests', retryAfterMs: 7000 } }]);
   });
 
   it('says what it lacks when it is forbidden to list', async () => {
     const { api } = await setUp();
     api.allow('narrow', { name: 'system:serviceaccount:istio-system:sluice', rules: [] });
     const reflector = reflect(closer, connect(closer, access(api, 'narrow')), { resource: NAMESPACES });
-    const { error } = await new Promise<ReflectorProblem>((resolve) => reflector.problems.subscribe(resolve));
-    expect(error.message).toBe(
-      'GET /api/v1/namespaces: 403 Forbidden: namespaces is forbidden: User "system:serviceaccount:istio-system:sluice" ' +
-        'cannot list resource "namespaces" in API group "" at the cluster scope',
-    );
+    await expect
+      .poll(() => reflector.problems.map(({ error }) => error.message))
+      .toContain(
+        'GET /api/v1/namespaces: 403 Forbidden: namespaces is forbidden: User "system:serviceaccount:istio-system:sluice" ' +
+          'cannot list resource "namespaces" in API group "" at the cluster scope',
+      );
   });
 });

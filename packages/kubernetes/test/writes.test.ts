@@ -1,12 +1,29 @@
 // The annotation and the events, against a server in trouble, and with exactly the rights that they need.
+import * as Effect from 'effect/Effect';
+import * as Fiber from 'effect/Fiber';
+import * as TestClock from 'effect/testing/TestClock';
 import { describe, expect, it } from 'vitest';
 import type { KubernetesApi } from '@sluice/testbed';
-import { patchPodAnnotation, PodEvents, type ApiClientOptions, type PodReference } from '../src/index.js';
+import {
+  patchPodAnnotation,
+  PodEvents,
+  type ApiClient,
+  type ApiClientOptions,
+  type PodEvent,
+  type PodReference,
+  type RetryOptions,
+} from '../src/index.js';
 import { access, closing, connect, podTemplate, startApi } from './harness.js';
 
 const closer = closing();
 const KEY = 'ambient.istio.io/redirection';
 const quick = { backOff: { baseMs: 1, capMs: 4 } };
+const annotate = (
+  client: ApiClient,
+  pod: PodReference,
+  value: string | null,
+  options: RetryOptions = quick,
+): Promise<'patched' | 'gone'> => Effect.runPromise(patchPodAnnotation(client, pod, KEY, value, options));
 
 async function setUp(
   options?: ApiClientOptions,
@@ -31,9 +48,9 @@ describe('patchPodAnnotation', () => {
   it('sets and removes one annotation, leaves the others alone, and needs no other right', async () => {
     const { api, client, pod } = await setUp();
     api.patch('Pod', pod, { metadata: { annotations: { theirs: 'x' } } });
-    expect(await patchPodAnnotation(client, pod, KEY, 'enabled')).toBe('patched');
+    expect(await annotate(client, pod, 'enabled')).toBe('patched');
     expect(annotations(api)).toEqual({ theirs: 'x', [KEY]: 'enabled' });
-    expect(await patchPodAnnotation(client, pod, KEY, null)).toBe('patched');
+    expect(await annotate(client, pod, null)).toBe('patched');
     expect(annotations(api)).toEqual({ theirs: 'x' });
     expect(api.requests.map(({ verb, resource, code }) => [verb, resource, code])).toEqual([
       ['patch', 'pods/status', 200],
@@ -53,7 +70,7 @@ describe('patchPodAnnotation', () => {
     const isSilence = fault.kind === 'silence';
     const { api, client, pod } = await setUp(isSilence ? { silenceMs: 500 } : undefined);
     api.faults.inject(fault, { verb: 'patch', times: 2 });
-    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('patched');
+    expect(await annotate(client, pod, 'enabled')).toBe('patched');
     expect(annotations(api)).toEqual({ [KEY]: 'enabled' });
     expect(api.faults.waiting).toBe(0);
     // Any request of a busy machine may be answered after that silence, and is made again then.
@@ -63,7 +80,7 @@ describe('patchPodAnnotation', () => {
   it('gives up after as many attempts as it was given, with the last error', async () => {
     const { api, client, pod } = await setUp();
     api.faults.inject({ kind: 'status', code: 500 }, { times: Infinity });
-    const attempt = patchPodAnnotation(client, pod, KEY, 'enabled', { ...quick, attempts: 3 });
+    const attempt = annotate(client, pod, 'enabled', { ...quick, attempts: 3 });
     await expect(attempt).rejects.toMatchObject({ code: 500, reason: 'InternalError' });
     expect(api.requests).toHaveLength(3);
   });
@@ -75,7 +92,7 @@ describe('patchPodAnnotation', () => {
       rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['*'] }],
     });
     const client = connect(closer, access(api, 'narrow'));
-    await expect(patchPodAnnotation(client, pod, KEY, 'enabled', quick)).rejects.toThrow(
+    await expect(annotate(client, pod, 'enabled')).rejects.toThrow(
       'pods "shop-0" is forbidden: User "someone" cannot patch resource "pods/status" in API group "" in the namespace "default"',
     );
     expect(api.requests).toHaveLength(1);
@@ -85,35 +102,45 @@ describe('patchPodAnnotation', () => {
     const { api, pod } = await setUp();
     const client = connect(closer, access(api));
     api.remove('Pod', pod);
-    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('gone');
+    expect(await annotate(client, pod, 'enabled')).toBe('gone');
     api.create('Pod', podTemplate('shop-0'));
-    expect(await patchPodAnnotation(client, pod, KEY, 'enabled', quick)).toBe('gone');
+    expect(await annotate(client, pod, 'enabled')).toBe('gone');
     expect(annotations(api)).toBeUndefined();
   });
 
-  it('ends when it is told to', async () => {
+  it('ends when it is interrupted, in a request as in a wait', async () => {
     const { api, client, pod } = await setUp();
-    api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 }, { times: Infinity });
-    const abort = new AbortController();
-    const attempt = patchPodAnnotation(client, pod, KEY, 'enabled', { ...quick, signal: abort.signal });
-    setTimeout(() => abort.abort(), 20);
-    await expect(attempt).rejects.toThrow();
+    for (const fault of [{ kind: 'silence' }, { kind: 'status', code: 503, retryAfterSeconds: 300 }] as const) {
+      api.faults.inject(fault);
+      const patching = Effect.gen(function* () {
+        const patched = yield* Effect.forkChild(patchPodAnnotation(client, pod, KEY, 'enabled'));
+        yield* Effect.promise(() => expect.poll(() => api.faults.waiting).toBe(0));
+        yield* Fiber.interrupt(patched);
+      });
+      await Effect.runPromise(patching);
+    }
+    expect(annotations(api)).toBeUndefined();
   });
 });
 
 describe('PodEvents', () => {
   const event = { type: 'Warning', reason: 'NotEnrolled', message: 'no' } as const;
+  const record = (events: PodEvents, pod: PodReference, told: PodEvent): Promise<'created' | 'withheld'> =>
+    Effect.runPromise(events.record(pod, told));
 
   it('tells one of a kind and pod for as long as it is to be quiet, then how often it came up', async () => {
     const { api, client, pod } = await setUp();
-    let time = Date.parse('2026-01-01T00:00:00.5Z');
-    const events = new PodEvents({ client, component: 'sluice', host: 'node-a', quietMs: 1000, now: () => time });
-    const both = await Promise.all([events.record(pod, event), events.record(pod, event)]);
-    expect(both.sort()).toEqual(['created', 'withheld']);
-    expect(await events.record(pod, { ...event, reason: 'Other' })).toBe('created');
-    expect(await events.record({ ...pod, uid: 'another' }, event)).toBe('created');
-    time += 1000;
-    expect(await events.record(pod, event)).toBe('created');
+    const events = new PodEvents({ client, component: 'sluice', host: 'node-a', quietMs: 1000 });
+    const telling = Effect.gen(function* () {
+      yield* TestClock.setTime(Date.parse('2026-01-01T00:00:00.5Z'));
+      const both = yield* Effect.all([events.record(pod, event), events.record(pod, event)], { concurrency: 2 });
+      expect(both.sort()).toEqual(['created', 'withheld']);
+      expect(yield* events.record(pod, { ...event, reason: 'Other' })).toBe('created');
+      expect(yield* events.record({ ...pod, uid: 'another' }, event)).toBe('created');
+      yield* TestClock.adjust(1000);
+      expect(yield* events.record(pod, event)).toBe('created');
+    });
+    await Effect.runPromise(Effect.provide(telling, TestClock.layer()));
     const told = api.list('Event').filter((object) => object['count'] === 2);
     expect(told).toMatchObject([
       {
@@ -132,21 +159,21 @@ describe('PodEvents', () => {
     const { api, client, pod } = await setUp();
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick, attempts: 2 });
     api.faults.inject({ kind: 'status', code: 500 }, { times: 2 });
-    await expect(events.record(pod, event)).rejects.toMatchObject({ code: 500 });
-    expect(await events.record(pod, event)).toBe('created');
+    await expect(record(events, pod, event)).rejects.toMatchObject({ code: 500 });
+    expect(await record(events, pod, event)).toBe('created');
   });
 
   it('writes one event when the answer to it was lost', async () => {
     const { api, client, pod } = await setUp();
     api.faults.inject({ kind: 'drop', afterBytes: 50 }, { verb: 'create' });
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick });
-    expect(await events.record(pod, event)).toBe('created');
+    expect(await record(events, pod, event)).toBe('created');
     expect(api.list('Event')).toHaveLength(1);
   });
 
   it('cuts a message that is too long between two characters', async () => {
     const { api, client, pod } = await setUp();
-    await new PodEvents({ client, component: 'sluice', host: 'node-a' }).record(pod, {
+    await record(new PodEvents({ client, component: 'sluice', host: 'node-a' }), pod, {
       ...event,
       message: 'ü'.repeat(2000),
     });
@@ -158,7 +185,7 @@ describe('PodEvents', () => {
     const { api, client, pod } = await setUp();
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a' });
     for (const name of [`${'a'.repeat(235)}-${'b'.repeat(17)}`, `${'a'.repeat(234)}.x`, 'a'])
-      await events.record({ ...pod, name, uid: name }, event);
+      await record(events, { ...pod, name, uid: name }, event);
     for (const { metadata } of api.list('Event')) {
       expect(metadata.name).toMatch(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
       expect(metadata.name.length).toBeLessThanOrEqual(253);

@@ -85,11 +85,10 @@ export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Laye
             new RedirectionWriter({
               ...options.writer,
               // It tries again by itself, with what is wanted then.
-              patch: async (pod, value, signal) => {
-                const once = { attempts: 1, signal };
-                const outcome = await patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, once);
-                run(metrics.apiWrite('annotation', value ?? 'removed'));
-                return outcome;
+              patch: (pod, value, signal) => {
+                const patch = patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, { attempts: 1 });
+                const counted = Effect.tap(patch, metrics.apiWrite('annotation', value ?? 'removed'));
+                return Effect.runPromiseWith(context)(counted, { signal });
               },
               onFailure: (pod, error) => failed('annotation', pod, error),
             }),
@@ -97,14 +96,14 @@ export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Laye
         (opened) => Effect.promise(() => opened.close()),
       );
 
-      const ending = new AbortController();
-      yield* Effect.addFinalizer(() => Effect.sync(() => ending.abort()));
-      const events = new PodEvents({ client, component: 'sluice', host: nodeName, signal: ending.signal });
+      const scope = yield* Effect.scope;
+      const events = new PodEvents({ client, component: 'sluice', host: nodeName });
       const record = (pod: PodReference, event: PodEvent): void => {
-        events.record(pod, event).then(
-          (outcome) => run(metrics.apiWrite('event', outcome)),
-          (error: unknown) => (ending.signal.aborted ? undefined : failed('event', pod, error)),
-        );
+        const recorded = Effect.match(events.record(pod, event), {
+          onSuccess: (outcome) => run(metrics.apiWrite('event', outcome)),
+          onFailure: (error) => failed('event', pod, error),
+        });
+        Effect.runForkWith(context)(Effect.forkIn(recorded, scope));
       };
       const warnings = new PodWarnings({ record });
 

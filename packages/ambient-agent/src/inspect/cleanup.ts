@@ -1,5 +1,6 @@
 // Takes everything of Sluice off the node: attachments, pins, and what the agent left in its run directory.
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import * as Effect from 'effect/Effect';
 import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { connectSeqpacket, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
@@ -113,56 +114,63 @@ export interface CleanupOptions {
   /** Also while an agent runs. */
   readonly force: boolean;
   /** Takes back what was announced of the pods, before anything is taken from them. */
-  readonly withdraw: () => Promise<Withdrawal>;
+  readonly withdraw: Effect.Effect<Withdrawal>;
 }
 
 /**
- * Idempotent. While it works no agent can start.
- * @throws InspectError agent-running; what the file system and the kernel say
+ * Idempotent. While it works no agent can start. Fails with an InspectError (agent-running), or with what the file system and
+ * the kernel say.
  */
-export async function cleanupNode(given: CleanupPlaces, { force, withdraw }: CleanupOptions): Promise<CleanupReport> {
-  const { bpffs, runDir, proc, cgroupRoot, hostNetns } = given;
-  const lock = heldLock(runDir, force);
-  try {
-    const { withdrawn, problems: unsaid } = await withdraw();
-    // The agent may have been told other places than this command.
-    const left = stateFile(runDir).read();
-    const state = left.kind === 'kept' ? left.value : undefined;
-    const known = state?.node;
-    const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
-    const cgroups = new Set([cgroupRoot ?? cgroup2Mount(proc), known?.cgroupRoot].filter((path) => path !== undefined));
-    // Pins first, each place once; then what is attached without one.
-    const results = [
-      ...places.map((place) => cleanupDatapath(place)),
-      ...[...cgroups].map((cgroup) => cleanupDatapath(pinDirectory(bpffs), cgroup)),
-    ];
-    // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
-    const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
-    const files: string[] = [];
-    const written = [stateFile(runDir), manifestsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
-    const candidates = [
-      ...deadSocket(state?.zds?.socket),
-      ...written.flatMap(({ traces }) => traces),
-      ...(lock === undefined ? [] : [lockPath(runDir)]),
-    ];
-    for (const path of candidates) {
-      if (!existsSync(path)) continue;
-      rmSync(path, { recursive: true, force: true });
-      files.push(path);
-    }
-    removeIfEmpty(runDir);
-    // The lock's file is made by taking the lock: it is not news that it was removed.
-    const detached = results.flatMap((result) => result.detached);
-    const unpinned = results.flatMap((result) => result.unpinned);
-    return {
-      withdrawn,
-      detached,
-      unpinned,
-      restored,
-      problems: [...unsaid, ...problems],
-      files: files.filter((path) => path !== lockPath(runDir)),
-    };
-  } finally {
-    lock?.close();
+export const cleanupNode = (
+  places: CleanupPlaces,
+  { force, withdraw }: CleanupOptions,
+): Effect.Effect<CleanupReport, unknown> =>
+  Effect.acquireUseRelease(
+    Effect.try({ try: () => heldLock(places.runDir, force), catch: (error) => error }),
+    (lock) =>
+      Effect.flatMap(withdraw, (withdrawal) =>
+        Effect.try({ try: () => removeAll(places, withdrawal, lock), catch: (error) => error }),
+      ),
+    (lock) => Effect.sync(() => lock?.close()),
+  );
+
+function removeAll(given: CleanupPlaces, withdrawal: Withdrawal, lock: FileLock | undefined): CleanupReport {
+  const { bpffs, runDir, cgroupRoot, hostNetns, proc } = given;
+  // The agent may have been told other places than this command.
+  const left = stateFile(runDir).read();
+  const state = left.kind === 'kept' ? left.value : undefined;
+  const known = state?.node;
+  const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
+  const cgroups = new Set([cgroupRoot ?? cgroup2Mount(proc), known?.cgroupRoot].filter((path) => path !== undefined));
+  // Pins first, each place once; then what is attached without one.
+  const results = [
+    ...places.map((place) => cleanupDatapath(place)),
+    ...[...cgroups].map((cgroup) => cleanupDatapath(pinDirectory(bpffs), cgroup)),
+  ];
+  // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
+  const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
+  const files: string[] = [];
+  const written = [stateFile(runDir), manifestsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
+  const candidates = [
+    ...deadSocket(state?.zds?.socket),
+    ...written.flatMap(({ traces }) => traces),
+    ...(lock === undefined ? [] : [lockPath(runDir)]),
+  ];
+  for (const path of candidates) {
+    if (!existsSync(path)) continue;
+    rmSync(path, { recursive: true, force: true });
+    files.push(path);
   }
+  removeIfEmpty(runDir);
+  // The lock's file is made by taking the lock: it is not news that it was removed.
+  const detached = results.flatMap((result) => result.detached);
+  const unpinned = results.flatMap((result) => result.unpinned);
+  return {
+    withdrawn: withdrawal.withdrawn,
+    detached,
+    unpinned,
+    restored,
+    problems: [...withdrawal.problems, ...problems],
+    files: files.filter((path) => path !== lockPath(runDir)),
+  };
 }

@@ -1,10 +1,12 @@
 // Takes back what an agent announced of this node's pods, for a node that is cleaned up without one.
 import { ApiClient, openAccess, patchPodAnnotation, PODS } from '@sluice/kubernetes';
+import * as Effect from 'effect/Effect';
+import * as Fiber from 'effect/Fiber';
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { REDIRECTION_ANNOTATION } from '../announce/redirection.js';
 import type { AgentConfig } from '../config/config.js';
-import { PodObject, podName, type Pod } from '../inventory/model.js';
+import { PodObject, podName } from '../inventory/model.js';
 import { trimPod } from '../inventory/trim.js';
 import { messageOf } from '../failure/message-of.js';
 
@@ -20,43 +22,47 @@ const ATTEMPTS = 3;
 
 const PodList = Schema.Struct({ items: Schema.Array(Schema.Unknown) });
 
-/** Nothing is announced but by way of the API. Never rejects. */
-export async function withdrawAnnouncements({
+/** Nothing is announced but by way of the API. */
+export const withdrawAnnouncements = ({
   nodeName,
   inventory: { source, kubeconfig },
-}: Pick<AgentConfig, 'nodeName' | 'inventory'>): Promise<Withdrawal> {
-  if (source !== 'kubernetes') return { withdrawn: [], problems: [] };
-  const withdrawn: string[] = [];
-  const problems: string[] = [];
-  try {
-    using client = new ApiClient(await openAccess(kubeconfig), { silenceMs: WITHIN_MS });
-    const signal = AbortSignal.timeout(WITHIN_MS);
-    for (const pod of await announcedPods(client, nodeName, signal)) {
-      try {
-        await patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, null, { attempts: ATTEMPTS, signal });
-        withdrawn.push(podName(pod));
-      } catch (error) {
-        problems.push(remaining(`pod ${podName(pod)} stays`, error));
-      }
-    }
-  } catch (error) {
-    problems.push(remaining(`pods of node ${nodeName} may stay`, error));
-  }
-  return { withdrawn, problems };
-}
-
-async function announcedPods(client: ApiClient, nodeName: string, signal: AbortSignal): Promise<Pod[]> {
-  const query = { fieldSelector: `spec.nodeName=${nodeName}` };
-  const list = Schema.decodeUnknownSync(PodList)(
-    await client.request({ method: 'GET', path: PODS.path, query, signal }),
+}: Pick<AgentConfig, 'nodeName' | 'inventory'>): Effect.Effect<Withdrawal> =>
+  Effect.gen(function* () {
+    if (source !== 'kubernetes') return { withdrawn: [], problems: [] };
+    const timeIsUp = yield* Effect.sleep(WITHIN_MS).pipe(
+      Effect.andThen(Effect.fail(new Error(`the API server has not answered within ${WITHIN_MS / 1000} s`))),
+      Effect.forkScoped,
+    );
+    const inTime = <A, E, R>(attempt: Effect.Effect<A, E, R>): Effect.Effect<A, E | Error, R> =>
+      Effect.raceFirst(attempt, Fiber.join(timeIsUp));
+    const access = yield* inTime(Effect.tryPromise({ try: () => openAccess(kubeconfig), catch: (error) => error }));
+    const client = yield* ApiClient.open(access, { silenceMs: WITHIN_MS });
+    const pods = yield* inTime(announcedPods(client, nodeName));
+    const [withdrawn, problems] = yield* Effect.partition(pods, (pod) =>
+      inTime(patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, null, { attempts: ATTEMPTS })).pipe(
+        Effect.as(podName(pod)),
+        Effect.mapError((error) => remaining(`pod ${podName(pod)} stays`, error)),
+      ),
+    );
+    return { withdrawn, problems };
+  }).pipe(
+    Effect.scoped,
+    Effect.catch((error) =>
+      Effect.succeed({ withdrawn: [], problems: [remaining(`pods of node ${nodeName} may stay`, error)] }),
+    ),
   );
+
+const announcedPods = Effect.fnUntraced(function* (client: ApiClient, nodeName: string) {
+  const query = { fieldSelector: `spec.nodeName=${nodeName}` };
+  const body = yield* client.request({ method: 'GET', path: PODS.path, query });
+  const { items } = yield* Schema.decodeUnknownEffect(PodList)(body);
   // The items of a list bear no type.
-  return list.items
+  return items
     .map((item) => Schema.decodeUnknownResult(PodObject)({ ...(item as object), kind: PODS.kind }))
     .filter(Result.isSuccess)
     .map(({ success }) => trimPod(success))
     .filter(({ annotations }) => annotations[REDIRECTION_ANNOTATION] !== undefined);
-}
+});
 
 const remaining = (whose: string, error: unknown): string =>
   `the annotation ${REDIRECTION_ANNOTATION} of ${whose}: ${messageOf(error)}; ` +

@@ -3,19 +3,23 @@
 import {
   NAMESPACES,
   PODS,
-  Reflector,
+  reflect,
   type ApiClient,
   type ApiObject,
   type ApiResource,
+  type BackOff,
   type Change,
+  type Reflector,
+  type ReflectorNews,
+  type ReflectorState,
 } from '@sluice/kubernetes';
-import type { BackOff } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Queue from 'effect/Queue';
 import * as Schema from 'effect/Schema';
 import * as Stream from 'effect/Stream';
 import type * as Scope from 'effect/Scope';
+import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 import type { Readiness } from '../observe/readiness.js';
 import { apiProblem } from './api-problem.js';
@@ -52,27 +56,6 @@ function decoded<A, B>(schema: Schema.ConstraintDecoder<A>, object: ApiObject, t
   );
 }
 
-/** Says what is new of the trouble with one collection, and nothing twice. */
-class Troubles {
-  #told = '';
-  #toldMs = 0;
-
-  isNews(code: string): boolean {
-    const now = performance.now();
-    if (code === this.#told && now - this.#toldMs < TOLD_AGAIN_MS) return false;
-    this.#told = code;
-    this.#toldMs = now;
-    return true;
-  }
-
-  /** False when there was none to be over. */
-  over(): boolean {
-    const had = this.#told !== '';
-    this.#told = '';
-    return had;
-  }
-}
-
 /**
  * Is built when both collections are there as a whole, which takes as long as it takes: until then /readyz says why. Later
  * the server may be away for as long as it likes.
@@ -88,70 +71,69 @@ export const kubernetesSource = ({
     InventorySource,
     Effect.gen(function* () {
       const changed = yield* Queue.sliding<void>(1);
-      const context = yield* Effect.context<never>();
-      const run = (effect: Effect.Effect<void>): void => void Effect.runForkWith(context)(effect);
-      const touch = (): void => {
-        Queue.offerUnsafe(changed, undefined);
-      };
+      const touch = Queue.offer(changed, undefined);
 
       const copy = <A, T>(
         resource: ApiResource,
         schema: Schema.ConstraintDecoder<A>,
         trim: (value: A) => T,
-        selector: { readonly fieldSelector?: string },
-        onChanges: (changes: readonly Change<T>[]) => void,
-      ): Effect.Effect<Reflector<T>, never, Scope.Scope> =>
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            const reflector = new Reflector<T>({
-              client,
-              resource,
-              ...selector,
-              ...(silenceMs !== undefined && { silenceMs }),
-              ...(backOff && { backOff }),
-              trim: (object) => {
-                try {
-                  return decoded(schema, object, trim);
-                } catch (error) {
-                  run(Effect.andThen(metrics.error('api-object'), Effect.logWarning((error as Error).message)));
-                  throw error;
-                }
-              },
-            });
-            // In the same turn, so that nothing is missed.
-            reflector.changes.subscribe((changes) => {
-              onChanges(changes);
-              touch();
-            });
-            const troubles = new Troubles();
-            reflector.problems.subscribe(({ error, retryInMs }) => {
-              run(metrics.error(`api-${error.code ?? error.reason}`));
+        fieldSelector: string | undefined,
+        onChanges: (changes: readonly Change<T>[]) => Effect.Effect<void>,
+      ): Effect.Effect<Reflector<T>, never, Scope.Scope> => {
+        /** What was said last of its trouble, and when; undefined: there is none. */
+        let told: { readonly trouble: string; readonly atMs: number } | undefined;
+        const onNews = Effect.fnUntraced(function* (news: ReflectorNews<T>, state: ReflectorState) {
+          switch (news.kind) {
+            case 'changes':
+              yield* onChanges(news.changes);
+              yield* touch;
+              break;
+            case 'unusable':
+              yield* metrics.error('api-object');
+              yield* Effect.logWarning(messageOf(news.error));
+              break;
+            case 'problem': {
+              const { error, retryInMs } = news;
+              yield* metrics.error(`api-${error.code ?? error.reason}`);
               // From here on it is a problem to be shown.
-              if (reflector.state.failures === PROBLEM_FAILURES) touch();
-              if (!troubles.isNews(`${error.code} ${error.reason}`)) return;
+              if (state.failures === PROBLEM_FAILURES) yield* touch;
+              const trouble = `${error.code} ${error.reason}`;
+              const atMs = performance.now();
+              if (told?.trouble === trouble && atMs - told.atMs < TOLD_AGAIN_MS) break;
+              told = { trouble, atMs };
               const retryInSeconds = Math.round(retryInMs / 100) / 10;
-              run(Effect.logWarning(apiProblem(resource, reflector.state, error), { retryInSeconds }));
-              touch();
-            });
-            reflector.resumptions.subscribe(() => {
-              if (!troubles.over()) return;
-              run(Effect.logInfo(`the API server is heard again`, { resource: resource.path }));
-              touch();
-            });
-            return reflector;
-          }),
-          (reflector) => Effect.promise(() => reflector.close()),
-        );
+              yield* Effect.logWarning(apiProblem(resource, state, error), { retryInSeconds });
+              yield* touch;
+              break;
+            }
+            case 'resumed':
+              if (told === undefined) break;
+              told = undefined;
+              yield* Effect.logInfo('the API server is heard again', { resource: resource.path });
+              yield* touch;
+          }
+        });
+        return reflect<T>({
+          client,
+          resource,
+          fieldSelector,
+          silenceMs,
+          backOff,
+          trim: (object) => decoded(schema, object, trim),
+          onNews,
+        });
+      };
 
       // Each is made anew when it has changed, and only then: a cluster may have thousands of namespaces.
       let knownPods: Inventory['pods'] | undefined;
       let knownNamespaces: Inventory['namespaces'] | undefined;
-      const pods = yield* copy(PODS, PodObject, trimPod, { fieldSelector: `spec.nodeName=${nodeName}` }, (changes) => {
+      const pods = yield* copy(PODS, PodObject, trimPod, `spec.nodeName=${nodeName}`, (changes) => {
         knownPods = undefined;
-        run(Effect.forEach(changes, ({ kind }) => metrics.podEvent(kind), { discard: true }));
+        return Effect.forEach(changes, ({ kind }) => metrics.podEvent(kind), { discard: true });
       });
-      const namespaces = yield* copy(NAMESPACES, NamespaceObject, trimNamespace, {}, () => {
+      const namespaces = yield* copy(NAMESPACES, NamespaceObject, trimNamespace, undefined, () => {
         knownNamespaces = undefined;
+        return Effect.void;
       });
       const copies = [
         { resource: PODS, reflector: pods },
@@ -170,7 +152,7 @@ export const kubernetesSource = ({
         const why = problems();
         return why.length > 0 ? why.join('; ') : 'the API server has not been heard to the end yet';
       });
-      yield* Effect.promise(() => Promise.all(copies.map(({ reflector }) => reflector.whenSynced())));
+      yield* Effect.forEach(copies, ({ reflector }) => reflector.synced, { discard: true });
       yield* Effect.logInfo('the Kubernetes API is known', {
         server: client.server,
         pods: pods.objects.size,

@@ -19,10 +19,13 @@ export const isUninstalled = (client: ApiClient, names: Names = process.env): Ef
     const { DAEMONSET_NAME: name, POD_NAMESPACE: namespace } = names;
     if (!name || !namespace) return false;
     const path = `/apis/apps/v1/namespaces/${encodeURIComponent(namespace)}/daemonsets/${encodeURIComponent(name)}`;
-    const asked = Effect.tryPromise({
-      try: () => objectFate(client, path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) }),
-      catch: messageOf,
-    });
+    const asked = objectFate(client, path).pipe(
+      Effect.mapError(messageOf),
+      Effect.timeoutOrElse({
+        duration: ANSWER_WITHIN_MS,
+        orElse: () => Effect.fail(`the API server has not said so within ${ANSWER_WITHIN_MS / 1000} s`),
+      }),
+    );
     return yield* Effect.matchEffect(asked, {
       onFailure: (why) =>
         Effect.as(

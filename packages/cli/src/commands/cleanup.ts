@@ -16,8 +16,8 @@ export const cleanup = Command.make('cleanup', flags, (given) =>
   Effect.gen(function* () {
     const config = yield* configOf(given);
     const { cleanupNode, withdrawAnnouncements } = yield* loadAgent;
-    const options = { force: given.force, withdraw: () => withdrawAnnouncements(config) };
-    const report = yield* Effect.tryPromise({ try: () => cleanupNode(config.paths, options), catch: failureOf });
+    const options = { force: given.force, withdraw: withdrawAnnouncements(config) };
+    const report = yield* Effect.mapError(cleanupNode(config.paths, options), failureOf);
     if (given.output === 'json') return yield* Console.log(JSON.stringify(report));
     const { renderCleanup } = yield* Effect.promise(() => import('../render/cleanup.js'));
     yield* Console.log(renderCleanup(report));
