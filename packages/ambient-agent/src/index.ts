@@ -5,7 +5,7 @@ export { Announcements, noAnnouncements } from './announce/announcements.js';
 export { clusterAnnouncements } from './announce/cluster-announcements.js';
 export { NOT_ENROLLED, PARTLY_ENROLLED, PodWarnings } from './announce/pod-warnings.js';
 export { REDIRECTION_ANNOTATION, redirectionOf, type Redirection } from './announce/redirection.js';
-export { RedirectionWriter, type RedirectionWish } from './announce/redirection-writer.js';
+export { makeRedirectionWriter, type RedirectionWish, type RedirectionWriter } from './announce/redirection-writer.js';
 export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';

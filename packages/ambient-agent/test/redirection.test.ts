@@ -1,48 +1,74 @@
 // What Istio is told of pods: the value for each state, and a writer that ends at what is wanted, whatever fails and whoever
 // else writes.
-import { setTimeout as sleep } from 'node:timers/promises';
+import { ApiError, type PodReference } from '@sluice/kubernetes';
+import * as Deferred from 'effect/Deferred';
+import * as Effect from 'effect/Effect';
+import * as Fiber from 'effect/Fiber';
+import type * as Scope from 'effect/Scope';
+import * as TestClock from 'effect/testing/TestClock';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { redirectionOf, RedirectionWriter, type Redirection, type RedirectionWish } from '../src/index.js';
+import {
+  makeRedirectionWriter,
+  redirectionOf,
+  type Redirection,
+  type RedirectionWish,
+  type RedirectionWriter,
+} from '../src/index.js';
+
+const UNAVAILABLE = new ApiError('PATCH', { code: 503, reason: 'Unavailable', message: 'later' });
 
 /** The API server and the inventory that hears of it later, as far as annotations go. */
 class Cluster {
   readonly there = new Map<string, string | undefined>();
   readonly writes: string[] = [];
-  readonly failures: unknown[] = [];
-  /** What each of the next writes does instead. */
-  readonly answers: ('fail' | 'gone' | Promise<void>)[] = [];
-  nowMs = 0;
-  readonly writer = new RedirectionWriter({
-    patch: async ({ uid }, value) => {
-      const answer = this.answers.shift();
-      if (answer === 'fail') throw new Error('503 Unavailable');
-      if (answer === 'gone') return 'gone';
-      await answer;
-      this.there.set(uid, value);
-      this.writes.push(`${uid} ${value}`);
-      return 'patched';
-    },
-    onFailure: (_pod, error) => this.failures.push(error),
-    backOffMs: () => 0,
-    pendingAfterMs: 0,
-    now: () => this.nowMs,
+  readonly failures: ApiError[] = [];
+  /** What each of the next writes does instead, or before. */
+  readonly answers: ('fail' | 'gone' | Effect.Effect<void>)[] = [];
+  readonly opened = makeRedirectionWriter({
+    patch: (pod, value) => Effect.suspend(() => this.#patch(pod, value)),
+    onFailure: (_pod, error) => Effect.sync(() => this.failures.push(error)),
   });
 
   wish(uid: string, wanted: Redirection, seen = this.there.get(uid)): RedirectionWish {
     return { pod: { uid, namespace: 'shop', name: uid }, wanted, seen };
   }
 
-  async want(...wishes: RedirectionWish[]): Promise<void> {
-    this.writer.want(wishes);
-    await this.#quiet();
-  }
-
-  /** Everything here is promises that are fulfilled already, and timers of 0 ms. */
-  async #quiet(): Promise<void> {
-    for (let turn = 0; turn < 20; turn += 1) await sleep(0);
+  #patch({ uid }: PodReference, value: Redirection): Effect.Effect<'patched' | 'gone', ApiError> {
+    const answer = this.answers.shift() ?? Effect.void;
+    if (answer === 'fail') return Effect.fail(UNAVAILABLE);
+    if (answer === 'gone') return Effect.succeed('gone');
+    return Effect.map(answer, () => {
+      this.there.set(uid, value);
+      this.writes.push(`${uid} ${value}`);
+      return 'patched';
+    });
   }
 }
+
+/** Longer than a pod is pending before that is written, and than the first wait after a failure. */
+const SOON_MS = 3000;
+
+interface Told {
+  readonly cluster: Cluster;
+  readonly writer: RedirectionWriter;
+  /** Wants it, and lets some time pass. */
+  readonly want: (...wishes: RedirectionWish[]) => Effect.Effect<void>;
+}
+
+const run = <A>(program: Effect.Effect<A, never, Scope.Scope>): Promise<A> =>
+  Effect.runPromise(Effect.provide(Effect.scoped(program), TestClock.layer()));
+
+const told = (test: (told: Told) => Generator<Effect.Effect<unknown>, void, never>): Promise<void> =>
+  run(
+    Effect.gen(function* () {
+      const cluster = new Cluster();
+      const writer = yield* cluster.opened;
+      const want = (...wishes: RedirectionWish[]): Effect.Effect<void> =>
+        Effect.andThen(writer.want(wishes), TestClock.adjust(SOON_MS));
+      yield* Effect.gen(() => test({ cluster, writer, want }));
+    }),
+  );
 
 describe('the annotation', () => {
   it.each([
@@ -59,118 +85,166 @@ describe('the annotation', () => {
 });
 
 describe('the writer', () => {
-  it('writes what is wanted once, and nothing where that is there already', async () => {
-    const cluster = new Cluster();
-    cluster.there.set('b', 'enabled');
-    await cluster.want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'), cluster.wish('c', undefined));
-    await cluster.want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'), cluster.wish('c', undefined));
-    expect(cluster.writes).toEqual(['a enabled']);
-  });
+  it('writes what is wanted once, and nothing where that is there already', () =>
+    told(function* ({ cluster, want }) {
+      cluster.there.set('b', 'enabled');
+      for (let round = 0; round < 2; round += 1)
+        yield* want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'), cluster.wish('c', undefined));
+      expect(cluster.writes).toEqual(['a enabled']);
+    }));
 
-  it('does not take an inventory that has not heard of its write yet for somebody else’s', async () => {
-    const cluster = new Cluster();
-    await cluster.want(cluster.wish('a', 'enabled', undefined));
-    await cluster.want(cluster.wish('a', 'enabled', undefined));
-    expect(cluster.writes).toEqual(['a enabled']);
-  });
+  it('does not take an inventory that has not heard of its write yet for somebody else’s', () =>
+    told(function* ({ cluster, want }) {
+      yield* want(cluster.wish('a', 'enabled', undefined));
+      yield* want(cluster.wish('a', 'enabled', undefined));
+      expect(cluster.writes).toEqual(['a enabled']);
+    }));
 
-  it('writes again after a failure, and says why it has not', async () => {
-    const cluster = new Cluster();
-    let release = (): void => {};
-    cluster.answers.push('fail', new Promise<void>((resolve) => (release = resolve)));
-    await cluster.want(cluster.wish('a', 'enabled'));
-    expect(cluster.writer.problems()).toEqual([
-      'the annotation of pod shop/a is not what it ought to be: 503 Unavailable',
-    ]);
-    release();
-    await cluster.want(cluster.wish('a', 'enabled'));
-    expect([cluster.there.get('a'), cluster.failures.length, cluster.writer.problems()]).toEqual(['enabled', 1, []]);
-  });
+  it('says pending of a pod only when it has been so for a second', () =>
+    told(function* ({ cluster, writer }) {
+      yield* writer.want([cluster.wish('a', 'pending'), cluster.wish('b', 'pending')]);
+      yield* TestClock.adjust(999);
+      yield* writer.want([cluster.wish('a', 'enabled'), cluster.wish('b', 'pending')]);
+      yield* TestClock.adjust(0);
+      expect(cluster.writes).toEqual(['a enabled']);
+      yield* TestClock.adjust(1);
+      expect(cluster.writes).toEqual(['a enabled', 'b pending']);
+    }));
 
-  it('says the same trouble of many pods in one sentence', async () => {
-    const cluster = new Cluster();
-    const never = new Promise<void>(() => {});
-    cluster.answers.push('fail', 'fail', never, never);
-    await cluster.want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
-    expect(cluster.writer.problems()).toEqual([
-      'the annotation of 2 pods, such as shop/a is not what it ought to be: 503 Unavailable',
-    ]);
-  });
+  it('writes again after a failure, and says why it has not', () =>
+    told(function* ({ cluster, writer, want }) {
+      const released = yield* Deferred.make<void>();
+      cluster.answers.push('fail', Deferred.await(released));
+      yield* want(cluster.wish('a', 'enabled'));
+      expect(writer.problems()).toEqual([
+        'the annotation of pod shop/a is not what it ought to be: PATCH: 503 Unavailable: later',
+      ]);
+      yield* Deferred.succeed(released, undefined);
+      yield* want(cluster.wish('a', 'enabled'));
+      expect([cluster.there.get('a'), cluster.failures, writer.problems()]).toEqual(['enabled', [UNAVAILABLE], []]);
+    }));
 
-  it('takes back before withdraw is fulfilled', async () => {
-    const cluster = new Cluster();
-    await cluster.want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
-    await cluster.writer.withdraw([cluster.wish('a', undefined), cluster.wish('b', 'enabled')]);
-    expect([cluster.there.get('a'), cluster.there.get('b')]).toEqual([undefined, 'enabled']);
-  });
+  it('leaves a server that fails alone for longer each time, but not when something else is wanted', () =>
+    told(function* ({ cluster, writer }) {
+      cluster.answers.push('fail', 'fail', 'fail', 'fail');
+      yield* writer.want([cluster.wish('a', 'enabled')]);
+      const failures: number[] = [];
+      // From 0.5 s to 1 s, then from 1 s to 2 s.
+      for (const ms of [499, 501, 499, 1501]) {
+        yield* TestClock.adjust(ms);
+        failures.push(cluster.failures.length);
+      }
+      expect(failures).toEqual([1, 2, 2, 3]);
+      yield* writer.want([cluster.wish('a', 'pending')]);
+      yield* TestClock.adjust(0);
+      expect(cluster.failures).toHaveLength(4);
+    }));
 
-  it('takes back what an earlier agent announced', async () => {
-    const cluster = new Cluster();
-    cluster.there.set('a', 'enabled');
-    await cluster.writer.withdraw([cluster.wish('a', undefined)]);
-    expect(cluster.there.get('a')).toBeUndefined();
-  });
+  it('says the same trouble of many pods in one sentence', () =>
+    told(function* ({ cluster, writer, want }) {
+      cluster.answers.push('fail', 'fail', Effect.never, Effect.never);
+      yield* want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
+      expect(writer.problems()).toEqual([
+        'the annotation of 2 pods, such as shop/a is not what it ought to be: PATCH: 503 Unavailable: later',
+      ]);
+    }));
 
-  it('takes back what it was about to write', async () => {
-    const cluster = new Cluster();
-    let release = (): void => {};
-    cluster.answers.push(new Promise<void>((resolve) => (release = resolve)));
-    await cluster.want(cluster.wish('a', 'enabled'));
-    const withdrawn = cluster.writer.withdraw([cluster.wish('a', undefined)]);
-    release();
-    await withdrawn;
-    expect(cluster.writes).toEqual(['a enabled', 'a undefined']);
-  });
+  it('has taken back what it is to take back when withdraw succeeds', () =>
+    told(function* ({ cluster, writer, want }) {
+      yield* want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
+      yield* writer.withdraw([cluster.wish('a', undefined), cluster.wish('b', 'enabled')]);
+      expect([cluster.there.get('a'), cluster.there.get('b')]).toEqual([undefined, 'enabled']);
+    }));
 
-  it('never announces in withdraw', async () => {
-    const cluster = new Cluster();
-    await cluster.want(cluster.wish('a', 'pending'));
-    await cluster.writer.withdraw([cluster.wish('a', 'enabled')]);
-    expect(cluster.writes).toEqual(['a pending']);
-  });
+  it('takes back what an earlier agent announced', () =>
+    told(function* ({ cluster, writer }) {
+      cluster.there.set('a', 'enabled');
+      yield* writer.withdraw([cluster.wish('a', undefined)]);
+      expect(cluster.there.get('a')).toBeUndefined();
+    }));
 
-  it('puts back once what somebody else changed, and then leaves it and says so', async () => {
-    const cluster = new Cluster();
-    await cluster.want(cluster.wish('a', 'enabled'));
-    for (let round = 0; round < 3; round += 1) {
-      await cluster.want(cluster.wish('a', 'enabled'));
+  it('takes back what it was about to write', () =>
+    told(function* ({ cluster, writer, want }) {
+      const released = yield* Deferred.make<void>();
+      cluster.answers.push(Deferred.await(released));
+      yield* want(cluster.wish('a', 'enabled'));
+      const withdrawn = yield* Effect.forkChild(writer.withdraw([cluster.wish('a', undefined)]));
+      yield* TestClock.adjust(SOON_MS);
+      expect(withdrawn.pollUnsafe()).toBeUndefined();
+      yield* Deferred.succeed(released, undefined);
+      yield* Fiber.join(withdrawn);
+      expect(cluster.writes).toEqual(['a enabled', 'a undefined']);
+    }));
+
+  it('never announces in withdraw', () =>
+    told(function* ({ cluster, writer, want }) {
+      yield* want(cluster.wish('a', 'pending'));
+      yield* writer.withdraw([cluster.wish('a', 'enabled')]);
+      yield* TestClock.adjust(SOON_MS);
+      expect(cluster.writes).toEqual(['a pending']);
+    }));
+
+  it('puts back once what somebody else changed, and then leaves it and says so', () =>
+    told(function* ({ cluster, writer, want }) {
+      yield* want(cluster.wish('a', 'enabled'));
+      for (let round = 0; round < 3; round += 1) {
+        yield* want(cluster.wish('a', 'enabled'));
+        cluster.there.set('a', undefined);
+        yield* want(cluster.wish('a', 'enabled'));
+      }
+      expect(cluster.writes).toEqual(['a enabled', 'a enabled']);
+      expect(writer.problems()[0]).toContain('somebody else makes it absent each time, and it is left so');
+      // Until something else is wanted.
+      cluster.there.set('a', 'enabled');
+      yield* want(cluster.wish('a', undefined));
+      expect([cluster.there.get('a'), writer.problems()]).toEqual([undefined, []]);
+    }));
+
+  it('notices a write that was overwritten before the inventory could show it', () =>
+    told(function* ({ cluster, want }) {
+      yield* want(cluster.wish('a', 'enabled'));
       cluster.there.set('a', undefined);
-      await cluster.want(cluster.wish('a', 'enabled'));
-    }
-    expect(cluster.writes).toEqual(['a enabled', 'a enabled']);
-    expect(cluster.writer.problems()[0]).toContain('somebody else makes it absent each time, and it is left so');
-    // Until something else is wanted.
-    cluster.there.set('a', 'enabled');
-    await cluster.want(cluster.wish('a', undefined));
-    expect([cluster.there.get('a'), cluster.writer.problems()]).toEqual([undefined, []]);
-  });
+      yield* want(cluster.wish('a', 'enabled'));
+      expect(cluster.writes).toHaveLength(1);
+      yield* TestClock.adjust(60_000);
+      yield* want(cluster.wish('a', 'enabled'));
+      expect(cluster.there.get('a')).toBe('enabled');
+    }));
 
-  it('notices a write that was overwritten before the inventory could show it', async () => {
-    const cluster = new Cluster();
-    await cluster.want(cluster.wish('a', 'enabled'));
-    cluster.there.set('a', undefined);
-    await cluster.want(cluster.wish('a', 'enabled'));
-    expect(cluster.writes).toHaveLength(1);
-    cluster.nowMs += 60_001;
-    await cluster.want(cluster.wish('a', 'enabled'));
-    expect(cluster.there.get('a')).toBe('enabled');
-  });
+  it('asks once for a pod that is gone', () =>
+    told(function* ({ cluster, want }) {
+      cluster.answers.push('gone');
+      for (let round = 0; round < 3; round += 1) yield* want(cluster.wish('a', 'enabled', undefined));
+      expect([cluster.answers, cluster.writes]).toEqual([[], []]);
+    }));
 
-  it('asks once for a pod that is gone', async () => {
-    const cluster = new Cluster();
-    cluster.answers.push('gone');
-    for (let round = 0; round < 3; round += 1) await cluster.want(cluster.wish('a', 'enabled', undefined));
-    expect([cluster.answers, cluster.writes]).toEqual([[], []]);
-  });
+  it('does not go on for a pod that is not named any more', () =>
+    told(function* ({ cluster, writer }) {
+      cluster.answers.push('fail');
+      yield* writer.want([cluster.wish('a', 'enabled')]);
+      yield* writer.want([]);
+      yield* TestClock.adjust('1 hour');
+      expect([cluster.failures.length, cluster.writes, writer.problems()]).toEqual([1, [], []]);
+    }));
 
-  it('ends what is under way, and writes nothing after that', async () => {
-    const cluster = new Cluster();
-    cluster.answers.push('fail');
-    await cluster.want(cluster.wish('a', undefined));
-    await cluster.writer.close();
-    await cluster.want(cluster.wish('b', 'enabled'));
-    expect(cluster.writes).toEqual([]);
-  });
+  it('abandons what is under way at the end, and writes nothing after that', () =>
+    run(
+      Effect.gen(function* () {
+        const cluster = new Cluster();
+        cluster.answers.push('fail', Effect.never);
+        const writer = yield* Effect.scoped(
+          Effect.tap(cluster.opened, (opened) =>
+            Effect.andThen(
+              opened.want([cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled')]),
+              TestClock.adjust(0),
+            ),
+          ),
+        );
+        yield* writer.want([cluster.wish('c', 'enabled')]);
+        yield* TestClock.adjust('1 hour');
+        expect([cluster.answers, cluster.writes]).toEqual([[], []]);
+      }),
+    ));
 
   it('ends at what is wanted, whatever fails on the way', () => {
     const value = fc.constantFrom<Redirection[]>('enabled', 'pending', undefined);
@@ -179,27 +253,29 @@ describe('the writer', () => {
       failures: fc.nat({ max: 3 }),
       withdraws: fc.boolean(),
       isStale: fc.boolean(),
+      passesMs: fc.constantFrom(undefined, 0, 500, SOON_MS),
     });
     return fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 8 }), value, async (steps, last) => {
-        const cluster = new Cluster();
-        for (const { wanted, failures, withdraws, isStale } of steps) {
-          const stale = new Map(cluster.there);
-          for (let failure = 0; failure < failures; failure += 1) cluster.answers.push('fail');
-          const wishes = Object.entries(wanted).map(([uid, one]) =>
-            cluster.wish(uid, one, isStale ? stale.get(uid) : cluster.there.get(uid)),
-          );
-          if (withdraws) void cluster.writer.withdraw(wishes);
-          cluster.writer.want(wishes);
-        }
-        const all = (): RedirectionWish[] => ['a', 'b', 'c'].map((uid) => cluster.wish(uid, last));
-        for (let round = 0; round < 3; round += 1) {
-          cluster.nowMs += 60_001;
-          await cluster.want(...all());
-        }
-        expect(['a', 'b', 'c'].map((uid) => cluster.there.get(uid))).toEqual([last, last, last]);
-      }),
-      { numRuns: 60 },
+      fc.asyncProperty(fc.array(step, { maxLength: 8 }), value, (steps, last) =>
+        told(function* ({ cluster, writer }) {
+          for (const { wanted, failures, withdraws, isStale, passesMs } of steps) {
+            const stale = new Map(cluster.there);
+            for (let failure = 0; failure < failures; failure += 1) cluster.answers.push('fail');
+            const wishes = Object.entries(wanted).map(([uid, one]) =>
+              cluster.wish(uid, one, isStale ? stale.get(uid) : cluster.there.get(uid)),
+            );
+            if (withdraws) yield* Effect.forkChild(writer.withdraw(wishes));
+            yield* writer.want(wishes);
+            if (passesMs !== undefined) yield* TestClock.adjust(passesMs);
+          }
+          const all = (): RedirectionWish[] => ['a', 'b', 'c'].map((uid) => cluster.wish(uid, last));
+          for (let round = 0; round < 3; round += 1) {
+            yield* writer.want(all());
+            yield* TestClock.adjust('1 hour');
+          }
+          expect(['a', 'b', 'c'].map((uid) => cluster.there.get(uid))).toEqual([last, last, last]);
+        }),
+      ),
     );
   });
 });

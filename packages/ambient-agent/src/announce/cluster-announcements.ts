@@ -1,46 +1,50 @@
 // Announcements to the Kubernetes API: the annotation that istiod reads, and Events for the owners of pods.
-import {
-  ApiError,
-  patchPodAnnotation,
-  PodEvents,
-  type ApiClient,
-  type PodEvent,
-  type PodReference,
-} from '@sluice/kubernetes';
+import { patchPodAnnotation, PodEvents, type ApiClient, type ApiError, type PodReference } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import type { Mode } from '../config/config.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import type { Inventory } from '../inventory/model.js';
-import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 import { Announcements } from './announcements.js';
 import { PodWarnings } from './pod-warnings.js';
 import { REDIRECTION_ANNOTATION, redirectionOf } from './redirection.js';
-import { RedirectionWriter, type RedirectionWish, type RedirectionWriterOptions } from './redirection-writer.js';
+import { makeRedirectionWriter, type RedirectionWish } from './redirection-writer.js';
 
 export interface ClusterAnnouncementsOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
   /** In `node` mode no pod can be sent HBONE: nobody listens for it there, and what was announced before is taken back. */
   readonly mode: Mode;
-  /** How long a pass waits for the API server to take an annotation back, in milliseconds. */
-  readonly withdrawWithinMs?: number;
-  readonly writer?: Pick<RedirectionWriterOptions, 'backOffMs' | 'pendingAfterMs'>;
 }
 
-/** A server that does not answer must not hold up the others' way into the mesh; it is told when it does. */
+/**
+ * How long a pass waits for the API server to take an annotation back, in milliseconds. A server that does not answer must not
+ * hold up the others' way into the mesh; it is told when it does.
+ */
 const WITHDRAW_WITHIN_MS = 2000;
 
-const remedies: Readonly<Record<string, string>> = {
+const FORBIDDEN = 403;
+const remedies = {
   annotation: 'give its service account `patch` on `pods/status` (ClusterRole sluice)',
   event: 'give its service account `create` on `events` (ClusterRole sluice)',
-};
+} as const;
 
-function failureText(what: 'annotation' | 'event', error: unknown): string {
-  const isForbidden = error instanceof ApiError && error.code === 403;
-  return isForbidden ? `${error.message}; ${remedies[what]}` : messageOf(error);
-}
+const failed = (
+  what: keyof typeof remedies,
+  { namespace, name }: PodReference,
+  error: ApiError,
+): Effect.Effect<void> => {
+  const why = error.code === FORBIDDEN ? `${error.message}; ${remedies[what]}` : error.message;
+  return Effect.all(
+    [
+      metrics.apiWrite(what, 'failed'),
+      metrics.error(`api-${what}`),
+      Effect.logWarning(`the ${what} of a pod could not be written: ${why}`, { pod: `${namespace}/${name}` }),
+    ],
+    { discard: true },
+  );
+};
 
 /** Pods that the inventory knows; of others there is nothing to say. */
 function wishesOf(mode: Mode, statuses: readonly WorkloadStatus[], { pods }: Inventory): RedirectionWish[] {
@@ -58,65 +62,44 @@ function wishesOf(mode: Mode, statuses: readonly WorkloadStatus[], { pods }: Inv
   });
 }
 
-export const clusterAnnouncements = (options: ClusterAnnouncementsOptions): Layer.Layer<Announcements> =>
+export const clusterAnnouncements = ({
+  client,
+  nodeName,
+  mode,
+}: ClusterAnnouncementsOptions): Layer.Layer<Announcements> =>
   Layer.effect(
     Announcements,
     Effect.gen(function* () {
-      const { client, nodeName, mode, withdrawWithinMs = WITHDRAW_WITHIN_MS } = options;
-      const context = yield* Effect.context<never>();
-      const run = (effect: Effect.Effect<void>): void => void Effect.runForkWith(context)(effect);
-      const failed = (what: 'annotation' | 'event', { namespace, name }: PodReference, error: unknown): void =>
-        run(
-          Effect.all(
-            [
-              metrics.apiWrite(what, 'failed'),
-              metrics.error(`api-${what}`),
-              Effect.logWarning(`the ${what} of a pod could not be written: ${failureText(what, error)}`, {
-                pod: `${namespace}/${name}`,
-              }),
-            ],
-            { discard: true },
-          ),
-        );
-
-      const writer = yield* Effect.acquireRelease(
-        Effect.sync(
-          () =>
-            new RedirectionWriter({
-              ...options.writer,
-              // It tries again by itself, with what is wanted then.
-              patch: (pod, value, signal) => {
-                const patch = patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, { attempts: 1 });
-                const counted = Effect.tap(patch, metrics.apiWrite('annotation', value ?? 'removed'));
-                return Effect.runPromiseWith(context)(counted, { signal });
-              },
-              onFailure: (pod, error) => failed('annotation', pod, error),
-            }),
-        ),
-        (opened) => Effect.promise(() => opened.close()),
-      );
-
       const scope = yield* Effect.scope;
+      const writer = yield* makeRedirectionWriter({
+        // It tries again by itself, with what is wanted then.
+        patch: (pod, value) =>
+          Effect.tap(
+            patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, { attempts: 1 }),
+            metrics.apiWrite('annotation', value ?? 'removed'),
+          ),
+        onFailure: (pod, error) => failed('annotation', pod, error),
+      });
       const events = new PodEvents({ client, component: 'sluice', host: nodeName });
-      const record = (pod: PodReference, event: PodEvent): void => {
-        const recorded = Effect.match(events.record(pod, event), {
-          onSuccess: (outcome) => run(metrics.apiWrite('event', outcome)),
-          onFailure: (error) => failed('event', pod, error),
-        });
-        Effect.runForkWith(context)(Effect.forkIn(recorded, scope));
-      };
-      const warnings = new PodWarnings({ record });
+      const warnings = new PodWarnings((pod, event) =>
+        events.record(pod, event).pipe(
+          Effect.matchEffect({
+            onSuccess: (outcome) => metrics.apiWrite('event', outcome),
+            onFailure: (error) => failed('event', pod, error),
+          }),
+          Effect.forkIn(scope),
+        ),
+      );
 
       return Announcements.of({
         withdraw: (statuses, inventory) =>
-          Effect.promise(() => writer.withdraw(wishesOf(mode, statuses, inventory))).pipe(
-            Effect.timeoutOption(withdrawWithinMs),
-            Effect.asVoid,
-          ),
+          writer
+            .withdraw(wishesOf(mode, statuses, inventory))
+            .pipe(Effect.timeoutOption(WITHDRAW_WITHIN_MS), Effect.asVoid),
         publish: (statuses, inventory) =>
-          Effect.sync(() => {
-            writer.want(wishesOf(mode, statuses, inventory));
-            warnings.look(statuses, (uid) => inventory.pods.get(uid)?.isDeleting === true);
+          Effect.gen(function* () {
+            yield* writer.want(wishesOf(mode, statuses, inventory));
+            yield* warnings.look(statuses, (uid) => inventory.pods.get(uid)?.isDeleting === true);
             return writer.problems();
           }),
       });
