@@ -1,4 +1,5 @@
 // A node's worth of services that remember, in order, what they were asked; shared by the tests of that order.
+import type { Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import {
@@ -20,6 +21,9 @@ export interface Failing {
   readonly detach?: bigint;
   readonly listeners?: boolean;
 }
+
+/** Nothing is open here: who is lent it looks at its cookie. */
+const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns;
 
 export class Recorder {
   readonly log: string[] = [];
@@ -53,7 +57,7 @@ export class Recorder {
           activate: Effect.die('not asked here'),
           counters: Effect.die('not asked here'),
           loopbackFilterFd: 3,
-          attachNetns: (cookie) => {
+          attachNetns: ({ cookie }) => {
             if (cookie === this.fails.attach) return enforcementFails('attachNetns');
             this.attached.add(cookie);
             return says(`attach ${cookie}`);
@@ -72,11 +76,11 @@ export class Recorder {
         PodNetns,
         PodNetns.of({
           changed: () => this.open,
-          pathOf: (cookie) => (this.open.has(cookie) ? `/ns/${cookie}` : undefined),
+          get: (cookie) => (this.open.has(cookie) ? lent(cookie) : undefined),
           open: ({ cookie, uid, podUid }) => {
             if (cookie === this.fails.open) return netnsFails('open');
             this.open.set(cookie, { cookie: String(cookie), uid, podUid });
-            return Effect.void;
+            return Effect.succeed(lent(cookie));
           },
           plumb: (cookie) =>
             cookie === this.fails.plumb

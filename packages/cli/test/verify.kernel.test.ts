@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stateFile, verifyNode, type Difference, type VerifiedStatus } from '@sluice/ambient-agent';
 import { BpfLink, BpfMap, openObject, queryCgroup } from '@sluice/libbpf';
-import { netnsCookie } from '@sluice/linux';
+import { Netns, netnsCookie } from '@sluice/linux';
 import { enterCommand, requires, runToEnd, type Pod } from '@sluice/testbed';
 import * as Clock from 'effect/Clock';
 import * as Effect from 'effect/Effect';
@@ -469,7 +469,8 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
         break: () => {
           using object = openObject(INBOUND_OBJECT);
           object.load();
-          const link = object.program('sluice_inbound').attachNetns(cart.netns);
+          using netns = Netns.open(cart.netns);
+          const link = object.program('sluice_inbound').attachNetns(netns);
           return () => {
             link.detach();
             link.close();
@@ -487,8 +488,9 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
         break: () => {
           using object = openObject(INBOUND_OBJECT);
           object.load();
-          using link = object.program('sluice_inbound').attachNetns(client.netns);
-          link.pin(linkPath(host, `netns-${netnsCookie(client.netns)}`));
+          using netns = Netns.open(client.netns);
+          using link = object.program('sluice_inbound').attachNetns(netns);
+          link.pin(linkPath(host, `netns-${netns.cookie}`));
           return undefined;
         },
       }),

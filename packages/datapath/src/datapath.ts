@@ -1,4 +1,5 @@
 // The datapath of this node: loaded or adopted, filled, attached; it goes on without its owner.
+import type { Netns } from '@sluice/linux';
 import { applyDesired, type ApplyResult } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
 import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
@@ -70,12 +71,10 @@ export class Datapath {
 
   /**
    * Captures what comes in to a pod: its entries of `netns` say how, and while it has none with IN_POD everything passes.
-   * `present`: it was so already. `cookie` is SO_NETNS_COOKIE of the namespace at `netnsPath`; that they belong
-   * together is the caller's promise, so let the path be one that cannot change meanwhile, such as that of an open
-   * descriptor. Only after {@link activate}. Throws DatapathError.
+   * `present`: it was so already. The namespace is lent for the call. Only after {@link activate}. Throws DatapathError.
    */
-  attachNetns(cookie: bigint, netnsPath: string): NetnsAttached {
-    return this.#netnsLinks.attach(cookie, netnsPath);
+  attachNetns(netns: Netns): NetnsAttached {
+    return this.#netnsLinks.attach(netns);
   }
 
   /** New connections are not looked at any more. False if it was not attached. The namespace may be gone. */

@@ -1,6 +1,7 @@
 // The inbound program in the pods' network namespaces: a pinned link for each, by the namespace's cookie.
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { BpfError, BpfLink } from '@sluice/libbpf';
+import type { Netns } from '@sluice/linux';
 import { DatapathError } from './errors.js';
 import type { InboundPrograms } from './inbound-programs.js';
 import { linksDirectory, netnsCookieOf, netnsLinkPin } from './layout.js';
@@ -39,20 +40,20 @@ export class NetnsLinks {
     return pinnedNetns(this.#pinDirectory);
   }
 
-  attach(cookie: bigint, netnsPath: string): NetnsAttached {
-    const inode = inodeOf(netnsPath);
+  attach(netns: Netns): NetnsAttached {
+    const { cookie, inode, path } = netns;
     const pin = netnsLinkPin(this.#pinDirectory, cookie);
-    using pinned = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+    using pinned = openIfPinned(pin, (file) => BpfLink.openPinned(file));
     const where = pinned?.info().netnsInode;
-    if (pinned !== undefined && where === inode) return this.#renew(cookie, pinned) ? 'updated' : 'present';
+    if (pinned !== undefined && where === Number(inode)) return this.#renew(cookie, pinned) ? 'updated' : 'present';
     if (where !== undefined && where !== 0) {
       throw new DatapathError(
         'attach',
-        `${netnsPath} is not the network namespace with the cookie ${cookie}: that one has the inode ${where}, this one ${inode}`,
+        `what is pinned at ${pin} is a link to another network namespace than ${path}: that one has the inode ${where}, this one ${inode}`,
       );
     }
     clearPin(pin);
-    this.#create(cookie, netnsPath, pin);
+    this.#create(netns, pin);
     return 'attached';
   }
 
@@ -90,28 +91,18 @@ export class NetnsLinks {
     return true;
   }
 
-  #create(cookie: bigint, netnsPath: string, pin: string): void {
-    this.#programs.with(cookie, (program) => {
+  #create(netns: Netns, pin: string): void {
+    this.#programs.with(netns.cookie, (program) => {
       try {
-        using link = program.attachNetns(netnsPath);
+        using link = program.attachNetns(netns);
         link.pin(pin);
       } catch (error) {
         throw new DatapathError(
           'attach',
-          `${program.name} could not be attached to the network namespace ${netnsPath}: ${(error as Error).message}`,
+          `${program.name} could not be attached to the network namespace ${netns.path}: ${(error as Error).message}`,
           { cause: error },
         );
       }
-    });
-  }
-}
-
-function inodeOf(netnsPath: string): number {
-  try {
-    return statSync(netnsPath).ino;
-  } catch (error) {
-    throw new DatapathError('attach', `there is no network namespace at ${netnsPath}: ${(error as Error).message}`, {
-      cause: error,
     });
   }
 }

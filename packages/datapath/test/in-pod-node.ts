@@ -51,7 +51,8 @@ export class InPodNode implements AsyncDisposable {
   /** In the mesh, and captured; ztunnel has not been told. `more`: flags. */
   enrol(pod: Pod, more = 0): void {
     this.leadBack(pod);
-    this.mesh.datapath.attachNetns(netnsCookie(pod.netns), pod.netns);
+    using netns = Netns.open(pod.netns);
+    this.mesh.datapath.attachNetns(netns);
     this.mesh.enrol(pod, WorkloadFlag.IN_POD | more);
     this.mesh.apply();
   }

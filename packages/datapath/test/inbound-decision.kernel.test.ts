@@ -3,7 +3,7 @@
 import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { BpfMap } from '@sluice/libbpf';
-import { listeningSockets, netnsCookie, type ListeningSocket } from '@sluice/linux';
+import { listeningSockets, Netns, netnsCookie, type ListeningSocket } from '@sluice/linux';
 import {
   Cgroup,
   HostProcess,
@@ -66,7 +66,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     const ztunnelCgroup = new Cgroup(ztunnel.pod.app.place.cgroup);
     pods = [await node.pod({ name: 'a', serve: [APPLICATION] }), await node.pod({ name: 'b', serve: [APPLICATION] })];
     for (const pod of pods) {
-      mesh.datapath.attachNetns(netnsCookie(pod.netns), pod.netns);
+      using netns = Netns.open(pod.netns);
+      mesh.datapath.attachNetns(netns);
       const { pid } = await listenLikeZtunnel(pod, ztunnelCgroup.path, {
         name: `ztunnel of ${pod.name}`,
         ports: [...LISTENERS, 15008],

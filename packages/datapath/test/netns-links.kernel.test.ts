@@ -1,7 +1,7 @@
 // The inbound program's links to network namespaces: made, found again, taken over by another agent, and removed.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { BpfMap, openObject } from '@sluice/libbpf';
-import { netnsCookie } from '@sluice/linux';
+import { Netns, netnsCookie } from '@sluice/linux';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, DatapathError, InstalledDatapath, cleanup, readNetnsLinks } from '../src/index.js';
@@ -13,14 +13,19 @@ const need = requires('root', 'bpf', 'cgroup2', 'netns');
 describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
   let world: InPodNode;
   let pod: Pod;
+  let netns: Netns;
   let cookie: bigint;
 
   beforeEach(async () => {
     world = await InPodNode.create();
     pod = await world.pod({ name: 'a', serve: [80] });
-    cookie = netnsCookie(pod.netns);
+    netns = Netns.open(pod.netns);
+    ({ cookie } = netns);
   });
-  afterEach(async () => world?.close());
+  afterEach(async () => {
+    netns?.close();
+    await world?.close();
+  });
 
   const acceptors = async (): Promise<string[]> =>
     (await world.mesh.node.remote.dial(endpoint(pod.ip4, 80))).hops.map(({ by }) => by);
@@ -39,7 +44,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
 
   it('are made once, listed, and ended at once', async () => {
     const { datapath, pinDirectory } = world.mesh;
-    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(datapath.attachNetns(netns)).toBe('present');
     expect(datapath.attachedNetns()).toEqual(new Set([cookie]));
     using installed = InstalledDatapath.open(pinDirectory);
     expect(installed.netnsLinks()).toMatchObject([
@@ -51,7 +56,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(await acceptors()).toEqual(['default/a']);
     expect(datapath.detachNetns(cookie)).toBe(false);
     expect(datapath.attachedNetns().size).toBe(0);
-    expect(datapath.attachNetns(cookie, pod.netns)).toBe('attached');
+    expect(datapath.attachNetns(netns)).toBe('attached');
     expect(await acceptors()).toEqual(steered);
   });
 
@@ -61,7 +66,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     const before = programId();
     const datapath = restart();
     expect(programId()).toBe(before);
-    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(datapath.attachNetns(netns)).toBe('present');
     expect(await acceptors()).toEqual(steered);
   });
 
@@ -69,7 +74,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     const before = programId();
     const datapath = restart({ capacities: { netns: 64 } });
     expect(programId()).not.toBe(before);
-    expect(datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(datapath.attachNetns(netns)).toBe('present');
     expect(await acceptors()).toEqual(steered);
     world.mesh.leave(pod);
     world.mesh.apply();
@@ -83,9 +88,9 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     rmSync(`${mesh.pinDirectory}/maps`, { recursive: true });
     mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
     mesh.apply();
-    expect(mesh.datapath.attachNetns(cookie, pod.netns)).toBe('updated');
+    expect(mesh.datapath.attachNetns(netns)).toBe('updated');
     mesh.datapath.activate();
-    expect(mesh.datapath.attachNetns(cookie, pod.netns)).toBe('present');
+    expect(mesh.datapath.attachNetns(netns)).toBe('present');
     // The listeners went with the old maps, until they are captured again; nothing is let in meanwhile.
     expect(await mesh.node.remote.dial(endpoint(pod.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
     await world.listen(pod, { name: 'second' });
@@ -97,6 +102,9 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     world.zds.delete(pod.uid);
     await world.ztunnel.event('removed');
     await pod.delete();
+    // It lives on as long as anybody holds it.
+    expect(readNetnsLinks(pinDirectory)[0]?.link.netnsInode).toBe(Number(netns.inode));
+    netns.close();
     await expect.poll(() => readNetnsLinks(pinDirectory)[0]?.link.netnsInode).toBe(0);
     expect(datapath.attachedNetns().size).toBe(1);
     restart();
@@ -104,12 +112,22 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(existsSync(netnsLinkPin(pinDirectory, cookie))).toBe(false);
   });
 
-  it('say what is wrong with a path', () => {
-    const attach = (path: string) => () => world.mesh.datapath.attachNetns(cookie, path);
-    expect(attach(world.mesh.node.netns.path)).toThrow(/is not the network namespace with the cookie \d+/);
-    expect(attach('/nowhere')).toThrow(/there is no network namespace at \/nowhere/);
-    expect(() => world.mesh.datapath.attachNetns(1n << 60n, '/etc/passwd')).toThrow(DatapathError);
-    expect(world.mesh.datapath.attachedNetns()).toEqual(new Set([cookie]));
+  it('are not taken for those of another namespace, and are none to one that is closed', async () => {
+    const { datapath, node, pinDirectory } = world.mesh;
+    const [own, others] = [netnsLinkPin(pinDirectory, cookie), `${pinDirectory}/other`];
+    using other = Netns.open((await node.pod({ name: 'b' })).netns);
+    datapath.attachNetns(other);
+    renameSync(own, others);
+    renameSync(netnsLinkPin(pinDirectory, other.cookie), own);
+    expect(() => datapath.attachNetns(netns)).toThrow(
+      `is a link to another network namespace than ${pod.netns}: that one has the inode ${other.inode}, this one ${netns.inode}`,
+    );
+    renameSync(others, own);
+    expect(datapath.attachNetns(netns)).toBe('present');
+    datapath.detachNetns(cookie);
+    netns.close();
+    expect(() => datapath.attachNetns(netns)).toThrow(DatapathError);
+    expect(datapath.attachedNetns()).toEqual(new Set());
   });
 
   it('replace what else lies at their place', async () => {
@@ -117,7 +135,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     datapath.detachNetns(cookie);
     using map = BpfMap.openPinned(`${pinDirectory}/maps/events`);
     map.pin(netnsLinkPin(pinDirectory, cookie));
-    expect(datapath.attachNetns(cookie, pod.netns)).toBe('attached');
+    expect(datapath.attachNetns(netns)).toBe('attached');
     expect(await acceptors()).toEqual(steered);
   });
 
@@ -127,12 +145,12 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     const untouched = await other.pod({ name: 'b', serve: [80] });
     // One that no pin names: that of a bpffs which was lost.
     rmSync(netnsLinkPin(mesh.pinDirectory, cookie));
-    mesh.datapath.attachNetns(cookie, pod.netns);
+    mesh.datapath.attachNetns(netns);
     using foreign = openObject(INBOUND_OBJECT_PATH, {
       maps: { netns_info_map: { pinPath: `${mesh.pinDirectory}/maps/netns_info_map` } },
     });
     foreign.load();
-    using stray = foreign.program('sluice_inbound').attachNetns(pod.netns);
+    using stray = foreign.program('sluice_inbound').attachNetns(netns);
     expect(stray.info().type).toBe('netns');
     const { detached } = cleanup(mesh.pinDirectory, mesh.node.cgroup.path);
     expect(detached).toContain(`netns-${cookie}`);

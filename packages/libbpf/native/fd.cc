@@ -26,11 +26,10 @@ private:
   Descriptor fd_;
 };
 
-// openPath(path, directory): a read-only descriptor of a cgroup directory or of a namespace file.
-Napi::Value openPath(const Napi::CallbackInfo &info) {
+// openDirectory(path): a read-only descriptor, such as that of a cgroup.
+Napi::Value openDirectory(const Napi::CallbackInfo &info) {
   std::string path = stringArgument(info, 0);
-  int flags = O_RDONLY | O_CLOEXEC | (info[1].ToBoolean() ? O_DIRECTORY : 0);
-  int fd = open(path.c_str(), flags);
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
   if (fd < 0)
     throw callError(info.Env(), "open", errno);
   return Napi::Number::New(info.Env(), fd);
@@ -40,5 +39,5 @@ Napi::Value openPath(const Napi::CallbackInfo &info) {
 
 void addFd(Napi::Env env, Napi::Object exports) {
   exports.Set("Fd", Fd::define(env));
-  exports.Set("openPath", Napi::Function::New<openPath>(env, "openPath"));
+  exports.Set("openDirectory", Napi::Function::New<openDirectory>(env, "openDirectory"));
 }

@@ -30,9 +30,9 @@ export class Descriptor {
   }
 }
 
-/** Opens a path for the length of one call. */
-export function withPath<T>(path: string, directory: boolean, use: (fd: number) => T): T {
-  const fd = new native.Fd(native.openPath(path, directory));
+/** Opens a directory for the length of one call. */
+export function withDirectory<T>(path: string, use: (fd: number) => T): T {
+  const fd = new native.Fd(native.openDirectory(path));
   try {
     return use(fd.number);
   } finally {

@@ -2,7 +2,7 @@
 // foreign program in the way.
 import { native } from './native.js';
 import { attempt } from './error.js';
-import { withPath } from './descriptor.js';
+import { withDirectory } from './descriptor.js';
 import { attachTypeNumber } from './names.js';
 import type { BpfProgram } from './program.js';
 
@@ -13,7 +13,7 @@ export type OldAttachFlags = 0 | 1 | 2;
 export function attachCgroupExclusively(program: BpfProgram, cgroupPath: string, flags: OldAttachFlags = 0): void {
   const type = attachTypeNumber(program.attachType ?? '');
   attempt(`attach program '${program.name}' to cgroup ${cgroupPath} the old way`, () =>
-    withPath(cgroupPath, true, (fd) => native.programAttach(program.fd, fd, type, flags)),
+    withDirectory(cgroupPath, (fd) => native.programAttach(program.fd, fd, type, flags)),
   );
 }
 
@@ -21,6 +21,6 @@ export function attachCgroupExclusively(program: BpfProgram, cgroupPath: string,
 export function detachCgroup(program: BpfProgram, cgroupPath: string): void {
   const type = attachTypeNumber(program.attachType ?? '');
   attempt(`detach program '${program.name}' from cgroup ${cgroupPath}`, () =>
-    withPath(cgroupPath, true, (fd) => native.programDetach(program.fd, fd, type)),
+    withDirectory(cgroupPath, (fd) => native.programDetach(program.fd, fd, type)),
   );
 }

@@ -85,7 +85,7 @@ export interface NativeRingReader {
 
 export interface Native {
   Fd: new (fd: number) => NativeFd;
-  openPath(path: string, directory: boolean): number;
+  openDirectory(path: string): number;
   objPin(fd: number, path: string): void;
   objGet(path: string): number;
 

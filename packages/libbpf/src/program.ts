@@ -3,7 +3,7 @@ import { native } from './native.js';
 import type { ProgramDefinitionRow } from './native.js';
 import { attempt } from './error.js';
 import type { CallFailure } from './error.js';
-import { Descriptor, withPath } from './descriptor.js';
+import { Descriptor, withDirectory } from './descriptor.js';
 import { attachTypeName, programTypeName } from './names.js';
 import { BpfLink } from './link.js';
 import { programFacts } from './info.js';
@@ -73,16 +73,25 @@ export class BpfProgram {
    * BPF_F_ALLOW_MULTI). EPERM when a foreign program sits there or above exclusively: the message says whose it is.
    */
   attachCgroup(cgroupPath: string): BpfLink {
-    return this.#attach(cgroupPath, 'cgroup', (failure, attachType) =>
-      failure.syscall === 'bpf(BPF_LINK_CREATE)'
-        ? explainAttachFailure(cgroupPath, attachTypeName(attachType), failure)
-        : undefined,
+    return this.#attach(
+      'cgroup',
+      cgroupPath,
+      (link) => withDirectory(cgroupPath, link),
+      (failure, attachType) =>
+        failure.syscall === 'bpf(BPF_LINK_CREATE)'
+          ? explainAttachFailure(cgroupPath, attachTypeName(attachType), failure)
+          : undefined,
     );
   }
 
-  /** Attaches it to a network namespace (sk_lookup, flow_dissector), given by a path such as /proc/1/ns/net. */
-  attachNetns(netnsPath: string): BpfLink {
-    return this.#attach(netnsPath, 'network namespace', () => undefined);
+  /** Attaches it to an open network namespace (sk_lookup, flow_dissector). `path` names it in errors. */
+  attachNetns({ fd, path }: { readonly fd: number; readonly path: string }): BpfLink {
+    return this.#attach(
+      'network namespace',
+      path,
+      (link) => link(fd),
+      () => undefined,
+    );
   }
 
   /**
@@ -118,8 +127,9 @@ export class BpfProgram {
   }
 
   #attach(
-    path: string,
     kind: 'cgroup' | 'network namespace',
+    path: string,
+    withTarget: (link: (targetFd: number) => number) => number,
     explain: (failure: CallFailure, attachType: number) => string | undefined,
   ): BpfLink {
     const what = `attach program '${this.name}' to ${kind} ${path}`;
@@ -129,7 +139,7 @@ export class BpfProgram {
     }
     const fd = attempt(
       what,
-      () => withPath(path, kind === 'cgroup', (target) => native.linkCreate(this.fd, target, attachType)),
+      () => withTarget((target) => native.linkCreate(this.fd, target, attachType)),
       (failure) => explain(failure, attachType) ?? explainTarget(failure, path, kind),
     );
     return new BpfLink(fd, `link of program '${this.name}' to ${path}`);

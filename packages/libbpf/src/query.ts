@@ -1,7 +1,7 @@
 // What is attached to a cgroup, whoever attached it (BPF_PROG_QUERY).
 import { native } from './native.js';
 import { attempt } from './error.js';
-import { withPath } from './descriptor.js';
+import { withDirectory } from './descriptor.js';
 import { attachTypeNumber } from './names.js';
 import { programInfo } from './info.js';
 import type { ProgramInfo } from './info.js';
@@ -36,7 +36,7 @@ export function queryCgroup(cgroupPath: string, attachType: string, effective = 
   const type = attachTypeNumber(attachType);
   const { attachFlags, programIds } = attempt(
     `query ${attachType} of cgroup ${cgroupPath}`,
-    () => withPath(cgroupPath, true, (fd) => native.programQuery(fd, type, effective ? BPF_F_QUERY_EFFECTIVE : 0)),
+    () => withDirectory(cgroupPath, (fd) => native.programQuery(fd, type, effective ? BPF_F_QUERY_EFFECTIVE : 0)),
     (failure) =>
       failure.code === 'EBADF' ? `${cgroupPath} is not a directory of a cgroup2 file system (EBADF)` : undefined,
   );

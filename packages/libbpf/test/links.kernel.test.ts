@@ -1,5 +1,7 @@
 // Links on real cgroups and network namespaces, watched by what happens to a real connect().
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { Netns } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -17,7 +19,7 @@ import {
 } from '../src/index.js';
 import type { BpfObject } from '../src/index.js';
 import { objectPath } from './support/objects.js';
-import { makeCgroup, makeNetns, messageOf, mountBpffs, runIn } from './support/places.js';
+import { makeCgroup, messageOf, mountBpffs, runIn } from './support/places.js';
 import type { Cgroup } from './support/places.js';
 
 const need = requires('root', 'bpf', 'cgroup2');
@@ -155,23 +157,21 @@ describe.skipIf(need.skip)(`links${need.label}`, () => {
     expect(messageOf(() => program.attachCgroup(cgroup.path))).toContain('its attach type is not known');
   });
 
-  it('attach to a network namespace', async () => {
-    const netns = await makeNetns();
-    try {
-      using link = object.program('pass_lookup').attachNetns(netns.path);
-      expect(link.info()).toMatchObject({ type: 'netns', netnsInode: netns.inode, attachType: 'sk_lookup' });
-    } finally {
-      netns.remove();
-    }
+  it('attach to a network namespace', () => {
+    using netns = Netns.create();
+    using link = object.program('pass_lookup').attachNetns(netns);
+    expect(link.info()).toMatchObject({ type: 'netns', netnsInode: Number(netns.inode), attachType: 'sk_lookup' });
   });
 
   it('cannot be made on what is no cgroup, no namespace, or is not there', () => {
     const program = object.program('allow_connect4');
     expect(messageOf(() => program.attachCgroup(join(cgroup.path, 'gone')))).toContain('does not exist (ENOENT)');
     expect(messageOf(() => program.attachCgroup('/proc'))).toContain('is not a directory of a cgroup2 file system');
-    expect(messageOf(() => object.program('pass_lookup').attachNetns('/dev/null'))).toContain(
-      'is no network namespace',
+    const nothing = { fd: openSync('/dev/null', 'r'), path: '/dev/null' };
+    expect(messageOf(() => object.program('pass_lookup').attachNetns(nothing))).toContain(
+      "attach program 'pass_lookup' to network namespace /dev/null: /dev/null is no network namespace",
     );
+    closeSync(nothing.fd);
     expect(messageOf(() => queryCgroup('/proc', 'connect4'))).toContain('is not a directory of a cgroup2 file system');
   });
 

@@ -8,6 +8,7 @@ import {
   type Counters,
   type DesiredMaps,
 } from '@sluice/datapath';
+import type { Netns } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -44,7 +45,7 @@ export class Enforcement extends Context.Service<
     /** The tc program for the ingress of a pod's loopback; valid while the service lives. */
     readonly loopbackFilterFd: number;
     /** Steers what comes into a network namespace; what an earlier agent attached there is updated. */
-    readonly attachNetns: (cookie: bigint, netnsPath: string) => Effect.Effect<void, EnforcementError>;
+    readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
     readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
     /** Cookies of the namespaces that are attached, by an earlier agent too. */
     readonly attachedNetns: Effect.Effect<ReadonlySet<bigint>, EnforcementError>;
@@ -83,7 +84,7 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         activate: attempt('activate', () => datapath.activate()),
         counters: attempt('counters', () => datapath.counters()),
         loopbackFilterFd: datapath.loopbackFilterFd,
-        attachNetns: (cookie, path) => attempt('attachNetns', () => void datapath.attachNetns(cookie, path)),
+        attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),
         attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),
         captureListener: (cookie, port, fd) =>

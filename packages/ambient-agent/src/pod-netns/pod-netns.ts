@@ -17,10 +17,10 @@ export class PodNetns extends Context.Service<
   {
     /** Namespaces in which something of ours is, or may be: by cookie, an earlier agent's too. */
     readonly changed: () => ReadonlyMap<bigint, ChangedNetns>;
-    /** A path to the pod's namespace, good until {@link restore} or the end; undefined: it was never opened here. */
-    readonly pathOf: (cookie: bigint) => string | undefined;
-    /** Opens the pod's namespace and makes sure that it is the one that was seen. Idempotent. */
-    readonly open: (pod: ServedPod) => Effect.Effect<void, PodNetnsError>;
+    /** Lends a namespace until {@link restore} or the end; undefined: it is not open here. */
+    readonly get: (cookie: bigint) => Netns | undefined;
+    /** Opens the pod's namespace, if it is the one that was seen, and lends it as {@link get} does. Idempotent. */
+    readonly open: (pod: ServedPod) => Effect.Effect<Netns, PodNetnsError>;
     /**
      * Lets ztunnel dial the application from the client's address. Idempotent.
      * @param filterFd the tc program for the loopback
@@ -81,17 +81,17 @@ export const podNetns = (
 
       return PodNetns.of({
         changed: () => changed,
-        pathOf: (cookie) => {
-          const fd = open.get(cookie)?.fd;
-          return fd === undefined ? undefined : `/proc/self/fd/${fd}`;
-        },
+        get: (cookie) => open.get(cookie),
         open: ({ cookie, uid, podUid, netns }) =>
           attempt('open', () => {
-            if (open.has(cookie)) return;
+            const known = open.get(cookie);
+            if (known !== undefined) return known;
             if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
-            open.set(cookie, Netns.open(netns.path, cookie));
+            const opened = Netns.open(netns.path, cookie);
+            open.set(cookie, opened);
             // Before anything is changed: a namespace that nobody remembers would keep what is in it for good.
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
+            return opened;
           }),
         plumb: (cookie, filterFd) =>
           attempt('original-source', () => {

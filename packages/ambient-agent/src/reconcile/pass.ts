@@ -82,7 +82,7 @@ export const applyPass = Effect.fnUntraced(function* (
     catch: (error) => new NodeViewError({ message: messageOf(error) }),
   });
   const facts = zds.facts();
-  const open = [...podNetns.changed()].filter(([cookie]) => podNetns.pathOf(cookie) !== undefined);
+  const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served: { ...facts, remembered } });
   // Who leaves the mesh is said to do so before anything is taken from it.

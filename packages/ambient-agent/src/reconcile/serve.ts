@@ -106,12 +106,12 @@ const prepare = Effect.fnUntraced(function* (
   const wasPlumbed = done.plumbed.has(cookie);
   if (isAttached && wasPlumbed && !isDue) return [];
   // An earlier agent's, whose pod shows no process now: what is there goes on.
-  if (pod.netns === undefined && podNetns.pathOf(cookie) === undefined && attached.has(cookie)) return [];
-  yield* podNetns.open(pod);
+  if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
+  const netns = yield* podNetns.open(pod);
   const plumbed = yield* Effect.result(podNetns.plumb(cookie, enforcement.loopbackFilterFd));
   // Also where that failed: a pod that is held is held in both directions.
   if (!isAttached) {
-    yield* enforcement.attachNetns(cookie, podNetns.pathOf(cookie) ?? '');
+    yield* enforcement.attachNetns(netns);
     done.attached.add(cookie);
   }
   // Added again: it is the last that was looked at.
@@ -129,8 +129,10 @@ const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepare
   return pods.flatMap((pod): OfferedPod[] => {
     const { uid, name, namespace, serviceAccount, cookie } = pod;
     if (!prepared.has(cookie) && !pod.isAcknowledged) return [];
-    const path = podNetns.pathOf(cookie);
-    return [{ uid, name, namespace, serviceAccount, cookie, netns: path === undefined ? 'unknown' : { path } }];
+    const netns = podNetns.get(cookie);
+    return [
+      { uid, name, namespace, serviceAccount, cookie, netns: netns === undefined ? 'unknown' : { fd: netns.fd } },
+    ];
   });
 });
 
@@ -156,7 +158,7 @@ const restoreOthers = Effect.fnUntraced(function* (served: ReadonlySet<bigint>, 
   const problems: string[] = [];
   for (const [cookie, netns] of podNetns.changed()) {
     if (served.has(cookie)) continue;
-    const seen = podNetns.pathOf(cookie) === undefined ? find(netns) : undefined;
+    const seen = podNetns.get(cookie) === undefined ? find(netns) : undefined;
     // Its pod is there and cannot be looked into: it is asked again.
     if (seen === 'unknown') continue;
     const outcome = yield* Effect.result(podNetns.restore(cookie, seen));

@@ -1,7 +1,6 @@
-// Places in the kernel that a test makes for itself and that are gone when its scope is left: a cgroup, a bpffs, a
-// network namespace.
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmdirSync, statSync } from 'node:fs';
+// Places in the kernel that a test makes for itself and that are gone when its scope is left: a cgroup, a bpffs.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroup2Mount } from '@sluice/testbed';
@@ -33,25 +32,6 @@ export function mountBpffs(): { path: string; remove(): void } {
       rmdirSync(path);
     },
   };
-}
-
-/** A network namespace, kept by a process that sleeps in it. */
-export async function makeNetns(): Promise<{ path: string; inode: number; remove(): void }> {
-  const sleeper = spawn('unshare', ['--net', 'sleep', 'infinity'], { stdio: 'ignore' });
-  const path = `/proc/${sleeper.pid}/ns/net`;
-  const own = readlinkSync('/proc/self/ns/net');
-  const entered = (): boolean => {
-    try {
-      return readlinkSync(path) !== own && readFileSync(`/proc/${sleeper.pid}/comm`, 'utf8').startsWith('sleep');
-    } catch {
-      return false;
-    }
-  };
-  while (!entered()) {
-    if (sleeper.exitCode !== null) throw new Error(`unshare ended with ${sleeper.exitCode}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return { path, inode: statSync(path).ino, remove: () => sleeper.kill('SIGKILL') };
 }
 
 /** Runs a shell command as a process that was in the cgroup before it began. */
