@@ -26,6 +26,8 @@ export class InPodNode implements AsyncDisposable {
   readonly zds: ZdsServer;
   /** Listens for every pod of {@link pod}. What makes a process ztunnel's is this one's cgroup. */
   readonly ztunnel: StandInZtunnel;
+  /** What the ZDS server is lent, by the pods' UIDs. */
+  readonly #lent = new Map<string, Netns>();
 
   private constructor(mesh: MeshedNode, zds: ZdsServer, ztunnel: StandInZtunnel) {
     this.mesh = mesh;
@@ -58,10 +60,19 @@ export class InPodNode implements AsyncDisposable {
   }
 
   /** Tells ztunnel of a pod; fulfilled when it listens there. */
-  async serve({ uid, name, namespace, netns }: Pod): Promise<void> {
+  async serve({ uid, name, namespace, netns: path }: Pod): Promise<void> {
+    const netns = this.#lent.get(uid) ?? Netns.open(path);
+    this.#lent.set(uid, netns);
     const acked = firstValueFrom(this.zds.events.pipe(filter((event) => event.kind === 'acked' && event.uid === uid)));
-    this.zds.set({ uid, name, namespace, serviceAccount: 'default', netns: { path: netns } });
+    this.zds.set({ uid, name, namespace, serviceAccount: 'default', netns });
     await acked;
+  }
+
+  /** Tells ztunnel that a pod has left. */
+  withdraw({ uid }: Pod): void {
+    this.zds.delete(uid);
+    this.#lent.get(uid)?.close();
+    this.#lent.delete(uid);
   }
 
   /** A pod that is in the mesh, with its ztunnel listening. */
@@ -103,6 +114,7 @@ export class InPodNode implements AsyncDisposable {
 
   async close(): Promise<void> {
     await this.zds.close();
+    for (const netns of this.#lent.values()) netns.close();
     await this.mesh.close();
   }
 

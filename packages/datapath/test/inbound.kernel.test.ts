@@ -93,7 +93,7 @@ describe.skipIf(need.skip)(`what comes in to a pod${need.label}`, () => {
     expect(count('no-listener') - before).toBe(2n);
     await world.serve(bare);
     expect(await acceptors(client, endpoint(bare.ip4, 80))).toEqual(['ztunnel', 'default/bare']);
-    world.zds.delete(bare.uid);
+    world.withdraw(bare);
     await world.ztunnel.event('removed', (event) => event.pod === bare.uid);
     expect(await client.dial(endpoint(bare.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
     // Out of the mesh: at once when its entry has gone, and for good when the program has.

@@ -99,7 +99,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
 
   it('of a namespace that is gone are forgotten', async () => {
     const { datapath, pinDirectory } = world.mesh;
-    world.zds.delete(pod.uid);
+    world.withdraw(pod);
     await world.ztunnel.event('removed');
     await pod.delete();
     // It lives on as long as anybody holds it.

@@ -207,7 +207,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       const second = await world.listen(pod, { name: 'second', answer: true });
       expect(world.captured(pod, 15006)).not.toBe(first);
       expect(await allAcceptors(pod)).toEqual(new Set(['second']));
-      world.zds.delete(pod.uid);
+      world.withdraw(pod);
       await world.ztunnel.event('removed');
       expect(await allAcceptors(pod)).toEqual(new Set(['second']));
       await second.stop();

@@ -13,7 +13,7 @@ import {
   ZTUNNEL_PORTS,
   type Pod,
 } from '../src/index.js';
-import { socketPath, workloadOf, Zds } from './in-pod.js';
+import { socketPath, Zds } from './in-pod.js';
 
 const need = requires('root', 'cgroup2', 'netns');
 
@@ -120,7 +120,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     {
       await using zds = new Zds(path, [shop]);
       await zds.event('synced');
-      zds.server.set(workloadOf(bank));
+      zds.server.set(zds.workloadOf(bank));
       await zds.event('acked', ({ uid }) => uid === bank.uid);
       zds.server.delete(bank.uid);
       await zds.event('removed', ({ uid }) => uid === bank.uid);
@@ -130,13 +130,13 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     }
     // shop again, and a Keep for what it does not know.
     await using zds = new Zds(path, [shop]);
-    zds.server.set({ ...workloadOf(bank), netns: 'unknown' });
+    zds.server.set({ ...zds.workloadOf(bank), netns: 'unknown' });
     await zds.event('synced');
     await ztunnel.event('unchanged', ({ pod }) => pod === shop.uid);
     await ztunnel.event('kept', ({ pod }) => pod === bank.uid);
     expect(ztunnel.workloads).toEqual(new Set([shop.uid]));
     // A new sandbox of the same pod: the listeners move.
-    zds.server.set({ ...workloadOf(shop), netns: { path: bank.netns } });
+    zds.server.set({ ...zds.workloadOf(shop), netns: zds.workloadOf(bank).netns });
     await ztunnel.until(({ events }) => events.filter((event) => event.event === 'added').length === 3);
     await zds.event('acked', ({ uid }) => uid === shop.uid, 2);
     expect((await shop.dial(endpoint(shop.ip4, 15008))).error).toBe('ECONNREFUSED');
@@ -247,7 +247,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     ];
     const before = used();
     for (let i = 1; i <= 100; i++) {
-      zds.server.set(workloadOf(bank));
+      zds.server.set(zds.workloadOf(bank));
       await zds.event('acked', ({ uid }) => uid === bank.uid, i);
       const dialled = i % 10 === 0 ? await shop.dial(endpoint(bank.ip4, 15008)) : undefined;
       expect(dialled?.ok).not.toBe(false);

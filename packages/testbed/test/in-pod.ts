@@ -1,6 +1,7 @@
 // What the tests of the stand-in ztunnel in inPod mode share: a node, a ZDS server in the agent's place, and its events.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { Netns } from '@sluice/linux';
 import { ZdsServer, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '@sluice/zds';
 import type { Pod, TestNode } from '../src/index.js';
 
@@ -11,19 +12,15 @@ export function socketPath(node: TestNode): string {
   return join(node.directory, `zds-${sockets++}.sock`);
 }
 
-export function workloadOf(pod: Pod): ZdsWorkload {
-  const { uid, name, namespace } = pod;
-  return { uid, name, namespace, serviceAccount: 'default', netns: { path: pod.netns } };
-}
-
-/** A ZDS server, and everything that it has reported. */
+/** A ZDS server, the namespaces that it is lent, and everything that it has reported. */
 export class Zds implements AsyncDisposable {
   readonly server: ZdsServer;
   readonly events: ZdsEvent[] = [];
   readonly #watchers = new Set<() => void>();
+  readonly #open = new Map<string, Netns>();
 
   constructor(path: string, pods: readonly Pod[], options: Partial<ZdsServerOptions> = {}) {
-    const workloads = pods.map(workloadOf);
+    const workloads = pods.map((pod) => this.workloadOf(pod));
     this.server = ZdsServer.listen({
       path,
       workloads,
@@ -35,6 +32,12 @@ export class Zds implements AsyncDisposable {
       this.events.push(event);
       for (const wake of this.#watchers) wake();
     });
+  }
+
+  workloadOf({ uid, name, namespace, netns: path }: Pod): ZdsWorkload {
+    const netns = this.#open.get(uid) ?? Netns.open(path);
+    this.#open.set(uid, netns);
+    return { uid, name, namespace, serviceAccount: 'default', netns };
   }
 
   /** Fulfilled when there are so many events of a kind that fit. */
@@ -53,6 +56,7 @@ export class Zds implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.server.close();
+    for (const netns of this.#open.values()) netns.close();
     if (existsSync(this.server.path)) throw new Error(`${this.server.path} is still there`);
   }
 }

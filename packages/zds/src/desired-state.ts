@@ -1,14 +1,21 @@
-// What ztunnel is to have: the workloads, their open namespaces, and whether the newest ztunnel has acknowledged them.
+// What ztunnel is to have: the workloads, their namespaces, and whether the newest ztunnel has acknowledged them.
+import { fstatSync, statSync } from 'node:fs';
+import type { Netns } from '@sluice/linux';
 import { ZdsError } from './errors.js';
 import { encodeRequest, type WorkloadIdentity } from './messages.js';
-import { NetnsHandle, type NetnsSource } from './netns-handle.js';
+
+/** As much of an open network namespace as is needed here: the cookie tells it from every other, for good. */
+export type LentNetns = Pick<Netns, 'fd' | 'cookie'>;
 
 /** A pod that ztunnel is to serve. */
 export interface ZdsWorkload extends WorkloadIdentity {
   /** The key: the pod's UID. */
   readonly uid: string;
-  /** 'unknown': it is in the mesh, but its namespace cannot be found now; ztunnel is asked to keep what it has. */
-  readonly netns: NetnsSource | 'unknown';
+  /**
+   * Lent, and to be open, until the workload is deleted, or set with another. 'unknown': it is in the mesh, but its
+   * namespace cannot be found now; ztunnel is asked to keep what it has.
+   */
+  readonly netns: LentNetns | 'unknown';
 }
 
 export type WorkloadStatus =
@@ -21,7 +28,7 @@ export interface DesiredWorkload {
   readonly identity: WorkloadIdentity;
   /** Equal for equal identities. */
   readonly identityKey: string;
-  readonly netns: NetnsHandle | undefined;
+  netns: LentNetns | undefined;
 }
 
 interface Entry {
@@ -29,12 +36,12 @@ interface Entry {
   status: WorkloadStatus;
 }
 
-export class DesiredState implements Disposable {
+export class DesiredState {
   readonly #entries = new Map<string, Entry>();
-  readonly #refusedNetns: ReadonlySet<string>;
+  readonly #allowOwnNetns: boolean;
 
-  constructor(refusedNetns: ReadonlySet<string>) {
-    this.#refusedNetns = refusedNetns;
+  constructor(allowOwnNetns: boolean) {
+    this.#allowOwnNetns = allowOwnNetns;
   }
 
   get size(): number {
@@ -63,53 +70,49 @@ export class DesiredState implements Disposable {
   }
 
   /**
-   * Adds or changes one. A namespace that cannot be opened because it is gone counts as unknown.
+   * Adds or changes one.
    * @returns Whether ztunnel must hear of it.
-   * @throws ZdsError invalid-workload, message-too-long, not-a-netns, own-netns; nothing is changed then.
+   * @throws ZdsError invalid-workload, message-too-long, own-netns; nothing is changed then.
    */
   set(workload: ZdsWorkload): boolean {
     const { uid, name, namespace, serviceAccount } = workload;
     if (uid === '') throw new ZdsError('invalid-workload', 'a workload needs a uid');
     const identity = { name, namespace, serviceAccount };
     encodeRequest({ kind: 'add', uid, identity });
-    const { netns, reason } = this.#open(workload);
+    const netns = workload.netns === 'unknown' ? undefined : workload.netns;
+    if (netns !== undefined && !this.#allowOwnNetns && isOwn(netns)) {
+      const message = `the namespace of ${namespace}/${name} is the node's own network namespace; ztunnel would capture the node`;
+      throw new ZdsError('own-netns', message);
+    }
     const identityKey = JSON.stringify([name, namespace, serviceAccount]);
     const before = this.#entries.get(uid);
 
     if (
       before !== undefined &&
-      netns?.key === before.desired.netns?.key &&
+      netns?.cookie === before.desired.netns?.cookie &&
       identityKey === before.desired.identityKey
     ) {
-      netns?.close();
+      // The former one may be closed from now on.
+      before.desired.netns = netns;
       return false;
     }
-    before?.desired.netns?.close();
     const desired = { uid, identity, identityKey, netns };
     // ztunnel goes on serving a workload whose namespace we cannot find: what was acknowledged stays so.
     const stays = before?.status.state === 'acked' && netns === undefined && identityKey === before.desired.identityKey;
+    const reason = netns === undefined ? 'its network namespace is not known' : 'no ztunnel has acknowledged it';
     this.#entries.set(uid, { desired, status: stays ? { state: 'acked' } : { state: 'pending', reason } });
     return true;
   }
 
   /** @returns Whether it was there. */
   delete(uid: string): boolean {
-    this.#entries.get(uid)?.desired.netns?.close();
     return this.#entries.delete(uid);
   }
+}
 
-  [Symbol.dispose](): void {
-    for (const uid of this.uids()) this.delete(uid);
-  }
-
-  #open({ netns }: ZdsWorkload): { readonly netns: NetnsHandle | undefined; readonly reason: string } {
-    if (netns === 'unknown') return { netns: undefined, reason: 'its network namespace is not known' };
-    try {
-      return { netns: NetnsHandle.open(netns, this.#refusedNetns), reason: 'no ztunnel has acknowledged it' };
-    } catch (error) {
-      if (error instanceof ZdsError) throw error;
-      const words = error instanceof Error ? error.message : String(error);
-      return { netns: undefined, reason: `its network namespace cannot be opened: ${words}` };
-    }
-  }
+/** Whether it is the namespace that this process is in. */
+function isOwn({ fd }: LentNetns): boolean {
+  const given = fstatSync(fd, { bigint: true });
+  const own = statSync('/proc/self/ns/net', { bigint: true });
+  return given.dev === own.dev && given.ino === own.ino;
 }

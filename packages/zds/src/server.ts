@@ -8,7 +8,6 @@ import { DesiredState, type DesiredWorkload, type WorkloadStatus, type ZdsWorklo
 import { ZdsError } from './errors.js';
 import type { ZdsEvent } from './events.js';
 import { zeroCounters, type ZdsMetrics } from './metrics.js';
-import { NetnsHandle } from './netns-handle.js';
 import { Session, type SessionHost } from './session.js';
 
 /** The process that wants to speak. `pidfd` is open until the answer is there; undefined when the process is gone. */
@@ -78,7 +77,7 @@ export class ZdsServer implements AsyncDisposable {
     this.#options = { ...defaults, backOff: defaultBackOff, allowOwnNetns: false, ...options };
     this.path = options.path;
     this.events = this.#events.asObservable();
-    this.#desired = new DesiredState(new Set(this.#options.allowOwnNetns ? [] : [NetnsHandle.ownKey()]));
+    this.#desired = new DesiredState(this.#options.allowOwnNetns);
     this.#listener = listenSeqpacket(options.path);
     this.#accepting = this.#acceptForEver();
   }
@@ -101,10 +100,8 @@ export class ZdsServer implements AsyncDisposable {
   }
 
   /**
-   * Adds a workload, or changes it: with another namespace under the same uid it is added again. The namespace is
-   * opened before this returns, and held until the workload is deleted or has another. One that cannot be opened counts
-   * as unknown; call again when there is a new path.
-   * @throws ZdsError message-too-long, invalid-workload, not-a-netns, own-netns: nothing has changed then.
+   * Adds a workload, or changes it: with another namespace under the same uid it is added again.
+   * @throws ZdsError message-too-long, invalid-workload, own-netns: nothing has changed then.
    */
   set(workload: ZdsWorkload): void {
     this.#mustBeOpen();
@@ -146,7 +143,6 @@ export class ZdsServer implements AsyncDisposable {
     }
     await this.#accepting;
     await Promise.all(this.#serving);
-    this.#desired[Symbol.dispose]();
     this.#events.complete();
   }
 

@@ -26,7 +26,7 @@ export interface SessionHost {
 /** What ztunnel was told of a workload on this connection. */
 interface Told {
   /** Undefined: to keep what it has. */
-  readonly netnsKey: string | undefined;
+  readonly netnsCookie: bigint | undefined;
   readonly identityKey: string;
   acked: boolean;
 }
@@ -155,7 +155,7 @@ export class Session {
       return undefined;
     }
     // ztunnel takes an Add for a namespace that it already serves as nothing new, and would keep the old identity.
-    if (told !== undefined && told.netnsKey === netns.key && told.identityKey !== workload.identityKey)
+    if (told !== undefined && told.netnsCookie === netns.cookie && told.identityKey !== workload.identityKey)
       return { kind: 'del', uid };
     if (this.#snapshotDone && !this.#host.isNewest(this)) return undefined;
     return { kind: 'add', workload, fd: netns.fd };
@@ -166,7 +166,7 @@ export class Session {
     switch (step.kind) {
       case 'add': {
         const { uid, identity, identityKey, netns } = step.workload;
-        const told: Told = { netnsKey: netns?.key, identityKey, acked: false };
+        const told: Told = { netnsCookie: netns?.cookie, identityKey, acked: false };
         this.#told.set(uid, told);
         this.#adding = uid;
         counters.addsSent++;
@@ -181,7 +181,7 @@ export class Session {
       }
       case 'keep': {
         const { uid, identityKey } = step.workload;
-        this.#told.set(uid, { netnsKey: undefined, identityKey, acked: false });
+        this.#told.set(uid, { netnsCookie: undefined, identityKey, acked: false });
         counters.keepsSent++;
         const refusal = await this.#say({ kind: 'keep', uid });
         // Nothing to repeat: after the snapshot a Keep is a protocol error.
@@ -234,5 +234,5 @@ export class Session {
 }
 
 function matches(told: Told, workload: DesiredWorkload): boolean {
-  return told.netnsKey === workload.netns?.key && told.identityKey === workload.identityKey;
+  return told.netnsCookie === workload.netns?.cookie && told.identityKey === workload.identityKey;
 }

@@ -1,13 +1,13 @@
 // A server on a socket of its own, with its events on record, and everything closed afterwards. Its deadline is one that no test
 // meets because the machine is slow: stopTheClock() is for those that are about it.
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PATIENCE_MS } from '@sluice/testbed';
 import { afterEach, beforeEach, vi } from 'vitest';
 import { connectSeqpacket, type SeqpacketConnection } from '@sluice/linux';
-import { ZdsServer, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '../src/index.js';
+import { ZdsServer, type LentNetns, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '../src/index.js';
 import { ZdsClient, type Answer } from './zds-client.js';
 
 /** Namespaces of this process, of other kinds: as good as network namespaces where nobody enters them, without root. */
@@ -15,7 +15,22 @@ const kinds = ['net', 'uts', 'ipc', 'mnt', 'user', 'cgroup', 'pid'] as const;
 export const netnsPath = (index = 0): string => `/proc/self/ns/${kinds[index % kinds.length]}`;
 export const inodeOf = (path: string): bigint => statSync(path, { bigint: true }).ino;
 
-export function workload(uid: string, netns: ZdsWorkload['netns'] = { path: netnsPath() }): ZdsWorkload {
+/** A namespace that is open, until its descriptor is closed; for another kind than net the inode serves as cookie. */
+export function opened(path: string): LentNetns {
+  return { fd: openSync(path, 'r'), cookie: inodeOf(path) };
+}
+
+const lent = new Map<string, LentNetns>();
+
+/** One that is open as long as the tests of a file run. */
+export function netnsAt(index = 0): LentNetns {
+  const path = netnsPath(index);
+  const netns = lent.get(path) ?? opened(path);
+  lent.set(path, netns);
+  return netns;
+}
+
+export function workload(uid: string, netns: ZdsWorkload['netns'] = netnsAt()): ZdsWorkload {
   return { uid, name: `pod-${uid}`, namespace: 'shop', serviceAccount: 'clerk', netns };
 }
 

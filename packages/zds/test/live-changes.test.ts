@@ -1,6 +1,7 @@
 // Changes while a ztunnel is connected: refusals and retries, another namespace, undone changes, broken connections.
 import { describe, expect, it } from 'vitest';
-import { harness, inodeOf, netnsPath, workload } from './harness.js';
+import { closeSync } from 'node:fs';
+import { harness, inodeOf, netnsAt, netnsPath, opened, workload } from './harness.js';
 import { silence } from './zds-client.js';
 
 const test = harness();
@@ -33,7 +34,7 @@ describe('a refusal', () => {
     const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
     const client = test.client((request) => (client.inodes.length === 1 && request === 'add a' ? 'no' : ''));
     await client.until((c) => c.ready);
-    server.set(workload('a', { path: netnsPath(1) }));
+    server.set(workload('a', netnsAt(1)));
     await client.until((c) => c.workloads.has('a'));
     expect(client.inodes).toEqual([inodeOf(netnsPath(0)), inodeOf(netnsPath(1))]);
   });
@@ -42,7 +43,7 @@ describe('a refusal', () => {
     const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
     const client = test.client((request) => {
       if (request !== 'add a' || client.inodes.length > 1) return '';
-      server.set(workload('a', { path: netnsPath(1) }));
+      server.set(workload('a', netnsAt(1)));
       return 'no';
     });
     await client.until((c) => c.workloads.has('a'));
@@ -81,21 +82,38 @@ describe('a change', () => {
     const server = test.serve([workload('a')]);
     const client = await test.client().until((c) => c.ready);
     await test.event('acked');
-    server.set(workload('a', { path: netnsPath(1) }));
+    server.set(workload('a', netnsAt(1)));
     expect(server.status('a')?.state).toBe('pending');
     await client.until((c) => c.inodes.length === 2);
     expect(client.log).toEqual(['add a', 'snapshot', 'add a']);
     expect(client.workloads.get('a')?.inode).toBe(inodeOf(netnsPath(1)));
   });
 
-  it('to the same namespace by another path is none', async () => {
-    const server = test.serve([workload('a', { path: '/proc/self/ns/net' })]);
+  it('to another descriptor of the same namespace is none, and the former one may be closed', async () => {
+    const former = opened('/proc/self/ns/net');
+    const server = test.serve([workload('a', former)]);
     const client = await test.client().until((c) => c.ready);
-    server.set(workload('a', { path: `/proc/${process.pid}/ns/net` }));
+    server.set(workload('a', opened(`/proc/${process.pid}/ns/net`)));
+    closeSync(former.fd);
     server.set(workload('b'));
     await client.until((c) => c.workloads.has('b'));
     expect(client.log).toEqual(['add a', 'snapshot', 'add b']);
     expect(server.status('a')).toEqual({ state: 'acked' });
+    const next = await test.client().until((c) => c.ready);
+    expect(next.inodes).toEqual([inodeOf('/proc/self/ns/net'), inodeOf(netnsPath())]);
+  });
+
+  it('to another namespace of an inode that was used before is an add again', async () => {
+    const first = netnsAt();
+    const server = test.serve([workload('a', first)]);
+    const client = await test.client().until((c) => c.ready);
+    await test.event('acked');
+    // Not asked for in between, so that nothing tells it from the first but its cookie.
+    server.delete('a');
+    server.set(workload('a', { ...first, cookie: first.cookie + 1n }));
+    expect(server.status('a')?.state).toBe('pending');
+    await client.until((c) => c.inodes.length === 2);
+    expect(client.log).toEqual(['add a', 'snapshot', 'add a']);
   });
 
   it('of the identity is a removal and an add: ztunnel would ignore a second add', async () => {
@@ -135,7 +153,7 @@ describe('a change', () => {
     expect(client.log).toEqual(['add a', 'snapshot', 'add c']);
     expect(server.status('a')).toEqual({ state: 'acked' });
     expect(server.status('b')).toMatchObject({ state: 'pending' });
-    server.set(workload('b', { path: netnsPath(3) }));
+    server.set(workload('b', netnsAt(3)));
     await client.until((c) => c.workloads.has('b'));
   });
 
@@ -254,7 +272,7 @@ describe('the newest ztunnel', () => {
   it('acknowledges the present namespace, not one that was replaced meanwhile', async () => {
     const server = test.serve([workload('a')]);
     const client = test.client((request) => {
-      if (request === 'add a' && client.inodes.length === 1) server.set(workload('a', { path: netnsPath(1) }));
+      if (request === 'add a' && client.inodes.length === 1) server.set(workload('a', netnsAt(1)));
       return '';
     });
     await client.until((c) => c.ready);

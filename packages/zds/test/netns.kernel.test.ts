@@ -3,7 +3,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { netnsCookie } from '@sluice/linux';
+import { Netns, netnsCookie } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ZdsPeer } from '../src/index.js';
@@ -31,46 +31,54 @@ async function end(child: ChildProcess): Promise<void> {
 describe.skipIf(need.skip)(`ZDS with real namespaces${need.label}`, () => {
   const test = harness();
   const pods: ChildProcess[] = [];
-  const pathOf = (index: number): string => `/proc/${pods[index]?.pid}/ns/net`;
+  const open: Netns[] = [];
+  const openOf = ({ pid }: ChildProcess): Netns => {
+    const netns = Netns.open(`/proc/${pid}/ns/net`);
+    open.push(netns);
+    return netns;
+  };
   beforeAll(async () => {
     for (let i = 0; i < 3; i++) pods.push(await newNetns());
   });
   afterAll(async () => {
+    for (const netns of open) netns.close();
     for (const pod of pods) await end(pod);
   });
 
   it('hands over the very namespace of each pod', async () => {
+    const namespaces = pods.map(openOf);
     test.serve(
-      [0, 1, 2].map((i) => workload(`p${i}`, { path: pathOf(i) })),
+      namespaces.map((netns, i) => workload(`p${i}`, netns)),
       { allowOwnNetns: false },
     );
     const cookies: bigint[] = [];
     const client = test.client();
     client.onNetns = (fd) => cookies.push(netnsCookie(`/proc/self/fd/${fd}`));
     await client.until((c) => c.ready);
-    expect(client.inodes).toEqual([0, 1, 2].map((i) => inodeOf(pathOf(i))));
+    expect(client.inodes).toEqual(namespaces.map(({ inode }) => inode));
     expect(new Set(client.inodes).size).toBe(3);
     expect(client.inodes).not.toContain(inodeOf('/proc/self/ns/net'));
-    expect(cookies).toEqual([0, 1, 2].map((i) => netnsCookie(pathOf(i))));
+    expect(cookies).toEqual(namespaces.map(({ cookie }) => cookie));
   });
 
-  it('keeps the namespace that it was given when the process is gone, and takes no other for it', async () => {
+  it('hands over the namespace that it is lent when the process is gone', async () => {
     const pod = await newNetns();
-    const path = `/proc/${pod.pid}/ns/net`;
-    const inode = inodeOf(path);
-    const server = test.serve([workload('a', { path })]);
+    const first = openOf(pod);
+    const server = test.serve([workload('a', first)]);
     await end(pod);
     const client = await test.client().until((c) => c.ready);
-    expect(client.inodes).toEqual([inode]);
-    // The same path again names nothing now: that is an unknown namespace, and no message to ztunnel.
-    server.set(workload('a', { path }));
-    server.set(workload('b', { path: pathOf(0) }));
+    expect(client.inodes).toEqual([first.inode]);
+    // It cannot be found: no message to ztunnel.
+    server.set(workload('a', 'unknown'));
+    first.close();
+    const [second, third] = pods.map(openOf);
+    server.set(workload('b', second));
     await client.until((c) => c.workloads.has('b'));
     expect(client.log).toEqual(['add a', 'snapshot', 'add b']);
     // A new sandbox of the same pod.
-    server.set(workload('a', { path: pathOf(1) }));
+    server.set(workload('a', third));
     await client.until((c) => c.inodes.length === 3);
-    expect(client.workloads.get('a')?.inode).toBe(inodeOf(pathOf(1)));
+    expect(client.workloads.get('a')?.inode).toBe(third?.inode);
   });
 
   it('asks for authority with the process that connected, and shows it by a pidfd', async () => {
@@ -94,6 +102,7 @@ describe.skipIf(need.skip)(`ZDS with real namespaces${need.label}`, () => {
     const server = test.serve([], { allowOwnNetns: false });
     const own = `/proc/${process.ppid}/ns/net`;
     expect(readlinkSync(own)).toBe(readlinkSync('/proc/self/ns/net'));
-    expect(() => server.set(workload('a', { path: own }))).toThrow('own network namespace');
+    using netns = Netns.open(own);
+    expect(() => server.set(workload('a', netns))).toThrow('own network namespace');
   });
 });

@@ -1,8 +1,8 @@
 // What istio-cni's own tests of its ZDS server cover, case by case, on real sockets (cni/pkg/nodeagent,
 // ztunnelserver_linux_test.go): here with a client that exits on a protocol error, as ztunnel does.
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { harness, inodeOf, netnsPath, workload } from './harness.js';
+import { harness, inodeOf, netnsAt, netnsPath, opened, workload } from './harness.js';
 import { silence } from './zds-client.js';
 
 const test = harness();
@@ -71,7 +71,7 @@ describe('what istio-cni’s server does, this one does', () => {
     const older = await test.client().until((c) => c.ready);
     const newer = await test.client().until((c) => c.ready);
     expect(server.metrics().connections).toBe(2);
-    server.set(workload('c', { path: netnsPath(1) }));
+    server.set(workload('c', netnsAt(1)));
     await newer.until((c) => c.workloads.has('c'));
     server.delete('c');
     await newer.until((c) => !c.workloads.has('c'));
@@ -87,12 +87,12 @@ describe('what istio-cni’s server does, this one does', () => {
     const server = test.serve([workload('a')]);
     const older = await test.client().until((c) => c.ready);
     const newer = await test.client().until((c) => c.ready);
-    server.set(workload('b', { path: netnsPath(1) }));
+    server.set(workload('b', netnsAt(1)));
     await newer.until((c) => c.workloads.has('b'));
     newer.close();
     await older.until((c) => c.workloads.has('b'));
     expect(await test.event('pending')).toMatchObject({ uid: 'b', reason: 'the ztunnel that had it is gone' });
-    server.set(workload('c', { path: netnsPath(2) }));
+    server.set(workload('c', netnsAt(2)));
     await older.until((c) => c.workloads.has('c'));
     await test.event('acked', ({ uid, connection }) => uid === 'c' && connection === 1);
     server.delete('c');
@@ -110,21 +110,22 @@ describe('what istio-cni’s server does, this one does', () => {
     expect(server.status('a')).toBeUndefined();
   });
 
-  it('adds a pod after the snapshot, by descriptor as by path', async () => {
+  it('adds a pod after the snapshot, and needs its namespace no more once it is deleted', async () => {
     const server = test.serve([workload('a')]);
     const client = await test.client().until((c) => c.ready);
-    const fd = openSync(netnsPath(1), 'r');
-    server.set(workload('b', { fd }));
-    // The caller's descriptor is not needed any more, not even before the message is sent.
-    closeSync(fd);
+    const netns = opened(netnsPath(1));
+    server.set(workload('b', netns));
     await client.until((c) => c.workloads.has('b'));
     expect(client.workloads.get('b')?.inode).toBe(inodeOf(netnsPath(1)));
     await test.event('acked', ({ uid }) => uid === 'b');
     expect(server.status('b')).toEqual({ state: 'acked' });
+    server.delete('b');
+    closeSync(netns.fd);
+    await client.until((c) => !c.workloads.has('b'));
   });
 
   it('asks to keep a pod whose namespace it cannot find', async () => {
-    test.serve([workload('a', 'unknown'), workload('gone', { path: '/proc/0/ns/net' }), workload('b')]);
+    test.serve([workload('a', 'unknown'), workload('gone', 'unknown'), workload('b')]);
     const client = await test.client().until((c) => c.ready);
     expect(client.log).toEqual(['keep a', 'keep gone', 'add b', 'snapshot']);
     expect(client.inodes).toHaveLength(1);

@@ -129,10 +129,7 @@ const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepare
   return pods.flatMap((pod): OfferedPod[] => {
     const { uid, name, namespace, serviceAccount, cookie } = pod;
     if (!prepared.has(cookie) && !pod.isAcknowledged) return [];
-    const netns = podNetns.get(cookie);
-    return [
-      { uid, name, namespace, serviceAccount, cookie, netns: netns === undefined ? 'unknown' : { fd: netns.fd } },
-    ];
+    return [{ uid, name, namespace, serviceAccount, cookie, netns: podNetns.get(cookie) ?? 'unknown' }];
   });
 });
 
