@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfObject } from '@sluice/libbpf';
-import { Netns, rules, tcFilters } from '@sluice/linux';
+import { Netns, netnsCookie, NetnsGoneError, rules, tcFilters } from '@sluice/linux';
 import { Cgroup, cgroup2Root, Namespace, requires, uniqueName } from '@sluice/testbed';
 import * as Effect from 'effect/Effect';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -102,6 +102,32 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     );
     expect([filters(), rules(netns)]).toEqual([[], pristine]);
     expect([kept().size, descriptors()]).toEqual([0, 1]);
+  });
+
+  it('lends the resolver the one that it keeps, and closes what is nobody’s in the end', async () => {
+    const stranger = await Namespace.create(cgroup);
+    const cookie = netnsCookie(stranger.path);
+    await withOwner((owner) =>
+      Effect.gen(function* () {
+        const lent = owner.lend(pod.path, netns.identity, (one) => one);
+        expect([lent.cookie, owner.get(netns.cookie), descriptors()]).toEqual([netns.cookie, lent, 2]);
+        // By its identity, whatever the path leads to by now; and by another path.
+        expect(owner.lend('/nowhere', netns.identity, (one) => one)).toBe(lent);
+        expect(owner.lend(pod.path, 'not looked at yet', (one) => one)).toBe(lent);
+        const other = owner.lend(stranger.path, 'not looked at yet', (one) => one);
+        expect(yield* owner.open(served(undefined))).toBe(lent);
+        expect([other.cookie, descriptors()]).toEqual([cookie, 2]);
+        yield* owner.closeUnused(new Set([cookie]));
+        expect([owner.get(cookie), owner.get(netns.cookie)]).toEqual([other, lent]);
+        // The first one is changed, and therefore kept until it is given back.
+        yield* owner.closeUnused(new Set());
+        expect([owner.get(cookie), other.fd, owner.get(netns.cookie)]).toEqual([undefined, -1, lent]);
+        yield* owner.restore(netns.cookie, undefined);
+        expect([lent.fd, descriptors()]).toEqual([-1, 1]);
+        expect(() => owner.lend('/nowhere', netns.identity, () => 'looked')).toThrow(NetnsGoneError);
+      }),
+    );
+    await stranger.close();
   });
 
   it('leaves what it changed when it ends, closed, for the next to give back', async () => {

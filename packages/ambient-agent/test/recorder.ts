@@ -77,6 +77,10 @@ export class Recorder {
         PodNetns.of({
           changed: () => this.open,
           get: (cookie) => (this.open.has(cookie) ? lent(cookie) : undefined),
+          lend: () => {
+            throw new Error('not asked here');
+          },
+          closeUnused: () => Effect.void,
           open: ({ cookie, uid, podUid }) => {
             if (cookie === this.fails.open) return netnsFails('open');
             this.open.set(cookie, { cookie: String(cookie), uid, podUid });

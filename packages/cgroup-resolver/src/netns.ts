@@ -17,6 +17,17 @@ export interface NetnsRef {
   addresses: string[];
 }
 
+/**
+ * Lends an open namespace for one look into it: the one that is open already, if it is of that identity (`dev:inode`), else
+ * what is at the path.
+ */
+export type LendNetns = <Result>(path: string, identity: string, look: (netns: Netns) => Result) => Result;
+
+const openForOneLook: LendNetns = (path, _identity, look) => {
+  using netns = Netns.open(path);
+  return look(netns);
+};
+
 /** The canonical text of an address, or undefined for something else. */
 export function canonicalAddress(text: string): string | undefined {
   return ipaddr.isValid(text) ? ipaddr.process(text).toString() : undefined;
@@ -68,18 +79,19 @@ export class NetnsReader {
    * @param key the namespace that it was seen in
    * @returns undefined when it is in that one no more: it is gone, its pid was given to another, or it moved
    */
-  read(pid: number, key: string): NetnsRef | undefined {
+  read(pid: number, key: string, lend: LendNetns = openForOneLook): NetnsRef | undefined {
     const path = this.path(pid);
     const startTime = readProcess(this.#procPath, pid)?.startTime;
     if (startTime === undefined) return undefined;
     try {
-      using netns = Netns.open(path);
-      if (netns.identity !== key) return undefined;
-      const { inode, cookie } = netns;
-      const known = { key, startTime, ref: { inode, cookie, pid, path, addresses: globalAddresses(netns) } };
-      if (!this.#isHeld(known)) return undefined;
-      this.#remember(known);
-      return known.ref;
+      return lend(path, key, (netns) => {
+        if (netns.identity !== key) return undefined;
+        const { inode, cookie } = netns;
+        const known = { key, startTime, ref: { inode, cookie, pid, path, addresses: globalAddresses(netns) } };
+        if (!this.#isHeld(known)) return undefined;
+        this.#remember(known);
+        return known.ref;
+      });
     } catch (error) {
       if (error instanceof NetnsGoneError) return undefined;
       if (error instanceof SystemCallError && (error.code === 'EACCES' || error.code === 'EPERM')) {

@@ -6,7 +6,7 @@ import { hostNetnsPath } from './host-netns.js';
 import { KnownDirectories } from './known-directories.js';
 import { parseMembership, type CgroupMembership } from './membership.js';
 import { parseCgroupPath, type ParsedCgroupPath } from './naming.js';
-import { canonicalAddress, NetnsReader, type NetnsRef } from './netns.js';
+import { canonicalAddress, NetnsReader, type LendNetns, type NetnsRef } from './netns.js';
 import { ageMs, readProcess, type ProcessFacts } from './process.js';
 import { gone, type ProcessResolution } from './resolution.js';
 import { processesBelow, walkPods, type PodCgroup } from './tree.js';
@@ -131,9 +131,10 @@ export class CgroupResolver {
    * The pod's own network namespace, by its oldest process that is not in the host's.
    * @param expectedIps the pod's addresses as the API reports them; with any given, the namespace must hold one of
    * them, which a process that entered another namespace cannot fake
+   * @param lend of the owner of the pods' namespaces, who keeps open what is looked into; left out, it is closed again
    * @returns undefined while no process of the pod is in such a namespace; ask again, nothing of it is remembered
    */
-  podNetns(pod: PodCgroup, expectedIps: readonly string[]): NetnsRef | undefined {
+  podNetns(pod: PodCgroup, expectedIps: readonly string[], lend?: LendNetns): NetnsRef | undefined {
     const expected = expectedIps.map(canonicalAddress).filter((address) => address !== undefined);
     const isExpected = (ref: NetnsRef): boolean =>
       expectedIps.length === 0 || expected.some((address) => ref.addresses.includes(address));
@@ -146,7 +147,7 @@ export class CgroupResolver {
         const key = this.#netns.key(pid);
         if (key === undefined || tried.has(key)) continue;
         const known = this.#netns.recall(key);
-        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid, key);
+        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid, key, lend);
         if (ref === undefined || !this.#isBelow(pid, pod.cgroupPath)) continue;
         tried.add(key);
         if (!isExpected(ref)) continue;

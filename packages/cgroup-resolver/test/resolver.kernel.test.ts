@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { netnsCookie } from '@sluice/linux';
+import { Netns, netnsCookie } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CgroupResolver, findCgroup2, type PodCgroup } from '../src/index.js';
+import { CgroupResolver, findCgroup2, type LendNetns, type PodCgroup } from '../src/index.js';
 import { podNames, TestNode, until } from './fixtures/node.js';
 
 const need = requires('root', 'cgroup2', 'netns');
@@ -140,6 +140,36 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     leave(second.pid);
     expect(found()).toBeUndefined();
     expect(resolver.podNetns(podOf(elsewhere.uid), ['10.66.10.7'])?.cookie).toBe(netnsCookie(netns));
+  });
+
+  it('looks into what the owner of the namespaces lends, whoever shows the way, and opens nothing', async () => {
+    const { uid, container } = makePod();
+    const path = node.netns('lent', ['10.66.11.7/32']);
+    using netns = Netns.open(path);
+    using other = Netns.create();
+    const looks: { path: string; identity: string }[] = [];
+    const lending =
+      (which: Netns): LendNetns =>
+      (seenAt, identity, look) => {
+        looks.push({ path: seenAt, identity });
+        return look(which);
+      };
+    const first = await node.process(container, path);
+    // What is lent for another is not taken for it.
+    expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lending(other))).toBeUndefined();
+    for (const lend of [lending(netns), lending(other)])
+      expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lend)).toMatchObject({
+        cookie: netns.cookie,
+        pid: first.pid,
+      });
+    // What is known is not looked into again, but for addresses that were not there.
+    execFileSync('nsenter', [`--net=${path}`, 'ip', 'address', 'add', '10.66.11.8/32', 'dev', 'eth0']);
+    expect(resolver.podNetns(podOf(uid), ['10.66.11.8'], lending(netns))?.addresses).toContain('10.66.11.8');
+    const second = await node.process(container, path);
+    await first.kill();
+    expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lending(netns))?.pid).toBe(second.pid);
+    const { identity } = netns;
+    expect(looks).toEqual([first, first, first, second].map(({ pid }) => ({ path: `/proc/${pid}/ns/net`, identity })));
   });
 
   it('sees addresses that come later', async () => {

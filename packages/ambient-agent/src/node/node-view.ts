@@ -1,5 +1,5 @@
 // What the node shows at this moment: the cgroups and network namespaces of pods, and where the kubelet is.
-import type { CgroupResolver, NetnsRef } from '@sluice/cgroup-resolver';
+import type { CgroupResolver, LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
 import { netnsCookie } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
 import { cgroupUid, localPodsOf, type KubeletCgroup, type Workload } from '../enrolment/enrol.js';
@@ -36,9 +36,10 @@ export class NodeView {
   /**
    * Only of pods that are wanted in the mesh is the network namespace looked for.
    * @param isThorough also look for kubelets anew
+   * @param lend of the owner of the pods' namespaces
    * @throws CgroupError, SystemCallError when the tree or the host's namespace cannot be read
    */
-  read(inventory: Inventory, ztunnels: Ztunnels, isThorough: boolean): NodeTruth {
+  read(inventory: Inventory, ztunnels: Ztunnels, isThorough: boolean, lend: LendNetns): NodeTruth {
     const ztunnelUids = new Set(ztunnels.pods.map(({ uid }) => uid));
     const wantedIps = new Map<string, readonly string[]>();
     for (const pod of localPodsOf(inventory, this.#config.nodeName)) {
@@ -53,7 +54,7 @@ export class NodeView {
       // A namespace is the pod's only if it holds one of the pod's addresses: without any, none can be told to be.
       if (ips !== undefined && ips.length > 0) {
         try {
-          netns = this.resolver.podNetns(pod, ips);
+          netns = this.resolver.podNetns(pod, ips, lend);
         } catch (error) {
           problems.push(`the network namespace of pod ${pod.podUid} cannot be read: ${messageOf(error)}`);
         }
@@ -73,12 +74,12 @@ export class NodeView {
    * Where the namespace of a pod is that is not served any more: by a process that shows it.
    * @returns undefined: the pod is gone; 'unknown': it is there, and no process of it is in that namespace
    */
-  findNetns({ podUid, cookie }: ChangedNetns): NetnsRef | 'unknown' | undefined {
+  findNetns({ podUid, cookie }: ChangedNetns, lend: LendNetns): NetnsRef | 'unknown' | undefined {
     const pod = this.resolver.pod(podUid);
     if (pod === undefined) return undefined;
     try {
       // A cookie is proof enough: it is never given twice.
-      const found = this.resolver.podNetns(pod, []);
+      const found = this.resolver.podNetns(pod, [], lend);
       return found?.cookie === BigInt(cookie) ? found : 'unknown';
     } catch {
       return 'unknown';

@@ -1,6 +1,7 @@
-// The network namespaces of pods as a service of the agent: found once, held open, changed and given back. What is changed
-// in which of them is on disk before anything relies on it, so that a later agent can undo it.
-import type { NetnsRef } from '@sluice/cgroup-resolver';
+// The network namespaces of pods as a service of the agent, and their one owner: each is opened when it is found, lent to
+// all that look into it or change it, given back and closed. What is changed in which of them is on disk before anything
+// relies on it, so that a later agent can undo it.
+import type { LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
 import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
@@ -19,7 +20,9 @@ export class PodNetns extends Context.Service<
     readonly changed: () => ReadonlyMap<bigint, ChangedNetns>;
     /** Lends a namespace until {@link restore} or the end; undefined: it is not open here. */
     readonly get: (cookie: bigint) => Netns | undefined;
-    /** Opens the pod's namespace, if it is the one that was seen, and lends it as {@link get} does. Idempotent. */
+    /** For the resolver: what is opened for its look stays open until {@link closeUnused}. */
+    readonly lend: LendNetns;
+    /** Takes the pod's namespace on, and opens it if it is not open any more; lent as by {@link get}. Idempotent. */
     readonly open: (pod: ServedPod) => Effect.Effect<Netns, PodNetnsError>;
     /**
      * Lets ztunnel dial the application from the client's address. Idempotent.
@@ -29,9 +32,11 @@ export class PodNetns extends Context.Service<
     readonly plumb: (cookie: bigint, filterFd: number) => Effect.Effect<readonly string[], PodNetnsError>;
     /**
      * Gives back what was there before, and closes the namespace. Idempotent.
-     * @param seen where it is, if it was never opened here; undefined: it is gone, and only forgotten
+     * @param seen where it is, if it is not open; undefined: it is gone, and only forgotten
      */
     readonly restore: (cookie: bigint, seen: NetnsRef | undefined) => Effect.Effect<void, PodNetnsError>;
+    /** Closes what was looked into, and is neither one of these nor changed. */
+    readonly closeUnused: (served: ReadonlySet<bigint>) => Effect.Effect<void>;
   }
 >()('@sluice/ambient-agent/pod-netns/PodNetns') {}
 
@@ -60,38 +65,36 @@ export const podNetns = (
         changed.set(cookie, entry);
         if (isNews) writeNetns(paths.runDir, changed);
       };
-      const forget = (cookie: bigint): void => {
+      const close = (cookie: bigint): void => {
         open.get(cookie)?.close();
         open.delete(cookie);
+      };
+      const forget = (cookie: bigint): void => {
+        close(cookie);
         if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
       };
-      /** The one that is open, or was seen and is still there. */
-      const lasting = (cookie: bigint, seen: NetnsRef | undefined): Netns | undefined => {
-        const known = open.get(cookie);
-        if (known !== undefined || seen === undefined) return known;
-        try {
-          const netns = Netns.open(seen.path, cookie);
-          open.set(cookie, netns);
-          return netns;
-        } catch (error) {
-          if (error instanceof NetnsGoneError) return undefined;
-          throw error;
-        }
+      /** Each once, by whatever path it was opened. */
+      const keep = (netns: Netns): Netns => {
+        const known = open.get(netns.cookie);
+        if (known === undefined) open.set(netns.cookie, netns);
+        else netns.close();
+        return known ?? netns;
       };
+      const held = (cookie: bigint, seen: NetnsRef | undefined): Netns | undefined =>
+        open.get(cookie) ?? (seen === undefined ? undefined : keep(Netns.open(seen.path, cookie)));
 
       return PodNetns.of({
         changed: () => changed,
         get: (cookie) => open.get(cookie),
-        open: ({ cookie, uid, podUid, netns }) =>
+        lend: (path, identity, look) =>
+          look([...open.values()].find((netns) => netns.identity === identity) ?? keep(Netns.open(path))),
+        open: ({ cookie, uid, podUid, netns: seen }) =>
           attempt('open', () => {
-            const known = open.get(cookie);
-            if (known !== undefined) return known;
+            const netns = held(cookie, seen);
             if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
-            const opened = Netns.open(netns.path, cookie);
-            open.set(cookie, opened);
             // Before anything is changed: a namespace that nobody remembers would keep what is in it for good.
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
-            return opened;
+            return netns;
           }),
         plumb: (cookie, filterFd) =>
           attempt('original-source', () => {
@@ -110,10 +113,19 @@ export const podNetns = (
           }),
         restore: (cookie, seen) =>
           attempt('restore', () => {
-            const netns = lasting(cookie, seen);
-            if (netns !== undefined)
-              removeOriginalSource(netns, { procPath: paths.proc, memory: changed.get(cookie)?.before });
+            try {
+              const netns = held(cookie, seen);
+              const memory = changed.get(cookie)?.before;
+              if (netns !== undefined) removeOriginalSource(netns, { procPath: paths.proc, memory });
+            } catch (error) {
+              // What was in it has gone with it.
+              if (!(error instanceof NetnsGoneError)) throw error;
+            }
             forget(cookie);
+          }),
+        closeUnused: (served) =>
+          Effect.sync(() => {
+            for (const cookie of open.keys()) if (!served.has(cookie) && !changed.has(cookie)) close(cookie);
           }),
       });
     }),

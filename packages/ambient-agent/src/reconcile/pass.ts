@@ -78,7 +78,7 @@ export const applyPass = Effect.fnUntraced(function* (
   const { inventory, problems: inventoryProblems } = yield* source.current;
   const ztunnels = discoverZtunnels(inventory, config);
   const truth = yield* Effect.try({
-    try: () => view.read(inventory, ztunnels, isThorough),
+    try: () => view.read(inventory, ztunnels, isThorough, podNetns.lend),
     catch: (error) => new NodeViewError({ message: messageOf(error) }),
   });
   const facts = zds.facts();
@@ -98,6 +98,7 @@ export const finishPass = Effect.fnUntraced(function* (
   { view, doneNetns }: PassPlaces,
   { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems }: AppliedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
+  const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
   const { desired, isIncomplete } = enrolment;
@@ -106,7 +107,7 @@ export const finishPass = Effect.fnUntraced(function* (
   const served = yield* serve(enrolment.served, {
     isThorough,
     done: doneNetns,
-    find: (netns) => view.findNetns(netns),
+    find: (netns) => view.findNetns(netns, podNetns.lend),
   });
   const failures = reportFailures(applied.failures, desired);
   const statuses = enrolment.statuses.map((status) => withFindings(status, failures.byWorkload, served));

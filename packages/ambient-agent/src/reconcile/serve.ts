@@ -79,6 +79,7 @@ export const serve = Effect.fnUntraced(function* (
   const offer = yield* zds.offer(yield* offered(pods, prepared));
   for (const [uid, text] of offer.problems) complain(uid, text);
   const restored = yield* restoreOthers(served, options);
+  yield* (yield* PodNetns).closeUnused(served);
 
   const unheard = yield* recapture(pods.filter(({ isAcknowledged }) => isAcknowledged));
   for (const [uid, text] of unheard) complain(uid, text);

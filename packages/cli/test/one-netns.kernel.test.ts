@@ -1,0 +1,109 @@
+// One life of a pod's network namespace in the agent: it is opened once, whoever looks into it, and let go with the pod.
+import { readdirSync, readlinkSync } from 'node:fs';
+import { requires, type Pod } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plumbingOf } from './in-pod-traces.js';
+import { eventually, NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+/** Often enough to see most of the passes, each of which takes some milliseconds. */
+const LOOK_EVERY_MS = 2;
+const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+
+/** As a descriptor of it is shown: `net:[4026532713]`. */
+const shownAs = ({ netns }: Pod): string => readlinkSync(netns);
+
+/** Every network namespace that a process has a descriptor of, once for each descriptor. */
+function openNetns(pid: number): string[] {
+  const directory = `/proc/${pid}/fd`;
+  return readdirSync(directory).flatMap((fd) => {
+    try {
+      const target = readlinkSync(`${directory}/${fd}`);
+      return target.startsWith('net:') ? [target] : [];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
+}
+
+describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label}`, () => {
+  let host: NodeAgent;
+  let shop: Pod;
+  const held = (): string[] => openNetns(host.agent.process.pid);
+  beforeAll(async () => {
+    host = await NodeAgent.createInPod();
+    host.node.kubernetes.setNamespace('shop', ambient);
+    await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    shop = await host.node.pod({ namespace: 'shop', name: 'cart' });
+    await host.agent.start();
+    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+  });
+  afterAll(() => host?.node.close());
+
+  it('has one descriptor, which the resolver, the datapath and ztunnel are lent', async () => {
+    const one = [shownAs(shop)];
+    expect(await eventually(held, (all) => all.length === one.length)).toEqual(one);
+    // A pass that was asked for by a change looks at everything again, and opens nothing anew.
+    const other = await host.node.pod({ namespace: 'shop', name: 'other' });
+    expect((await host.becomes('other', 'in'))?.state).toBe('in');
+    const two = [shownAs(shop), shownAs(other)].toSorted();
+    expect((await eventually(held, (all) => all.length === two.length)).toSorted()).toEqual(two);
+    await other.delete();
+    expect(await eventually(held, (all) => all.length === one.length)).toEqual(one);
+  });
+
+  it('has none once the pod has left the mesh, and one again when it is back', async () => {
+    const name = shownAs(shop);
+    for (let round = 0; round < 2; round++) {
+      shop.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
+      expect((await host.becomes('cart', 'out'))?.state).toBe('out');
+      expect(await eventually(held, (all) => all.length === 0)).toEqual([]);
+      shop.update({ labels: {} });
+      expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+      expect(await eventually(held, (all) => all.length === 1)).toEqual([name]);
+    }
+  });
+
+  it('is opened by the next agent once, and given back where the pod left between the two', async () => {
+    await host.agent.stop();
+    shop.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
+    expect((await plumbingOf(shop)).join('\n')).toContain('sluice_lo');
+    await host.agent.start();
+    const bare = await eventually(
+      () => plumbingOf(shop),
+      (lines) => !lines.join('\n').includes('sluice_lo'),
+    );
+    expect(bare.join('\n')).not.toContain('sluice_lo');
+    expect(await eventually(held, (all) => all.length === 0)).toEqual([]);
+    shop.update({ labels: {} });
+    expect((await host.becomes('cart', 'in'))?.state).toBe('in');
+    await host.agent.restart();
+    expect(await eventually(held, (all) => all.length === 1)).toEqual([shownAs(shop)]);
+  });
+
+  it('never has a second one while pods come and go, and none of those that went', async () => {
+    const own = shownAs(shop);
+    const hosts = readlinkSync(host.node.netns.path);
+    // The most descriptors of one pod's namespace at any look.
+    let most = 0;
+    const looks = setInterval(() => {
+      const counts = new Map<string, number>();
+      for (const name of held()) if (name !== hosts) counts.set(name, (counts.get(name) ?? 0) + 1);
+      most = Math.max(most, ...counts.values());
+    }, LOOK_EVERY_MS);
+    try {
+      for (let round = 0; round < 5; round++) {
+        const names = Array.from({ length: 10 }, (_, index) => `p${round}-${index}`);
+        const pods = await Promise.all(names.map((name) => host.node.pod({ namespace: 'shop', name })));
+        for (const name of names) expect((await host.becomes(name, 'in'))?.state).toBe('in');
+        const all = [own, ...pods.map(shownAs)].toSorted();
+        expect((await eventually(held, (now) => now.length === all.length)).toSorted()).toEqual(all);
+        await Promise.all(pods.map((pod) => pod.delete()));
+      }
+      expect(await eventually(held, (all) => all.length === 1)).toEqual([own]);
+    } finally {
+      clearInterval(looks);
+    }
+    expect(most).toBe(1);
+  });
+});
