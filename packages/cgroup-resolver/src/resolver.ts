@@ -1,5 +1,6 @@
 // Answers the agent's two questions: which pods are on this node, and whose is this process.
 import { realpathSync } from 'node:fs';
+import type { SeenProcess } from '@sluice/linux';
 import { CgroupError } from './errors.js';
 import { directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
 import { hostNetnsPath } from './host-netns.js';
@@ -7,7 +8,7 @@ import { KnownDirectories } from './known-directories.js';
 import { parseMembership, type CgroupMembership } from './membership.js';
 import { parseCgroupPath, type ParsedCgroupPath } from './naming.js';
 import { canonicalAddress, NetnsReader, type LendNetns, type NetnsRef } from './netns.js';
-import { ageMs, readProcess, type ProcessFacts } from './process.js';
+import { ageMs, readProcess } from './process.js';
 import { gone, type ProcessResolution } from './resolution.js';
 import { processesBelow, walkPods, type PodCgroup } from './tree.js';
 import { identity, readText } from './vanishing.js';
@@ -172,7 +173,7 @@ export class CgroupResolver {
     return known !== undefined && this.#isBelow(known.pid, pod.cgroupPath) ? known : undefined;
   }
 
-  #resolve(pid: number, process: ProcessFacts, membership: CgroupMembership): ProcessResolution {
+  #resolve(pid: number, process: SeenProcess, membership: CgroupMembership): ProcessResolution {
     const directory = directoryOf(this.hierarchy, membership.path);
     if (directory === undefined) return { kind: 'host', cgroupPath: membership.path, cgroupId: 0n };
     const cgroupId = identity(directory)?.inode;
@@ -215,7 +216,7 @@ export class CgroupResolver {
   }
 
   /** Whether a process in the host's namespace is there to stay: a pod with hostNetwork, or a monitor. */
-  #isSettled(process: ProcessFacts, podCgroupPath: string): boolean {
+  #isSettled(process: SeenProcess, podCgroupPath: string): boolean {
     if (runtimeStage.test(process.comm)) return false;
     if (ageMs(this.#procPath, process) >= this.#settleMs) return true;
     // A young child of a pod that has been in the host's namespace for long is at home there.

@@ -1,4 +1,4 @@
-// The parsers of mountinfo, /proc/<pid>/cgroup and /proc/<pid>/stat, and the arithmetic of relative cgroup paths.
+// The parsers of mountinfo and /proc/<pid>/cgroup, and the arithmetic of relative cgroup paths.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -7,7 +7,6 @@ import {
   directoryOf,
   parseMembership,
   parseMountinfo,
-  parseStat,
   type CgroupHierarchy,
 } from '../src/index.js';
 
@@ -74,27 +73,6 @@ describe('parseMembership', () => {
   it('finds nothing on a v1-only kernel, or in an empty file', () => {
     expect(parseMembership('4:memory:/y\n10::/x\n')).toBeUndefined();
     expect(parseMembership('')).toBeUndefined();
-  });
-});
-
-describe('parseStat', () => {
-  const after = 'S 7 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 123456 1 2 3\n';
-
-  it('reads a name with spaces, parentheses and a newline', () => {
-    expect(parseStat(`42 (a) S 1 (b\n) ${after}`)).toEqual({
-      comm: 'a) S 1 (b\n',
-      state: 'S',
-      parentPid: 7,
-      threads: 3,
-      startTime: 123456n,
-    });
-  });
-
-  it('keeps a start time wider than a double, and refuses what is no stat line', () => {
-    expect(parseStat(`1 (x) ${after.replace('123456', '18446744073709551615')}`)?.startTime).toBe(2n ** 64n - 1n);
-    for (const text of ['', '1 (x', ')(', '1 (x) S 7', `1 (x) ${after.replace('123456', '-')}`]) {
-      expect(parseStat(text)).toBeUndefined();
-    }
   });
 });
 

@@ -32,6 +32,7 @@ export {
   type ListedRule,
   type PolicyRule,
 } from './policy-rules.js';
+export { parseStat, readProcess, type SeenProcess } from './proc-stat.js';
 export { readSysctl, writeSysctl, type SysctlOptions, type SysctlWritten } from './sysctls.js';
 export {
   attachTc,

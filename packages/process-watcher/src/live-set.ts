@@ -9,7 +9,7 @@ import type {
   ProcessExitEvent,
   ProcessForkEvent,
 } from './process-event.js';
-import type { SeenProcess } from './proc-stat.js';
+import type { SeenProcess } from '@sluice/linux';
 
 /** Looks at one process in /proc now; undefined when it does not live. */
 export type Look = (pid: number) => SeenProcess | undefined;

@@ -5,7 +5,7 @@ import { connectorEvents } from './connector-events.js';
 import { MeteredObservable } from './metered-observable.js';
 import { processLevel } from './operators/process-level.js';
 import type { OpenConnector, ProcessWatcherOptions } from './options.js';
-import { readProcess } from './proc-stat.js';
+import { readProcess } from '@sluice/linux';
 import type { ProcessEvent } from './process-event.js';
 import { StatsCollector } from './stats.js';
 import { threadGroupState } from './thread-group-state.js';

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { Observable } from 'rxjs';
 import { ProcessWatcherError } from './error.js';
-import { readProcess, type SeenProcess } from './proc-stat.js';
+import { readProcess, type SeenProcess } from '@sluice/linux';
 import { threadGroupState } from './thread-group-state.js';
 
 /** About 2 ms of work. */

@@ -1,6 +1,6 @@
 // Whether a process lives, asked of /proc: its first thread may have ended long before its last.
 import { readdirSync, readFileSync } from 'node:fs';
-import { parseStat, type SeenProcess } from './proc-stat.js';
+import { parseStat, type SeenProcess } from '@sluice/linux';
 
 /** `leaderless`: the first thread has ended, others run. */
 export type ThreadGroupState = 'running' | 'leaderless' | 'gone';

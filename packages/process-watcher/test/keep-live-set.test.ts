@@ -4,10 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { LiveSet } from '../src/live-set.js';
 import { keepLiveSet } from '../src/operators/keep-live-set.js';
 import type { ProcessChange, ProcessEvent } from '../src/process-event.js';
-import type { SeenProcess } from '../src/proc-stat.js';
+import type { SeenProcess } from '@sluice/linux';
 
 const seen = (pid: number, startTime: bigint, image = 'a'): SeenProcess => ({
   pid,
+  comm: 'x',
   startTime,
   parentPid: 1,
   threads: 1,

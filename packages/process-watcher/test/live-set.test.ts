@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LiveSet } from '../src/live-set.js';
 import type { ProcessChange, ProcessEvent } from '../src/process-event.js';
-import type { SeenProcess } from '../src/proc-stat.js';
+import type { SeenProcess } from '@sluice/linux';
 import { View } from './view.js';
 
 const NS_PER_TICK = 10n;
@@ -78,7 +78,7 @@ class World {
     if (this.table.has(child)) return;
     const startTime = this.now / NS_PER_TICK;
     const image = `image ${this.#images}`;
-    this.table.set(child, { pid: child, startTime, parentPid: 0, threads: 1, leaderEnded: false, image });
+    this.table.set(child, { pid: child, comm: 'x', startTime, parentPid: 0, threads: 1, leaderEnded: false, image });
     this.now += 1n; // the event is stamped after the process has its start time
     this.queue.push({ kind: 'fork', timestampNs: this.now, pid: child, parentPid: 0 });
   }

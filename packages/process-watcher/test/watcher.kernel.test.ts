@@ -8,7 +8,7 @@ import { requires } from '@sluice/testbed';
 import { firstValueFrom, share, take, toArray, type Subscription } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { processes, processEvents, ProcessWatcherError, type ProcessEvent } from '../src/index.js';
-import { parseStat } from '../src/proc-stat.js';
+import { parseStat } from '@sluice/linux';
 import { openConnectors } from './open-connectors.js';
 import { difference, View } from './view.js';
 

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { readProcess } from '@sluice/linux';
 import { cgroup1Roots, cgroup2Root, removeCgroup, removeCgroup1 } from './cgroup.js';
 import { networkDevices, removeNetworkDevice } from './network-devices.js';
 
@@ -89,15 +90,10 @@ function mountsBelow(directory: string): string[] {
     .toReversed();
 }
 
-/** Field 22 of proc_pid_stat(5) in base 36, or undefined when there is no such process. */
+/** In base 36, or undefined when there is no such process. */
 function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : BigInt(fields[19] ?? 0).toString(36);
-  } catch {
-    return undefined;
-  }
+  const seen = readProcess('/proc', pid);
+  return seen?.leaderEnded === false ? seen.startTime.toString(36) : undefined;
 }
 
 function listen(): void {

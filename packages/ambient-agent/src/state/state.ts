@@ -1,7 +1,7 @@
 // The agent's view as others read it: `sluice status` and `explain`. Plain JSON in the run directory.
-import { readFileSync } from 'node:fs';
-import * as Schema from 'effect/Schema';
 import { join } from 'node:path';
+import { readProcess } from '@sluice/linux';
+import * as Schema from 'effect/Schema';
 import { DatedStatus } from '../enrolment/status.js';
 import { Decimal, KeptFile } from '../run-directory/kept-file.js';
 import { ZdsConnection } from '../zds/zds.js';
@@ -91,13 +91,6 @@ export function readState(runDir: string, procPath = '/proc'): StateReading {
   return { kind: 'state', state, isRunning: startTicks(state.agent.pid, procPath) === state.agent.startTicks };
 }
 
-/** proc_pid_stat(5), field 22: clock ticks from boot to the start of the process. Undefined when it is not there. */
-export function startTicks(pid: number, procPath = '/proc'): string | undefined {
-  try {
-    const stat = readFileSync(join(procPath, String(pid), 'stat'), 'utf8');
-    // The second field, the name, may hold blanks and parentheses; the third starts after the last parenthesis.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
-}
+/** Undefined when there is no such process. */
+export const startTicks = (pid: number, procPath: string): string | undefined =>
+  readProcess(procPath, pid)?.startTime.toString();

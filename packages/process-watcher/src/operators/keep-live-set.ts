@@ -2,7 +2,7 @@
 import { Observable, Subscription, type OperatorFunction } from 'rxjs';
 import type { LiveSet } from '../live-set.js';
 import type { ProcessChange, ProcessEvent } from '../process-event.js';
-import type { SeenProcess } from '../proc-stat.js';
+import type { SeenProcess } from '@sluice/linux';
 
 export interface KeepLiveSetOptions {
   /** A set for each subscription. */

@@ -3,16 +3,17 @@ import { readFileSync } from 'node:fs';
 
 /** A process as /proc shows it at one moment. */
 export interface SeenProcess {
-  pid: number;
-  /** Clock ticks since boot. */
-  startTime: bigint;
-  parentPid: number;
+  readonly pid: number;
+  readonly comm: string;
+  /** Clock ticks (USER_HZ, 100 per second) from boot to start: with the pid, the process's identity. */
+  readonly startTime: bigint;
+  readonly parentPid: number;
   /** Threads, a dead leader that still waits for the others included. */
-  threads: number;
+  readonly threads: number;
   /** The first thread has ended (state Z or X); the process has ended too if it is the only one. */
-  leaderEnded: boolean;
+  readonly leaderEnded: boolean;
   /** Where the program is mapped: an exec changes it (address space randomisation), a fork and a rename do not. */
-  image: string;
+  readonly image: string;
 }
 
 // Fields of stat, counted from 0 behind the comm's closing parenthesis; the manual page's numbers are 3 greater.
@@ -24,17 +25,19 @@ const START_CODE = 23;
 const START_STACK = 25;
 const ARG_START = 45;
 
-/** undefined for text that is not a whole stat line. */
+/** Pure. Undefined for text that is not a whole stat line. */
 export function parseStat(text: string): SeenProcess | undefined {
+  const open = text.indexOf('(');
   // The comm may hold spaces and parentheses itself: its end is the last one.
-  const comm = text.lastIndexOf(') ');
+  const close = text.lastIndexOf(') ');
   const pid = Number.parseInt(text, 10);
-  if (comm < 0 || Number.isNaN(pid)) return undefined;
-  const fields = text.slice(comm + 2).split(' ');
+  if (open < 0 || close < open || Number.isNaN(pid)) return undefined;
+  const fields = text.slice(close + 2).split(' ');
   const [state, startTime] = [fields[STATE], fields[START_TIME]];
   if (state === undefined || startTime === undefined || !/^\d+$/.test(startTime)) return undefined;
   return {
     pid,
+    comm: text.slice(open + 1, close),
     startTime: BigInt(startTime),
     parentPid: Number(fields[PARENT]),
     threads: Number(fields[THREADS]),
@@ -43,11 +46,11 @@ export function parseStat(text: string): SeenProcess | undefined {
   };
 }
 
-/** undefined when there is no such process (any more). */
+/** Undefined when there is no such process (any more), or it may not be looked at. */
 export function readProcess(procPath: string, pid: number): SeenProcess | undefined {
   try {
     return parseStat(readFileSync(`${procPath}/${pid}/stat`, 'utf8'));
   } catch {
-    return undefined; // ENOENT and ESRCH: it ended before or while we looked
+    return undefined;
   }
 }

@@ -15,6 +15,7 @@ describe('parseStat', () => {
   it('reads a line', () => {
     expect(parseStat(line(42, 'sh', 'S', '123456789012345678'))).toEqual({
       pid: 42,
+      comm: 'sh',
       startTime: 123456789012345678n,
       parentPid: 7,
       threads: 3,
@@ -33,17 +34,25 @@ describe('parseStat', () => {
     expect(parseStat(line(1, 'x', state, '0'))?.leaderEnded).toBe(leaderEnded);
   });
 
-  it.each(['', 'x', '12', '12 (sh', '12 (sh) S', '12 (sh) S 1 2 3'])('refuses %o', (text) => {
-    expect(parseStat(text)).toBeUndefined();
+  it.each(['', 'x', '12', '12 (sh', '12 )( S', '12 (sh) S', '12 (sh) S 1 2 3', line(12, 'sh', 'S', '-')])(
+    'refuses %o',
+    (text) => {
+      expect(parseStat(text)).toBeUndefined();
+    },
+  );
+
+  it('keeps a start time wider than a double', () => {
+    expect(parseStat(line(1, 'x', 'S', '18446744073709551615'))?.startTime).toBe(2n ** 64n - 1n);
   });
 
   it('is not led astray by any comm', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 15 }), (comm) => {
-        expect(parseStat(line(5, comm, 'Z', '99'))).toMatchObject({ pid: 5, startTime: 99n, leaderEnded: true });
+        expect(parseStat(line(5, comm, 'Z', '99'))).toMatchObject({ pid: 5, comm, startTime: 99n, leaderEnded: true });
       }),
     );
-    expect(parseStat(line(5, ') S 1 (', 'Z', '99'))).toMatchObject({ leaderEnded: true });
+    for (const comm of [') S 1 (', 'a) S 1 (b\n'])
+      expect(parseStat(line(5, comm, 'Z', '99'))).toMatchObject({ comm, leaderEnded: true });
   });
 });
 
