@@ -81,13 +81,13 @@ describe('the inventory of the API', () => {
   it('keeps what it knew of an object that cannot be used any more, and says where it is wrong', async () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);
-    opened.api.patch('Pod', { namespace: 'shop', name: 'cart' }, { metadata: { labels: { app: 7 } } });
-    await expect.poll(() => opened.lines.join()).toContain('metadata.labels');
-    const line = opened.lines.find((text) => text.includes('metadata.labels')) ?? '';
+    opened.api.patch('Pod', { namespace: 'shop', name: 'cart' }, { status: { phase: 'Odd' } });
+    await expect.poll(() => opened.lines.join()).toContain('status.phase');
+    const line = opened.lines.find((text) => text.includes('status.phase')) ?? '';
     expect((JSON.parse(line) as { msg: string }).msg).toMatch(
-      /^Pod shop\/cart of the API cannot be used at metadata\.labels\.app: .*; what was known of it stays in force$/,
+      /^Pod shop\/cart of the API cannot be used at status\.phase: .*; what was known of it stays in force$/,
     );
-    expect([...(await snapshot(opened)).inventory.pods.values()][0]).toMatchObject({ name: 'cart', labels: {} });
+    expect([...(await snapshot(opened)).inventory.pods.values()][0]).toMatchObject({ name: 'cart', phase: 'Running' });
   });
 
   it('says what is missing until it is whole: the right, by name', async () => {

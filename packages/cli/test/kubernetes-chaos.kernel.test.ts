@@ -5,7 +5,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InstalledDatapath } from '@sluice/datapath';
-import { endpoint, PATIENCE_MS, requires, type Fault, type KubernetesCluster, type Pod } from '@sluice/testbed';
+import { endpoint, PATIENCE_MS, requires, type KubernetesCluster, type Pod, type SentFault } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
 
@@ -123,7 +123,7 @@ describe.skipIf(need.skip)(
     /** What API servers do. */
     async function misbehave(): Promise<string> {
       const { api } = host.node.kubernetes;
-      const faults: readonly Fault[] = [
+      const faults: readonly SentFault[] = [
         { kind: 'status', code: draw.pick([429, 500, 503, 504]) ?? 500, retryAfterSeconds: draw.below(2) },
         { kind: 'silence' },
         { kind: 'drop', afterBytes: 1 + draw.below(3000) },

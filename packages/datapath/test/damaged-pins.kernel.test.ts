@@ -16,7 +16,7 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
   let mesh: MeshedNode;
   let pod: Pod;
   let at: { pinDirectory: string; cgroup: string };
-  const acceptors = async (): Promise<string[]> =>
+  const acceptors = async (): Promise<(string | undefined)[]> =>
     (await pod.dial(endpoint(mesh.node.remote.ip4, 80))).hops.map(({ by }) => by);
 
   beforeEach(async () => {

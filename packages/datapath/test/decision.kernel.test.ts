@@ -46,7 +46,7 @@ function outcome(result: DialResult): Verdict | string {
   if (result.error === 'ECONNREFUSED') return 'refuse';
   if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;
   if (hop.originalDst === undefined) return 'pass';
-  return { 15001: 'redirect', 15006: 'to-mesh', 15053: 'dns' }[hop.port] ?? `port ${hop.port}`;
+  return { 15001: 'redirect', 15006: 'to-mesh', 15053: 'dns' }[hop.port ?? 0] ?? `port ${hop.port}`;
 }
 
 describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () => {

@@ -25,7 +25,7 @@ describe.skipIf(need.skip)(`what comes in to a pod${need.label}`, () => {
   });
   afterAll(async () => world?.close());
 
-  const acceptors = async (from: Pick<HostProcess, 'dial'>, to: string): Promise<string[]> =>
+  const acceptors = async (from: Pick<HostProcess, 'dial'>, to: string): Promise<(string | undefined)[]> =>
     (await from.dial(to)).hops.map(({ by }) => by);
   const count = (reason: InboundReason): bigint =>
     world.mesh.datapath.counters().inbound.find((row) => row.reason === reason)?.count ?? 0n;

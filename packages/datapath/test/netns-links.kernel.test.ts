@@ -27,7 +27,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     await world?.close();
   });
 
-  const acceptors = async (): Promise<string[]> =>
+  const acceptors = async (): Promise<(string | undefined)[]> =>
     (await world.mesh.node.remote.dial(endpoint(pod.ip4, 80))).hops.map(({ by }) => by);
   const steered = ['ztunnel', 'default/a'];
   const programId = (): number | undefined => readNetnsLinks(world.mesh.pinDirectory)[0]?.link.programId;

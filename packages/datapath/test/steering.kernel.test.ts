@@ -42,7 +42,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
   });
   afterEach(async () => world?.close());
 
-  const acceptors = async (from: Dials, to: string, options?: DialOptions): Promise<string[]> =>
+  const acceptors = async (from: Dials, to: string, options?: DialOptions): Promise<(string | undefined)[]> =>
     (await from.dial(to, options)).hops.map(({ by }) => by);
   const outside = (): string => endpoint(world.mesh.node.remote.ip4, 80);
   /** Each acceptor of so many connections from outside and from inside. */

@@ -31,7 +31,7 @@ async function main(): Promise<number> {
       process.stderr.write(`demo: ${error.message}\n\n${USAGE}`);
       return 2;
     }
-    process.stderr.write(`demo: ${(error as Error).stack ?? String(error)}\n`);
+    process.stderr.write(`demo: ${(error instanceof Error ? error.stack : undefined) ?? String(error)}\n`);
     return 1;
   }
 }

@@ -43,7 +43,7 @@ export function rowOf(what: string, from: string, result: DialResult, expected: 
     what,
     from,
     to: result.to,
-    acceptedBy: first === undefined ? `nobody (${result.error || result.readError || 'no answer'})` : first.by,
+    acceptedBy: first === undefined ? `nobody (${result.error || result.readError || 'no answer'})` : (first.by ?? '-'),
     port: first?.port,
     originalDst: first?.originalDst,
     peerSeen: result.peername,

@@ -1,5 +1,5 @@
 // The demo from beginning to end. Each step makes real connections and reports a row for each.
-import { endpoint, KubernetesCluster, type DialResult } from '@sluice/testbed';
+import { endpoint, KubernetesCluster, readDial } from '@sluice/testbed';
 import { Announced } from './announced.js';
 import { AMBIENT, EXCLUDED_PORT, assemble, type Cast } from './cast.js';
 import type { DemoNode } from './demo-node.js';
@@ -133,7 +133,7 @@ class Scene {
     const to = endpoint(this.#node.remote.ip4, 80);
     this.#report.step('A container that starts now and dials at once, and a pod that comes while the agent runs.');
     const late = await cart.startContainer('late', ['dial', '--to', to]);
-    const result = JSON.parse(await late.process.nextLine()) as DialResult;
+    const result = await readDial(late.process);
     this.#report.row(
       rowOf('a container that starts later dials at once', 'shop/cart (late)', result, outbound('remote')),
     );

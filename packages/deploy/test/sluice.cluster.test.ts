@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import {
   applicationDeployment,
+  LiveObject,
   namespaceObject,
   RealCluster,
   requires,
@@ -249,7 +250,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     expect({ pins, files }).toEqual({ pins: [], files: [] });
     const kinds =
       'daemonsets,jobs,pods,serviceaccounts,configmaps,secrets,roles,rolebindings,clusterroles,clusterrolebindings';
-    const objects = await cluster.kubectl.list(kinds, ['-A', '-l', 'app.kubernetes.io/name=sluice']);
+    const objects = await cluster.kubectl.list(LiveObject, kinds, ['-A', '-l', 'app.kubernetes.io/name=sluice']);
     expect(objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`)).toEqual([]);
 
     const pods = await applications.pods();

@@ -1,4 +1,6 @@
 // Thousands of dials by one process of a container, judged there; only the summary comes back.
+import * as Schema from 'effect/Schema';
+import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
 
 /** Where a peer program can be run: a container, or the other node. */
@@ -7,14 +9,15 @@ export interface Runner {
 }
 
 /** A dial that was not as it should be. */
-export interface CampaignCase {
-  readonly to: string;
-  readonly from: string;
+export const CampaignCase = Schema.Struct({
+  to: Schema.String,
+  from: Schema.String,
   /** The original destination that the first acceptor read, or its own address when it is no ztunnel. */
-  readonly claimed: string;
-  readonly error: string;
-  readonly hops: readonly unknown[];
-}
+  claimed: Schema.String,
+  error: Schema.String,
+  hops: Schema.Array(Schema.Unknown),
+});
+export type CampaignCase = typeof CampaignCase.Type;
 
 export interface SourcePortCampaign {
   /** Dialled in turn, such that a source port that comes round again dials another one. */
@@ -24,33 +27,35 @@ export interface SourcePortCampaign {
   readonly count: number;
 }
 
-export interface SourcePortSummary {
-  readonly count: number;
+const SourcePortSummary = Schema.Struct({
+  count: Schema.Int,
   /** The first acceptor's claim was what had been dialled. */
-  readonly ok: number;
-  readonly redirected: number;
-  readonly wrongCount: number;
+  ok: Schema.Int,
+  redirected: Schema.Int,
+  wrongCount: Schema.Int,
   /** The first ten wrong ones. */
-  readonly wrong: readonly CampaignCase[];
-}
+  wrong: Schema.Array(CampaignCase),
+});
+export type SourcePortSummary = typeof SourcePortSummary.Type;
 
-export interface LoadSummary {
-  readonly attempts: number;
-  readonly refused: number;
+export const LoadSummary = Schema.Struct({
+  attempts: Schema.Int,
+  refused: Schema.Int,
   /** Accepted by something that is no ztunnel. */
-  readonly direct: number;
-  readonly redirected: number;
-  readonly errors: number;
+  direct: Schema.Int,
+  redirected: Schema.Int,
+  errors: Schema.Int,
   /** The first ten refused or failed ones. */
-  readonly firstErrors: readonly CampaignCase[];
-}
+  firstErrors: Schema.Array(CampaignCase),
+});
+export type LoadSummary = typeof LoadSummary.Type;
 
 /** Sequential connections, each ended by RST so that its source port is free for the next round. */
 export async function dialSourcePorts(runner: Runner, campaign: SourcePortCampaign): Promise<SourcePortSummary> {
   const [low, high] = campaign.ports;
   const rest = ['--source-ports', `${low}-${high}`, '--count', String(campaign.count)];
   const process = await runner.exec(['dial', ...to(campaign.targets), ...rest]);
-  return JSON.parse(await process.nextLine()) as SourcePortSummary;
+  return parseLine(SourcePortSummary, await process.nextLine());
 }
 
 export interface LoadOptions {
@@ -82,7 +87,7 @@ export class Load {
 
   async stop(): Promise<LoadSummary> {
     this.#process.signal('SIGTERM');
-    return JSON.parse(await this.#process.nextLine()) as LoadSummary;
+    return parseLine(LoadSummary, await this.#process.nextLine());
   }
 }
 

@@ -77,7 +77,7 @@ function removeTree(path: string): void {
       rmdirSync(path);
       return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+      if (codeOf(error) !== 'EBUSY') throw error;
       return false;
     }
   });
@@ -88,6 +88,10 @@ function unlessGone(action: () => void): void {
   try {
     action();
   } catch (error) {
-    if (!['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!['ENOENT', 'ENODEV'].includes(codeOf(error))) throw error;
   }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

@@ -1,8 +1,11 @@
 // Dials from inside a pod: the request, the answer, and the process that makes them one after another.
+import * as Schema from 'effect/Schema';
+import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
 
 /** How the socket is connected; see `peer dial`. */
-export type DialMethod = 'plain' | 'nonblock' | 'fastopen' | 'fastopen-connect' | 'iouring' | 'mptcp' | 'udp';
+const DialMethod = Schema.Literals(['plain', 'nonblock', 'fastopen', 'fastopen-connect', 'iouring', 'mptcp', 'udp']);
+export type DialMethod = typeof DialMethod.Type;
 
 export interface DialOptions {
   /** Default 'plain'. */
@@ -17,44 +20,55 @@ export interface DialOptions {
   readonly timeout?: number;
 }
 
-/** What one acceptor said of itself. A stand-in ztunnel also says the original destination that it read. */
-export interface Hop {
-  readonly by: string;
-  readonly port: number;
+/**
+ * What one acceptor said of itself. A stand-in ztunnel also says the original destination that it read, and after that, where
+ * it refuses or cannot go on, `error` and `detail` and nothing else.
+ */
+export const Hop = Schema.Struct({
+  by: Schema.optionalKey(Schema.String),
+  port: Schema.optionalKey(Schema.Int),
   /** The client's address, as this acceptor sees it. */
-  readonly peer: string;
-  readonly local: string;
-  readonly originalDst?: string;
-  readonly originalDstFrom?: 'SOL_IP' | 'SOL_IPV6' | 'local';
+  peer: Schema.optionalKey(Schema.String),
+  local: Schema.optionalKey(Schema.String),
+  originalDst: Schema.optionalKey(Schema.String),
+  originalDstFrom: Schema.optionalKey(Schema.Literals(['SOL_IP', 'SOL_IPV6', 'local'])),
   /** Of a ztunnel in inPod mode: the uid of the workload whose listener accepted. */
-  readonly pod?: string;
+  pod: Schema.optionalKey(Schema.String),
   /** It sends back what it gets; see Server. */
-  readonly echo?: boolean;
-  /** The stand-in ztunnel refused ('self-call') or could not go on ('dial'). */
-  readonly error?: 'self-call' | 'dial';
-  readonly detail?: string;
-}
+  echo: Schema.optionalKey(Schema.Boolean),
+  error: Schema.optionalKey(Schema.Literals(['self-call', 'dial'])),
+  detail: Schema.optionalKey(Schema.String),
+});
+export type Hop = typeof Hop.Type;
 
-export interface DialResult {
+const OneDial = Schema.Struct({
   /** As it was asked for: ip:port, [ip]:port. */
-  readonly to: string;
-  readonly ok: boolean;
+  to: Schema.String,
+  ok: Schema.Boolean,
   /** errno of the connect; 0 when it was made. */
-  readonly errno: number;
+  errno: Schema.Int,
   /** Its name, such as 'ECONNREFUSED', or ''. */
-  readonly error: string;
+  error: Schema.String,
   /** What getpeername() says; '' when the socket has no peer. */
-  readonly peername: string;
-  readonly sockname: string;
+  peername: Schema.String,
+  sockname: Schema.String,
   /** Who accepted it, in order: a ztunnel first if there was one, then the application. */
-  readonly hops: readonly Hop[];
+  hops: Schema.Array(Hop),
   /** The other side closed the connection in order. */
-  readonly ended: boolean;
+  ended: Schema.Boolean,
   /** Name of the errno that ended the reading, or ''. */
-  readonly readError: string;
-  readonly method: DialMethod;
-  readonly second?: DialResult;
-}
+  readError: Schema.String,
+  method: DialMethod,
+});
+export const DialResult = Schema.Struct({ ...OneDial.fields, second: Schema.optionalKey(OneDial) });
+export type DialResult = typeof DialResult.Type;
+
+/** The next answer of a `peer dial` that was told on its command line what to dial. */
+export const readDial = async (process: LineProcess): Promise<DialResult> =>
+  parseLine(DialResult, await process.nextLine());
+
+/** A request that makes no sense. */
+const Fault = Schema.Struct({ fault: Schema.String });
 
 /** One process that dials what it is told, one after another, over a pipe. */
 export class Dialler {
@@ -78,9 +92,9 @@ export class Dialler {
     const words = Object.entries({ to, ...options }).map(([key, value]) => `${key}=${value}`);
     const answer = this.#last.then(async () => {
       this.process.writeLine(words.join(' '));
-      const result = JSON.parse(await this.process.nextLine()) as DialResult & { fault?: string };
-      if (result.fault !== undefined) throw new Error(`cannot dial ${to}: ${result.fault}`);
-      return result;
+      const answer = parseLine(Schema.Union([DialResult, Fault]), await this.process.nextLine());
+      if ('fault' in answer) throw new Error(`cannot dial ${to}: ${answer.fault}`);
+      return answer;
     });
     this.#last = answer.catch((error: unknown) => {
       if (!this.process.running) throw error;

@@ -13,18 +13,13 @@ export { Cgroup, cgroup2Root } from './cgroup.js';
 export type { ClusterState } from './cluster-state.js';
 export { Container } from './container.js';
 export type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
-export { Dialler, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
+export { Dialler, readDial, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
 export { HostProcess } from './host-process.js';
 export { KubernetesApiProcess } from './kubernetes-api/api-process.js';
 export type { PolicyRule, User } from './kubernetes-api/authorization.js';
-export {
-  KubernetesApi,
-  type AnsweredRequest,
-  type KubernetesApiOptions,
-  type ObjectPlace,
-} from './kubernetes-api/api-server.js';
-export type { Fault, FaultFilter, Faults } from './kubernetes-api/faults.js';
-export type { ApiObject } from './kubernetes-api/resources.js';
+export { KubernetesApi, type AnsweredRequest, type KubernetesApiOptions } from './kubernetes-api/api-server.js';
+export type { Fault, FaultFilter, Faults, SentFault } from './kubernetes-api/faults.js';
+export type { ApiObject, ObjectPlace } from './kubernetes-api/resources.js';
 export type { WatchStream } from './kubernetes-api/watch-stream.js';
 export { KubernetesCluster } from './kubernetes-cluster.js';
 export { KubernetesDirectory } from './kubernetes-directory.js';
@@ -38,7 +33,7 @@ export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
 export { APPLICATION_PORTS, applicationDeployment, type ApplicationOptions } from './real-cluster/application.js';
 export { APPLICATION_IMAGE } from './real-cluster/images.js';
-export { Kubectl, type LiveObject } from './real-cluster/kubectl.js';
+export { Kubectl, LiveObject } from './real-cluster/kubectl.js';
 export { isReady, restarts, type LivePod } from './real-cluster/live-pod.js';
 export { PodLoad } from './real-cluster/pod-load.js';
 export { RealCluster, type RealClusterOptions } from './real-cluster/real-cluster.js';

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import type { Cgroup } from './cgroup.js';
 import type { ClusterState } from './cluster-state.js';
 import { KubernetesApiProcess } from './kubernetes-api/api-process.js';
-import type { ObjectPlace } from './kubernetes-api/api-server.js';
-import type { ApiObject } from './kubernetes-api/resources.js';
+import type { ApiObject, ObjectPlace } from './kubernetes-api/resources.js';
 import { namespaceObject, type KubernetesObject } from './kubernetes-objects.js';
 import { objectPatch } from './object-patch.js';
 
@@ -92,7 +91,7 @@ export class KubernetesCluster implements ClusterState, AsyncDisposable {
   }
 
   /** All objects of a kind, in all namespaces, as the server has them when all is settled. */
-  async list(kind: string): Promise<ApiObject[]> {
+  async list(kind: string): Promise<readonly ApiObject[]> {
     await this.settled();
     return this.api.call('list', kind);
   }

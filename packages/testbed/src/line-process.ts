@@ -182,7 +182,10 @@ export async function runToEnd(argv: readonly string[], input: readonly string[]
   child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
   child.stdin.on('error', () => {});
   child.stdin.end(input.map((line) => `${line}\n`).join(''));
-  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  const { code, signal } = await new Promise<Exit>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal }));
+  });
   if (code !== 0) throw new Error(`"${argv.join(' ')}" failed (${signal ?? `status ${code}`}): ${err.trim()}`);
   return out.split('\n').filter((line) => line !== '');
 }

@@ -18,23 +18,19 @@ export function objectPatch(
   return {
     ...rest,
     metadata: {
-      labels: { ...removed(current.metadata.labels, metadata['labels']), ...texts(metadata['labels']) },
-      annotations: difference(texts(written?.metadata['annotations']), texts(metadata['annotations'])),
+      labels: { ...removed(current.metadata.labels, metadata.labels), ...metadata.labels },
+      annotations: difference(written?.metadata.annotations, metadata.annotations),
     },
   };
 }
 
-function difference(before: Texts, after: Texts): Record<string, string | null> {
+function difference(before: Texts = {}, after: Texts = {}): Record<string, string | null> {
   const changed = Object.entries(after).filter(([key, value]) => before[key] !== value);
   return { ...removed(before, after), ...Object.fromEntries(changed) };
 }
 
 /** null for every key that is not there any more. */
-function removed(before: unknown, after: unknown): Record<string, null> {
-  const gone = Object.keys(texts(before)).filter((key) => !Object.hasOwn(texts(after), key));
+function removed(before: Texts = {}, after: Texts = {}): Record<string, null> {
+  const gone = Object.keys(before).filter((key) => !Object.hasOwn(after, key));
   return Object.fromEntries(gone.map((key) => [key, null]));
-}
-
-function texts(value: unknown): Texts {
-  return (value ?? {}) as Texts;
 }

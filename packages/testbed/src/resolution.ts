@@ -1,4 +1,6 @@
 // A question to DNS servers, and from whom the answer came.
+import * as Schema from 'effect/Schema';
+import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
 import { endpoint } from './topology.js';
 
@@ -25,26 +27,31 @@ export interface ResolveOptions {
   readonly timeout?: number;
 }
 
-export interface DnsAnswer {
+const SaidAnswer = Schema.Struct({
   /** The server that was asked. */
-  readonly server: string;
+  server: Schema.String,
   /** '' when it knows none of that type. */
-  readonly answer: string;
+  answer: Schema.String,
   /** ip:port that recvfrom() shows, or getpeername() where it is TCP. */
-  readonly from: string;
-  readonly by: keyof typeof DNS_ANSWERS | 'unknown';
-}
+  from: Schema.String,
+});
+const SaidResolution = Schema.Struct({
+  answers: Schema.Array(SaidAnswer),
+  /** Name of the errno, or ''. ETIMEDOUT when not all servers have answered. */
+  error: Schema.String,
+  /** getpeername(); '' when the socket has no peer. */
+  peername: Schema.String,
+  sockname: Schema.String,
+});
+
+export type DnsAnswer = typeof SaidAnswer.Type & { readonly by: keyof typeof DNS_ANSWERS | 'unknown' };
 
 /** The first answer's fields, and all of them. Without any answer, `error` says why, and the fields are ''. */
-export interface Resolution extends Omit<DnsAnswer, 'server' | 'by'> {
-  readonly by: DnsAnswer['by'] | '';
-  readonly answers: readonly DnsAnswer[];
-  /** Name of the errno, or ''. ETIMEDOUT when not all servers have answered. */
-  readonly error: string;
-  /** getpeername(); '' when the socket has no peer. */
-  readonly peername: string;
-  readonly sockname: string;
-}
+export type Resolution = typeof SaidResolution.Type &
+  Omit<DnsAnswer, 'server' | 'by'> & {
+    readonly by: DnsAnswer['by'] | '';
+    readonly answers: readonly DnsAnswer[];
+  };
 
 /** The arguments of the peer program for a question. */
 export function resolveArguments(options: ResolveOptions): string[] {
@@ -62,7 +69,7 @@ export function resolveArguments(options: ResolveOptions): string[] {
 
 /** Reads the answer of a `peer resolve`. */
 export async function readResolution(process: LineProcess): Promise<Resolution> {
-  const read = JSON.parse(await process.nextLine()) as Omit<Resolution, 'by' | 'answer' | 'from'>;
+  const read = parseLine(SaidResolution, await process.nextLine());
   const answers = read.answers.map((answer) => ({ ...answer, by: whose(answer.answer) }));
   const [first] = answers;
   return { ...read, answer: first?.answer ?? '', from: first?.from ?? '', by: first?.by ?? '', answers };

@@ -1,15 +1,22 @@
 // One connection that lives long and carries data both ways all the time: it notices every break.
-import type { Hop } from './dialler.js';
+import * as Schema from 'effect/Schema';
+import { Hop } from './dialler.js';
+import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
 
-export interface StreamSummary {
+const StreamSummary = Schema.Struct({
+  event: Schema.Literal('end'),
   /** '' when stop() ended it; otherwise the errno's name, 'EOF', or 'EBADMSG' for an echo that was not what was sent. */
-  readonly broken: string;
+  broken: Schema.String,
   /** How often 1 KiB went there and came back. */
-  readonly rounds: number;
-  readonly bytes: number;
-  readonly hops: readonly Hop[];
-}
+  rounds: Schema.Int,
+  bytes: Schema.Int,
+  hops: Schema.Array(Hop),
+});
+export type StreamSummary = typeof StreamSummary.Type;
+
+const Begin = Schema.Union([Schema.Struct({ event: Schema.Literal('begin'), hops: Schema.Array(Hop) }), StreamSummary]);
+const Progress = Schema.Union([Schema.Struct({ event: Schema.Literal('rounds') }), StreamSummary]);
 
 export class Stream {
   /** Who accepted it, in order. */
@@ -21,15 +28,15 @@ export class Stream {
   private constructor(process: LineProcess, hops: readonly Hop[]) {
     this.#process = process;
     this.hops = hops;
-    this.ended = process.until((line) => line.includes('"event":"end"')).then((line) => JSON.parse(line));
+    this.ended = process.until((line) => line.includes('"event":"end"')).then((line) => parseLine(StreamSummary, line));
     this.ended.catch(() => {}); // whoever waits for it hears of it
   }
 
   /** `process` is a `peer stream` to a server that echoes. Rejects when no echo can be had. */
   static async start(process: LineProcess): Promise<Stream> {
-    const { event, hops, broken } = JSON.parse(await process.nextLine());
-    if (event !== 'begin') throw new Error(`the connection broke before the first echo (${broken})`);
-    return new Stream(process, hops);
+    const said = parseLine(Begin, await process.nextLine());
+    if (said.event === 'end') throw new Error(`the connection broke before the first echo (${said.broken})`);
+    return new Stream(process, said.hops);
   }
 
   get running(): boolean {
@@ -39,8 +46,8 @@ export class Stream {
   /** Fulfilled after this many more rounds; rejects when it broke before. */
   async progress(rounds = 1): Promise<void> {
     this.#process.writeLine(`wait ${rounds}`);
-    const { event, broken } = JSON.parse(await this.#process.nextLine());
-    if (event !== 'rounds') throw new Error(`the connection broke: ${broken}`);
+    const said = parseLine(Progress, await this.#process.nextLine());
+    if (said.event === 'end') throw new Error(`the connection broke: ${said.broken}`);
   }
 
   async stop(): Promise<StreamSummary> {

@@ -1,45 +1,51 @@
 // What the stand-in ztunnel reports of itself in inPod mode, beside the connections that it accepts.
+import * as Schema from 'effect/Schema';
 
-export type ZtunnelEvent =
+const event = <const Name extends string, const Fields extends Schema.Struct.Fields>(name: Name, fields: Fields) =>
+  Schema.Struct({ event: Schema.Literal(name), ...fields });
+const pod = { pod: Schema.String };
+const reason = { reason: Schema.String };
+
+export const ZtunnelEvent = Schema.Union([
   /** Hello has been sent. */
-  | { readonly event: 'connected' }
+  event('connected', {}),
   /** It connects again by itself, and keeps what it has meanwhile. */
-  | { readonly event: 'disconnected'; readonly reason: string }
-  | {
-      readonly event: 'added';
-      readonly pod: string;
-      readonly name: string;
-      readonly namespace: string;
-      readonly serviceAccount: string;
-      /** The inode of the namespace. */
-      readonly netns: number;
-    }
+  event('disconnected', reason),
+  event('added', {
+    ...pod,
+    name: Schema.String,
+    namespace: Schema.String,
+    serviceAccount: Schema.String,
+    /** The inode of the namespace. */
+    netns: Schema.Int,
+  }),
   /** An Add for a namespace that it serves already. */
-  | { readonly event: 'unchanged'; readonly pod: string }
+  event('unchanged', pod),
   /** An Add that it refused, for want of a listener; it tries again every 5 s. */
-  | { readonly event: 'refused'; readonly pod: string; readonly reason: string }
-  | { readonly event: 'retried'; readonly pod: string }
-  | { readonly event: 'kept'; readonly pod: string }
-  | { readonly event: 'removed'; readonly pod: string }
+  event('refused', { ...pod, ...reason }),
+  event('retried', pod),
+  event('kept', pod),
+  event('removed', pod),
   /** The snapshot did not name it. */
-  | { readonly event: 'dropped'; readonly pod: string }
-  | { readonly event: 'snapshot' }
+  event('dropped', pod),
+  event('snapshot', {}),
   /** The snapshot is over and no refused Add is left to try again: ztunnel's pod would be Ready. */
-  | { readonly event: 'ready' }
+  event('ready', {}),
   /** It exits with status 1. */
-  | { readonly event: 'protocol-error'; readonly reason: string }
-  | {
-      readonly event: 'query';
-      readonly by: string;
-      readonly pod?: string;
-      readonly protocol: 'udp' | 'tcp';
-      readonly name: string;
-      readonly type: number;
-      readonly peer: string;
-    }
-  | { readonly event: 'draining' }
+  event('protocol-error', reason),
+  event('query', {
+    by: Schema.String,
+    pod: Schema.optionalKey(Schema.String),
+    protocol: Schema.Literals(['udp', 'tcp']),
+    name: Schema.String,
+    type: Schema.Int,
+    peer: Schema.String,
+  }),
+  event('draining', {}),
   /** `left`: sockets of connections that had not ended in time. */
-  | { readonly event: 'drained'; readonly left: number };
+  event('drained', { left: Schema.Int }),
+]);
+export type ZtunnelEvent = typeof ZtunnelEvent.Type;
 
 /** The uids whose listeners are open after these events. */
 export function servedAfter(events: readonly ZtunnelEvent[]): Set<string> {

@@ -1,9 +1,11 @@
 // The stand-in ztunnel: a pod of istio-system that accepts what is redirected and says what it read.
-import type { Hop } from './dialler.js';
+import * as Schema from 'effect/Schema';
+import { Hop } from './dialler.js';
+import { parseLine } from './json-line.js';
 import type { Exit, LineProcess } from './line-process.js';
 import { PATIENCE_MS } from './patience.js';
 import type { Pod, PodSpec } from './pod.js';
-import { servedAfter, type ZtunnelEvent } from './ztunnel-events.js';
+import { servedAfter, ZtunnelEvent } from './ztunnel-events.js';
 
 /** The ports of ztunnel (its config.rs). */
 export const ZTUNNEL_PORTS = { outbound: 15001, inbound: 15006, hbone: 15008, dns: 15053 } as const;
@@ -41,6 +43,8 @@ export interface InPodZtunnelOptions {
 }
 
 export type ZtunnelOptions = NodeZtunnelOptions | InPodZtunnelOptions;
+
+const Said = Schema.Union([ZtunnelEvent, Hop]);
 
 export class StandInZtunnel {
   readonly pod: Pod;
@@ -99,11 +103,12 @@ export class StandInZtunnel {
     kind: Kind,
     fits: (event: Extract<ZtunnelEvent, { event: Kind }>) => boolean = () => true,
   ): Promise<Extract<ZtunnelEvent, { event: Kind }>> {
-    const line = await this.process.until((text) => {
-      const event = text.startsWith('{"event"') ? (JSON.parse(text) as ZtunnelEvent) : undefined;
-      return event?.event === kind && fits(event as Extract<ZtunnelEvent, { event: Kind }>);
-    });
-    return JSON.parse(line) as Extract<ZtunnelEvent, { event: Kind }>;
+    const isWanted = (event: ZtunnelEvent): event is Extract<ZtunnelEvent, { event: Kind }> => event.event === kind;
+    for (let seen = 0; ; seen = this.process.history.length) {
+      const found = this.events.filter(isWanted).find(fits);
+      if (found !== undefined) return found;
+      await this.process.until(() => true, seen);
+    }
   }
 
   /** Fulfilled when it is so, looked at now and after each line that it says. */
@@ -146,7 +151,7 @@ export class StandInZtunnel {
     const { history = [] } = this.#process ?? {};
     for (; this.#read < history.length; this.#read++) {
       const line = history[this.#read] ?? '';
-      if (line.startsWith('{')) this.#said.push(JSON.parse(line) as Hop | ZtunnelEvent);
+      if (line.startsWith('{')) this.#said.push(parseLine(Said, line));
     }
     return this.#said;
   }

@@ -135,7 +135,7 @@ describe('the API double', () => {
     const path = '/api/v1/namespaces/n/pods/p';
     const patch = async (body: unknown): Promise<number> =>
       (await ask(api, path, { method: 'PATCH', body, type: 'application/merge-patch+json' })).code;
-    expect(await patch({ metadata: null })).toBe(500);
+    expect(await patch({ metadata: null })).toBe(400);
     expect(await patch({ metadata: { annotations: { a: 1 } } })).toBe(400);
     expect((await ask(api, path, { method: 'PUT', body: {} })).code).toBe(405);
     expect((await ask(api, '/api/v1/pods?continue=nonsense')).code).toBe(400);

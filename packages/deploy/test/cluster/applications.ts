@@ -8,10 +8,11 @@ import {
   until,
   type DialResult,
   type Hop,
-  type LiveObject,
+  LiveObject,
   type LivePod,
   type RealCluster,
 } from '@sluice/testbed';
+import * as Schema from 'effect/Schema';
 import { expect } from 'vitest';
 import { NAMESPACE } from './release.js';
 import { addressOf, expectedWay, wayOf, type Party } from './way.js';
@@ -19,12 +20,13 @@ import { addressOf, expectedWay, wayOf, type Party } from './way.js';
 export const MODE = 'istio.io/dataplane-mode';
 const REDIRECTION = 'ambient.istio.io/redirection';
 
-interface Event extends LiveObject {
-  readonly reason: string;
-  readonly message: string;
-  readonly involvedObject: { readonly uid?: string };
-  readonly source?: { readonly component?: string };
-}
+const Event = Schema.Struct({
+  reason: Schema.String,
+  message: Schema.String,
+  involvedObject: Schema.Struct({ uid: Schema.optionalKey(Schema.String) }),
+  source: Schema.optionalKey(Schema.Struct({ component: Schema.optionalKey(Schema.String) })),
+});
+type Event = typeof Event.Type;
 
 interface AgentStatus {
   readonly state: { readonly workloads: readonly { readonly uid: string; readonly state: string }[] };
@@ -73,7 +75,7 @@ export class Applications {
     expect(parties.map(({ pod }) => [pod.metadata.name, restarts(pod)])).toEqual(
       parties.map(({ pod }) => [pod.metadata.name, 0]),
     );
-    const events = await this.#cluster.kubectl.list<Event>('events');
+    const events = await this.#cluster.kubectl.list(Event, 'events');
     expect(failedProbes(events, parties)).toEqual([]);
     expect(this.#warnings(events)).toEqual([]);
     expect(await this.#capturedProbes()).toEqual([]);
@@ -81,7 +83,7 @@ export class Applications {
 
   async #annotatedParties(isInstalled: boolean): Promise<Party[]> {
     const labelled = new Map(
-      (await this.#cluster.kubectl.list('namespaces', [])).map(({ metadata }) => [
+      (await this.#cluster.kubectl.list(LiveObject, 'namespaces', [])).map(({ metadata }) => [
         metadata.name,
         metadata.labels?.[MODE] === 'ambient',
       ]),
@@ -156,7 +158,7 @@ export class Applications {
       .flat()
       .filter((line) => line.includes('"originalDst"'))
       .map((line) => JSON.parse(line) as Hop)
-      .filter(({ peer }) => peer.startsWith(`${nodeIp}:`) && !this.#dialled.has(peer));
+      .filter(({ peer }) => peer?.startsWith(`${nodeIp}:`) === true && !this.#dialled.has(peer));
   }
 }
 

@@ -1,16 +1,15 @@
 // The API double in a process of its own, so that its event loop is not that of what is tested.
 import { fileURLToPath } from 'node:url';
+import * as Schema from 'effect/Schema';
 import type { Cgroup } from '../cgroup.js';
+import { parseLine } from '../json-line.js';
 import { LineProcess } from '../line-process.js';
 import { enterCommand } from '../peer-program.js';
-import type { CallName, Calls } from './control.js';
+import { CALLS, type Answer, type CallName, type Given } from './control.js';
 import { kubeconfigOf } from './kubeconfig.js';
 
-interface Answer {
-  readonly id: number;
-  readonly result?: unknown;
-  readonly error?: string;
-}
+const Ready = Schema.Struct({ url: Schema.String, ca: Schema.String, token: Schema.String });
+const Failure = Schema.Struct({ id: Schema.Int, error: Schema.String });
 
 /** Its standard input is its life line: it ends when whoever started it has ended. */
 export class KubernetesApiProcess {
@@ -24,7 +23,7 @@ export class KubernetesApiProcess {
   /** Calls one after the other: the answers come in their order. */
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(process: LineProcess, ready: { url: string; ca: string; token: string }) {
+  private constructor(process: LineProcess, ready: typeof Ready.Type) {
     this.process = process;
     this.url = ready.url;
     this.ca = ready.ca;
@@ -39,18 +38,19 @@ export class KubernetesApiProcess {
     const child = await LineProcess.start(
       cgroup === undefined ? command : enterCommand({ cgroup: cgroup.path }, command),
     );
-    return new KubernetesApiProcess(child, JSON.parse(await child.nextLine()));
+    return new KubernetesApiProcess(child, parseLine(Ready, await child.nextLine()));
   }
 
   /** As the method of the same name of `KubernetesApi`. Rejects with its error's message. */
-  call<Name extends CallName>(name: Name, ...given: Parameters<Calls[Name]>): Promise<ReturnType<Calls[Name]>> {
+  call<Name extends CallName>(name: Name, ...given: Given<Name>): Promise<Answer<Name>> {
+    const success = Schema.Struct({ id: Schema.Int, result: CALLS[name].answer });
     const answered = this.#last.then(async () => {
       this.#calls += 1;
       this.process.writeLine(JSON.stringify({ id: this.#calls, call: name, arguments: given }));
-      const answer = JSON.parse(await this.process.nextLine()) as Answer;
+      const answer = parseLine(Schema.Union([Failure, success]), await this.process.nextLine());
       if (answer.id !== this.#calls) throw new Error(`the API double answered ${answer.id} to call ${this.#calls}`);
-      if (answer.error !== undefined) throw new Error(answer.error);
-      return answer.result as ReturnType<Calls[Name]>;
+      if ('error' in answer) throw new Error(answer.error);
+      return answer.result;
     });
     this.#last = answered.catch(() => {});
     return answered;

@@ -6,10 +6,9 @@ import { Faults, type Fault } from './faults.js';
 import { cutAfter, HttpsPort } from './https-port.js';
 import { kubeconfigOf } from './kubeconfig.js';
 import { list, selection } from './lists.js';
-import { mergePatch } from './merge-patch.js';
-import { ObjectStore, type ObjectTemplate } from './object-store.js';
+import { ObjectStore } from './object-store.js';
 import { authorize, bodyOf, parseRequest, type ParsedRequest } from './request.js';
-import { resourceOf, type ApiObject, type Target } from './resources.js';
+import { resourceOf, type ApiObject, type ObjectPlace, type ObjectTemplate, type Target } from './resources.js';
 import {
   badRequest,
   internalError,
@@ -23,7 +22,7 @@ import {
   unsupportedMediaType,
 } from './status.js';
 import { WatchStream } from './watch-stream.js';
-import { create, patch, remove } from './writes.js';
+import { create, patch, patched, remove } from './writes.js';
 
 export interface KubernetesApiOptions {
   /** 0 takes a free one. */
@@ -42,12 +41,6 @@ export interface AnsweredRequest {
   readonly name: string | undefined;
   readonly code: number;
   readonly query: URLSearchParams;
-}
-
-/** Where an object is: its namespace, unless its kind has none, and its name. */
-export interface ObjectPlace {
-  readonly namespace?: string;
-  readonly name: string;
 }
 
 /** When a client asks for no `timeoutSeconds`: the API server's --min-request-timeout. */
@@ -130,7 +123,7 @@ export class KubernetesApi {
   patch(kind: string, at: ObjectPlace, body: unknown): ApiObject {
     const before = this.get(kind, at);
     if (before === undefined) throw new Refusal(notFound(resourceOf(kind), at.name));
-    return this.#store.update(resourceOf(kind), before, mergePatch(before, body) as ApiObject);
+    return this.#store.update(resourceOf(kind), before, patched(before, body));
   }
 
   /** Deletes at once, with no grace. */

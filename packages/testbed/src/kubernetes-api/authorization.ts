@@ -1,23 +1,28 @@
 // Who a bearer token is, and what its rules allow (rbac/v1 PolicyRule; authorization/rbac/rbac.go).
+import * as Schema from 'effect/Schema';
 import type { Target } from './resources.js';
 
-/** One rule of a Role or ClusterRole, in its own words. */
-export interface PolicyRule {
-  readonly apiGroups: readonly string[];
-  /** `pods`, `pods/status`, `*`. A subresource is not covered by its resource. */
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-  /** Only these objects; then list and watch are allowed with `fieldSelector=metadata.name=...` alone. */
-  readonly resourceNames?: readonly string[];
-  /** Only in these namespaces, as a RoleBinding there would do. */
-  readonly namespaces?: readonly string[];
-}
+const strings = Schema.Array(Schema.String);
 
-export interface User {
-  readonly name: string;
-  /** undefined allows everything, as cluster-admin. */
-  readonly rules?: readonly PolicyRule[];
-}
+/** One rule of a Role or ClusterRole, in its own words. */
+const PolicyRule = Schema.Struct({
+  apiGroups: strings,
+  /** `pods`, `pods/status`, `*`. A subresource is not covered by its resource. */
+  resources: strings,
+  verbs: strings,
+  /** Only these objects; then list and watch are allowed with `fieldSelector=metadata.name=...` alone. */
+  resourceNames: Schema.optionalKey(strings),
+  /** Only in these namespaces, as a RoleBinding there would do. */
+  namespaces: Schema.optionalKey(strings),
+});
+export type PolicyRule = typeof PolicyRule.Type;
+
+export const User = Schema.Struct({
+  name: Schema.String,
+  /** Left out: everything is allowed, as to cluster-admin. */
+  rules: Schema.optionalKey(Schema.Array(PolicyRule)),
+});
+export type User = typeof User.Type;
 
 export interface Asked extends Omit<Target, 'name'> {
   readonly verb: string;

@@ -1,80 +1,86 @@
 // What may be told to an API double from outside its process.
-import type { User } from './authorization.js';
-import type { AnsweredRequest, KubernetesApi, ObjectPlace } from './api-server.js';
-import type { Fault, FaultFilter } from './faults.js';
-import type { ObjectTemplate } from './object-store.js';
-import type { ApiObject } from './resources.js';
+import * as Schema from 'effect/Schema';
+import type { KubernetesApi } from './api-server.js';
+import { User } from './authorization.js';
+import { FaultFilter, SentFault } from './faults.js';
+import { ApiObject, ObjectPlace, ObjectTemplate } from './resources.js';
 
 /** What is done to every watch under way. */
-export type WatchAction = 'bookmark' | 'corrupt' | 'drop' | 'end' | 'garbage' | 'gone' | 'silence' | 'truncate';
+const WatchAction = Schema.Literals(['bookmark', 'corrupt', 'drop', 'end', 'garbage', 'gone', 'silence', 'truncate']);
+export type WatchAction = typeof WatchAction.Type;
 
-const WATCH_ACTIONS: readonly string[] = [
-  'bookmark',
-  'corrupt',
-  'drop',
-  'end',
-  'garbage',
-  'gone',
-  'silence',
-  'truncate',
-];
+const AnsweredCall = Schema.Struct({
+  user: Schema.String,
+  verb: Schema.String,
+  resource: Schema.String,
+  namespace: Schema.optional(Schema.String),
+  name: Schema.optional(Schema.String),
+  code: Schema.Int,
+});
+export type AnsweredCall = typeof AnsweredCall.Type;
 
-export type AnsweredCall = Pick<AnsweredRequest, 'user' | 'verb' | 'resource' | 'namespace' | 'name' | 'code'>;
+const kind = Schema.String;
+const token = Schema.String;
+const none = Schema.Tuple([]);
+/** JSON has no `undefined`. */
+const nothing = Schema.Null;
 
-export interface Calls {
-  create(kind: string, template: ObjectTemplate): ApiObject;
-  patch(kind: string, at: ObjectPlace, body: unknown): ApiObject;
-  remove(kind: string, at: ObjectPlace): void;
+/** Arguments and answer of each call. */
+export const CALLS = {
+  create: { given: Schema.Tuple([kind, ObjectTemplate]), answer: ApiObject },
+  patch: { given: Schema.Tuple([kind, ObjectPlace, Schema.Unknown]), answer: ApiObject },
+  remove: { given: Schema.Tuple([kind, ObjectPlace]), answer: nothing },
   /** null when it is not there. */
-  get(kind: string, at: ObjectPlace): ApiObject | null;
-  list(kind: string): ApiObject[];
-  compact(): void;
-  allow(token: string, user: User): void;
-  revoke(token: string): void;
+  get: { given: Schema.Tuple([kind, ObjectPlace]), answer: Schema.NullOr(ApiObject) },
+  list: { given: Schema.Tuple([kind]), answer: Schema.Array(ApiObject) },
+  compact: { given: none, answer: nothing },
+  allow: { given: Schema.Tuple([token, User]), answer: nothing },
+  revoke: { given: Schema.Tuple([token]), answer: nothing },
   /** null withholds bookmarks. */
-  bookmarks(everyMs: number | null): void;
-  inject(fault: Fault, filter?: FaultFilter): void;
-  clearFaults(): void;
-  watches(action: WatchAction): void;
+  bookmarks: { given: Schema.Tuple([Schema.NullOr(Schema.Finite)]), answer: nothing },
+  inject: { given: Schema.Tuple([SentFault, Schema.optionalKey(FaultFilter)]), answer: nothing },
+  clearFaults: { given: none, answer: nothing },
+  watches: { given: Schema.Tuple([WatchAction]), answer: nothing },
   /** Of the latest requests, who asked what and the answer's code. */
-  requests(): AnsweredCall[];
-  away(): void;
-  back(): void;
-}
+  requests: { given: none, answer: Schema.Array(AnsweredCall) },
+  away: { given: none, answer: nothing },
+  back: { given: none, answer: nothing },
+};
 
-export type CallName = keyof Calls;
+export type CallName = keyof typeof CALLS;
+export type Given<Name extends CallName> = (typeof CALLS)[Name]['given']['Type'];
+export type Answer<Name extends CallName> = (typeof CALLS)[Name]['answer']['Type'];
 
-export function control(api: KubernetesApi, call: string, given: unknown[]): unknown {
-  const calls: { readonly [Name in CallName]: (...given: Parameters<Calls[Name]>) => unknown } = {
-    create: (kind, template) => api.create(kind, template),
-    patch: (kind, at, body) => api.patch(kind, at, body),
-    remove: (kind, at) => api.remove(kind, at),
-    get: (kind, at) => api.get(kind, at) ?? null,
-    list: (kind) => api.list(kind),
-    compact: () => api.compact(),
-    allow: (token, user) => api.allow(token, user),
-    revoke: (token) => api.revoke(token),
-    bookmarks: (everyMs) => {
+const isCallName = (name: string): name is CallName => Object.hasOwn(CALLS, name);
+
+const checked =
+  <Given>(schema: Schema.Decoder<Given>, perform: (given: Given) => unknown) =>
+  (given: unknown): unknown =>
+    perform(Schema.decodeUnknownSync(schema)(given));
+
+/** @throws Error for what is no call, and whatever the call throws */
+export function control(api: KubernetesApi, name: string, given: unknown): unknown {
+  const calls: Readonly<Record<CallName, (given: unknown) => unknown>> = {
+    create: checked(CALLS.create.given, ([kind, template]) => api.create(kind, template)),
+    patch: checked(CALLS.patch.given, ([kind, at, body]) => api.patch(kind, at, body)),
+    remove: checked(CALLS.remove.given, ([kind, at]) => api.remove(kind, at)),
+    get: checked(CALLS.get.given, ([kind, at]) => api.get(kind, at)),
+    list: checked(CALLS.list.given, ([kind]) => api.list(kind)),
+    compact: checked(CALLS.compact.given, () => api.compact()),
+    allow: checked(CALLS.allow.given, ([token, user]) => api.allow(token, user)),
+    revoke: checked(CALLS.revoke.given, ([token]) => api.revoke(token)),
+    bookmarks: checked(CALLS.bookmarks.given, ([everyMs]) => {
       api.bookmarkEveryMs = everyMs ?? undefined;
-    },
-    inject: (fault, filter) => api.faults.inject(fault, filter),
-    clearFaults: () => api.faults.clear(),
-    watches: (action) => {
-      if (!WATCH_ACTIONS.includes(action)) throw new Error(`there is no ${action} of a watch`);
+    }),
+    inject: checked(CALLS.inject.given, ([fault, filter]) => api.faults.inject(fault, filter)),
+    clearFaults: checked(CALLS.clearFaults.given, () => api.faults.clear()),
+    watches: checked(CALLS.watches.given, ([action]) => {
       for (const watch of api.watches) watch[action]();
-    },
-    requests: () =>
-      api.requests.map(({ user, verb, resource, namespace, name, code }) => ({
-        user,
-        verb,
-        resource,
-        namespace,
-        name,
-        code,
-      })),
-    away: () => api.away(),
-    back: () => api.back(),
+    }),
+    requests: checked(CALLS.requests.given, () => api.requests),
+    away: checked(CALLS.away.given, () => api.away()),
+    back: checked(CALLS.back.given, () => api.back()),
   };
-  if (!Object.hasOwn(calls, call)) throw new Error(`there is no call ${call}`);
-  return (calls[call as CallName] as (...given: unknown[]) => unknown)(...given);
+  if (!isCallName(name)) throw new Error(`there is no call ${name}`);
+  return calls[name](given);
 }

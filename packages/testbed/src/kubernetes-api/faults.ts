@@ -1,35 +1,47 @@
 // What the API double does wrong on command, to requests that are still to come. `watches` has what is done to watches
 // that are under way.
+import * as Schema from 'effect/Schema';
+
+/** Those that can be told to a server in another process. */
+export const SentFault = Schema.Union([
+  /** An error answer, with a Status, as a server in trouble gives it. */
+  Schema.Struct({
+    kind: Schema.Literal('status'),
+    code: Schema.Int,
+    retryAfterSeconds: Schema.optionalKey(Schema.Finite),
+  }),
+  /** The request is read and never answered; the connection stays open. */
+  Schema.Struct({ kind: Schema.Literal('silence') }),
+  /** The connection is closed after so many bytes of the answer, its head included. */
+  Schema.Struct({ kind: Schema.Literal('drop'), afterBytes: Schema.Int }),
+  Schema.Struct({ kind: Schema.Literal('slow'), delayMs: Schema.Finite }),
+  /** The body of the answer is not JSON. */
+  Schema.Struct({ kind: Schema.Literal('garbage') }),
+  /** 410 as the answer (`http`), or as the only event of a watch (`event`). */
+  Schema.Struct({ kind: Schema.Literal('gone'), how: Schema.Literals(['http', 'event']) }),
+  /** A watch that ends as soon as it has begun. */
+  Schema.Struct({ kind: Schema.Literal('end') }),
+  /** A watch that begins with the last changes once more. */
+  Schema.Struct({ kind: Schema.Literal('duplicates'), count: Schema.Int }),
+]);
+export type SentFault = typeof SentFault.Type;
 
 export type Fault =
-  /** An error answer, with a Status, as a server in trouble gives it. */
-  | { readonly kind: 'status'; readonly code: number; readonly retryAfterSeconds?: number }
-  /** The request is read and never answered; the connection stays open. */
-  | { readonly kind: 'silence' }
-  /** The connection is closed after so many bytes of the answer, its head included. */
-  | { readonly kind: 'drop'; readonly afterBytes: number }
-  | { readonly kind: 'slow'; readonly delayMs: number }
+  | SentFault
   /** The answer comes when this is fulfilled. For a server in the process that injects it. */
-  | { readonly kind: 'held'; readonly until: Promise<unknown> }
-  /** The body of the answer is not JSON. */
-  | { readonly kind: 'garbage' }
-  /** 410 as the answer (`http`), or as the only event of a watch (`event`). */
-  | { readonly kind: 'gone'; readonly how: 'http' | 'event' }
-  /** A watch that ends as soon as it has begun. */
-  | { readonly kind: 'end' }
-  /** A watch that begins with the last changes once more. */
-  | { readonly kind: 'duplicates'; readonly count: number };
+  | { readonly kind: 'held'; readonly until: Promise<unknown> };
 
-export interface FaultFilter {
+export const FaultFilter = Schema.Struct({
   /** Such as `list`, `watch`, `patch`; all when absent. */
-  readonly verb?: string;
+  verb: Schema.optionalKey(Schema.String),
   /** Such as `pods`; all when absent. */
-  readonly resource?: string;
+  resource: Schema.optionalKey(Schema.String),
   /** Only lists that go on from a `continue` token. */
-  readonly continued?: boolean;
+  continued: Schema.optionalKey(Schema.Boolean),
   /** How often; once by default, Infinity until `clear`. */
-  readonly times?: number;
-}
+  times: Schema.optionalKey(Schema.Number),
+});
+export type FaultFilter = typeof FaultFilter.Type;
 
 interface Armed {
   readonly fault: Fault;

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Certificate } from './certificate.js';
 
 export class HttpsPort {
@@ -40,7 +40,9 @@ export class HttpsPort {
     server.on('tlsClientError', () => {});
     server.listen(this.#number, '127.0.0.1');
     await once(server, 'listening');
-    this.#number = (server.address() as AddressInfo).port;
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('the server listens at no port');
+    this.#number = address.port;
   }
 
   async close(): Promise<void> {
@@ -58,13 +60,11 @@ export class HttpsPort {
 export function cutAfter(response: ServerResponse, bytes: number): void {
   const { socket } = response;
   if (socket === null) return;
-  const write = socket.write.bind(socket) as (chunk: Buffer, done?: () => void) => boolean;
+  const write: (chunk: Buffer, done?: () => void) => boolean = socket.write.bind(socket);
   let left = bytes;
-  socket.write = ((chunk: string | Uint8Array, encoding?: unknown) => {
-    const data =
-      typeof chunk === 'string'
-        ? Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8')
-        : Buffer.from(chunk);
+  socket.write = (chunk: string | Uint8Array, encoding?: unknown) => {
+    const isNamed = typeof encoding === 'string' && Buffer.isEncoding(encoding);
+    const data = typeof chunk === 'string' ? Buffer.from(chunk, isNamed ? encoding : 'utf8') : Buffer.from(chunk);
     if (data.length < left) {
       left -= data.length;
       return write(data);
@@ -74,5 +74,5 @@ export function cutAfter(response: ServerResponse, bytes: number): void {
     if (rest.length === 0) socket.destroy();
     else write(rest, () => socket.destroy());
     return false;
-  }) as typeof socket.write;
+  };
 }

@@ -1,16 +1,20 @@
 // Lists: selectors, pages that all show one revision, and `resourceVersion` as a lower bound.
+import * as Option from 'effect/Option';
+import * as Schema from 'effect/Schema';
 import type { ObjectStore } from './object-store.js';
 import { keyOfObject } from './object-store.js';
 import { apiVersion, type ApiObject, type Target } from './resources.js';
 import { fieldSelector, labelSelector, type Match } from './selectors.js';
 import { badRequest, continueExpired, Refusal, tooLargeResourceVersion } from './status.js';
 
-interface Continue {
+const Continue = Schema.Struct({
   /** The revision; -1 for the inconsistent rest that a 410 offers. */
-  readonly rv: number;
+  rv: Schema.Int,
   /** The key of the last object that was shown. */
-  readonly after: string;
-}
+  after: Schema.String,
+});
+type Continue = typeof Continue.Type;
+const decodeContinue = Schema.decodeUnknownOption(Schema.fromJsonString(Continue));
 
 /** What a list or a watch selects. */
 export function selection(target: Target, query: URLSearchParams): Match {
@@ -66,11 +70,7 @@ function encode(token: Continue): string {
 
 function parseContinue(text: string | null): Continue | undefined {
   if (text === null || text === '') return undefined;
-  try {
-    const { rv, after } = JSON.parse(Buffer.from(text, 'base64url').toString()) as Partial<Continue>;
-    if (typeof rv === 'number' && typeof after === 'string') return { rv, after };
-  } catch {
-    // below
-  }
-  throw new Refusal(badRequest('continue key is not valid'));
+  const token = decodeContinue(Buffer.from(text, 'base64url').toString());
+  if (Option.isNone(token)) throw new Refusal(badRequest('continue key is not valid'));
+  return token.value;
 }

@@ -1,6 +1,6 @@
 // What etcd is to an API server: objects, one revision counter for all of them, and a history that can be compacted.
 import { randomUUID } from 'node:crypto';
-import { apiVersion, type ApiObject, type Resource } from './resources.js';
+import { apiVersion, type ApiObject, type ObjectTemplate, type Resource } from './resources.js';
 import { alreadyExists, notFound, Refusal } from './status.js';
 
 /** One change. `before` and `after` are the object's whole states; neither is changed afterwards. */
@@ -9,12 +9,6 @@ export interface Revision {
   readonly resource: Resource;
   readonly before: ApiObject | undefined;
   readonly after: ApiObject | undefined;
-}
-
-/** What an object is made from. */
-export interface ObjectTemplate {
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly [field: string]: unknown };
-  readonly [field: string]: unknown;
 }
 
 export class ObjectStore {
@@ -133,7 +127,10 @@ export class ObjectStore {
 
   #of(resource: Resource): Map<string, ApiObject> {
     let objects = this.#objects.get(resource);
-    if (objects === undefined) this.#objects.set(resource, (objects = new Map()));
+    if (objects === undefined) {
+      objects = new Map();
+      this.#objects.set(resource, objects);
+    }
     return objects;
   }
 }

@@ -1,6 +1,8 @@
 // What a request asks for, who asks, and whether it is allowed (apiserver/pkg/endpoints/request/requestinfo.go).
 import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { isAllowed, type User } from './authorization.js';
+import { isRecord } from './merge-patch.js';
 import { parsePath, type Target } from './resources.js';
 import { onlyName } from './selectors.js';
 import { badRequest, forbidden, Refusal } from './status.js';
@@ -40,14 +42,15 @@ export function authorize(user: User, verb: string, target: Target, query: URLSe
 
 /** {} when there is none. @throws Refusal 400 */
 export async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  if (chunks.length === 0) return {};
+  const body = await text(request);
+  if (body === '') return {};
   try {
-    return JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>;
+    const value: unknown = JSON.parse(body);
+    if (isRecord(value)) return value;
   } catch {
-    throw new Refusal(badRequest('the object provided is unrecognized (must be of type Status): invalid character'));
+    // below
   }
+  throw new Refusal(badRequest('the object provided is unrecognized (must be of type Status): invalid character'));
 }
 
 function resourceName({ resource, subresource }: Target): string {

@@ -1,20 +1,47 @@
 // The resources that the API double knows: enough for a node agent. Another one is a row.
 
+import * as Schema from 'effect/Schema';
+
+const texts = Schema.Record(Schema.String, Schema.String);
+const others = [Schema.Record(Schema.String, Schema.Unknown)] as const;
+
 /** An object as it is on the wire. */
-export interface ApiObject {
-  apiVersion?: string;
-  kind?: string;
-  metadata: {
-    name: string;
-    namespace?: string;
-    uid: string;
-    resourceVersion: string;
-    labels?: Record<string, string>;
-    annotations?: Record<string, string>;
-    [field: string]: unknown;
-  };
-  [field: string]: unknown;
-}
+export const ApiObject = Schema.StructWithRest(
+  Schema.Struct({
+    apiVersion: Schema.optionalKey(Schema.String),
+    kind: Schema.optionalKey(Schema.String),
+    metadata: Schema.StructWithRest(
+      Schema.Struct({
+        name: Schema.String,
+        namespace: Schema.optionalKey(Schema.String),
+        uid: Schema.String,
+        resourceVersion: Schema.String,
+        labels: Schema.optionalKey(texts),
+        annotations: Schema.optionalKey(texts),
+      }),
+      others,
+    ),
+  }),
+  others,
+);
+export type ApiObject = typeof ApiObject.Type;
+export const isApiObject = Schema.is(ApiObject);
+
+/** What an object is made from. */
+export const ObjectTemplate = Schema.StructWithRest(
+  Schema.Struct({
+    metadata: Schema.StructWithRest(
+      Schema.Struct({ name: Schema.String, namespace: Schema.optionalKey(Schema.String) }),
+      others,
+    ),
+  }),
+  others,
+);
+export type ObjectTemplate = typeof ObjectTemplate.Type;
+
+/** Where an object is: its namespace, unless its kind has none, and its name. */
+export const ObjectPlace = Schema.Struct({ namespace: Schema.optionalKey(Schema.String), name: Schema.String });
+export type ObjectPlace = typeof ObjectPlace.Type;
 
 export interface Resource {
   /** '' is the core group. */

@@ -1,4 +1,5 @@
 // Label and field selectors, as list and watch take them (apimachinery/pkg/labels, pkg/fields).
+import { memberOf } from './merge-patch.js';
 import type { ApiObject, Resource } from './resources.js';
 import { badRequest, Refusal } from './status.js';
 
@@ -55,7 +56,7 @@ function label(object: ApiObject, key: string): string | undefined {
 /** An absent field selects as the empty string does. */
 function fieldOf(object: ApiObject, path: string): string {
   let value: unknown = object;
-  for (const step of path.split('.')) value = (value as Record<string, unknown> | undefined)?.[step];
+  for (const step of path.split('.')) value = memberOf(value, step);
   return typeof value === 'string' ? value : '';
 }
 

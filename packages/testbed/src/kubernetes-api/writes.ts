@@ -1,11 +1,24 @@
 // Create, patch and delete, with the few rules of the real strategies that a client can run into.
-import { keyOf, type ObjectStore, type ObjectTemplate } from './object-store.js';
-import { mergePatch } from './merge-patch.js';
-import { resourceOf, type ApiObject, type Target } from './resources.js';
+import * as Schema from 'effect/Schema';
+import { keyOf, type ObjectStore } from './object-store.js';
+import { memberOf, mergePatch } from './merge-patch.js';
+import { isApiObject, resourceOf, type ApiObject, type ObjectTemplate, type Target } from './resources.js';
 import { badRequest, conflict, invalid, MODIFIED, notFound, Refusal } from './status.js';
 import { atRevision } from './watch-stream.js';
 
 type Body = Readonly<Record<string, unknown>>;
+
+const isCreation = Schema.is(
+  Schema.Struct({
+    metadata: Schema.optionalKey(
+      Schema.Struct({
+        name: Schema.optionalKey(Schema.String),
+        generateName: Schema.optionalKey(Schema.String),
+        namespace: Schema.optionalKey(Schema.String),
+      }),
+    ),
+  }),
+);
 
 export function create(store: ObjectStore, target: Target, body: Body): ApiObject {
   const { resource, namespace } = target;
@@ -14,7 +27,9 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
     (namespace === undefined || store.get(resourceOf('Namespace'), undefined, namespace) === undefined)
   )
     throw new Refusal(notFound(resourceOf('Namespace'), namespace ?? ''));
-  const metadata = body['metadata'] as { name?: string; generateName?: string; namespace?: string } | undefined;
+  if (!isCreation(body))
+    throw new Refusal(badRequest('json: cannot unmarshal into Go struct field ObjectMeta.metadata'));
+  const { metadata } = body;
   const name =
     metadata?.name ?? (metadata?.generateName === undefined ? undefined : `${metadata.generateName}${suffix()}`);
   if (name === undefined || name === '')
@@ -34,13 +49,21 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
   return store.create(resource, template);
 }
 
+/** @throws Refusal 400 for what would be no object */
+export function patched(before: ApiObject, body: unknown): ApiObject {
+  const after = mergePatch(before, body);
+  if (!isApiObject(after))
+    throw new Refusal(badRequest('json: cannot unmarshal into Go struct field ObjectMeta.metadata'));
+  return after;
+}
+
 /** `status` of a main resource and everything but `status` and metadata of a subresource are left as they were. */
 export function patch(store: ObjectStore, target: Target & { name: string }, body: Body): ApiObject {
   const { resource, name, namespace, subresource } = target;
   const before = store.get(resource, namespace, name);
   if (before === undefined) throw new Refusal(notFound(resource, name));
-  const patched = mergePatch(before, body) as ApiObject;
-  const { metadata } = patched;
+  const wanted = patched(before, body);
+  const { metadata } = wanted;
   if (metadata.uid !== before.metadata.uid)
     throw new Refusal(
       conflict(
@@ -53,13 +76,10 @@ export function patch(store: ObjectStore, target: Target & { name: string }, bod
     throw new Refusal(conflict(resource, name, MODIFIED));
   if (keyOf(metadata.namespace, metadata.name) !== keyOf(namespace, name))
     throw new Refusal(badRequest('the name of the object does not match the name on the URL'));
-  const wrong = Object.entries(metadata.annotations ?? {}).find(([, value]) => typeof value !== 'string');
-  if (wrong !== undefined)
-    throw new Refusal(badRequest(`json: cannot unmarshal into Go struct field ObjectMeta.metadata.annotations`));
   const after =
     subresource === 'status'
-      ? { ...before, metadata, status: patched['status'] }
-      : { ...patched, ...(resource.hasStatus && { status: before['status'] }) };
+      ? { ...before, metadata, status: wanted['status'] }
+      : { ...wanted, ...(resource.hasStatus && { status: before['status'] }) };
   return store.update(resource, before, after);
 }
 
@@ -73,8 +93,8 @@ export function remove(
   const { resource, name, namespace } = target;
   const before = store.get(resource, namespace, name);
   if (before === undefined) throw new Refusal(notFound(resource, name));
-  const wanted = (body['preconditions'] as { uid?: string } | undefined)?.uid;
-  if (wanted !== undefined && wanted !== before.metadata.uid)
+  const wanted = memberOf(body['preconditions'], 'uid');
+  if (typeof wanted === 'string' && wanted !== before.metadata.uid)
     throw new Refusal(
       conflict(
         resource,
@@ -83,8 +103,7 @@ export function remove(
       ),
     );
   const grace = Number(body['gracePeriodSeconds'] ?? query.get('gracePeriodSeconds') ?? 30);
-  const onNode =
-    resource.plural === 'pods' && (before['spec'] as { nodeName?: string } | undefined)?.nodeName !== undefined;
+  const onNode = resource.plural === 'pods' && memberOf(before['spec'], 'nodeName') !== undefined;
   if (grace > 0 && onNode) {
     if (before.metadata['deletionTimestamp'] !== undefined) return before;
     const deletionTimestamp = new Date(Date.now() + grace * 1000).toISOString().replace(/\.\d+Z$/, 'Z');

@@ -1,17 +1,23 @@
 // kubectl as an administrator: what a person would type, with objects for answers.
-import type { KubernetesObject } from '../kubernetes-objects.js';
+import * as Schema from 'effect/Schema';
+import { parseLine } from '../json-line.js';
 import { runToEnd } from '../line-process.js';
 import { clusterProgram } from './programs.js';
 
-/** An object of the API server's. */
-export interface LiveObject extends KubernetesObject {
-  readonly metadata: KubernetesObject['metadata'] & {
-    readonly uid: string;
-    readonly labels?: Readonly<Record<string, string>>;
-    readonly annotations?: Readonly<Record<string, string>>;
-    readonly deletionTimestamp?: string;
-  };
-}
+const texts = Schema.Record(Schema.String, Schema.String);
+
+/** An object of the API server's, cut down to what tests look at in every kind. */
+export const LiveObject = Schema.Struct({
+  kind: Schema.String,
+  metadata: Schema.Struct({
+    name: Schema.String,
+    namespace: Schema.optionalKey(Schema.String),
+    uid: Schema.String,
+    labels: Schema.optionalKey(texts),
+    annotations: Schema.optionalKey(texts),
+    deletionTimestamp: Schema.optionalKey(Schema.String),
+  }),
+});
 
 export class Kubectl {
   readonly #kubeconfig: string;
@@ -35,15 +41,18 @@ export class Kubectl {
     await this.run(['apply', '-f', '-'], [JSON.stringify(list)]);
   }
 
-  async get<T extends LiveObject = LiveObject>(kind: string, name: string, namespace?: string): Promise<T> {
-    const place = namespace === undefined ? [] : ['-n', namespace];
-    return JSON.parse((await this.run(['get', kind, name, ...place, '-o', 'json'])).join('\n')) as T;
+  async get<Value>(schema: Schema.Decoder<Value>, kind: string, name: string): Promise<Value> {
+    return parseLine(schema, (await this.run(['get', kind, name, '-o', 'json'])).join('\n'));
   }
 
   /** @param args a namespace and selectors, as kubectl has them; default all namespaces */
-  async list<T extends LiveObject = LiveObject>(kind: string, args: readonly string[] = ['-A']): Promise<T[]> {
+  async list<Value>(
+    schema: Schema.Decoder<Value>,
+    kind: string,
+    args: readonly string[] = ['-A'],
+  ): Promise<readonly Value[]> {
     const answer = (await this.run(['get', kind, ...args, '-o', 'json'])).join('\n');
-    return (JSON.parse(answer) as { items: T[] }).items;
+    return parseLine(Schema.Struct({ items: Schema.Array(schema) }), answer).items;
   }
 
   /** Runs a program in a pod's first container, or the one named, and returns its lines. */

@@ -1,20 +1,34 @@
 // A pod as the API server has it, cut down to what tests look at.
-import type { LiveObject } from './kubectl.js';
+import * as Schema from 'effect/Schema';
+import { LiveObject } from './kubectl.js';
 
-export interface LivePod extends LiveObject {
-  readonly spec: { readonly serviceAccountName: string; readonly hostNetwork?: boolean };
-  readonly status: {
-    readonly phase: string;
-    readonly podIP?: string;
-    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
-    readonly containerStatuses?: readonly {
-      readonly name: string;
-      readonly restartCount: number;
-      /** containerd://<64 digits> */
-      readonly containerID?: string;
-    }[];
-  };
-}
+export const Conditions = Schema.optionalKey(
+  Schema.Array(Schema.Struct({ type: Schema.String, status: Schema.String })),
+);
+
+export const LivePod = Schema.Struct({
+  ...LiveObject.fields,
+  spec: Schema.Struct({
+    serviceAccountName: Schema.String,
+    hostNetwork: Schema.optionalKey(Schema.Boolean),
+  }),
+  status: Schema.Struct({
+    phase: Schema.String,
+    podIP: Schema.optionalKey(Schema.String),
+    conditions: Conditions,
+    containerStatuses: Schema.optionalKey(
+      Schema.Array(
+        Schema.Struct({
+          name: Schema.String,
+          restartCount: Schema.Int,
+          /** containerd://<64 digits> */
+          containerID: Schema.optionalKey(Schema.String),
+        }),
+      ),
+    ),
+  }),
+});
+export type LivePod = typeof LivePod.Type;
 
 export function isReady(pod: LivePod): boolean {
   return pod.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;

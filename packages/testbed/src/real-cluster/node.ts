@@ -1,12 +1,14 @@
 // The one node of a cluster: its mounts, its container runtime with the images, and its kubelet.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import * as Schema from 'effect/Schema';
 import type { Cgroup } from '../cgroup.js';
 import { Containerd } from './containerd.js';
 import type { ControlPlane } from './control-plane.js';
 import { SANDBOX_IMAGE, writeTestbedImages } from './images.js';
-import { Kubectl, type LiveObject } from './kubectl.js';
+import { Kubectl } from './kubectl.js';
 import { Kubelet } from './kubelet.js';
+import { Conditions } from './live-pod.js';
 import type { ClusterNetwork } from './network.js';
 import { NodeMounts } from './node-mounts.js';
 
@@ -20,9 +22,7 @@ export interface NodePlace {
 
 const NAME = 'node-a';
 
-interface NodeObject extends LiveObject {
-  readonly status: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
-}
+const NodeObject = Schema.Struct({ status: Schema.Struct({ conditions: Conditions }) });
 
 export class ClusterNode {
   readonly name = NAME;
@@ -58,7 +58,7 @@ export class ClusterNode {
     await kubelet.start();
     const kubectl = new Kubectl(controlPlane.kubeconfig);
     await kubelet.daemon.until(`node ${NAME} is Ready`, async () => {
-      const { status } = await kubectl.get<NodeObject>('node', NAME);
+      const { status } = await kubectl.get(NodeObject, 'node', NAME);
       const ready = status.conditions?.find(({ type }) => type === 'Ready');
       if (ready?.status !== 'True') throw new Error(`its condition Ready is ${ready?.status ?? 'not there'}`);
     });

@@ -1,5 +1,6 @@
 // Connections in a loop from inside a pod of a real cluster, until they are stopped.
-import type { LoadOptions, LoadSummary } from '../campaigns.js';
+import { LoadSummary, type LoadOptions } from '../campaigns.js';
+import { parseLine } from '../json-line.js';
 import { LineProcess } from '../line-process.js';
 import type { Kubectl } from './kubectl.js';
 import type { LivePod } from './live-pod.js';
@@ -33,6 +34,6 @@ export class PodLoad {
 
   async stop(): Promise<LoadSummary> {
     await this.#stop();
-    return JSON.parse(await this.#process.lineMatching(/^\{/)) as LoadSummary;
+    return parseLine(LoadSummary, await this.#process.lineMatching(/^\{/));
   }
 }

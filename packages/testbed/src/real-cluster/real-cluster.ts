@@ -3,12 +3,13 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Cgroup, cgroup1Roots, cgroup2Root } from '../cgroup.js';
 import type { LoadOptions } from '../campaigns.js';
-import type { DialResult } from '../dialler.js';
+import { DialResult } from '../dialler.js';
+import { parseLine } from '../json-line.js';
 import { allEnded } from '../line-process.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from '../ownership.js';
 import { ControlPlane } from './control-plane.js';
 import { Kubectl } from './kubectl.js';
-import type { LivePod } from './live-pod.js';
+import { LivePod } from './live-pod.js';
 import { ClusterNetwork } from './network.js';
 import { ClusterNode } from './node.js';
 import { PATIENCE_MS } from '../patience.js';
@@ -87,7 +88,7 @@ export class RealCluster implements AsyncDisposable {
 
   /** Those that are not being deleted, in the order of their names. */
   async pods(namespace: string, selector = ''): Promise<LivePod[]> {
-    const all = await this.kubectl.list<LivePod>('pods', ['-n', namespace, '-l', selector]);
+    const all = await this.kubectl.list(LivePod, 'pods', ['-n', namespace, '-l', selector]);
     return all.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   }
 
@@ -104,7 +105,7 @@ export class RealCluster implements AsyncDisposable {
   async dial(from: LivePod, ...to: string[]): Promise<DialResult[]> {
     const { namespace = 'default', name } = from.metadata;
     const argv = ['/bin/peer', 'dial', ...to.flatMap((address) => ['--to', address])];
-    return (await this.kubectl.exec(namespace, name, argv)).map((line) => JSON.parse(line) as DialResult);
+    return (await this.kubectl.exec(namespace, name, argv)).map((line) => parseLine(DialResult, line));
   }
 
   /** Connections from inside such a pod until they are stopped. */
