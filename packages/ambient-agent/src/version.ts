@@ -1,6 +1,7 @@
 // The version that logs, the state file and the command show: the package's own.
 import { createRequire } from 'node:module';
+import * as Schema from 'effect/Schema';
 
-const manifest = createRequire(import.meta.url)('../package.json') as { version: string };
+const manifest: unknown = createRequire(import.meta.url)('../package.json');
 
-export const AGENT_VERSION: string = manifest.version;
+export const AGENT_VERSION = Schema.decodeUnknownSync(Schema.Struct({ version: Schema.String }))(manifest).version;

@@ -78,10 +78,12 @@ export function parseCgroupPath(path: string): ParsedCgroupPath | undefined {
   if (first === undefined || uid === undefined || userTree.test(path.slice(0, first.index + 1))) return undefined;
 
   const podPath = path.slice(0, first.index + first[0].length);
+  const qos = first.groups?.['qos'];
+  const qosClass: QosClass = qos === 'burstable' || qos === 'besteffort' ? qos : 'guaranteed';
   const container = parseContainerName(path.slice(podPath.length + 1).split('/')[0] ?? '');
   const pod = {
     podUid: uid.replaceAll('_', '-'),
-    qosClass: (first.groups?.['qos'] ?? 'guaranteed') as QosClass,
+    qosClass,
     podPath,
   };
   return container === undefined ? pod : { ...pod, containerId: container.id, runtime: container.runtime };

@@ -142,7 +142,7 @@ export class CgroupResolver {
     const before = expected.length === 0 ? undefined : this.#foundBefore(pod);
     if (before !== undefined && isExpected(before)) return before;
     const tried = new Set([this.#netns.keyOf(this.hostNetns)]);
-    let refused: unknown;
+    let refused: CgroupError | undefined;
     for (const pid of this.#oldestFirst(pod.cgroupPath)) {
       try {
         const key = this.#netns.key(pid);

@@ -1,6 +1,7 @@
 // Reads of files and directories that may go away at any moment: processes end and cgroups are removed while we look.
 // Gone is `undefined`, a refusal is a CgroupError, anything else is thrown as it is.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { errorCode } from '@sluice/linux';
 import { CgroupError } from './errors.js';
 
 // ENOENT: the path is gone. ESRCH: the process behind an open /proc file is. ENODEV: the cgroup behind an open
@@ -9,15 +10,11 @@ const goneCodes: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EN
 // Reading cgroup.procs of a threaded cgroup: its processes are listed in the domain cgroup above (cgroups(7)).
 const threadedCode = 'EOPNOTSUPP';
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
-}
-
 function unlessGone<Result>(path: string, read: () => Result): Result | undefined {
   try {
     return read();
   } catch (error) {
-    const code = codeOf(error);
+    const code = errorCode(error) ?? '';
     if (goneCodes.has(code) || code === threadedCode) return undefined;
     if (code === 'EACCES' || code === 'EPERM') throw refusal(path, error);
     throw error;

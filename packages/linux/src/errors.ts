@@ -83,6 +83,11 @@ export class SystemCallError extends Error {
   }
 }
 
+/** The code of a failed call, Node's or ours: 'ENOENT'. Undefined for other errors. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
 function isNativeFailure(error: unknown): error is NativeFailure {
   return error instanceof Error && 'errno' in error && 'syscall' in error && 'object' in error;
 }

@@ -1,5 +1,5 @@
 // The few Linux calls that Node lacks: all synchronous but the seqpacket sockets. Every failure is a SystemCallError.
-export { SystemCallError } from './errors.js';
+export { errorCode, SystemCallError } from './errors.js';
 export {
   checkPidfdGetfd,
   ListeningSocket,

@@ -1,6 +1,7 @@
 // A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { errorCode } from '@sluice/linux';
 import { blockUntil } from './patience.js';
 import { cgroup2Mount, mountsOf } from './requires.js';
 
@@ -77,7 +78,7 @@ function removeTree(path: string): void {
       rmdirSync(path);
       return true;
     } catch (error) {
-      if (codeOf(error) !== 'EBUSY') throw error;
+      if (errorCode(error) !== 'EBUSY') throw error;
       return false;
     }
   });
@@ -88,10 +89,6 @@ function unlessGone(action: () => void): void {
   try {
     action();
   } catch (error) {
-    if (!['ENOENT', 'ENODEV'].includes(codeOf(error))) throw error;
+    if (!['ENOENT', 'ENODEV'].includes(errorCode(error) ?? '')) throw error;
   }
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

@@ -233,7 +233,8 @@ export class ZdsServer implements AsyncDisposable {
       signal.addEventListener('abort', closed);
       Promise.resolve(peer)
         .then(authorize)
-        .then((allowed) => decide(allowed === true ? undefined : 'this peer may not speak'))
+        // Only this lets a peer in, whatever a caller without types may answer.
+        .then((allowed: unknown) => decide(allowed === true ? undefined : 'this peer may not speak'))
         .catch((error: unknown) => decide(`whether it may speak could not be decided: ${wordsOf(error)}`));
     });
   }

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import * as Effect from 'effect/Effect';
 import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
-import { connectSeqpacket, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
+import { connectSeqpacket, errorCode, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
 import { manifestsFile } from '../inventory/memory.js';
 import { lockPath, unusableRunDir } from '../run-directory/lock.js';
 import { messageOf } from '../failure/message-of.js';
@@ -71,8 +71,7 @@ function removeIfEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch (error) {
-    const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
-    if (code !== 'EBUSY' && code !== 'EROFS') throw error;
+    if (!['EBUSY', 'EROFS'].includes(errorCode(error) ?? '')) throw error;
   }
 }
 

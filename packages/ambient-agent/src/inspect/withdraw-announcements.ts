@@ -20,7 +20,7 @@ export interface Withdrawal {
 const WITHIN_MS = 15_000;
 const ATTEMPTS = 3;
 
-const PodList = Schema.Struct({ items: Schema.Array(Schema.Unknown) });
+const PodList = Schema.Struct({ items: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) });
 
 /** Nothing is announced but by way of the API. */
 export const withdrawAnnouncements = ({
@@ -58,7 +58,7 @@ const announcedPods = Effect.fnUntraced(function* (client: ApiClient, nodeName: 
   const { items } = yield* Schema.decodeUnknownEffect(PodList)(body);
   // The items of a list bear no type.
   return items
-    .map((item) => Schema.decodeUnknownResult(PodObject)({ ...(item as object), kind: PODS.kind }))
+    .map((item) => Schema.decodeUnknownResult(PodObject)({ ...item, kind: PODS.kind }))
     .filter(Result.isSuccess)
     .map(({ success }) => trimPod(success))
     .filter(({ annotations }) => annotations[REDIRECTION_ANNOTATION] !== undefined);

@@ -2,6 +2,8 @@
 // the objects that it last held.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { errorCode } from '@sluice/linux';
+import { messageOf } from '../failure/message-of.js';
 import { describeProblem, parseManifest } from './manifest.js';
 import type { ManifestMemory } from './memory.js';
 import { mergeFiles, type FileObjects } from './merge.js';
@@ -79,10 +81,7 @@ export class ManifestDirectory {
         .map((entry) => entry.name)
         .sort();
     } catch (cause) {
-      const why =
-        (cause as NodeJS.ErrnoException).code === 'ENOENT'
-          ? 'does not exist'
-          : `cannot be listed (${(cause as Error).message})`;
+      const why = errorCode(cause) === 'ENOENT' ? 'does not exist' : `cannot be listed (${messageOf(cause)})`;
       const remedy = 'make it, or name another with --inventory or `inventory.directory`';
       throw new DirectoryError(`the inventory directory ${this.path} ${why}; ${remedy}`, { cause });
     }
@@ -104,7 +103,8 @@ export class ManifestDirectory {
       }
       return { version, objects: this.#lastGood(path, known), problems: manifest.problems.map(describeProblem) };
     } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
+      const code = errorCode(cause);
+      const message = messageOf(cause);
       // Removed between the listing and the reading.
       if (code === 'ENOENT') return undefined;
       const version = `unreadable:${code ?? message}`;

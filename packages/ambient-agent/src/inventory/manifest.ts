@@ -2,6 +2,7 @@
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { isNode, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
+import { messageOf } from '../failure/message-of.js';
 import { describeIssue } from '../config/schema-issue.js';
 import { NamespaceObject, PodObject, type Namespace, type Pod } from './model.js';
 import { trimNamespace, trimPod } from './trim.js';
@@ -117,7 +118,7 @@ class ManifestReader {
     try {
       value = document.toJS({ maxAliasCount: 100 });
     } catch (cause) {
-      this.#report(number, this.#lineOf(document, []), '', (cause as Error).message, syntaxRemedy);
+      this.#report(number, this.#lineOf(document, []), '', messageOf(cause), syntaxRemedy);
       return;
     }
     if (value === null || value === undefined) return;

@@ -1,5 +1,6 @@
 // The inventory of a directory of manifests, watched: inotify says when to look, a timer looks anyway.
 import { statSync, watch, type FSWatcher } from 'node:fs';
+import { errorCode } from '@sluice/linux';
 import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -56,7 +57,7 @@ class DirectoryWatch {
       return Effect.void;
     } catch (error) {
       this.close();
-      const { code } = error as NodeJS.ErrnoException;
+      const code = errorCode(error);
       if (code === 'ENOENT' || code === this.#refusal) return Effect.void;
       this.#refusal = code;
       const remedy = 'it is looked at from time to time; raise fs.inotify.max_user_watches and max_user_instances';

@@ -66,7 +66,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     // Nothing that a pass can do ends the agent; what ends it from outside does.
     const guarded = onePass.pipe(
       Effect.catchCause((cause) => {
-        if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>);
+        if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt;
         const error = Cause.squash(cause);
         const kind = typeof error === 'object' && error !== null && '_tag' in error ? String(error._tag) : 'defect';
         return Effect.as(options.onFailure({ kind, message: messageOf(error) }), true);

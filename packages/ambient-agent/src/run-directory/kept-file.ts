@@ -2,6 +2,7 @@
 // never a part, and believe only what this version writes: anything else the agent puts aside, and goes on without it.
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { errorCode } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
@@ -36,8 +37,7 @@ export class KeptFile<Value> {
     try {
       text = readFileSync(this.path, 'utf8').trimEnd();
     } catch (error) {
-      const isAbsent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-      return isAbsent ? { kind: 'absent' } : { kind: 'unusable', why: messageOf(error) };
+      return errorCode(error) === 'ENOENT' ? { kind: 'absent' } : { kind: 'unusable', why: messageOf(error) };
     }
     const decoded = Schema.decodeUnknownResult(this.#text)(text);
     if (Result.isSuccess(decoded)) return { kind: 'kept', value: decoded.success };

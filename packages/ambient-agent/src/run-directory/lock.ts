@@ -1,7 +1,7 @@
 // The run directory's lock: one agent for each directory.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { lockFile, type FileLock } from '@sluice/linux';
+import { errorCode, lockFile, type FileLock } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import { messageOf } from '../failure/message-of.js';
@@ -12,8 +12,7 @@ export const lockPath = (runDir: string): string => join(runDir, 'lock');
 
 /** What to say of a run directory in which nothing can be written, or no lock taken. */
 export function unusableRunDir(runDir: string, error: unknown): string {
-  const isReadOnly = typeof error === 'object' && error !== null && 'code' in error && error.code === 'EROFS';
-  const why = isReadOnly ? 'its file system is read-only (EROFS)' : messageOf(error);
+  const why = errorCode(error) === 'EROFS' ? 'its file system is read-only (EROFS)' : messageOf(error);
   return `the run directory ${runDir} cannot be used: ${why}; name another with \`paths.runDir\``;
 }
 
