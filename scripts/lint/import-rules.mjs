@@ -53,7 +53,10 @@ function floorsOf(directory, name) {
   if (unlisted.length + absent.length > 0)
     throw new Error(
       `the floors in packages/${name}/README.md are not the folders of packages/${name}/src: ` +
-        `${[...unlisted.map((folder) => `${folder}/ is not listed`), ...absent.map((folder) => `${folder}/ is not there`)].join(', ')}`,
+        [
+          ...unlisted.map((folder) => `${folder}/ is not listed`),
+          ...absent.map((folder) => `${folder}/ is not there`),
+        ].join(', '),
     );
   return listed;
 }

@@ -2,6 +2,7 @@
 // by either. Whatever else a server does is tested in packages/kubernetes.
 import { KubernetesApi } from '@sluice/testbed';
 import { ApiClient, type ApiAccess } from '@sluice/kubernetes';
+import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Exit from 'effect/Exit';
 import * as Layer from 'effect/Layer';
@@ -53,9 +54,9 @@ async function open(prepare: (api: KubernetesApi) => void = () => {}, token?: st
   const layer = kubernetesSource({ client, nodeName: NODE, readiness, backOff: { baseMs: 5, capMs: 20 } }).pipe(
     Layer.provide(logging({ level: 'info', format: 'json' }, (line) => void lines.push(line))),
   );
-  const built = Effect.map(Layer.buildWithScope(layer, scope), (context) => context.mapUnsafe.get(InventorySource.key));
+  const built = Effect.map(Layer.buildWithScope(layer, scope), (context) => Context.get(context, InventorySource));
   // A scope that is closed before the copies are whole interrupts the building.
-  const source = Effect.runPromise(built) as Promise<InventorySource['Service']>;
+  const source = Effect.runPromise(built);
   source.catch(() => {});
   return { api, readiness, lines, source };
 }

@@ -92,7 +92,7 @@ const nothingDone: PassResult = {
 };
 
 /** The passes of these tests use no services. */
-const bare = <A>(effect: Effect.Effect<A, never, never>): Promise<A> => Effect.runPromise(effect);
+const bare = <A>(effect: Effect.Effect<A>): Promise<A> => Effect.runPromise(effect);
 const withoutServices = <A, R>(effect: Effect.Effect<A, never, R>): Effect.Effect<A> =>
   Effect.provideContext(effect, Context.empty() as Context.Context<R>);
 

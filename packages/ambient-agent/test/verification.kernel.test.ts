@@ -18,7 +18,7 @@ const ofPod = fc.record({
   acknowledged: fc.boolean(),
   ips: fc.subarray(['10.0.0.2', '10.0.0.3', 'fd00::2', 'fd00::3']),
   annotations: fc
-    .subarray([
+    .subarray<[string, string]>([
       [traffic('excludeOutboundPorts'), '80,443'],
       [traffic('includeInboundPorts'), ''],
       [traffic('includeInboundPorts'), '8080'],

@@ -12,7 +12,7 @@ export type ListDirectories = (path: string) => readonly string[] | undefined;
 export interface Walk {
   readonly list: ListDirectories;
   /** After a walk that listed every directory: what it did not list is forgotten. */
-  completed(): void;
+  readonly completed: () => void;
 }
 
 /** Remembers the listings of the last completed walk. */

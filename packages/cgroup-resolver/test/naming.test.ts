@@ -71,7 +71,7 @@ interface Description {
 }
 
 function hex(length: number): fc.Arbitrary<string> {
-  return fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: length, maxLength: length });
+  return fc.string({ unit: fc.constantFrom(...Array.from('0123456789abcdef')), minLength: length, maxLength: length });
 }
 
 const description: fc.Arbitrary<Description> = fc.record({

@@ -18,7 +18,7 @@ import {
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
-import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query, Verdict } from '../src/index.js';
+import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query } from '../src/index.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -41,7 +41,7 @@ function caller(name: string, cgroup: string, netns: string, by: Pick<Caller, 'd
 }
 
 /** What happened to a connection, in the words of the table. */
-function outcome(result: DialResult): Verdict | string {
+function outcome(result: DialResult): string {
   const [hop] = result.hops;
   if (result.error === 'ECONNREFUSED') return 'refuse';
   if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;

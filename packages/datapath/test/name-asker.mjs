@@ -37,7 +37,10 @@ function content(answer) {
 
 const attempt = (start) =>
   new Promise((resolve, reject) => {
-    start((error) => (error ? reject(error) : resolve({ ok: true })));
+    start((error) => {
+      if (error instanceof Error) reject(error);
+      else resolve({ ok: true });
+    });
   });
 
 const STEPS = {

@@ -141,7 +141,7 @@ describe('generated files', () => {
   it('deploy/manifest.yaml is valid, with or without helm here', () => {
     const { objects, issues } = validateManifests(readFileSync(repositoryPath('deploy/manifest.yaml'), 'utf8'));
     expect(issues).toEqual([]);
-    expect(objects.map(({ kind }) => kind).sort()).toEqual([
+    expect(objects.map(({ kind }) => String(kind)).toSorted()).toEqual([
       'ClusterRole',
       'ClusterRoleBinding',
       'ConfigMap',

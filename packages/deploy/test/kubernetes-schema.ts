@@ -20,6 +20,11 @@ interface Attribute {
   readonly type: string;
 }
 
+/** A class of the official client's. */
+interface Model {
+  readonly getAttributeTypeMap?: () => readonly Attribute[];
+}
+
 type Tree = Record<string, unknown>;
 
 const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -27,10 +32,8 @@ const isTree = (value: unknown): value is Tree => typeof value === 'object' && v
 const modelDirectory = join(dirname(fileURLToPath(import.meta.resolve('@kubernetes/client-node'))), 'gen/models');
 
 function attributesOf(type: string): readonly Attribute[] | undefined {
-  const model: unknown = (models as Record<string, unknown>)[type];
-  if (typeof model !== 'function' || !('getAttributeTypeMap' in model)) return undefined;
-  const { getAttributeTypeMap } = model;
-  return typeof getAttributeTypeMap === 'function' ? getAttributeTypeMap() : undefined;
+  const model = (models as unknown as Record<string, Model | undefined>)[type];
+  return model?.getAttributeTypeMap?.();
 }
 
 const required = new Map<string, ReadonlySet<string>>();

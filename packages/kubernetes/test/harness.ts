@@ -23,7 +23,7 @@ import {
 export const NODE = 'node-a';
 
 export interface Closing {
-  defer(close: () => unknown): void;
+  readonly defer: (close: () => unknown) => void;
 }
 
 /** Runs what was deferred after each test, the latest first. */

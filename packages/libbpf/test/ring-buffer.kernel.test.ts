@@ -74,7 +74,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
               expect(dropped).toBeGreaterThan(0);
               resolve();
             } catch (error) {
-              reject(error as Error);
+              reject(error);
             }
             ring.close();
           }

@@ -72,7 +72,8 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
       const outcomes = (await Promise.all(answers)).map(([outcome]) => outcome);
       await Promise.all(workers.map((worker) => worker.terminate()));
       const onlyOne = ['added', 'present', 'present', 'present'];
-      for (const column of [0, 1, 2, 3]) expect(outcomes.map((outcome) => outcome[column]).toSorted()).toEqual(onlyOne);
+      for (const column of [0, 1, 2, 3])
+        expect(outcomes.map((outcome) => outcome[column] ?? '').toSorted()).toEqual(onlyOne);
       expect([
         rules(netns.open).filter((listed) => listed.table === 100),
         routes(netns.open, 100),

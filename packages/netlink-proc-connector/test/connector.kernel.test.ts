@@ -43,7 +43,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
     events.some((event) => event.kind === 'exit' && event.tgid === pid);
 
   it('delivers fork, exec and exit of every process, in this order', async () => {
-    const { stats } = open();
+    const opened = open();
     const pids = await spawnMany();
     await until(() => exited(pids.at(-1)));
     for (const pid of pids) {
@@ -54,7 +54,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
       const times = own.map((event) => event.timestampNs);
       expect([...times].sort((a, b) => Number(a - b))).toEqual(times);
     }
-    expect(stats.call(connector)).toMatchObject({ foreign: 0, truncated: 0, malformed: 0, outOfOrder: 0 });
+    expect(opened.stats()).toMatchObject({ foreign: 0, truncated: 0, malformed: 0, outOfOrder: 0 });
   });
 
   it('delivers exec only when asked for exec only, and sees no loss in what it leaves out', async () => {
@@ -99,17 +99,17 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
 
   it('drops what the ring cannot hold while JavaScript is busy, says how much, and goes on', async () => {
     const ringRecords = 64;
-    const { stats } = open({ ringRecords });
+    const opened = open({ ringRecords });
     // In one turn of the event loop: nothing is taken before the ring is full and more has come.
     blockUntil('the ring has overrun', () => {
       spawnSync('/bin/true');
-      return stats.call(connector).ringLost > 0;
+      return opened.stats().ringLost > 0;
     });
     await until(() => events.some((event) => event.kind === 'overrun'));
     const overrun = events.findIndex((event) => event.kind === 'overrun');
     expect(overrun).toBe(ringRecords);
     expect(events[overrun]).toMatchObject({ cause: 'ring', cpu: -1 });
-    await until(() => lostIn(events) === stats.call(connector).ringLost);
+    await until(() => lostIn(events) === opened.stats().ringLost);
     // One of them, if others on the machine fill so small a ring again.
     const later: number[] = [];
     await until(() => {
@@ -120,10 +120,10 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
 
   it('takes a backlog in several batches, with the event loop running in between', async () => {
     const order: string[] = [];
-    const { stats } = open({ onBatch: (batch) => order.push(`batch ${batch.length}`), kinds: ALL_KINDS });
+    const opened = open({ onBatch: (batch) => order.push(`batch ${batch.length}`), kinds: ALL_KINDS });
     // A fork and an exit each: more than the 4096 records of one batch, and they are in the ring before any is taken.
     execFileSync('sh', ['-c', 'i=0; while [ $i -lt 2500 ]; do (:); i=$((i+1)); done']);
-    blockUntil('the backlog is in the ring', () => stats.call(connector).messages >= 5000);
+    blockUntil('the backlog is in the ring', () => opened.stats().messages >= 5000);
     setImmediate(() => order.push('immediate'));
     await until(() => order.length >= 3 && order.includes('immediate'));
     expect(order[0]).toBe('batch 4096');
@@ -132,11 +132,11 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
 
   it('does not believe another process', async () => {
     const before = new Set(netlinkPorts());
-    const { stats } = open();
+    const opened = open();
     const [port] = netlinkPorts().filter((candidate) => !before.has(candidate));
     execFileSync('make', ['-s', 'build/forge'], { cwd: packageDirectory });
     execFileSync(`${packageDirectory}/build/forge`, [String(port), String(process.pid)]);
-    await until(() => stats.call(connector).foreign === 1);
+    await until(() => opened.stats().foreign === 1);
     expect(exited(process.pid)).toBe(false);
   });
 

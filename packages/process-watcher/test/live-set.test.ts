@@ -149,8 +149,8 @@ describe('LiveSet', () => {
         for (const steps of rounds) {
           for (const action of steps) world.step(action);
           world.settle();
-          const truth = [...world.table.keys()].sort();
-          expect([...world.view.live.keys()].sort()).toEqual(truth);
+          const truth = [...world.table.keys()].toSorted((a, b) => a - b);
+          expect([...world.view.live.keys()].toSorted((a, b) => a - b)).toEqual(truth);
           expect(world.set.size).toBe(truth.length);
           expect(world.view.contradictions).toEqual([]);
           expect(world.view.synced).toBe(true);

@@ -76,7 +76,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     // ss(8) -e shows the mark (fwmark) and the cgroup; -m is not needed.
     const listening = await runToEnd(enterCommand({ netns: shop.netns }, ['ss', '-Hlntue']));
     const marked = listening.filter((line) => line.includes('fwmark:0x539'));
-    const local = marked.map((line) => line.split(/\s+/)[4]).toSorted();
+    const local = marked.map((line) => line.split(/\s+/)[4] ?? '').toSorted();
     expect(local).toEqual(
       ['*:15001', '*:15006', '*:15008', '127.0.0.1:15053', '127.0.0.1:15053', '[::1]:15053', '[::1]:15053'].toSorted(),
     );

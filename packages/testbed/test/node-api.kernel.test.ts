@@ -6,11 +6,16 @@ import { requires, TestNode, type KubernetesCluster } from '../src/index.js';
 
 const need = requires('root', 'cgroup2', 'netns');
 
+interface Kubeconfig {
+  readonly clusters: readonly { readonly cluster: { readonly server: string; 'certificate-authority-data': string } }[];
+  readonly users: readonly { readonly user: { readonly token: string } }[];
+}
+
 /** The status code of an answer, asked for with nothing but what the kubeconfig says. */
 function get(kubeconfig: string, path: string): Promise<number> {
-  const { clusters, users } = JSON.parse(readFileSync(kubeconfig, 'utf8'));
-  const { server, 'certificate-authority-data': authority } = clusters[0].cluster;
-  const headers = { authorization: `Bearer ${users[0].user.token}` };
+  const { clusters, users } = JSON.parse(readFileSync(kubeconfig, 'utf8')) as Kubeconfig;
+  const { server = '', 'certificate-authority-data': authority = '' } = clusters[0]?.cluster ?? {};
+  const headers = { authorization: `Bearer ${users[0]?.user.token}` };
   return new Promise((resolve, reject) => {
     const ca = Buffer.from(authority, 'base64');
     request(`${server}${path}`, { headers, ca, agent: false }, (response) => {
