@@ -16,6 +16,7 @@ import {
 import type { DatapathSettings, DesiredMaps } from './desired.js';
 import type { Maps } from './layout.js';
 import { wantedEntries, type WantedEntries } from './wanted-entries.js';
+import { recordOf } from './records.js';
 
 /** An entry that could not be written: the rest was. */
 export interface ApplyFailure {
@@ -130,8 +131,7 @@ class Changes {
 
 /** What the maps hold now. */
 export function readTables(maps: Maps<WrittenMap>): Record<WrittenMap, EntryTable> {
-  const tables = WRITTEN_MAPS.map((name) => [name, readTable(maps[name])] as const);
-  return Object.fromEntries(tables) as Record<WrittenMap, EntryTable>;
+  return recordOf(WRITTEN_MAPS, (name) => readTable(maps[name]));
 }
 
 export function readTable(map: BpfMap): EntryTable {

@@ -59,12 +59,6 @@ function attachLink(object: BpfObject, program: string, pin: string, cgroupPath:
     using link = object.program(program).attachCgroup(cgroupPath);
     link.pin(pin);
   } catch (error) {
-    throw new DatapathError(
-      'attach',
-      `${program} could not be attached to ${cgroupPath}: ${(error as Error).message}`,
-      {
-        cause: error,
-      },
-    );
+    throw DatapathError.because('attach', `${program} could not be attached to ${cgroupPath}`, error);
   }
 }

@@ -14,6 +14,7 @@ import {
   type VerdictName,
 } from './generated/maps.js';
 import type { MapName, Maps } from './layout.js';
+import { recordOf } from './records.js';
 
 export interface DecisionCount {
   readonly verdict: VerdictName;
@@ -43,8 +44,8 @@ export type CounterMaps = Maps<(typeof COUNTER_MAPS)[number]>;
 export function readCounters(counterMaps: CounterMaps): Counters {
   const decisions = byReason(counterMaps.counters, reasonNames, verdictNames);
   const inbound = byReason(counterMaps.inbound_counters, inboundReasonNames, inboundVerdictNames);
-  const events = Object.fromEntries(eventNames.map((event, index) => [event, sumOverCpus(counterMaps.events, index)]));
-  return { decisions, inbound, events: events as Record<EventName, bigint> };
+  const events = recordOf(eventNames, (_event, index) => sumOverCpus(counterMaps.events, index));
+  return { decisions, inbound, events };
 }
 
 /** Index: reason * verdicts + verdict. */

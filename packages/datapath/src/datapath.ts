@@ -10,6 +10,7 @@ import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM, type MapName, type Maps } from '
 import { captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
+import { recordOf } from './records.js';
 
 /** The maps that user space writes. */
 export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'listeners'] as const satisfies readonly MapName[];
@@ -29,8 +30,7 @@ export class Datapath {
     const { object } = loaded;
     this.#options = options;
     this.#loaded = loaded;
-    const used = [...USER_SPACE_WRITES, ...COUNTER_MAPS].map((name) => [name, object.map(name)] as const);
-    this.#maps = Object.fromEntries(used) as UsedMaps;
+    this.#maps = recordOf([...USER_SPACE_WRITES, ...COUNTER_MAPS], (name) => object.map(name));
     const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
     this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound);
   }

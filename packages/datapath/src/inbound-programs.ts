@@ -58,9 +58,7 @@ export class InboundPrograms {
       }
       return object;
     } catch (error) {
-      throw new DatapathError('load', `the inbound program could not be loaded: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw DatapathError.because('load', 'the inbound program could not be loaded', error);
     }
   }
 }

@@ -10,6 +10,7 @@ import { capturedListener } from './listeners.js';
 import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
+import { recordOf } from './records.js';
 
 /** A program's pinned link. */
 export interface InstalledLink {
@@ -62,20 +63,20 @@ export class InstalledDatapath {
 
   /** Throws DatapathError not-installed if the pins are not there. */
   static open(pinDirectory: string): InstalledDatapath {
-    const opened: Partial<Record<keyof ReadMaps, BpfMap>> = {};
-    for (const name of USER_SPACE_READS) {
-      const pin = mapPin(pinDirectory, name);
-      const map = openIfPinned(pin, (path) => BpfMap.openPinned(path));
-      if (map === undefined) {
-        for (const other of Object.values(opened)) other.close();
-        throw new DatapathError(
-          'not-installed',
-          `no datapath is pinned at ${pinDirectory} (the map ${name} is missing). Start the agent: sluice run`,
-        );
-      }
-      opened[name] = map;
+    const opened: BpfMap[] = [];
+    const open = (name: keyof ReadMaps): BpfMap => {
+      const map = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
+      const message = `no datapath is pinned at ${pinDirectory} (the map ${name} is missing). Start the agent: sluice run`;
+      if (map === undefined) throw new DatapathError('not-installed', message);
+      opened.push(map);
+      return map;
+    };
+    try {
+      return new InstalledDatapath(pinDirectory, recordOf(USER_SPACE_READS, open));
+    } catch (error) {
+      for (const map of opened) map.close();
+      throw error;
     }
-    return new InstalledDatapath(pinDirectory, opened as ReadMaps);
   }
 
   /** What the kernel enforces. */

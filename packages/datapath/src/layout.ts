@@ -4,13 +4,14 @@ import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import type { BpfMap } from '@sluice/libbpf';
 import { maps } from './generated/maps.js';
+import { namesOf, recordOf } from './records.js';
 
 export type MapName = keyof typeof maps;
 /** Some of the maps, open, by their names. */
 export type Maps<Name extends MapName> = Readonly<Record<Name, BpfMap>>;
 
 /** Every map outlives the agent: the pinned programs work on it. */
-export const PINNED_MAPS = Object.keys(maps) as MapName[];
+export const PINNED_MAPS = namesOf(maps);
 
 /** The capacities that are configuration, by the names that the configuration gives them, and the maps that have them. */
 export const CAPACITIES = {
@@ -30,9 +31,10 @@ export const CAPACITIES = {
 export type Capacities = Readonly<Record<keyof typeof CAPACITIES, number>>;
 
 /** What the maps have unless they are told otherwise: the numbers of bpf/maps.h. */
-export const defaultCapacities = Object.fromEntries(
-  Object.entries(CAPACITIES).map(([name, [map]]) => [name, maps[map].maxEntries]),
-) as Capacities;
+export const defaultCapacities: Capacities = recordOf(
+  namesOf(CAPACITIES),
+  (name) => maps[CAPACITIES[name][0]].maxEntries,
+);
 
 /**
  * In the order of attachment: sendmsg and connect come last, so that nothing is sent elsewhere before the programs that

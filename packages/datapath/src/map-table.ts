@@ -8,7 +8,7 @@ import { mapAccesses, type MapAccess } from '@sluice/libbpf';
 import { USER_SPACE_WRITES } from './datapath.js';
 import { maps } from './generated/maps.js';
 import { USER_SPACE_READS } from './installed.js';
-import { CAPACITIES, type MapName } from './layout.js';
+import { CAPACITIES, PINNED_MAPS, type MapName } from './layout.js';
 
 const TABLE = fileURLToPath(new URL('../../../bpf/maps.md', import.meta.url));
 const OBJECTS = ['sluice.bpf.o', 'inbound.bpf.o'];
@@ -28,7 +28,7 @@ const page = `<!-- Generated from the objects: npm run map-table -w @sluice/data
 What they are for is told where they are defined, in \`maps.h\`. A program is named by its hook, IPv4 and IPv6 together. To look
 whether an entry is there is to read, and to count is to read and to write.
 
-${table([HEADER, ...(Object.keys(maps) as MapName[]).map(row)])}
+${table([HEADER, ...PINNED_MAPS.map(row)])}
 `;
 
 if (!values.check) writeFileSync(TABLE, page);

@@ -97,11 +97,8 @@ export class NetnsLinks {
         using link = program.attachNetns(netns);
         link.pin(pin);
       } catch (error) {
-        throw new DatapathError(
-          'attach',
-          `${program.name} could not be attached to the network namespace ${netns.path}: ${(error as Error).message}`,
-          { cause: error },
-        );
+        const sentence = `${program.name} could not be attached to the network namespace ${netns.path}`;
+        throw DatapathError.because('attach', sentence, error);
       }
     });
   }

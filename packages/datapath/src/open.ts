@@ -15,6 +15,7 @@ import {
   type MapName,
 } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
+import { namesOf } from './records.js';
 
 /** BPF_FS_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -48,9 +49,10 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   const sized = Object.fromEntries(
-    Object.entries({ ...defaultCapacities, ...capacities }).flatMap(([name, maxEntries]) =>
-      CAPACITIES[name as keyof Capacities].map((map) => [map, { maxEntries }]),
-    ),
+    namesOf(CAPACITIES).flatMap((name) => {
+      const affected: readonly MapName[] = CAPACITIES[name];
+      return affected.map((map) => [map, { maxEntries: capacities[name] ?? defaultCapacities[name] }]);
+    }),
   );
   const opened: BpfMap[] = [];
   try {
@@ -70,9 +72,7 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     object.load();
     return { object, adopted, fresh: PINNED_MAPS.filter((name) => !adopted.includes(name)) };
   } catch (error) {
-    throw new DatapathError('load', `the BPF programs could not be loaded: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw DatapathError.because('load', 'the BPF programs could not be loaded', error);
   } finally {
     for (const map of opened) map.close();
   }

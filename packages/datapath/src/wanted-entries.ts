@@ -2,6 +2,7 @@
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS, decodeMaps, encodeConfig, encodeMaps, type AppliedMap, type EntryTable } from './entries.js';
 import { maps } from './generated/maps.js';
+import { recordOf } from './records.js';
 
 /** By map and value, the keys that have it; hexadecimal. Most values are those of a pod with several cgroups. */
 export type WantedEntries = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
@@ -27,7 +28,7 @@ export function wantedTables(wanted: WantedEntries): Record<AppliedMap, EntryTab
         keys.map((key) => [key, { key: bytes(map, key, 'keySize'), value: bytes(map, value, 'valueSize') }] as const),
       ),
     );
-  return Object.fromEntries(APPLIED_MAPS.map((map) => [map, tableOf(map)])) as Record<AppliedMap, EntryTable>;
+  return recordOf(APPLIED_MAPS, tableOf);
 }
 
 /** The inverse of {@link wantedEntries}. Throws RangeError if they are not of this version's layout. */

@@ -3,6 +3,7 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as Schema from 'effect/Schema';
 import { build } from 'esbuild';
 import { repositoryPath } from './repository.js';
 
@@ -22,9 +23,14 @@ const ownPackage = /^packages[\\/]([^\\/]+)[\\/]/;
 /** Where Node is in the image; a shebang, so that the command is one there. */
 const NODE = '/usr/local/bin/node';
 
-function manifestOf(directory: string): { name: string; version: string; license?: string } {
-  return JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as { name: string; version: string };
-}
+const Manifest = Schema.Struct({
+  name: Schema.String,
+  version: Schema.String,
+  license: Schema.optionalKey(Schema.String),
+});
+const readManifest = Schema.decodeUnknownSync(Schema.fromJsonString(Manifest));
+const manifestOf = (directory: string): typeof Manifest.Type =>
+  readManifest(readFileSync(join(directory, 'package.json'), 'utf8'));
 
 /** The npm package that a file below node_modules belongs to, as a path. */
 function npmPackage(input: string): string | undefined {

@@ -1,6 +1,7 @@
 // What the files hold that show the agent's settings or hand them on, made of the declaration.
 import { entriesOf, type Entry } from '@sluice/ambient-agent';
-import { Document, isScalar, parseDocument, stringify, visit, type Pair, type Scalar, type YAMLMap } from 'yaml';
+import * as Schema from 'effect/Schema';
+import { Document, isMap, isScalar, parseDocument, stringify, visit, type Pair, type Scalar } from 'yaml';
 
 const LINE_WIDTH = 120;
 const layout = { lineWidth: 0, flowCollectionPadding: false } as const;
@@ -8,7 +9,8 @@ const OFF = 'OFF';
 
 /** Sets a key and the comment before it; a key that is there keeps its place. */
 function put(document: Document, path: readonly string[], value: unknown, comment: string): Pair<Scalar, Scalar> {
-  const map = document.getIn(path.slice(0, -1), true) as YAMLMap<Scalar, Scalar>;
+  const map = document.getIn(path.slice(0, -1), true);
+  if (!isMap<Scalar, Scalar>(map)) throw new Error(`there is no section for ${path.join('.')}`);
   const made = document.createPair<Scalar, Scalar>(path.at(-1), value, { aliasDuplicateObjects: false });
   visit(made.value, { Seq: (_, list) => void (list.flow = list.items.every(isScalar)) });
   made.key.spaceBefore = path.length === 1;
@@ -113,6 +115,8 @@ export function chartValues(declared: Entry, yaml: string): string {
 
 const notInSchema = new Set(['chart', 'default', 'description', 'examples', 'formerly', 'isOneValue', 'title']);
 
+const membersOf = Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)));
+
 /** The JSON schema of the chart's values, in which only the agent's settings are touched. */
 export function chartSchema(declared: Entry, json: string): string {
   const document = parseDocument(json);
@@ -124,7 +128,7 @@ export function chartSchema(declared: Entry, json: string): string {
         document.createNode({ type: 'object', additionalProperties: false, properties: {} }),
       );
     const schema = JSON.stringify(entry, (key, value: unknown) => (notInSchema.has(key) ? undefined : value));
-    document.setIn(place, { ...(JSON.parse(schema) as object), ...entry.chart?.schema });
+    document.setIn(place, { ...membersOf(schema), ...entry.chart?.schema });
   }
   return JSON.stringify(document, undefined, 2);
 }

@@ -54,11 +54,14 @@ function ask(options: RemovalOptions, method: string, body?: string): Promise<An
   });
 }
 
+const memberOf = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
+
 /** Pods that the DaemonSet still has, by its status. */
 function podsLeft(body: string): number | undefined {
   try {
-    const { status } = JSON.parse(body) as { status?: { currentNumberScheduled?: number } };
-    return status?.currentNumberScheduled;
+    const left = memberOf(memberOf(JSON.parse(body), 'status'), 'currentNumberScheduled');
+    return typeof left === 'number' ? left : undefined;
   } catch {
     return undefined;
   }

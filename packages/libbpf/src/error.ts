@@ -50,7 +50,7 @@ export interface CallFailure extends Error {
   verifierLog?: string;
 }
 
-function isCallFailure(error: unknown): error is CallFailure {
+export function isCallFailure(error: unknown): error is CallFailure {
   return error instanceof Error && 'syscall' in error && 'errno' in error && 'text' in error;
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // sluice-bpf-codecs: writes the TypeScript codecs of a BPF object, or checks that those written are not stale.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readBtf } from './btf.js';
@@ -37,21 +37,12 @@ function main(): number {
     writeFileSync(out, source);
     return 0;
   }
-  const difference = firstDifference(present(out), source);
+  const difference = firstDifference(existsSync(out) ? readFileSync(out, 'utf8') : undefined, source);
   if (difference === undefined) return 0;
   process.stderr.write(
     `${out} is stale: it is not what ${object} gives.\n${difference}\nGenerate it anew (the same command without --check) and commit it.\n`,
   );
   return 1;
-}
-
-function present(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 try {

@@ -1,7 +1,7 @@
 // Batches: many elements in one system call, and one call per element where the kernel has no batch for the map's type.
 import { native } from './native.js';
 import type { BatchOutcome } from './native.js';
-import { attempt, BpfError } from './error.js';
+import { attempt, BpfError, isCallFailure } from './error.js';
 import type { CallFailure } from './error.js';
 import type { BpfMap } from './map.js';
 
@@ -68,8 +68,8 @@ function updateOneByOne(
     try {
       native.mapUpdate(map.fd, key, map.keySize, value, map.valueBytes, flags);
     } catch (error) {
-      const { code, errno } = error as CallFailure;
-      const outcome = { done, errno, code };
+      if (!isCallFailure(error)) throw error;
+      const outcome = { done, errno: error.errno, code: error.code };
       throw partial(`write ${count} entries to map '${map.name}'`, 'BPF_MAP_UPDATE_ELEM', outcome, count, explain);
     }
   }

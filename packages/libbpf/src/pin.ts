@@ -56,7 +56,8 @@ export function unpinAt(path: string, what: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    const { code = 'EIO', errno = 0, message } = error as NodeJS.ErrnoException;
+    if (!(error instanceof Error)) throw error;
+    const { code = 'EIO', errno = 0, message }: NodeJS.ErrnoException = error;
     if (code === 'ENOENT') return;
     throw new BpfError(`cannot unpin ${what}: ${message}`, { code, errno: Math.abs(errno), syscall: 'unlink' });
   }

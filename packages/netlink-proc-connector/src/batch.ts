@@ -62,7 +62,8 @@ export class ProcEventBatch implements Iterable<ProcEvent> {
   at(index: number): ProcEvent {
     const kind = this.kind(index);
     const cpu = this.#word(index, CPU);
-    const timestampNs = this.#quads[index * (RECORD_BYTES / 8) + TIMESTAMP_IN_QUADS] as bigint;
+    // It is there: the words above, of the same record, were.
+    const timestampNs = this.#quads[index * (RECORD_BYTES / 8) + TIMESTAMP_IN_QUADS] ?? 0n;
     const arg = (n: number): number => this.#word(index, ARGS + n);
     if (kind === 'overrun') {
       const lost = arg(1) === 0 ? undefined : arg(2) >>> 0;

@@ -1,6 +1,6 @@
 // Opens the proc connector: options made whole, errors explained, batches paced so that the event loop stays alive.
 import { ProcEventBatch } from './batch.js';
-import { explainOpenFailure, namespaceFacts, ProcConnectorError, type SystemFailure } from './error.js';
+import { explainOpenFailure, isSystemFailure, namespaceFacts, ProcConnectorError } from './error.js';
 import { KIND_BITS, type ProcEventKind } from './event.js';
 import { native, type NativeConnector, type NativeStats } from './native.js';
 
@@ -103,9 +103,8 @@ class OpenConnector implements ProcConnector {
     try {
       this.#native = new Connector(normalised, (batch, more) => this.#deliver(batch, more));
     } catch (cause) {
-      const failure = cause as Error & SystemFailure;
-      if (failure.syscall === undefined) throw cause;
-      throw new ProcConnectorError(explainOpenFailure(failure, namespaceFacts()), failure, { cause });
+      if (!isSystemFailure(cause)) throw cause;
+      throw new ProcConnectorError(explainOpenFailure(cause, namespaceFacts()), cause, { cause });
     }
   }
 

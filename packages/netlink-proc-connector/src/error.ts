@@ -8,6 +8,10 @@ export interface SystemFailure {
   syscall: string;
 }
 
+export function isSystemFailure(error: unknown): error is Error & SystemFailure {
+  return error instanceof Error && 'syscall' in error && 'errno' in error && 'code' in error;
+}
+
 /** Whether we live in the initial namespaces; undefined where that cannot be seen. */
 export interface NamespaceFacts {
   initialPid: boolean | undefined;

@@ -97,4 +97,6 @@ export const KIND_BITS: Readonly<Record<ProcEventKind, number>> = {
 /** Our own number for an overrun (native/record.h). */
 export const OVERRUN_BIT = 0x2000_0000;
 
-export const ALL_KINDS = Object.keys(KIND_BITS) as readonly ProcEventKind[];
+export const ALL_KINDS: readonly ProcEventKind[] = Object.keys(KIND_BITS).filter(
+  (name): name is ProcEventKind => name in KIND_BITS,
+);

@@ -32,6 +32,9 @@ interface Entry {
  *    ignored: the last event of a pid is always right in the end;
  *  - an event older than the start of the process we know under its pid is about an earlier process, and is ignored.
  */
+/** A change that is of one process. */
+type OfProcess = Extract<ProcessChange, { process: Process }>;
+
 export class LiveSet {
   readonly #look: Look;
   readonly #ticksOf: TicksOf;
@@ -115,7 +118,7 @@ export class LiveSet {
       if (now === undefined || now.startTime > this.#ticksOf(timestampNs)) return [];
       this.#touched?.add(pid);
       const started = this.#add(now, now.image, true);
-      return [started, { kind: 'exec', process: this.#process(pid), synthetic: false }];
+      return [started, { kind: 'exec', process: started.process, synthetic: false }];
     }
     if (known.process.startTime > this.#ticksOf(timestampNs)) return [];
     if (now !== undefined && isSame(known, now)) known.image = now.image;
@@ -138,7 +141,7 @@ export class LiveSet {
     return execed ? [{ kind: 'exec', process: known.process, synthetic: true }] : [];
   }
 
-  #add({ pid, startTime, parentPid }: Process, image: string | undefined, synthetic: boolean): ProcessChange {
+  #add({ pid, startTime, parentPid }: Process, image: string | undefined, synthetic: boolean): OfProcess {
     const process: Process = { pid, startTime, parentPid };
     this.#entries.set(pid, { process, exact: image !== undefined, image });
     return { kind: 'started', process, synthetic };
@@ -149,10 +152,6 @@ export class LiveSet {
     if (known === undefined) return [];
     this.#entries.delete(pid);
     return [{ kind: 'exited', process: known.process, synthetic }];
-  }
-
-  #process(pid: number): Process {
-    return (this.#entries.get(pid) as Entry).process;
   }
 }
 

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { Observable } from 'rxjs';
 import { ProcessWatcherError } from './error.js';
-import { readProcess, type SeenProcess } from '@sluice/linux';
+import { errorCode, readProcess, type SeenProcess } from '@sluice/linux';
 import { threadGroupState } from './thread-group-state.js';
 
 /** About 2 ms of work. */
@@ -21,11 +21,12 @@ export function scanProcesses(procPath: string): Observable<SeenProcess[]> {
     const seen: SeenProcess[] = [];
     let next = 0;
     const slice = (): void => {
-      const end = Math.min(next + PROCESSES_PER_SLICE, pids.length);
-      for (; next < end; next += 1) {
-        const process = lookAt(procPath, pids[next] as number);
+      const end = next + PROCESSES_PER_SLICE;
+      for (const pid of pids.slice(next, end)) {
+        const process = lookAt(procPath, pid);
         if (process !== undefined) seen.push(process);
       }
+      next = end;
       if (next < pids.length) {
         immediate = setImmediate(slice);
       } else {
@@ -49,7 +50,7 @@ function listProcesses(procPath: string): number[] {
   try {
     names = readdirSync(procPath);
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'EIO';
+    const code = errorCode(cause) ?? 'EIO';
     throw new ProcessWatcherError(
       `cannot list the processes in ${procPath}: ${code}; mount the proc file system of the host there, or set procPath to where it is`,
       code,

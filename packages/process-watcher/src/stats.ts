@@ -53,7 +53,7 @@ export class StatsCollector {
 }
 
 function addTo(sum: ProcessWatcherStats, stats: ProcConnectorStats): void {
-  for (const name of Object.keys(ZERO) as (keyof ProcessWatcherStats)[]) {
-    if (name in stats) sum[name] += stats[name as keyof ProcConnectorStats];
-  }
+  const isCommon = (name: string): name is keyof ProcessWatcherStats & keyof ProcConnectorStats =>
+    name in ZERO && name in stats;
+  for (const name of Object.keys(ZERO)) if (isCommon(name)) sum[name] += stats[name];
 }

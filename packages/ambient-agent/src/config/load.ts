@@ -36,6 +36,11 @@ function taken(tree: Tree, [name = '', ...below]: readonly string[]): readonly [
   return [value, Object.keys(rest).length === 0 ? others : { ...others, [name]: rest }];
 }
 
+/** A tree with nothing but a value at a path. */
+function at([name = '', ...below]: readonly string[], value: unknown): Tree {
+  return { [name]: below.length === 0 ? value : at(below, value) };
+}
+
 /** A tree in which each setting goes by its name of today, and what has been set by its former one as well. Pure. */
 export function renamed(written: Tree, declared: Entry): { readonly tree: Tree; readonly problems: readonly string[] } {
   const problems: string[] = [];
@@ -47,7 +52,7 @@ export function renamed(written: Tree, declared: Entry): { readonly tree: Tree; 
     const name = path.join('.');
     if (taken(rest, path)[0] !== undefined)
       problems.push(`\`${formerly}\` and \`${name}\` are the same setting; remove \`${formerly}\``);
-    tree = overlay(path.reduceRight<unknown>((below, key) => ({ [key]: below }), value) as Tree, rest);
+    tree = overlay(at(path, value), rest);
   }
   return { tree, problems };
 }

@@ -23,7 +23,7 @@ export function askForLogLevel(runDir: string, level: LogLevel | undefined): voi
 /** Follows the file for as long as the scope lasts; what an earlier agent was asked is over. Call it with the lock held. */
 export const followLogLevel = (runDir: string, threshold: LogThreshold): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const context = yield* Effect.context<never>();
+    const context = yield* Effect.context();
     const file = logLevelFile(runDir);
     const follow = Effect.gen(function* () {
       const level = (yield* file.recall) ?? threshold.configured;

@@ -56,7 +56,7 @@ export const zdsOnNode = (
   Layer.unwrap(
     Effect.gen(function* () {
       const enforcement = yield* Enforcement;
-      const context = yield* Effect.context<never>();
+      const context = yield* Effect.context();
       return zdsServer({
         socket: config.zds.socket,
         acknowledged,
