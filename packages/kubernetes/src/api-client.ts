@@ -13,7 +13,7 @@ import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import * as Stream from 'effect/Stream';
 import type { ApiAccess, Credentials } from './access.js';
-import { ApiError, statusError } from './api-error.js';
+import { ApiError, statusError, wordsOf } from './api-error.js';
 import { lines } from './lines.js';
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -208,7 +208,8 @@ function garbled(request: ApiRequest, message: string, cause?: unknown): ApiErro
 /** What an error of Node's means; one of ours means what it says. */
 function failed(reason: 'Unreachable' | 'Credentials', request: ApiRequest, cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause;
-  const { message, code } = cause as NodeJS.ErrnoException;
-  const suffix = code === undefined || message.includes(code) ? '' : ` (${code})`;
+  const message = wordsOf(cause);
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const suffix = message.includes(code) ? '' : ` (${code})`;
   return new ApiError(what(request), { reason, message: `${message}${suffix}`, cause });
 }

@@ -1,5 +1,6 @@
 // The one error of this package: what was asked, what came back, and what the caller may make of it.
 import * as Data from 'effect/Data';
+import { isRecord } from './resource.js';
 
 /**
  * `code` is the HTTP status, undefined when there was no (whole) answer. `reason` is the API server's own word
@@ -34,11 +35,14 @@ export class ApiError extends Data.TaggedError('ApiError')<{
   }
 }
 
+export const wordsOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
 /** From a Status object, or from whatever stands in its place (a proxy's page, plain text, nothing). */
 export function statusError(what: string, code: number, body: string, retryAfter: string | undefined): ApiError {
   const status = parse(body);
-  const details = status?.['details'] as { retryAfterSeconds?: unknown } | undefined;
-  const retryAfterMs = retryAfterOf(retryAfter) ?? retryAfterOf(details?.retryAfterSeconds);
+  const details = status?.['details'];
+  const retryAfterMs =
+    retryAfterOf(retryAfter) ?? (isRecord(details) ? retryAfterOf(details['retryAfterSeconds']) : undefined);
   return new ApiError(what, {
     code,
     reason: textOf(status?.['reason']) ?? 'Unknown',
@@ -60,7 +64,7 @@ function textOf(value: unknown): string | undefined {
 function parse(body: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(body);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return isRecord(value) ? value : undefined;
   } catch {
     return undefined;
   }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import type { ApiAccess } from './access.js';
-import { ApiError } from './api-error.js';
+import { ApiError, wordsOf } from './api-error.js';
 
 /** Where the kubelet mounts the service account's volume. */
 export const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -32,7 +32,7 @@ export function inClusterAccess(options: InClusterOptions = {}): ApiAccess {
     } catch (cause) {
       throw new ApiError(`service account file ${path}`, {
         reason: 'Credentials',
-        message: `${(cause as Error).message}; is automountServiceAccountToken off?`,
+        message: `${wordsOf(cause)}; is automountServiceAccountToken off?`,
         cause,
       });
     }

@@ -2,7 +2,7 @@
 // The client is imported when it is needed: it costs half a second and 75 to 90 MB (docs/decisions/kubernetes-api.md).
 import type { RequestOptions } from 'node:https';
 import type { ApiAccess, Credentials } from './access.js';
-import { ApiError } from './api-error.js';
+import { ApiError, wordsOf } from './api-error.js';
 
 export interface KubeConfigOptions {
   /** KUBECONFIG, then ~/.kube/config, when absent. */
@@ -11,12 +11,11 @@ export interface KubeConfigOptions {
 
 /** @throws ApiError `Credentials` when there is no usable file, or what reads one was left out (of the container image). */
 export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promise<ApiAccess> {
+  const unusable = (message: string, cause: unknown): ApiError =>
+    new ApiError(`kubeconfig ${path ?? '(default)'}`, { reason: 'Credentials', message, cause });
   const { KubeConfig } = await import('@kubernetes/client-node').catch((cause: unknown) => {
-    throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
-      reason: 'Credentials',
-      message: `what reads such files is not installed here: ${(cause as Error).message}; in the container image only a pod's service account works`,
-      cause,
-    });
+    const remedy = "in the container image only a pod's service account works";
+    throw unusable(`what reads such files is not installed here: ${wordsOf(cause)}; ${remedy}`, cause);
   });
   const load = (): InstanceType<typeof KubeConfig> => {
     try {
@@ -26,11 +25,7 @@ export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promis
       if (config.getCurrentCluster() === null) throw new Error('current-context names no cluster of the file');
       return config;
     } catch (cause) {
-      throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
-        reason: 'Credentials',
-        message: (cause as Error).message,
-        cause,
-      });
+      throw unusable(wordsOf(cause), cause);
     }
   };
   let config: InstanceType<typeof KubeConfig> | undefined = load();
@@ -44,11 +39,7 @@ export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promis
       try {
         await config.applyToHTTPSOptions(options);
       } catch (cause) {
-        throw new ApiError(`kubeconfig ${path ?? '(default)'}`, {
-          reason: 'Credentials',
-          message: (cause as Error).message,
-          cause,
-        });
+        throw unusable(wordsOf(cause), cause);
       }
       return credentialsOf(options, config.getCurrentCluster()?.proxyUrl !== undefined);
     },
@@ -58,15 +49,18 @@ export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promis
   };
 }
 
+const isPem = (value: unknown): value is string | Buffer => typeof value === 'string' || Buffer.isBuffer(value);
+
 function credentialsOf(options: RequestOptions, byProxy: boolean): Credentials {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value).trim();
   if (typeof options.auth === 'string')
     headers['authorization'] = `Basic ${Buffer.from(options.auth).toString('base64')}`;
+  const { ca, cert, key } = options;
   const tls = {
-    ...(options.ca !== undefined && { ca: options.ca as Buffer }),
-    ...(options.cert !== undefined && { cert: options.cert as Buffer }),
-    ...(options.key !== undefined && { key: options.key as Buffer }),
+    ...(isPem(ca) && { ca }),
+    ...(isPem(cert) && { cert }),
+    ...(isPem(key) && { key }),
     ...(options.servername !== undefined && { servername: options.servername }),
     ...(options.rejectUnauthorized !== undefined && { rejectUnauthorized: options.rejectUnauthorized }),
   };

@@ -33,12 +33,18 @@ export interface ApiObject {
 
 /** undefined when it has no identity. The items of a list bear no type: it is added. */
 export function asObject(value: unknown, { apiVersion, kind }: ApiResource): ApiObject | undefined {
-  if (!isRecord(value) || !isRecord(value['metadata'])) return undefined;
-  const { uid, name, namespace, resourceVersion } = value['metadata'];
-  if (typeof uid !== 'string' || uid === '' || typeof name !== 'string' || name === '') return undefined;
-  if (namespace !== undefined && typeof namespace !== 'string') return undefined;
-  if (resourceVersion !== undefined && typeof resourceVersion !== 'string') return undefined;
-  return { ...value, apiVersion, kind } as unknown as ApiObject;
+  if (!isRecord(value)) return undefined;
+  const { metadata } = value;
+  return hasIdentity(metadata) ? { ...value, apiVersion, kind, metadata } : undefined;
+}
+
+function hasIdentity(metadata: unknown): metadata is ApiObject['metadata'] {
+  if (!isRecord(metadata)) return false;
+  const { uid, name, namespace, resourceVersion } = metadata;
+  return (
+    [uid, name].every((text) => typeof text === 'string' && text !== '') &&
+    [namespace, resourceVersion].every((text) => text === undefined || typeof text === 'string')
+  );
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

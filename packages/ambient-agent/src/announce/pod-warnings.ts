@@ -57,7 +57,7 @@ export class PodWarnings {
       this.#pods.delete(uid);
       return Effect.void;
     }
-    const known = this.#pods.get(uid) ?? { waitsSinceMs: undefined, problems: new Map(), told: new Map() };
+    const known: Known = this.#pods.get(uid) ?? { waitsSinceMs: undefined, problems: new Map(), told: new Map() };
     this.#pods.set(uid, known);
     known.waitsSinceMs = state === 'in' ? undefined : (known.waitsSinceMs ?? nowMs);
     const before = known.problems;
