@@ -14,21 +14,22 @@ const netns = '/proc/self/ns/net';
 const calls: [call: string, object: string][] = [
   ['listenSeqpacket(path)', 'seqpacket sockets'],
   ['connectSeqpacket(path)', 'seqpacket sockets'],
-  [`netnsCookie('${netns}')`, netns],
-  [`netnsAddresses('${netns}')`, netns],
-  ['newNetns()', 'a new network namespace'],
-  [`rules('${netns}')`, netns],
-  [`routes('${netns}', 254)`, netns],
-  [`tcFilters('${netns}', 'lo', 'ingress')`, netns],
-  [`writeSysctl('${netns}', 'net.ipv4.tcp_fwmark_accept', '0')`, netns],
+  [`Netns.open('${netns}')`, netns],
+  ['Netns.create()', 'a new network namespace'],
+  ['Netns.prototype.addresses.call(netns)', netns],
+  ['rules(netns)', netns],
+  ['routes(netns, 254)', netns],
+  [`tcFilters(netns, 'lo', 'ingress')`, netns],
+  [`writeSysctl(netns, 'net.ipv4.tcp_fwmark_accept', '0')`, netns],
 ];
 
 const program = `
   import { execFileSync } from 'node:child_process';
-  import { readdirSync } from 'node:fs';
-  import { connectSeqpacket, listenSeqpacket, netnsAddresses, netnsCookie, newNetns, routes, rules, tcFilters, writeSysctl }
-    from ${index};
+  import { openSync, readdirSync } from 'node:fs';
+  import { connectSeqpacket, listenSeqpacket, Netns, routes, rules, tcFilters, writeSysctl } from ${index};
   const path = process.argv[1];
+  // Without CAP_SYS_ADMIN none can be opened as what it is.
+  const netns = { fd: openSync('${netns}'), path: '${netns}' };
   const descriptors = () => readdirSync('/proc/self/fd').length;
   const refusal = (call) => {
     try {
