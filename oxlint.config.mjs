@@ -67,6 +67,20 @@ export default {
       rules: { 'typescript/no-unsafe-type-assertion': 'off' },
     },
     {
+      files: ['packages/*/test/**/*.ts'],
+      rules: {
+        // They give up after a second, or after whatever each call says.
+        'no-restricted-properties': [
+          'error',
+          ...['waitFor', 'waitUntil'].map((property) => ({
+            object: 'vi',
+            property,
+            message: 'expect.poll, or until of @sluice/testbed, waits with the one limit there is',
+          })),
+        ],
+      },
+    },
+    {
       files: [
         'packages/cli/src/**/*.ts',
         'packages/demo/src/**/*.ts',
