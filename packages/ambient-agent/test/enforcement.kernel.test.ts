@@ -14,7 +14,7 @@ describe.skipIf(need.skip)(`the datapath as a service${need.label}`, () => {
   it('tells which listeners are missing, and fails when it is asked after its end', async () => {
     await using node = await TestNode.create();
     const paths = { bpffs: await node.bpffs() };
-    const config = Result.getOrThrow(resolveConfig({ paths }, 'this test', process.env));
+    const config = Result.getOrThrow(resolveConfig({ paths }, 'this test'));
     const layer = datapathEnforcement(config, node.cgroup.path);
     const open = Effect.map(Layer.build(layer), (services) => Context.get(services, Enforcement));
     const { enforcement, ports } = await Effect.runPromise(
