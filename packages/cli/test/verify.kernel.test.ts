@@ -38,7 +38,7 @@ async function verify(host: NodeAgent): Promise<Verified> {
   return { code: json.code, text: text.stdout, verification, warnings };
 }
 
-/** The same without a process for each look: until there is none, or half a minute has gone. */
+/** The same without a process for each look, once there is none. */
 const noDifference = (host: NodeAgent): Promise<VerifiedStatus> =>
   eventually(
     () => Effect.runPromise(verifyNode({ runDir: host.runDir, proc: '/proc' })),
@@ -165,7 +165,7 @@ const inNetns = (pod: Pod, ...argv: string[]): Promise<string[]> => runToEnd(ent
 /** The kernel detaches a link some time after the last reference to it is gone. */
 const attachedNow = async (host: NodeAgent, count: number): Promise<void> => {
   const programs = (): number => queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs.length;
-  expect(await eventually(programs, (found) => found === count)).toBe(count);
+  await expect.poll(programs).toBe(count);
 };
 
 /** Changes what the agent has said, instead of what the kernel has. */
