@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* bind(): recognises ztunnel's listeners by who binds them. Only here is the calling task known to be the owner; what
- * it is remembered for is sockops, when the socket begins to listen. */
+/* bind(): recognises ztunnel's listeners by the task that binds them. Only this hook knows that the calling task owns
+ * the socket; sockops needs to know it when the socket begins to listen. */
 #include "caller.h"
 #include "decision.h"
 #include "exempt.h"
@@ -34,8 +34,8 @@ static __always_inline void recognise(struct bpf_sock_addr *ctx) {
     return;
   if (!bpf_sk_storage_get(&ztunnel_sockets, sk, &on, BPF_SK_STORAGE_GET_F_CREATE))
     count_event(EVENT_STORAGE_FAILED);
-  /* A steered connection occupies the application's port, not 15006, and has the listener's SO_REUSEADDR: without it a
-   * restarted application could not bind while one is open. */
+  /* A steered connection occupies the application's port, not 15006, and inherits the listener's SO_REUSEADDR. Without
+   * it a restarted application could not bind its port while such a connection is open. */
   if (port == ZTUNNEL_INBOUND_PORT)
     bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
 }

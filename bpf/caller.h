@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who calls connect(): by its cgroup, by an ancestor of it, by its network namespace. */
+/* Identifies the caller of connect(): by its cgroup, by an ancestor of that cgroup, or by its network namespace. */
 #ifndef SLUICE_CALLER_H
 #define SLUICE_CALLER_H
 
@@ -10,8 +10,9 @@
 /* Deepest ancestor that is looked at. kind inside docker nests a container at level 7. */
 #define DEEPEST_LEVEL 15
 
-/* A process in a pod's cgroup but in another netns than the pod's (a nested container engine, a runtime that has not
- * moved yet) does not have the pod's addresses, and what ztunnel would make of it is another workload's traffic. */
+/* A process in a pod's cgroup may be in another network namespace than the pod's (a nested container engine, or a
+ * runtime that has not moved yet). It does not have the pod's addresses, so ztunnel would take its traffic for another
+ * workload's. */
 static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 netns_cookie) {
   if (!info->is_in_mesh)
     return true;
@@ -22,8 +23,8 @@ static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 n
   return !READ(&local_pods, &ip, &pod) || !pod.netns_cookie || pod.netns_cookie == netns_cookie;
 }
 
-/* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. The verifier takes bounded
- * loops (5.3), and unrolled this one is half of the program. */
+/* The most specific cgroup wins. Only levels at which the agent wrote entries are tried. The verifier accepts the
+ * bounded loop (since 5.3); unrolled it would be half of the program. */
 static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *info) {
   __u64 current = bpf_get_current_cgroup_id();
 
@@ -42,7 +43,7 @@ static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *i
   return false;
 }
 
-/* False: nobody that the agent knows. */
+/* False if the agent does not know the caller. */
 static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie,
                                         struct cgroup_info *info) {
   if (caller_by_cgroup(config->cgroup_levels, info) && in_own_netns(info, netns_cookie))

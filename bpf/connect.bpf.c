@@ -56,7 +56,7 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
 
   if (!sk)
     return 1;
-  /* Of datagrams, only those for a name server can go elsewhere. */
+  /* Only a datagram for a name server can be sent elsewhere. */
   if (is_udp(ctx) && ctx->user_port != bpf_htons(DNS_PORT)) {
     forget_origin(sk);
     return 1;
@@ -78,7 +78,7 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   case VERDICT_TO_MESH:
   case VERDICT_DNS:
     if (!remember_origin(sk, q, decision.verdict == VERDICT_DNS ? ORIGIN_ASKED : ORIGIN_DIALLED)) {
-      /* Unremembered, ztunnel could not know where the connection was meant to go. */
+      /* Without the record ztunnel could not know where the connection was meant to go. */
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
@@ -93,7 +93,7 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   default:
     forget_origin(sk);
     if (!remember_exemption(sk, q, decision)) {
-      /* Unremembered, what ztunnel dials would come back to ztunnel. */
+      /* Without the record a connection that ztunnel dials would come back to ztunnel. */
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
@@ -118,7 +118,7 @@ int sluice_connect4(struct bpf_sock_addr *ctx) {
   return allowed;
 }
 
-/* IPv4-mapped destinations come here too, and stay mapped: the socket is an IPv6 one. */
+/* IPv4-mapped destinations come here too and stay mapped, because the socket is an IPv6 one. */
 SEC("cgroup/connect6")
 int sluice_connect6(struct bpf_sock_addr *ctx) {
   if (!is_tcp(ctx) && !is_udp(ctx))

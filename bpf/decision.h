@@ -14,7 +14,7 @@
 
 struct query {
   const struct agent_config *config;
-  struct cgroup_info caller; /* zero: nobody that the agent knows */
+  struct cgroup_info caller; /* zero if the agent does not know the caller */
   __u64 netns_cookie;
   __u32 mark;
   bool is_bound_to_device; /* SO_BINDTODEVICE */
@@ -40,32 +40,34 @@ static __always_inline bool is_in_mesh(const struct query *q) {
   return q->caller.is_in_mesh;
 }
 
-/* Probes come from the host's network: from the kubelet, or from whoever is there, by configuration. */
+/* Probes come from the host's network: from the kubelet or, by configuration, from any process there. */
 static __always_inline bool is_prober(const struct query *q) {
   if (q->netns_cookie != q->config->host_netns_cookie)
     return false;
   return has_flag(q, KUBELET) || ((q->config->policy & POLICY_PROBES_FROM_HOST) && !is_in_mesh(q));
 }
 
-/* destination: zero if it is no meshed pod of this node. */
+/* destination is zero if it is not a meshed pod of this node. */
 static __always_inline bool is_self(const struct query *q, const struct local_pod *destination) {
   return same_address(q->destination.ip, q->caller.cgroup_ip) ||
          (destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
 }
 
-/* DNS goes to ztunnel's resolver on the pod's loopback, which only a ztunnel in the pod has, and which a socket that is
- * bound to a device cannot reach. */
+/* DNS goes to ztunnel's resolver on the pod's loopback. Only a ztunnel in the pod has one, and a socket that is bound
+ * to a device cannot reach it. */
 static __always_inline bool is_captured_dns(const struct query *q) {
   return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD) && !q->is_bound_to_device;
 }
 
-/* As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
+/* As with a sidecar, DNS is captured whichever server is asked: an excluded port takes it out of the mesh, an excluded
+ * range does not. */
 static __always_inline bool is_excluded(const struct query *q) {
   return is_excluded_port(&q->caller, q->port) ||
          (!is_captured_dns(q) && is_excluded_range(&q->caller, q->destination.ip, q->port));
 }
 
-/* ztunnel listens at the caller's own Pod IPs, in the caller's namespace; false if the pod has none of the family. */
+/* ztunnel listens at the caller's own Pod IPs, in the caller's namespace. False if the pod has no address of the
+ * family. */
 static __always_inline bool ztunnel_in_pod(const struct query *q, struct address *ztunnel) {
   struct pod_addresses own;
 
@@ -75,8 +77,8 @@ static __always_inline bool ztunnel_in_pod(const struct query *q, struct address
   return !is_unspecified(ztunnel->ip);
 }
 
-/* A process of the pod in a network namespace that is not the pod's: no ztunnel listens there. A pod that waits is held
- * wherever it is. */
+/* True for a process of the pod in a network namespace that is not the pod's: no ztunnel listens there. A pending pod
+ * is held in every namespace. */
 static __always_inline bool is_in_other_netns(const struct query *q) {
   struct pod_addresses own;
 
@@ -118,7 +120,7 @@ static __always_inline struct decision pending(const struct query *q) {
 static __always_inline struct decision decide(const struct query *q) {
   struct local_pod pod = {};
   bool meshed_pod = READ(&local_pods, &q->destination, &pod);
-  /* A pod with its own ztunnel captures what comes in by itself, wherever it comes from. */
+  /* A pod with its own ztunnel captures its inbound connections itself, wherever they come from. */
   bool behind_node_ztunnel = meshed_pod && !(pod.flags & IN_POD);
 
   if (is_ztunnel(q))

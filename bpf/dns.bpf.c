@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* DNS over UDP: what a socket sends to a name server without being connected to it goes to ztunnel's resolver, and the
- * answer comes from the name server. connect() sees to the sockets that are connected (connect.bpf.c).
+/* DNS over UDP. A datagram that a socket sends to a name server without being connected to it goes to ztunnel's
+ * resolver, and the answer appears to come from the name server. connect.bpf.c handles the sockets that are connected.
  *
- * sendmsg runs at every datagram of the node that names its destination: port 53 is asked for before anything else.
- * Answers do not say which question they are of, so they are taken to come in the order of the questions: with one
- * server outstanding the address is right, with several it is one of them. */
+ * sendmsg runs for every datagram of the node that names its destination, so port 53 is checked before anything else.
+ * An answer does not say which question it belongs to, so answers are taken to come in the order of the questions: with
+ * one server outstanding the address is right, with several it is one of them. */
 #include "address.h"
 #include "query.h"
 #include "record.h"
@@ -13,7 +13,7 @@
 static __always_inline void remember_server(struct asked_servers *servers, const struct address *server) {
   servers->servers[servers->asked % ASKED_SERVERS] = *server;
   servers->asked++;
-  /* The oldest has to go: its answer is long in coming, or was taken without asking for its sender. */
+  /* The oldest is dropped: its answer is late, or was received without asking for the sender. */
   if (servers->asked - servers->answered > ASKED_SERVERS)
     servers->answered = servers->asked - ASKED_SERVERS;
 }
@@ -25,10 +25,11 @@ static __always_inline int route_datagram(struct bpf_sock_addr *ctx, struct quer
 
   if (ctx->protocol != IPPROTO_UDP || !sk)
     return 1;
-  /* From port 53 comes a server's answer, to whoever asks from that port too. */
+  /* A server sends its answers from port 53. A client that asks from that port is not captured either. */
   if (sk->src_port == DNS_PORT)
     return 1;
-  /* It would not hear the resolver. IPv6 sockets that are connected to a v4-mapped address get here by every send(). */
+  /* A socket that is connected elsewhere would not receive the resolver's answer. IPv6 sockets that are connected to a
+   * v4-mapped address come here with every send(). */
   if (sk->dst_port && !is_connected_to_resolver(sk))
     return 1;
   if (!complete_query(ctx, q))
@@ -37,11 +38,11 @@ static __always_inline int route_datagram(struct bpf_sock_addr *ctx, struct quer
   struct decision decision = decide(q);
   if (decision.verdict != VERDICT_DNS)
     return 1;
-  /* A socket that is connected hears only its peer: its answers are the peer's. */
+  /* A connected socket receives answers only from its peer, so there is no server to remember. */
   if (!is_connected_to_resolver(sk)) {
     struct datagram_asker *asker = bpf_sk_storage_get(&datagram_askers, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
     if (!asker) {
-      /* Unremembered, the answer would come from nobody that was asked. */
+      /* Without the record the answer would come from an address that was never asked. */
       count_event(EVENT_STORAGE_FAILED);
       return refuse();
     }
@@ -54,7 +55,7 @@ static __always_inline int route_datagram(struct bpf_sock_addr *ctx, struct quer
   return 1;
 }
 
-/* An IPv6 socket sends to an IPv4-mapped address by here as well (net/ipv6/udp.c, udpv6_sendmsg). */
+/* An IPv6 socket that sends to an IPv4-mapped address comes here as well (net/ipv6/udp.c, udpv6_sendmsg). */
 SEC("cgroup/sendmsg4")
 int sluice_sendmsg4(struct bpf_sock_addr *ctx) {
   if (ctx->user_port != bpf_htons(DNS_PORT))
@@ -92,7 +93,7 @@ int sluice_sendmsg6(struct bpf_sock_addr *ctx) {
   return allowed;
 }
 
-/* The oldest server that is outstanding; when none is, the last one again, whose answer came twice. */
+/* The oldest outstanding server; if there is none, the last one again, whose answer came twice. */
 static __always_inline bool next_server(struct asked_servers *servers, struct address *server) {
   if (!servers->asked)
     return false;
@@ -102,7 +103,7 @@ static __always_inline bool next_server(struct asked_servers *servers, struct ad
   return true;
 }
 
-/* from: the resolver's address in the family of the answer. False if the socket asked nobody through it. */
+/* from is the resolver's address in the family of the answer. False if the socket asked no server through it. */
 static __always_inline bool server_of_answer(struct bpf_sock *sk, const struct address *from, struct address *server) {
   const struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, 0);
   bool was_connected = origin && origin->role == ORIGIN_ASKED && is_v4(origin->ip) == is_v4(from->ip);
@@ -117,7 +118,7 @@ static __always_inline bool server_of_answer(struct bpf_sock *sk, const struct a
   return was_connected;
 }
 
-/* True if the datagram is the resolver's answer, and from whom the socket expects it. */
+/* True if the datagram is the resolver's answer; server is then the address from which the socket expects it. */
 static __always_inline bool restore_server(struct bpf_sock_addr *ctx, const struct address *from,
                                            struct address *server) {
   struct address resolver = resolver_for(from);
@@ -143,7 +144,7 @@ int sluice_recvmsg4(struct bpf_sock_addr *ctx) {
   return 1;
 }
 
-/* An IPv6 socket hears IPv4 by here as well, v4-mapped (net/ipv6/udp.c, udpv6_recvmsg). */
+/* An IPv6 socket receives IPv4 datagrams through this hook as well, v4-mapped (net/ipv6/udp.c, udpv6_recvmsg). */
 SEC("cgroup/recvmsg6")
 int sluice_recvmsg6(struct bpf_sock_addr *ctx) {
   if (ctx->user_port != bpf_htons(ZTUNNEL_DNS_PORT))

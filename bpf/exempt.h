@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections that a pod's inbound capture lets through because of who dialled: the kubelet's probes, ztunnel's dials
- * to the application, the pod's own to itself. Known when connect() decides, needed when the SYN arrives in the pod's
- * network namespace: socket_exemption carries it to sockops, exempt_tuples from there to sk_lookup. */
+/* Connections that a pod's inbound capture lets through because of who dialled them: the kubelet's probes, ztunnel's
+ * dials to the application, and the pod's dials to itself. connect() knows who dialled, and the pod's network namespace
+ * has to know when the SYN arrives: socket_exemption carries it to sockops, and exempt_tuples from there to
+ * sk_lookup. */
 #ifndef SLUICE_EXEMPT_H
 #define SLUICE_EXEMPT_H
 
@@ -10,7 +11,7 @@
 #include "maps.h"
 #include "read.h"
 
-/* Whether new connections in this network namespace are captured: it is a pod's that has its own ztunnel. */
+/* True if new connections in this network namespace are captured: it belongs to a pod that has its own ztunnel. */
 static __always_inline bool captures(__u64 netns_cookie) {
   struct cgroup_info pod;
 
@@ -22,7 +23,7 @@ static __always_inline struct exempt_key exempt_in(__u64 netns_cookie) {
   return (struct exempt_key){.netns = {netns_cookie, netns_cookie >> 32}};
 }
 
-/* The network namespace whose capture a connection passes; 0: none. */
+/* The network namespace whose capture a connection passes; 0 if there is none. */
 static __always_inline __u64 exempting_netns(const struct query *q, struct decision decision) {
   struct local_pod pod;
 
@@ -37,7 +38,7 @@ static __always_inline __u64 exempting_netns(const struct query *q, struct decis
   }
 }
 
-/* Of a connection that passes. False: it ought to be exempt and there is no memory to say so. */
+/* For a connection that passes. False if it ought to be exempt and there is no memory to record that. */
 static __always_inline bool remember_exemption(struct bpf_sock *sk, const struct query *q, struct decision decision) {
   __u64 netns_cookie = exempting_netns(q, decision);
 

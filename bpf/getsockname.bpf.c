@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* getsockname(): a socket that connected to a name server is at the pod's own IP, not at the loopback that reaches
- * ztunnel's resolver. Programs connect a datagram socket only to learn their own address. */
+/* getsockname(): a socket that connected to a name server has the pod's own IP, not the loopback address from which it
+ * reaches ztunnel's resolver. Some programs connect a datagram socket only to learn their own address. */
 #include "address.h"
 #include "maps.h"
 #include "read.h"
 #include "resolver.h"
 
-/* False unless connect() sent the socket to the resolver, which took its own address to the loopback. */
+/* False unless connect() sent the socket to the resolver, which gave the socket a loopback address. */
 static __always_inline bool own_address(struct bpf_sock_addr *ctx, const struct address *local, struct address *own) {
   struct address resolver = resolver_for(local);
 

@@ -15,8 +15,8 @@
 #define FAMILY_INET6 10
 
 /* Length 0 leaves the kernel's own answer and buffer alone, at any length (Documentation/bpf/prog_cgroup_sockopt.rst).
- * But for a negative one, which no program gets to see: while any is attached, the kernel answers it with EINVAL.
- * The stores are volatile because clang would merge two neighbours into one of 8 bytes, which the verifier refuses. */
+ * A negative length never reaches a program: while one is attached, the kernel answers it with EINVAL. The stores are
+ * volatile because clang would merge two neighbours into one of 8 bytes, which the verifier refuses. */
 static __always_inline int leave_alone(struct bpf_sockopt *ctx) {
   *(volatile __s32 *)&ctx->optlen = 0;
   return 1;
@@ -59,7 +59,7 @@ int sluice_getsockopt(struct bpf_sockopt *ctx) {
 
   const struct origin *origin = bpf_sk_storage_get(&socket_origin, ctx->sk, NULL, 0);
   if (!origin || origin->role != ORIGIN_ACCEPTED) {
-    /* ztunnel asks at both levels: one question counts. */
+    /* ztunnel asks at both levels; only one of the two is counted. */
     if (ctx->level == LEVEL_IP && is_ztunnel_port(ctx->sk->src_port))
       count_event(EVENT_ORIGIN_MISSING);
     return leave_alone(ctx);

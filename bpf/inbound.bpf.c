@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* sk_lookup in a pod's network namespace: who accepts a new connection. An object of its own, loaded once for each
- * namespace, because the hook cannot ask where it runs; the maps are those of sluice.bpf.c. */
+/* sk_lookup in a pod's network namespace decides who accepts a new connection. It is an object of its own, loaded once
+ * for each namespace, because the hook cannot ask where it runs. Its maps are those of sluice.bpf.c. */
 #include <linux/bpf.h>
 #include <linux/in.h>
 
@@ -36,7 +36,8 @@ static __always_inline void read_arrival(struct bpf_sk_lookup *ctx, struct arriv
   tuple->remote_ip[3] = CONTEXT(local_ip6[3]);
 }
 
-/* To that very socket: an application of the same user that joined its SO_REUSEPORT group must not get any. */
+/* Assigns that very socket: an application of the same user that joined its SO_REUSEPORT group must not get any
+ * connection. */
 static __always_inline bool assign_listener(struct bpf_sk_lookup *ctx, __u32 port) {
   struct listener_key key = {.netns_cookie = netns_cookie, .port = port};
   struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &key);

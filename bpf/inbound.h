@@ -51,7 +51,8 @@ static __always_inline bool pending_is_open(void) {
   return node && (node->policy & POLICY_PENDING_OPEN);
 }
 
-/* Past the capture, but not to ztunnel's own listeners: what they accept counts as the pod's own, or as captured. */
+/* Lets a connection past the capture, but not to ztunnel's own listeners: they take what they accept for the pod's own
+ * traffic, or for captured traffic. */
 static __always_inline struct inbound_decision inbound_past(enum inbound_reason reason, __u16 port) {
   return is_ztunnel_port(port) ? inbound_refuse(reason) : inbound_pass(reason);
 }

@@ -19,7 +19,8 @@
 #define HANDOFF_CAPACITY 65536
 /* Connections past the inbound capture between SYN and acceptance (or close), on the whole node. */
 #define EXEMPT_CAPACITY 65536
-/* Two for each pod. Not configuration: a new map would begin without the sockets, which only ztunnel's process has. */
+/* Two for each pod. It is not configurable: a new map would begin without the sockets, which only ztunnel's process
+ * has. */
 #define LISTENER_CAPACITY 16384
 /* Bytes; a power of two and a multiple of the page size. */
 #define DECISIONS_BYTES (1 << 20)
@@ -31,16 +32,17 @@ enum workload_flag {
   ZTUNNEL = 1 << 2,
   /* ztunnel listens in the pod's own network namespace. */
   IN_POD = 1 << 3,
-  /* Wanted in the mesh, and not acknowledged by ztunnel yet. */
+  /* The pod's state is pending: it is wanted in the mesh and not in it yet, usually because ztunnel has not
+   * acknowledged it. */
   PENDING = 1 << 4,
   KUBELET = 1 << 5,
-  /* The workload has traffic rules: without it nobody looks for any. */
+  /* The workload has traffic rules; without this flag no rule is looked up. */
   EXCLUDES = 1 << 6,
   /* What comes in for the workload goes to its application directly (ambient.istio.io/bypass-inbound-capture). */
   BYPASS_INBOUND = 1 << 7,
-  /* Out: only destinations in included_cidrs and included ports are captured. */
+  /* Outbound: only destinations in included_cidrs and included ports are captured. */
   ONLY_INCLUDED_OUTBOUND = 1 << 8,
-  /* In: only included ports are captured. */
+  /* Inbound: only included ports are captured. */
   ONLY_INCLUDED_INBOUND = 1 << 9,
 };
 
@@ -54,9 +56,9 @@ enum policy_bit {
   POLICY_NO_ZTUNNEL_OPEN = 1 << 0,
   /* A socket with mark & 0xfff == 0x539 counts as ztunnel's. */
   POLICY_ZTUNNEL_BY_MARK = 1 << 1,
-  /* A pod that ztunnel has not taken on yet connects directly, instead of being refused. */
+  /* A pending pod connects directly, instead of being refused. */
   POLICY_PENDING_OPEN = 1 << 2,
-  /* Whoever dials from the host's network namespace counts as a prober, not the kubelet alone. */
+  /* Every process in the host's network namespace counts as a prober, not only the kubelet. */
   POLICY_PROBES_FROM_HOST = 1 << 3,
 };
 
@@ -93,7 +95,8 @@ enum reason {
 enum event {
   /* An accepted connection was given its original destination. */
   EVENT_ORIGIN_MOVED,
-  /* ztunnel asked for an original destination and there is none: a direct dial to its port, or a loss of ours. */
+  /* ztunnel asked for an original destination and there is none: a direct dial to its port, or a hand-off that was
+   * lost. */
   EVENT_ORIGIN_MISSING,
   /* origin_handoff is full: ztunnel sees its own address instead of the original destination, and rejects. */
   EVENT_HANDOFF_FULL,
@@ -114,7 +117,7 @@ enum event {
 
 /* What becomes of a new connection that arrives in a pod's network namespace. */
 enum inbound_verdict {
-  /* To whom it was meant for. */
+  /* To the listener that it was meant for. */
   INBOUND_PASS,
   /* To a listener of ztunnel. */
   INBOUND_STEER,
@@ -157,7 +160,7 @@ struct local_pod {
   __u16 flags;
 };
 
-/* Zero: the pod has no address of the family. */
+/* An address is zero if the pod has none of the family. */
 struct pod_addresses {
   struct address ipv4;
   struct address ipv6;
@@ -181,7 +184,7 @@ enum port_rule_kind {
   RULE_INCLUDE_INBOUND = 4,
 };
 
-/* Keys have no padding: its bytes would count. So a workload is two words here, low and high. */
+/* Keys have no padding, because its bytes would count. So a workload is two words here, low and high. */
 struct port_rule {
   __u32 workload[2];
   __u16 port; /* host order */
@@ -189,7 +192,7 @@ struct port_rule {
 };
 
 struct cidr_rule {
-  /* Of workload and ip together: 64 for the workload, then the prefix of the v4-mapped address. */
+  /* Of workload and ip together: 64 bits for the workload, then the prefix of the v4-mapped address. */
   __u32 prefix_length;
   __u32 workload[2];
   __u32 ip[4];
@@ -211,7 +214,7 @@ struct origin {
   __u16 role; /* enum origin_role */
 };
 
-/* A power of two: glibc and musl know three name servers, and ask each for two record types. */
+/* glibc and musl use up to three name servers and ask each for two record types; this is the next power of two. */
 #define ASKED_SERVERS 8
 
 /* Name servers in the order in which they were asked; those from answered to asked are outstanding. Both numbers only
@@ -222,7 +225,7 @@ struct asked_servers {
   struct address servers[ASKED_SERVERS];
 };
 
-/* A socket of IPv6 asks in both families, and the family of an answer is that of its server. */
+/* An IPv6 socket asks in both families; an answer has the family of its server. */
 struct datagram_asker {
   struct asked_servers ipv4;
   struct asked_servers ipv6;
@@ -237,7 +240,7 @@ struct tuple {
 };
 
 struct handoff {
-  /* Who wrote it: a socket deletes only what is its own. */
+  /* The socket that wrote the entry: a socket deletes only its own. */
   __u64 socket_cookie;
   struct origin origin;
   __u32 pad;
@@ -292,7 +295,7 @@ struct {
   __type(value, struct agent_config);
 } config SEC(".maps");
 
-/* Callers whose cgroup says nothing, such as a process that entered the pod. */
+/* Callers whose cgroup tells nothing, such as a process that entered the pod. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, NETNS_CAPACITY);
@@ -308,8 +311,8 @@ struct {
   __type(value, struct local_pod);
 } local_pods SEC(".maps");
 
-/* Where ztunnel listens for a pod with IN_POD, which is at the pod's own IPs. The other way round of local_pods,
- * because the caller's namespace is what connect() knows. */
+/* Where ztunnel listens for a pod with IN_POD, which is at the pod's own IPs. It is the inverse of local_pods, because
+ * connect() knows the caller's namespace. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, POD_IP_CAPACITY);
@@ -343,7 +346,7 @@ struct {
   __type(value, __u8); /* family of the range: 4 or 6 */
 } included_cidrs SEC(".maps");
 
-/* Where the socket's connection was meant to go. Lives and dies with the socket. */
+/* Where the socket's connection was meant to go. The entry lives and dies with the socket. */
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -375,7 +378,7 @@ struct {
   __type(value, __u64);
 } socket_exemption SEC(".maps");
 
-/* Those of socket_exemption between SYN and acceptance. */
+/* The connections of socket_exemption between SYN and acceptance. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, EXEMPT_CAPACITY);
@@ -391,8 +394,8 @@ struct {
   __type(value, __u32);
 } ztunnel_sockets SEC(".maps");
 
-/* Those of ztunnel_sockets that listen; user space adds what listened before the programs were there. The kernel takes
- * a socket out when it closes. */
+/* The sockets of ztunnel_sockets that listen; user space adds those that listened before the programs were there. The
+ * kernel removes a socket when it closes. */
 struct {
   __uint(type, BPF_MAP_TYPE_SOCKHASH);
   __uint(max_entries, LISTENER_CAPACITY);

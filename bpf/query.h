@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* From a hook's context to the question that the table answers. The destination is read by the hook, each family in its
+/* Turns a hook's context into the question that the table answers. The hook reads the destination, each family in its
  * own way. */
 #ifndef SLUICE_QUERY_H
 #define SLUICE_QUERY_H
@@ -16,7 +16,7 @@ static __always_inline int refuse(void) {
   return 0;
 }
 
-/* False: there is nothing to decide by. */
+/* False if there is nothing to decide by. */
 static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct query *q) {
   const struct bpf_sock *sk = ctx->sk;
   __u32 zero = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Reads of hash maps that change under our eyes. An update or a deletion frees the old element at once, and the next
- * update of any key may take it (kernel/bpf/hashtab.c, extra_elems): a value that a lookup has found can turn into
+/* Reads values of hash maps while others write them. An update or a deletion frees the old element at once, and the
+ * next update of any key may take it (kernel/bpf/hashtab.c, extra_elems): a value that a lookup has found can turn into
  * another key's. So a value is copied and looked up again, and counts only if both agree.
  *
  * A plain lookup will do where only the presence counts, for an array, whose elements stay where they are, for the
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include "maps.h"
 
-/* One is enough unless somebody writes at this very moment; the last copy counts as it is. */
+/* One attempt is enough unless the entry is written at that very moment; the last copy is used as it is. */
 #define READ_ATTEMPTS 3
 
 /* size: of the value, in bytes, a multiple of 4. False if there is no such key. */

@@ -7,7 +7,7 @@
 #include "address.h"
 #include "ztunnel.h"
 
-/* In the family of an address. */
+/* The resolver's address in the family of the given one. */
 static __always_inline struct address resolver_for(const struct address *address) {
   if (is_v4(address->ip))
     return mapped(LOOPBACK_IPV4);

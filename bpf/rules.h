@@ -28,13 +28,13 @@ static __always_inline bool has_cidr_rule(void *ranges, __u64 workload, const __
   return family && *family == (is_v4(ip) ? 4 : 6);
 }
 
-/* A port of a connection that the workload makes: wins over everything else. */
+/* True if the port of an outbound connection is excluded, which wins over everything else. */
 static __always_inline bool is_excluded_port(const struct cgroup_info *workload, __u16 port) {
   return (workload->flags & EXCLUDES) && has_port_rule(workload->id, port, RULE_EXCLUDE_OUTBOUND);
 }
 
-/* Whether a range takes a connection that the workload makes out of the mesh; an included port is in it wherever it is.
- */
+/* True if a range takes an outbound connection out of the mesh. A connection to an included port is in the mesh
+ * whatever its address is. */
 static __always_inline bool is_excluded_range(const struct cgroup_info *workload, const __u32 ip[4], __u16 port) {
   if (!(workload->flags & EXCLUDES))
     return false;
@@ -45,8 +45,8 @@ static __always_inline bool is_excluded_range(const struct cgroup_info *workload
   return !has_port_rule(workload->id, port, RULE_INCLUDE_OUTBOUND) && !has_cidr_rule(&included_cidrs, workload->id, ip);
 }
 
-/* Whether a connection to a port of the workload goes to its application directly. Exclusions mean something only
- * where every port is included. */
+/* True if a connection to a port of the workload goes to its application directly. Exclusions mean something only where
+ * every port is included. */
 static __always_inline bool is_excluded_inbound(const struct cgroup_info *workload, __u16 port) {
   if (!(workload->flags & EXCLUDES))
     return false;

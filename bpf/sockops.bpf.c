@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Carries the original destination from the connecting socket to the one that ztunnel accepts. They meet in
+/* Carries the original destination from the connecting socket to the one that ztunnel accepts. The two meet in
  * origin_handoff under the connection's 4-tuple: written before the SYN leaves, moved when the accepting side is
  * established, deleted when the connecting socket closes, so that a reused source port never meets an old answer.
- * exempt_tuples lives in the same way. And ztunnel's listeners are kept for sk_lookup when they begin to listen. */
+ * exempt_tuples lives in the same way. ztunnel's listeners are recorded for sk_lookup when they begin to listen. */
 #include "address.h"
 #include "context.h"
 #include "exempt.h"
@@ -72,8 +72,8 @@ static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *
   watch_close(ctx);
 }
 
-/* ztunnel's dial that would be captured comes back to ztunnel, which would dial again, and so on. Without its mark the
- * answer leaves the pod instead of finding the dial, which then fails. */
+/* If ztunnel's own dial were captured, it would come back to ztunnel, which would dial again, and so on. Without the
+ * mark the answer leaves the pod instead of coming back to ztunnel, and the dial fails. */
 static __always_inline void give_up_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
   __u32 none = 0;
 
@@ -93,7 +93,7 @@ static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct 
 
   tuple_of_connecting(ctx, &key.tuple);
   if (same_address(key.tuple.local_ip, key.tuple.remote_ip))
-    return; /* passes by itself, as `self` */
+    return; /* passes anyway, as `self` */
   if (bpf_map_update_elem(&exempt_tuples, &key, &socket_cookie, BPF_ANY)) {
     give_up_exemption(ctx, sk);
     return;
@@ -162,7 +162,7 @@ static __always_inline void capture_listener(struct bpf_sock_ops *ctx, struct bp
 
   struct listener_key key = {.netns_cookie = bpf_get_netns_cookie(ctx), .port = ctx->local_port};
 
-  /* The newest wins; an older one that closes later takes only itself out. */
+  /* The newest wins; an older one that closes later removes only itself. */
   if (bpf_sock_hash_update(ctx, &listeners, &key, BPF_ANY))
     count_event(EVENT_LISTENER_LOST);
 }

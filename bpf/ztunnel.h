@@ -19,14 +19,14 @@
  * src/inpod/config.rs). */
 #define ZTUNNEL_MARK      0x539
 #define ZTUNNEL_MARK_MASK 0xfff
-/* Istio's mark of what has to go back to ztunnel: routed by `fwmark 0x111/0xfff` (istio cni/pkg/iptables). */
+/* Istio's mark for packets that have to go back to ztunnel, routed by `fwmark 0x111/0xfff` (istio cni/pkg/iptables). */
 #define REPLY_MARK 0x111
 
 static __always_inline bool is_ztunnel_mark(__u32 mark) {
   return (mark & ZTUNNEL_MARK_MASK) == ZTUNNEL_MARK;
 }
 
-/* The ports that connections are sent to: only there is an original destination of use. Host order. */
+/* The ports that connections are sent to; an original destination is of use only there. Host order. */
 static __always_inline bool is_ztunnel_port(__u32 port) {
   return port == ZTUNNEL_OUTBOUND_PORT || port == ZTUNNEL_INBOUND_PORT;
 }
