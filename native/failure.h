@@ -1,5 +1,5 @@
 // A failed system call: its name, its errno and what it was about. It is thrown inside an addon only;
-// javascript_error.h leads it to JavaScript.
+// javascript_error.h turns it into a JavaScript error.
 #pragma once
 
 #include <cerrno>

@@ -1,4 +1,4 @@
-// The way of an errno to JavaScript.
+// Turns an errno into a JavaScript error.
 #pragma once
 
 #include <napi.h>
@@ -13,8 +13,8 @@ std::string errnoName(int error);
 Napi::Error toJavaScript(Napi::Env env, const Failure &failure);
 Napi::Error toJavaScript(Napi::Env env, const Failure &failure, const std::string &code, const std::string &text);
 
-// The way from JavaScript into an addon's own code: a Failure becomes a JavaScript error here. node-addon-api sees to
-// every other exception (NODE_ADDON_API_CPP_EXCEPTIONS_ALL).
+// Runs an addon's own code for JavaScript: a Failure becomes a JavaScript error here. node-addon-api converts every
+// other exception (NODE_ADDON_API_CPP_EXCEPTIONS_ALL).
 template <typename Body> auto guarded(Napi::Env env, Body body) {
   try {
     return body();
@@ -23,7 +23,7 @@ template <typename Body> auto guarded(Napi::Env env, Body body) {
   }
 }
 
-// A function that throws Failure, as one to export.
+// Wraps a function that throws Failure for export.
 template <auto function> auto guarded(const Napi::CallbackInfo &info) {
   return guarded(info.Env(), [&] { return function(info); });
 }

@@ -1,6 +1,6 @@
-// Work inside a network namespace. setns(2) and unshare(2) move the calling thread only, and no thread of Node's may be
-// moved: libuv's pool would go on to run other people's work in the wrong namespace. So the work gets a thread that is
-// made for it, and that ends where it went: it has no way back.
+// Work inside a network namespace. setns(2) and unshare(2) move only the calling thread, and no thread of Node's may be
+// moved: libuv's pool would then run unrelated work in the wrong namespace. So the work gets a thread of its own, which
+// ends inside the namespace because it has no way back.
 #pragma once
 
 #include <future>
@@ -12,8 +12,8 @@
 #include "native/failure.h"
 #include "native/thread.h"
 
-// Runs `body` on a new thread, waits for it, and gives what it returns, or throws what it throws: a Failure, also where
-// the thread cannot be made. `object` is for errors.
+// Runs `body` on a new thread, waits for it, and returns what it returns or throws what it throws. Throws a Failure,
+// too, if the thread cannot be made. `object` is for errors.
 template <typename Body> auto onOwnThread(const std::string &object, Body body) {
   std::packaged_task<decltype(body())()> task(std::move(body));
   auto result = task.get_future();

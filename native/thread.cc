@@ -1,4 +1,4 @@
-// pthread_create(3) by itself: std::thread throws where no thread can be made, and has no room for a mask of signals.
+// Calls pthread_create(3) itself, because std::thread throws when no thread can be made and takes no signal mask.
 #include "native/thread.h"
 
 #include <memory>
@@ -34,7 +34,7 @@ int Thread::start(const char *name, std::function<void()> body) {
     error = pthread_create(&thread, &attributes, run, work.get());
   pthread_attr_destroy(&attributes);
   if (error == 0) {
-    work.release(); // the thread's
+    work.release(); // the thread owns it now
     thread_ = thread;
   }
   return error;
