@@ -1,4 +1,4 @@
-// Makes the maps what they ought to be, in an order that never lets a pod out of the mesh or sends it nowhere on the way.
+// Makes the maps what they ought to be, in an order in which no pod leaves the mesh or is sent nowhere on the way.
 import { BpfError, type BpfMap } from '@sluice/libbpf';
 import {
   REFERRED_TO,
@@ -18,7 +18,7 @@ import type { Maps } from './layout.js';
 import { wantedEntries, type WantedEntries } from './wanted-entries.js';
 import { recordOf } from './records.js';
 
-/** An entry that could not be written: the rest was. */
+/** An entry that could not be written; the rest was written. */
 export interface ApplyFailure {
   readonly map: WrittenMap;
   /** The entry's key, hexadecimal in map order. */
@@ -30,7 +30,7 @@ export interface ApplyResult {
   readonly written: number;
   readonly removed: number;
   readonly failures: readonly ApplyFailure[];
-  /** What the maps ought to hold now, written or not. */
+  /** What the maps ought to hold now, whether it could be written or not. */
   readonly wanted: WantedEntries;
 }
 
@@ -38,12 +38,12 @@ export interface ApplyResult {
 export type AppliedMaps = Maps<AppliedMap>;
 
 /**
- * Writes the difference between what the maps hold and what they ought to. Reads them first: they, and no memory of
- * ours, say what is enforced. Idempotent.
+ * Writes the difference between what the maps hold and what they ought to. It reads the maps first, because they say
+ * what is enforced, and no memory of ours does. Idempotent.
  *
- * Everything that is new is written before anything stale is removed, so that a workload whose entry moves to another key
- * is always found. ztunnel and the kubelet come first and go last: while connections are sent to ztunnel, a ztunnel that
- * is not known as such would be sent to itself.
+ * Everything that is new is written before anything stale is removed, so that a workload whose entry moves to another
+ * key is always found. ztunnel and the kubelet come first and go last: while connections are sent to ztunnel, a ztunnel
+ * that is not known to be one would be sent to itself.
  */
 export function applyDesired(maps: AppliedMaps, desired: DesiredMaps): ApplyResult {
   const wanted = encodeMaps(desired);
@@ -64,7 +64,7 @@ export function applyDesired(maps: AppliedMaps, desired: DesiredMaps): ApplyResu
   return { ...changes.result(), wanted: wantedEntries(desired, wanted) };
 }
 
-/** By an entry's value. */
+/** Selects entries by their values. */
 type Selection = (value: Buffer) => boolean;
 const isWorkload: Selection = (value) => !isNeverRedirected(value);
 const every: Selection = () => true;
@@ -103,7 +103,7 @@ class Changes {
     }
   }
 
-  /** A map that was full may have room now that what is stale has gone. */
+  /** A map that was full may have room now that stale entries are gone. */
   retryFailures(): void {
     const failures = this.#failures;
     this.#failures = [];

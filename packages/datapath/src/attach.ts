@@ -6,16 +6,16 @@ import { DatapathError } from './errors.js';
 import { PROGRAMS, linkPin, linksDirectory, netnsCookieOf } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
-/** What attaching the programs to the cgroup did, for the log. */
+/** What attaching the programs to the cgroup did; it goes into the log. */
 export interface AttachResult {
   readonly attached: readonly string[];
   readonly updated: readonly string[];
 }
 
 /**
- * Every program ends up attached to the cgroup and pinned. A link that is pinned there already gets the new program by one atomic
- * update; one that sits on another cgroup, or was detached, makes way for a new one, and so does anything else. Programs that
- * this version does not have are detached, because nobody keeps their maps any more.
+ * Every program ends up attached to the cgroup and pinned. A link that is pinned there already gets the new program by
+ * one atomic update. A link that sits on another cgroup or was detached makes way for a new one, and so does anything
+ * else. Programs that this version does not have are detached, because nobody writes their maps any more.
  */
 export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirectory: string): AttachResult {
   const cgroupId = statSync(cgroupPath, { bigint: true }).ino;
@@ -41,7 +41,7 @@ export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirecto
   return { attached, updated };
 }
 
-/** False if there is no link to the cgroup; one to another place is detached. */
+/** False if there is no link to the cgroup; a link to another place is detached. */
 function updateLink(object: BpfObject, program: string, pin: string, cgroupId: bigint): boolean {
   using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
   if (link === undefined) return false;
@@ -49,7 +49,7 @@ function updateLink(object: BpfObject, program: string, pin: string, cgroupId: b
     link.update(object.program(program));
     return true;
   }
-  // Not by its pin alone: the kernel would detach it some time later.
+  // Unpinning alone would not do: the kernel would detach the link some time later.
   link.detach();
   return false;
 }

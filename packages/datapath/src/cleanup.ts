@@ -14,9 +14,9 @@ export interface CleanupResult {
 }
 
 /**
- * Detaches and unpins everything below the pin directory, and, where a cgroup is named, what is attached without a pin: to
- * that cgroup, and to network namespaces on the same maps. `connect` goes first, so that no connection is redirected after
- * the programs that carry its original destination have gone. Idempotent.
+ * Detaches and unpins everything below the pin directory. If a cgroup is named, also detaches what is attached to it
+ * without a pin, and what is attached to network namespaces on the same maps. `connect` goes first, so that no
+ * connection is redirected after the programs that carry its original destination have gone. Idempotent.
  */
 export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   const detached: string[] = [];
@@ -45,7 +45,7 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   return { detached, unpinned };
 }
 
-/** An agent that was killed between attaching and pinning leaves none, a lost bpffs does. */
+/** A bpffs that was lost leaves such links; an agent that was killed between attaching and pinning leaves none. */
 function detachStrays(cgroup: string, pinnedMaps: readonly number[]): string[] {
   const cgroupId = statSync(cgroup, { bigint: true }).ino;
   const links = linksOfSluice();

@@ -22,7 +22,7 @@ export interface DecisionCount {
   readonly count: bigint;
 }
 
-/** Of new connections in the network namespaces of pods with their own ztunnel. */
+/** A count of new connections in the network namespaces of pods with their own ztunnel. */
 export interface InboundCount {
   readonly verdict: InboundVerdictName;
   readonly reason: InboundReasonName;

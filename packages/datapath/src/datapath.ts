@@ -1,4 +1,4 @@
-// The datapath of this node: loaded or adopted, filled, attached; it goes on without its owner.
+// The datapath of this node: loaded or adopted, filled, attached. It goes on working without its owner.
 import type { Netns } from '@sluice/linux';
 import { applyDesired, type ApplyResult } from './apply.js';
 import { attachPrograms, type AttachResult } from './attach.js';
@@ -17,8 +17,8 @@ export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'listeners'] as const satisfi
 type UsedMaps = Maps<(typeof USER_SPACE_WRITES)[number]> & CounterMaps;
 
 /**
- * Owns the descriptors of the programs and maps; what is pinned and attached outlives it. Open, apply what is wanted,
- * then activate: until then the programs of an earlier agent, if there are any, go on with the maps that both share.
+ * Owns the descriptors of the programs and maps; what is pinned and attached outlives it. Open it, apply what is wanted, then
+ * activate it; until then the programs of an earlier agent, if there are any, go on with the maps that both share.
  */
 export class Datapath {
   readonly #options: DatapathOptions;
@@ -47,7 +47,7 @@ export class Datapath {
 
   /**
    * Descriptor of the tc program for the ingress of a pod's loopback: mark 0x539/0xfff becomes 0x111/0xfff. Valid until
-   * {@link close}; what it is attached to goes on with it.
+   * {@link close}; an attached program goes on after that.
    */
   get loopbackFilterFd(): number {
     return this.#loaded.object.program(LOOPBACK_PROGRAM).fd;
@@ -70,28 +70,29 @@ export class Datapath {
   }
 
   /**
-   * Captures what comes in to a pod: its entries of `netns` say how, and while it has none with IN_POD everything passes.
-   * `present`: it was so already. The namespace is lent for the call. Only after {@link activate}. Throws DatapathError.
+   * Captures what comes in to a pod, as its entries of `netns` say; while it has none with IN_POD, everything passes.
+   * Returns `present` if it was captured already. The namespace is lent for the call. Call {@link activate} first. Throws
+   * DatapathError.
    */
   attachNetns(netns: Netns): NetnsAttached {
     return this.#netnsLinks.attach(netns);
   }
 
-  /** New connections are not looked at any more. False if it was not attached. The namespace may be gone. */
+  /** Ends the capture of new connections. False if there was none. The namespace may be gone. */
   detachNetns(cookie: bigint): boolean {
     return this.#netnsLinks.detach(cookie);
   }
 
-  /** The cookies of the namespaces that are attached, by this agent or an earlier one; some may be gone. */
+  /** The cookies of the namespaces that are attached, by this agent or an earlier one; some namespaces may be gone. */
   attachedNetns(): ReadonlySet<bigint> {
     return this.#netnsLinks.attached();
   }
 
   /**
-   * Takes a listening socket of ztunnel, of which this process has a descriptor (pidfd_getfd), for the pod's listener on
-   * its port 15001 or 15006: for one that listened before the programs were there to see it. The descriptor may be
-   * closed afterwards. Set SO_REUSEADDR on the one of 15006 first, as the programs do for those that they see bind:
-   * without it an application cannot bind its port again while a steered connection is open.
+   * Makes a listening socket of ztunnel the pod's listener on its port 15001 or 15006: for a socket that listened
+   * before the programs were there to see it. This process has a descriptor of the socket (pidfd_getfd), which may be
+   * closed afterwards. For 15006, set SO_REUSEADDR first, as the programs do for sockets that they see bind: without it
+   * an application cannot bind its port again while a steered connection is open.
    */
   captureListener(cookie: bigint, port: number, socketFd: number): void {
     captureListener(this.#maps.listeners, cookie, port, socketFd);

@@ -29,8 +29,8 @@ export interface DecisionRecord {
 }
 
 /**
- * Calls back with batches of decisions until closed. A ring buffer has one reader: two take the records from each other.
- * `dropped` counts what was lost behind the batch because JavaScript was too slow.
+ * Calls back with batches of decisions until closed. A ring buffer has one reader: two readers would take records from
+ * each other. `dropped` counts the records that were lost after the batch because JavaScript was too slow.
  */
 export function readDecisions(
   map: BpfMap,

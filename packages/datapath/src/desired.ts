@@ -18,11 +18,11 @@ export interface CgroupInfo {
   /** The pod's first IP, canonical text, or undefined while it is not known. */
   readonly ip: string | undefined;
   /**
-   * Bits of {@link WorkloadFlag}. The encoder sets EXCLUDES, and ONLY_INCLUDED_OUTBOUND and ONLY_INCLUDED_INBOUND where
-   * `rules` include something; set one of these two only for a list that is there and empty.
+   * Bits of {@link WorkloadFlag}. The encoder sets EXCLUDES, and sets ONLY_INCLUDED_OUTBOUND and ONLY_INCLUDED_INBOUND
+   * where `rules` include something; set one of these two only for a list that exists and is empty.
    */
   readonly flags: number;
-  /** The flags that user space has decided, whichever way. */
+  /** The flags about which user space has decided, whichever way. */
   readonly detectedFlags: number;
 }
 
@@ -34,9 +34,9 @@ export interface LocalPod {
 }
 
 /**
- * What Istio's traffic annotations say of a workload (`workload`: its {@link CgroupInfo.id}). An exclusion wins over an
- * inclusion. Included ranges and included inbound ports make everything else excluded; an included outbound port is
- * captured wherever it is. rules.ts says it in code.
+ * What Istio's traffic annotations say about a workload (`workload`: its {@link CgroupInfo.id}). An exclusion wins over
+ * an inclusion. Included ranges and included inbound ports make everything else excluded; an included outbound port is
+ * captured whatever the address is. rules.ts has the same in code.
  */
 export type TrafficRule =
   | {
@@ -60,13 +60,13 @@ export interface DatapathSettings {
   readonly ztunnelIPv6: string | undefined;
   /** What happens to a meshed pod's connection while no ztunnel is known: refused (`closed`) or let through (`open`). */
   readonly noZtunnel: 'closed' | 'open';
-  /** What happens to a connection of a pod with the flag PENDING: refused (`hold`) or let through (`open`). */
+  /** What happens to a connection of a pending pod: refused (`hold`) or let through (`open`). */
   readonly pending: 'hold' | 'open';
   /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
   readonly ztunnelByMark: boolean;
-  /** Whose connections to meshed pods of this node pass as probes: the kubelet's, or those of every unmeshed caller in the host's network. */
+  /** Whose connections to meshed pods of this node are probes: the kubelet's, or those of all unmeshed callers in the host network. */
   readonly probesExempt: 'kubelet' | 'host';
-  /** Cookie of the host's network namespace: where the kubelet's probes come from. */
+  /** Cookie of the host's network namespace, where the kubelet's probes come from. */
   readonly hostNetnsCookie: bigint;
   /** Depths below the cgroup2 root (root = 0) at which `cgroups` has entries: the ancestors that a lookup tries. Those beyond {@link DEEPEST_LEVEL} do not count. */
   readonly cgroupLevels: readonly number[];
@@ -74,7 +74,7 @@ export interface DatapathSettings {
   readonly sampleEvery: number;
 }
 
-/** Everything that user space writes into the maps: a pure function of what is wanted and what is there. */
+/** Everything that user space writes into the maps: a pure function of what is wanted and what exists. */
 export interface DesiredMaps {
   /** By cgroup id. */
   readonly cgroups: ReadonlyMap<bigint, CgroupInfo>;

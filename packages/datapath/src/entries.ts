@@ -1,4 +1,4 @@
-// Between the agent's words (desired.ts) and the bytes of the map entries, by the codecs generated from the object.
+// Converts between the agent's words (desired.ts) and the bytes of the map entries, by the codecs generated from the object.
 import { addressText, addressWords, cidrText, cidrWords } from './address.js';
 import {
   DEEPEST_LEVEL,
@@ -20,7 +20,7 @@ import {
   type CgroupInfo as CgroupInfoValue,
 } from './generated/maps.js';
 
-/** What redirects and what it needs; workloads refer to it. */
+/** The maps that a redirection needs; workloads refer to their entries. */
 export const REFERRED_TO = [
   'settings',
   'port_rules',
@@ -34,14 +34,14 @@ export const WORKLOADS = ['cgroup_info_map', 'netns_info_map'] as const;
 /** The maps that user space writes entry by entry. */
 export const WRITTEN_MAPS = [...REFERRED_TO, ...WORKLOADS] as const satisfies readonly MapName[];
 export type WrittenMap = (typeof WRITTEN_MAPS)[number];
-/** All whose entries are a function of what is wanted. */
+/** All maps whose entries are a function of what is wanted. */
 export const APPLIED_MAPS = [...WRITTEN_MAPS, 'config'] as const;
 export type AppliedMap = (typeof APPLIED_MAPS)[number];
 
 /** Entries of one map by the key in hexadecimal. */
 export type EntryTable = Map<string, { readonly key: Buffer; readonly value: Buffer }>;
 
-/** Bits of a workload id before those of the address: struct cidr_rule of bpf/maps.h. */
+/** The workload id comes before the address and has this many bits: struct cidr_rule of bpf/maps.h. */
 export const WORKLOAD_BITS = 64;
 const LOW_WORD = 0xffffffffn;
 
@@ -55,7 +55,7 @@ const portRuleMeanings = new Map<number, { direction: 'outbound' | 'inbound'; ac
   ),
 );
 
-/** Nobody looks for rules without EXCLUDES, and an empty list is a rule. */
+/** The programs look up rules only with EXCLUDES, and an empty list is a rule. */
 const ONLY_INCLUDED = WorkloadFlag.ONLY_INCLUDED_OUTBOUND | WorkloadFlag.ONLY_INCLUDED_INBOUND;
 
 export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable> {
@@ -117,7 +117,7 @@ function encodeCidrs(rules: readonly TrafficRule[], action: TrafficRule['action'
   );
 }
 
-/** The inverse of {@link encodeMaps} and {@link encodeConfig}; `pod_addresses` says nothing that `local_pods` does not. */
+/** The inverse of {@link encodeMaps} and {@link encodeConfig}. `pod_addresses` has nothing that is not in `local_pods`. */
 export function decodeMaps(tables: Record<WrittenMap, EntryTable>, config: Buffer | undefined): DesiredMaps {
   const ztunnels = new Map(rows(maps.settings, tables.settings).map(([key, { ip }]) => [key, addressText(ip)]));
   const rules = decodeRules(tables);
@@ -175,7 +175,7 @@ export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: 
   return { key: configKey(), value: maps.config.encodeValue(value) };
 }
 
-/** The settings that are not ztunnel's addresses, as the kernel has them; a zeroed `config` if it cannot be read. */
+/** The settings other than ztunnel's addresses, as the kernel has them; those of a zeroed `config` if it cannot be read. */
 export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: string): DatapathSettings {
   const config = maps.config.decodeValue(value ?? Buffer.alloc(maps.config.valueSize));
   return {
@@ -214,7 +214,7 @@ function decodeInfo(value: CgroupInfoValue, ruleFlags = 0): CgroupInfo {
   };
 }
 
-/** Whether a value of `cgroup_info_map` or `netns_info_map` is of a caller that the table lets pass: ztunnel, the kubelet. */
+/** Whether a value of `cgroup_info_map` or `netns_info_map` is one whose caller always passes: ztunnel, the kubelet. */
 export function isNeverRedirected(value: Buffer): boolean {
   return (maps.cgroup_info_map.decodeValue(value).flags & (WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET)) !== 0;
 }

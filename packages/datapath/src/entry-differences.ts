@@ -1,4 +1,4 @@
-// What a map holds beside what it ought to hold: every entry that is not as it has to be, in words for people.
+// Compares what a map holds with what it ought to hold: every entry that differs, in words for people.
 import { addressText, cidrText } from './address.js';
 import { WORKLOAD_BITS, decodeConfig, workloadId, type AppliedMap, type EntryTable } from './entries.js';
 import { PortRuleKind, Setting, WorkloadFlag, maps } from './generated/maps.js';
@@ -8,7 +8,7 @@ export interface EntryDifference {
   readonly entry: string;
   /** What the entry is about; a traffic rule is about the pod-level cgroup. */
   readonly of: { readonly kind: 'cgroup' | 'netns' | 'ip' | 'node'; readonly id: string };
-  /** Undefined if there ought to be no such entry; with both, the fields in which they differ. */
+  /** Undefined if there ought to be no such entry. If both are defined, they name the fields that differ. */
   readonly wanted: string | undefined;
   /** Undefined if there is no such entry. */
   readonly present: string | undefined;
@@ -55,7 +55,7 @@ function flagWords(flags: number): string {
 const nameIn = (enumeration: Readonly<Record<string, number>>, value: number): string =>
   Object.entries(enumeration).find(([, one]) => one === value)?.[0] ?? String(value);
 
-/** Both maps of callers are of one layout. */
+/** Both maps of callers have the same layout. */
 const caller =
   (kind: 'cgroup' | 'netns', name: string): Describe =>
   (key, value) => {
@@ -71,7 +71,7 @@ const caller =
     return { entry: `${name} ${id}`, of: { kind, id }, fields };
   };
 
-/** Both maps of ranges are of one layout. */
+/** Both maps of ranges have the same layout. */
 const range =
   (action: 'excluded' | 'included'): Describe =>
   (key, value) => {

@@ -1,4 +1,4 @@
-// The ways in which the datapath cannot be had, each with the object, the cause and the remedy.
+// The ways in which the datapath can fail, each with the object, the cause and the remedy.
 
 export type DatapathErrorKind =
   /** The pin directory is not on a BPF file system. */

@@ -20,7 +20,7 @@ export interface InboundQuery {
   readonly clientIp: string;
   /** Whether `connect` sent it here, to ztunnel's outbound listener: its 4-tuple is in `origin_handoff`. */
   readonly redirected?: boolean;
-  /** Whether it is known for a probe or a dial of ztunnel's: its 4-tuple is in `exempt_tuples`. */
+  /** Whether it is known to be a probe or a dial of ztunnel's: its 4-tuple is in `exempt_tuples`. */
   readonly exempt?: boolean;
   /** The ports of ztunnel's listeners that are captured there; both if left out. */
   readonly listeners?: readonly number[];
@@ -71,7 +71,7 @@ interface Row {
 }
 
 const pass = (): InboundVerdict => 'pass';
-/** Past the capture, but not to ztunnel's own listeners: what they accept counts as the pod's own, or as captured. */
+/** Past the capture, but not to ztunnel's own listeners, because what they accept counts as the pod's own or as captured. */
 const past = (facts: Facts): InboundVerdict => (isZtunnelPort(facts) ? 'refuse' : 'pass');
 const listening = (facts: Facts, port: number): string =>
   hasListener(facts, port) ? `ztunnel listens on ${port}` : `ztunnel does not listen on ${port}`;

@@ -1,17 +1,17 @@
-// Instances of the inbound program: one for each network namespace, all on the maps of the datapath.
+// Instances of the inbound program: one for each network namespace, all of them on the maps of the datapath.
 import { openObject, programInfo, type BpfMap, type BpfObject, type BpfProgram } from '@sluice/libbpf';
 import { DatapathError } from './errors.js';
 import { INBOUND_PROGRAM } from './layout.js';
 
-/** The program's variable that says where it is attached; 0 is no namespace's cookie. */
+/** The program's variable that says where it is attached; 0 is not the cookie of any namespace. */
 const COOKIE_VARIABLE = 'netns_cookie';
 const NOWHERE = 0n;
 
 /** What two instances of one version on one set of maps have in common. */
 interface Likeness {
-  /** Hash of the instructions, whatever the variables hold (kernel/bpf/core.c, bpf_prog_calc_tag). */
+  /** Hash of the instructions; the values of variables do not change it (kernel/bpf/core.c, bpf_prog_calc_tag). */
   readonly tag: string;
-  /** Of the maps that instances share. */
+  /** The maps that instances share. */
   readonly mapIds: readonly number[];
 }
 
@@ -26,7 +26,7 @@ export class InboundPrograms {
     this.#maps = maps;
   }
 
-  /** Runs `use` with the instance for a namespace; only what `use` attaches it to keeps it. Throws DatapathError load. */
+  /** Runs `use` with the instance for a namespace, which lasts as long as `use` keeps it attached. Throws DatapathError load. */
   with<T>(netnsCookie: bigint, use: (program: BpfProgram) => T): T {
     using object = this.#load(netnsCookie);
     return use(object.program(INBOUND_PROGRAM));
@@ -46,7 +46,7 @@ export class InboundPrograms {
   }
 
   #load(netnsCookie: bigint): BpfObject {
-    // Every map that the object defines, used or not: what is not reused would be made anew.
+    // Every map that the object defines, used or not: a map that is not reused would be made anew.
     const maps = Object.fromEntries(this.#maps.map((map) => [map.name, { reuse: map, maxEntries: map.maxEntries }]));
     try {
       const object = openObject(this.#path, { maps, rodata: { [COOKIE_VARIABLE]: netnsCookie } });

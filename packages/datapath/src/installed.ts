@@ -1,4 +1,4 @@
-// What is pinned, seen without touching it: for status, explain and watch, whether the agent runs or not.
+// What is pinned, read without changing it: for status, explain and watch, whether the agent runs or not.
 import { BpfLink, BpfMap, type LinkInfo } from '@sluice/libbpf';
 import { readTables } from './apply.js';
 import { COUNTER_MAPS, readCounters, type Counters } from './counters.js';
@@ -19,7 +19,7 @@ export interface InstalledLink {
   readonly link: LinkInfo | undefined;
 }
 
-/** The links of every program, whatever of the maps is pinned. Throws BpfError without the right to look. */
+/** The links of every program, even if maps are missing. Throws BpfError without the right to look. */
 export function readLinks(pinDirectory: string): InstalledLink[] {
   return PROGRAMS.map((program) => {
     using link = openIfPinned(linkPin(pinDirectory, program), (pin) => BpfLink.openPinned(pin));

@@ -1,5 +1,5 @@
-// What this kernel lacks of what the programs use, asked before they are loaded: the verifier's words for it are about
-// instructions. What they use is read from the objects, so that it is never out of date.
+// What the programs use that this kernel does not have. It is asked before they are loaded, because the verifier's
+// messages are about instructions. What the programs use is read from the objects, so that it is never out of date.
 import {
   openObject,
   probeHelper,
@@ -12,9 +12,9 @@ import {
 import { CGROUP_LINK_SINCE, helperSince, MAPS_SINCE, PROGRAMS_SINCE, SK_LOOKUP_LINK_SINCE } from './kernel-history.js';
 import { INBOUND_OBJECT_PATH, OBJECT_PATH } from './layout.js';
 
-/** Something that the programs use of the kernel. */
+/** Something of the kernel that the programs use. */
 export interface KernelFeature {
-  /** Such as 'helper bpf_set_retval in cgroup_inet4_connect programs'. */
+  /** For example 'helper bpf_set_retval in cgroup_inet4_connect programs'. */
   readonly name: string;
   /** The mainline release that brought it; undefined if this is not known here. */
   readonly since: string | undefined;
@@ -25,24 +25,25 @@ export interface KernelFeature {
 }
 
 interface Probe extends KernelFeature {
-  /** The feature without which this one cannot be there either. */
+  /** The feature without which this one cannot exist either. */
   readonly needs: string | undefined;
   readonly isThere: () => boolean;
 }
 
-/** The objects that are loaded: without `inbound`, which is for pods with their own ztunnel, one less. */
+/** The objects that are loaded. Without `inbound`, which is for pods with their own ztunnel, there is one less. */
 export function objectPaths({ inbound }: { readonly inbound: boolean }): string[] {
   return inbound ? [OBJECT_PATH, INBOUND_OBJECT_PATH] : [OBJECT_PATH];
 }
 
-/** Everything that the programs and maps of these objects use, each thing once. Nothing is asked of the kernel. */
+/** Everything that the programs and maps of these objects use, each thing once. It does not ask the kernel. */
 export function usedKernelFeatures(paths: readonly string[]): KernelFeature[] {
   return probes(paths).map(feature);
 }
 
 /**
- * What of it this kernel does not have; of a kind of program that is missing, its helpers and links are not named. It
- * takes some ten milliseconds, and nothing stays of it.
+ * What the programs and maps use that this kernel does not have; if it lacks a type of program, its helpers and links
+ * are not named. It takes some ten milliseconds and leaves nothing behind.
+ *
  * @throws BpfError EPERM when this process may not ask: it lacks CAP_BPF or CAP_NET_ADMIN
  */
 export function missingKernelFeatures(paths: readonly string[]): KernelFeature[] {
@@ -53,7 +54,7 @@ export function missingKernelFeatures(paths: readonly string[]): KernelFeature[]
 
 const feature = ({ name, since, usedBy, options }: Probe): KernelFeature => ({ name, since, usedBy, options });
 
-/** tc programs are attached by netlink, the others by a link. */
+/** tc programs are attached by netlink, all others by a link. */
 const WITHOUT_LINK = 'sched_cls';
 const SK_LOOKUP = 'sk_lookup';
 

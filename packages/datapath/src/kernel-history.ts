@@ -1,8 +1,8 @@
-// Since which mainline release the kernel has what the programs use. For messages and documents only: whether a kernel
-// has it is asked of the kernel (kernel-features.ts), because distributions take features over into older ones.
-// Sources: the kernel's history (git log of net/core/filter.c, kernel/bpf/, include/uapi/linux/bpf.h).
+// Since which mainline release the kernel has what the programs use. It is for messages and documents only:
+// kernel-features.ts asks the kernel itself whether it has a feature, because distributions backport features into
+// older kernels. Source: the kernel's history (git log of net/core/filter.c, kernel/bpf/, include/uapi/linux/bpf.h).
 
-/** By attach type, as libbpf names it; of programs for tc, which have none, by program type. */
+/** By attach type, as libbpf names it; for tc programs, which have none, by program type. */
 export const PROGRAMS_SINCE: Readonly<Record<string, string>> = {
   sched_cls: '4.1',
   cgroup_sock_ops: '4.13',
@@ -51,7 +51,7 @@ const EVERYWHERE: Readonly<Record<string, string>> = {
   ringbuf_discard: '5.8',
 };
 
-/** Helpers by program type: since when programs of that type may call them. */
+/** By program type: since when programs of that type may call a helper. */
 const BY_TYPE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   cgroup_sock_addr: {
     get_socket_cookie: '4.19', // d692f1138a4b

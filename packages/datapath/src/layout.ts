@@ -7,13 +7,13 @@ import { maps } from './generated/maps.js';
 import { namesOf, recordOf } from './records.js';
 
 export type MapName = keyof typeof maps;
-/** Some of the maps, open, by their names. */
+/** Some of the open maps, by their names. */
 export type Maps<Name extends MapName> = Readonly<Record<Name, BpfMap>>;
 
-/** Every map outlives the agent: the pinned programs work on it. */
+/** Every map outlives the agent, because the pinned programs work on it. */
 export const PINNED_MAPS = namesOf(maps);
 
-/** The capacities that are configuration, by the names that the configuration gives them, and the maps that have them. */
+/** The capacities that can be configured, by their names in the configuration, and the maps that have them. */
 export const CAPACITIES = {
   cgroups: ['cgroup_info_map'],
   netns: ['netns_info_map'],
@@ -23,22 +23,22 @@ export const CAPACITIES = {
   excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
   // Redirected connections between SYN and acceptance, on the whole node.
   pendingConnections: ['origin_handoff'],
-  // Connections past the inbound capture (probes, what ztunnel dials in a pod) that have not been accepted yet.
+  // Connections past the inbound capture (probes, ztunnel's dials in a pod) that have not been accepted yet.
   exemptConnections: ['exempt_tuples'],
 } as const satisfies Record<string, readonly MapName[]>;
 
 /** The most entries of each kind. */
 export type Capacities = Readonly<Record<keyof typeof CAPACITIES, number>>;
 
-/** What the maps have unless they are told otherwise: the numbers of bpf/maps.h. */
+/** The capacities of the maps unless others are configured: the numbers of bpf/maps.h. */
 export const defaultCapacities: Capacities = recordOf(
   namesOf(CAPACITIES),
   (name) => maps[CAPACITIES[name][0]].maxEntries,
 );
 
 /**
- * In the order of attachment: sendmsg and connect come last, so that nothing is sent elsewhere before the programs that
- * carry and answer its original destination are there. Cleanup goes the other way.
+ * In the order of attachment: sendmsg and connect come last, so that nothing is sent elsewhere before the programs that carry
+ * and answer its original destination are there. Cleanup detaches them in the opposite order.
  */
 export const PROGRAMS: readonly string[] = [
   'sluice_getsockopt',
@@ -58,12 +58,12 @@ export const PROGRAMS: readonly string[] = [
 ];
 
 /**
- * On the ingress of a pod's loopback, by tc and not by a link of ours: whoever sets the pod's namespace up attaches it
- * there together with the rule, the route and the sysctl that go with it.
+ * For the ingress of a pod's loopback. It is attached by tc and not by a link of ours: the code that sets up the pod's
+ * namespace attaches it together with the rule, the route and the sysctl that go with it.
  */
 export const LOOPBACK_PROGRAM = 'sluice_loopback';
 
-/** In the network namespace of each pod that has its own ztunnel: an instance of its own, by a link of ours. */
+/** For the network namespace of each pod with its own ztunnel: an instance of its own, attached by a link of ours. */
 export const INBOUND_PROGRAM = 'sluice_inbound';
 
 /** The objects built from bpf/, copied beside the compiled package so that they ship with it. */
@@ -81,7 +81,7 @@ const NETNS_LINK = /^netns-(\d+)$/;
 export const netnsLinkPin = (pinDirectory: string, cookie: bigint): string =>
   join(linksDirectory(pinDirectory), `netns-${cookie}`);
 
-/** The inverse of {@link netnsLinkPin} for a file name; undefined if it is of something else. */
+/** The inverse of {@link netnsLinkPin} for a file name; undefined if it is the pin of something else. */
 export function netnsCookieOf(name: string): bigint | undefined {
   const [, cookie] = NETNS_LINK.exec(name) ?? [];
   return cookie === undefined ? undefined : BigInt(cookie);

@@ -1,20 +1,20 @@
-// Every link of Sluice on this machine, pinned or not, whoever made it: found by the name of its program.
+// Every link of Sluice on this machine, pinned or not, whichever process made it. Links are found by their programs' names.
 import { BpfError, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
 
 export interface LinkOfSluice {
   readonly id: number;
-  /** Of its program, as the kernel cut it. */
+  /** The program's name, as the kernel cut it. */
   readonly name: string;
   readonly programId: number;
-  /** 0 once the cgroup is gone; undefined: it is not attached to a cgroup. */
+  /** 0 once the cgroup is gone; undefined if it is not attached to a cgroup. */
   readonly cgroupId: bigint | undefined;
-  /** 0 once the namespace is gone; undefined: it is not attached to a network namespace. */
+  /** 0 once the namespace is gone; undefined if it is not attached to a network namespace. */
   readonly netnsInode: number | undefined;
   /** The maps that its program uses. */
   readonly mapIds: readonly number[];
 }
 
-/** The kernel cuts names to 15 characters: enough of every program's to know it by. */
+/** The kernel cuts names to 15 characters, which leaves enough to recognise every program. */
 const PROGRAM_PREFIX = 'sluice_';
 
 /** Throws BpfError without the right to look. */
@@ -31,7 +31,7 @@ function describe(id: number): LinkOfSluice {
   return { id, name, programId, cgroupId, netnsInode, mapIds };
 }
 
-/** Undefined if what is read went by itself meanwhile. */
+/** Undefined if the object was gone before it could be read. */
 export function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read();

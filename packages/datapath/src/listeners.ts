@@ -2,7 +2,7 @@
 import type { BpfMap } from '@sluice/libbpf';
 import { maps } from './generated/maps.js';
 
-/** The kernel refuses what no socket map takes; that it is a TCP socket that listens is the caller's to know. */
+/** The kernel refuses sockets that no socket map takes; the caller has to know that it is a TCP socket that listens. */
 export function captureListener(listeners: BpfMap, netnsCookie: bigint, port: number, socketFd: number): void {
   listeners.update(keyOf(netnsCookie, port), maps.listeners.encodeValue(BigInt(socketFd)));
 }

@@ -1,5 +1,5 @@
-// Writes the table of the maps for people, bpf/maps.md, or checks that it is not stale. What a map is comes from the object, what
-// the programs do with it from their instructions, and what user space does with it from the lists that its code works by.
+// Writes bpf/maps.md, the table of the maps, or checks that it is not stale. The object says what a map is, the programs'
+// instructions say what they do with it, and the lists by which user space opens maps say what user space does.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -59,7 +59,7 @@ function by(name: MapName, access: MapAccess['access'], userSpace: readonly MapN
   return [...new Set([...programs, ...(userSpace.includes(name) ? ['user space'] : [])])].join(', ');
 }
 
-/** As prettier would have it. */
+/** Formatted as prettier does it. */
 function table([header = [], ...body]: readonly string[][]): string {
   const widths = header.map((_, column) => Math.max(...[header, ...body].map((cells) => cells[column]?.length ?? 0)));
   const line = (cells: readonly string[], fill = ' '): string =>

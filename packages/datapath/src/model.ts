@@ -45,7 +45,7 @@ export interface RowTrace {
 export interface Decision {
   readonly verdict: Verdict;
   readonly reason: Reason;
-  /** Where the connection goes instead of the destination; for `redirect`, `to-mesh` and `dns`. */
+  /** Where the connection goes instead of the destination: only for `redirect`, `to-mesh` and `dns`. */
   readonly target?: { readonly ip: string; readonly port: number };
   /** The rows tried, in order; the last is the one that decided. */
   readonly rows: readonly RowTrace[];
@@ -84,7 +84,7 @@ interface Facts {
   /** Canonical, un-mapped. */
   readonly destination: string;
   readonly meshedPod: LocalPod | undefined;
-  /** Where ztunnel listens in the caller's network namespace; undefined if it does not. */
+  /** Where ztunnel listens in the caller's network namespace; undefined if it does not listen there. */
   readonly ownAddresses: PodAddresses | undefined;
   /** Where ztunnel listens for this caller, in the family of the destination. */
   readonly ztunnel: string | undefined;
@@ -98,7 +98,7 @@ const isZtunnel = (facts: Facts): boolean =>
 
 const isInMesh = (facts: Facts): boolean => facts.caller?.inMesh === true;
 
-/** Probes come from the host's network: from the kubelet, or from whoever is there, by configuration. */
+/** Probes come from the host's network: from the kubelet or, by configuration, from any process there. */
 const isProber = (facts: Facts): boolean =>
   facts.query.netnsCookie === facts.maps.settings.hostNetnsCookie &&
   (hasFlag(facts, WorkloadFlag.KUBELET) || (facts.maps.settings.probesExempt === 'host' && !isInMesh(facts)));
@@ -110,7 +110,7 @@ const prober = (facts: Facts): string =>
 
 const isPending = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.PENDING);
 
-/** A pod with its own ztunnel captures what comes in by itself, wherever it comes from. */
+/** A pod with its own ztunnel captures its inbound connections itself, wherever they come from. */
 const isBehindNodeZtunnel = (facts: Facts): boolean =>
   facts.meshedPod !== undefined && (facts.meshedPod.flags & WorkloadFlag.IN_POD) === 0;
 
@@ -120,18 +120,18 @@ const isSelf = (facts: Facts): boolean =>
     facts.meshedPod.netnsCookie !== 0n &&
     facts.meshedPod.netnsCookie === facts.query.netnsCookie);
 
-/** A process of the pod in a network namespace that is not the pod's. A pod that waits is held wherever it is. */
+/** A process of the pod in a network namespace that is not the pod's. A pending pod is held in every namespace. */
 const isInOtherNetns = (facts: Facts): boolean =>
   hasFlag(facts, WorkloadFlag.IN_POD) && !isPending(facts) && facts.ownAddresses === undefined;
 
-/** Only a ztunnel in the pod has a resolver for it, on the pod's loopback. */
+/** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
   facts.query.port === DNS_PORT &&
   hasFlag(facts, WorkloadFlag.DNS_CAPTURE) &&
   hasFlag(facts, WorkloadFlag.IN_POD) &&
   facts.query.isBoundToDevice !== true;
 
-/** As for a sidecar, DNS is captured whatever server is asked: a port takes it out of the mesh, a range does not. */
+/** As with a sidecar, any server's DNS is captured: an excluded port takes it out of the mesh, an excluded range does not. */
 const isExcluded = ({ caller, ...facts }: Facts): boolean =>
   caller !== undefined &&
   (isExcludedPort(facts.maps, caller, facts.query.port) ||

@@ -7,10 +7,10 @@ import type { InboundPrograms } from './inbound-programs.js';
 import { linksDirectory, netnsCookieOf, netnsLinkPin } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
-/** What attaching did: a new link, a new program in the old one, or nothing because it was as it should be. */
+/** What attaching did: made a new link, put a new program into the old one, or nothing because all was as it should be. */
 export type NetnsAttached = 'attached' | 'updated' | 'present';
 
-/** The cookies of the namespaces that have a pinned link. A cookie is never given twice until the machine restarts. */
+/** The cookies of the namespaces that have a pinned link. The kernel gives no cookie twice until the machine restarts. */
 export function pinnedNetns(pinDirectory: string): Set<bigint> {
   const directory = linksDirectory(pinDirectory);
   if (!existsSync(directory)) return new Set();
@@ -21,7 +21,7 @@ export function pinnedNetns(pinDirectory: string): Set<bigint> {
 export function detachPinnedNetns(pinDirectory: string, cookie: bigint): boolean {
   const pin = netnsLinkPin(pinDirectory, cookie);
   using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-  // Not by its pin alone: the kernel would detach it some time later.
+  // Unpinning alone would not do: the kernel would detach the link some time later.
   link?.detach();
   clearPin(pin);
   return link !== undefined;
@@ -61,7 +61,7 @@ export class NetnsLinks {
     return detachPinnedNetns(this.#pinDirectory, cookie);
   }
 
-  /** Takes over what an earlier agent pinned: the programs of this version on the maps of now; what is gone is unpinned. */
+  /** Puts this version's programs into the links that an earlier agent pinned, and unpins those whose namespace is gone. */
   adopt(): void {
     for (const cookie of this.attached()) {
       const pin = netnsLinkPin(this.#pinDirectory, cookie);
@@ -78,13 +78,13 @@ export class NetnsLinks {
       this.#renew(cookie, link);
       return true;
     } catch (error) {
-      // It went meanwhile.
+      // The namespace went meanwhile.
       if (error instanceof BpfError && error.code === 'ENOLINK') return false;
       throw error;
     }
   }
 
-  /** One atomic update, if it is needed at all. */
+  /** Makes one atomic update, if one is needed at all. */
   #renew(cookie: bigint, link: BpfLink): boolean {
     if (this.#programs.isCurrent(link.info().programId)) return false;
     this.#programs.with(cookie, (program) => link.update(program));

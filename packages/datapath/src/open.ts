@@ -1,4 +1,4 @@
-// Loads the object, on the pinned maps where they fit and on fresh ones where they do not.
+// Loads the object: on the pinned maps where they fit, and on fresh ones where they do not.
 import { existsSync, mkdirSync, readdirSync, statSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
@@ -26,7 +26,7 @@ export interface DatapathOptions {
   readonly pinDirectory: string;
   /** The cgroup2 directory that the programs are attached to; everything below it is subject to them. */
   readonly cgroup: string;
-  /** Those of {@link defaultCapacities} where they are left out. */
+  /** Capacities that are left out are those of {@link defaultCapacities}. */
   readonly capacities?: Partial<Capacities>;
   /** The built object; the one that ships with this package if left out. */
   readonly objectPath?: string;
@@ -38,7 +38,7 @@ export interface LoadedObject {
   readonly object: BpfObject;
   /** Maps that an earlier agent had pinned and that these programs share. */
   readonly adopted: readonly MapName[];
-  /** Maps that are new: pinned by {@link pinFresh} when they are filled. */
+  /** Maps that are new; {@link pinFresh} pins them when they are filled. */
   readonly fresh: readonly MapName[];
 }
 
@@ -79,8 +79,8 @@ export function loadObject(options: DatapathOptions): LoadedObject {
 }
 
 /**
- * Puts the fresh maps where the next agent will look for them, in the place of what did not fit. Pins under names that this
- * version does not have are removed: the programs that use such a map keep it until they are replaced.
+ * Pins the fresh maps where the next agent will look for them, in the place of what did not fit. Pins under names that
+ * this version does not have are removed: the programs that use such a map keep it until they are replaced.
  */
 export function pinFresh({ object, fresh }: LoadedObject, pinDirectory: string): void {
   for (const name of fresh) {

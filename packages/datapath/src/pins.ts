@@ -1,11 +1,11 @@
-// What lies at the place of a pin: what is looked for, nothing, or something that does not belong there.
+// What is found at the place of a pin: the object that is looked for, nothing, or something that does not belong there.
 import { rmSync } from 'node:fs';
 import { BpfError } from '@sluice/libbpf';
 
-/** No such pin (or a link to nowhere); an object of another kind; no BPF object, such as a directory (bpf_inode_type). */
+/** No such pin (or a dangling link), an object of another kind, or no BPF object, such as a directory (bpf_inode_type). */
 const NOT_THERE: readonly (string | undefined)[] = ['ENOENT', 'EINVAL', 'EACCES'];
 
-/** Opens what is pinned; undefined if it is not there. Whatever is there instead stays until {@link clearPin}. */
+/** Opens what is pinned; undefined if it is not there. Anything else at the place stays until {@link clearPin}. */
 export function openIfPinned<T>(pin: string, open: (pin: string) => T): T | undefined {
   try {
     return open(pin);
@@ -15,7 +15,7 @@ export function openIfPinned<T>(pin: string, open: (pin: string) => T): T | unde
   }
 }
 
-/** Makes room for a pin. An object that nothing else holds goes with it. Idempotent. */
+/** Makes room for a pin. The object goes, too, unless something else holds it. Idempotent. */
 export function clearPin(pin: string): void {
   rmSync(pin, { recursive: true, force: true });
 }

@@ -9,8 +9,8 @@ export interface PodAddresses {
 }
 
 /**
- * By netns cookie, of the pods with the flag IN_POD. A pod with several IPs of a family has the same one whatever the
- * order of the entries is; one whose namespace is not known yet has none.
+ * By netns cookie, for the pods with the flag IN_POD. Of several IPs of one family, a pod has the same one in whichever
+ * order the entries come; a pod whose namespace is not known yet has none.
  */
 export function podAddresses(localPods: DesiredMaps['localPods']): Map<bigint, PodAddresses> {
   const result = new Map<bigint, PodAddresses>();

@@ -37,7 +37,7 @@ export function ruleFlags(rules: readonly TrafficRule[]): Map<bigint, number> {
   return flags;
 }
 
-/** An included outbound port restricts nothing: it only goes beyond the included ranges. */
+/** An included outbound port restricts nothing: it only adds to the included ranges. */
 function only(rule: TrafficRule): number {
   if (rule.action === 'exclude') return 0;
   if (rule.kind === 'cidr') return WorkloadFlag.ONLY_INCLUDED_OUTBOUND;
@@ -48,12 +48,12 @@ function isOnlyIncluded(maps: DesiredMaps, workload: CgroupInfo, flag: number): 
   return ((workload.flags | (ruleFlags(maps.rules).get(workload.id) ?? 0)) & flag) !== 0;
 }
 
-/** A port of a connection that the workload makes: wins over everything else. */
+/** Whether the port of an outbound connection is excluded, which wins over everything else. */
 export function isExcludedPort(maps: DesiredMaps, workload: CgroupInfo, port: number): boolean {
   return hasPortRule(maps, workload, 'outbound', 'exclude', port);
 }
 
-/** Whether a range takes a connection that the workload makes out of the mesh. `ip` is canonical text. */
+/** Whether a range takes an outbound connection out of the mesh. `ip` is canonical text. */
 export function isExcludedRange(maps: DesiredMaps, workload: CgroupInfo, ip: string, port: number): boolean {
   if (hasCidrRule(maps, workload, 'exclude', ip)) return true;
   if (!isOnlyIncluded(maps, workload, WorkloadFlag.ONLY_INCLUDED_OUTBOUND)) return false;

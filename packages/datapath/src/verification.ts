@@ -1,4 +1,5 @@
-// What of the datapath is in the kernel, beside what ought to be there: whatever of it is missing, it is read as far as it goes.
+// Reads what the kernel has of the datapath, for a comparison with what ought to be there. Whatever is missing, the
+// rest is read.
 import { dirname } from 'node:path';
 import { BpfMap, isBpfFileSystem, mapInfo, openObject, programInfo, queryCgroup } from '@sluice/libbpf';
 import { readTable } from './apply.js';
@@ -16,11 +17,11 @@ export interface PinnedMap {
   readonly name: MapName;
   /** Undefined if it is not pinned. */
   readonly id: number | undefined;
-  /** How its layout is another than the one of this version, in words: then its entries are not looked at. */
+  /** How its layout differs from that of this version, in words; if it does, its entries are not read. */
   readonly misfit: string | undefined;
 }
 
-/** Throws BpfError without the right to look; RangeError if what is wanted is not of this version's layout. */
+/** Throws BpfError without the right to look, and RangeError if what is wanted does not have the layout of this version. */
 export function compareMaps(
   pinDirectory: string,
   wanted: WantedEntries,
@@ -38,7 +39,7 @@ export function compareMaps(
   return { maps: pinned, entries };
 }
 
-/** Capacities are configuration, and no part of the layout. */
+/** Capacities are configured and not part of the layout. */
 function misfitOf(name: MapName, map: BpfMap): string | undefined {
   const fields = ['type', 'keySize', 'valueSize', 'flags'] as const;
   const other = fields.filter((field) => map[field] !== maps[name][field]);
@@ -47,22 +48,22 @@ function misfitOf(name: MapName, map: BpfMap): string | undefined {
     : other.map((field) => `${field} ${map[field]}, not ${maps[name][field]}`).join(', ');
 }
 
-/** Why nothing can be pinned there, or be left of what was; undefined if something may be. */
+/** Why nothing can be pinned there and nothing pinned is left; undefined if something can be pinned. */
 export function whyNotPinned(pinDirectory: string): string | undefined {
   if (isBpfFileSystem(pinDirectory)) return undefined;
   const parent = dirname(pinDirectory);
   return isBpfFileSystem(parent) ? 'there is no such directory' : `no BPF file system is mounted at ${parent}`;
 }
 
-/** A program that runs, and the maps that it uses: their ids by their names in the kernel ({@link nameInKernel}). */
+/** A running program and the ids of the maps that it uses, by their names in the kernel ({@link nameInKernel}). */
 export interface RunningProgram {
   readonly id: number;
   readonly maps: ReadonlyMap<string, number>;
 }
 
-/** A program of the cgroup's. */
+/** A program that ought to be attached to the cgroup. */
 export interface AttachedProgram extends InstalledLink {
-  /** Those of its name that run at its hook, whoever attached them, at the cgroup or above. */
+  /** The programs of its name that run at its hook, at the cgroup or above, whichever process attached them. */
   readonly running: readonly RunningProgram[];
 }
 
@@ -79,13 +80,13 @@ export function readPrograms(pinDirectory: string, cgroup: string): AttachedProg
   }));
 }
 
-/** An inbound program in a network namespace, whoever attached it. */
+/** An inbound program in a network namespace, whichever process attached it. */
 export interface InboundLink extends RunningProgram {
   /** 0 once the namespace is gone. */
   readonly netnsInode: number;
 }
 
-/** Every one of the machine. Throws BpfError without the right to look. */
+/** All of the machine. Throws BpfError without the right to look. */
 export function readInboundLinks(): InboundLink[] {
   return linksOfSluice()
     .filter(({ name }) => name === nameInKernel(INBOUND_PROGRAM))
@@ -96,7 +97,7 @@ function mapsByName(ids: readonly number[]): ReadonlyMap<string, number> {
   return new Map(ids.flatMap((id) => unlessGone(() => [[mapInfo(id).name, id] as const]) ?? []));
 }
 
-/** Of the namespaces with these cookies, the captured listeners; undefined if the map is not there. */
+/** The captured listeners of the namespaces with these cookies; undefined if the map is not there. */
 export function readListeners(
   pinDirectory: string,
   cookies: Iterable<bigint>,
@@ -111,7 +112,7 @@ export function readListeners(
   return found;
 }
 
-// BPF_OBJ_NAME_LEN of linux/bpf.h, the byte at the end included.
+// BPF_OBJ_NAME_LEN of linux/bpf.h, which includes the NUL.
 const NAME_LENGTH = 16;
-/** What the kernel leaves of a name. */
+/** A name as the kernel cuts it. */
 export const nameInKernel = (program: string): string => program.slice(0, NAME_LENGTH - 1);

@@ -1,13 +1,13 @@
-// What the maps ought to hold as bytes in plain JSON: what an agent leaves for whoever compares the kernel with it later.
+// What the maps ought to hold, as bytes in plain JSON. An agent leaves it for a later comparison with the kernel.
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS, decodeMaps, encodeConfig, encodeMaps, type AppliedMap, type EntryTable } from './entries.js';
 import { maps } from './generated/maps.js';
 import { recordOf } from './records.js';
 
-/** By map and value, the keys that have it; hexadecimal. Most values are those of a pod with several cgroups. */
+/** By map and value the keys with that value, in hexadecimal. Most values are those of a pod with several cgroups. */
 export type WantedEntries = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 
-/** Pure. `encoded`: what {@link encodeMaps} makes of it, for whoever has it. */
+/** Pure. `encoded` is what {@link encodeMaps} makes of `desired`, for a caller that has it already. */
 export function wantedEntries(desired: DesiredMaps, encoded = encodeMaps(desired)): WantedEntries {
   const config = encodeConfig(desired.settings);
   const tables = { ...encoded, config: new Map([[config.key.toString('hex'), config]]) };
@@ -20,7 +20,7 @@ function keysByValue(table: EntryTable): Record<string, readonly string[]> {
   return result;
 }
 
-/** Throws RangeError if they are not of this version's layout. */
+/** Throws RangeError if the entries do not have the layout of this version. */
 export function wantedTables(wanted: WantedEntries): Record<AppliedMap, EntryTable> {
   const tableOf = (map: AppliedMap): EntryTable =>
     new Map(
@@ -31,7 +31,7 @@ export function wantedTables(wanted: WantedEntries): Record<AppliedMap, EntryTab
   return recordOf(APPLIED_MAPS, tableOf);
 }
 
-/** The inverse of {@link wantedEntries}. Throws RangeError if they are not of this version's layout. */
+/** The inverse of {@link wantedEntries}. Throws RangeError if the entries do not have the layout of this version. */
 export function desiredOf(wanted: WantedEntries): DesiredMaps {
   const { config, ...tables } = wantedTables(wanted);
   return decodeMaps(tables, [...config.values()][0]?.value);

@@ -44,7 +44,7 @@ describe('addresses', () => {
     expect(isLoopback(address)).toBe(expected);
   });
 
-  it('keeps the families of ranges apart', () => {
+  it('keeps ranges of the two families apart', () => {
     expect(cidrContains('10.0.0.0/8', '10.200.0.1')).toBe(true);
     expect(cidrContains('::/0', '10.200.0.1')).toBe(false);
     expect(cidrContains('0.0.0.0/0', 'fd66::1')).toBe(false);

@@ -1,10 +1,10 @@
-// Asks every socket option that it is told of: on a listening socket, on one accepted, on one that dialled.
+// Reads every socket option of the tables below on a listening socket, on an accepted one and on one that dialled.
 // Arguments: port to listen on, IP and port to dial. Prints `ready`, then one JSON line when it has accepted.
 import { connect, createServer } from 'node:net';
 import { getSockOpt } from '@sluice/linux';
 
 const [port, ip, dialled] = process.argv.slice(2);
-/** SOL_IP, IPPROTO_TCP, SOL_IPV6, SOL_SOCKET; SO_ORIGINAL_DST and what stands before and after it in the kernel's tables. */
+/** SOL_IP, IPPROTO_TCP, SOL_IPV6, SOL_SOCKET; SO_ORIGINAL_DST and its neighbours in the kernel's tables. */
 const LEVELS = [0, 6, 41, 1];
 const NAMES = [2, 4, 5, 9, 14, 16, 64, 79, 80, 81];
 /** Around the two answers' lengths, of 16 and 28 bytes, and around a page. */

@@ -1,4 +1,4 @@
-// What a connection meets while thousands of entries change: never a moment that is neither the old state nor the new.
+// What a connection meets while thousands of entries change: at no moment something that is neither the old state nor the new.
 import { setImmediate } from 'node:timers/promises';
 import { BpfMap } from '@sluice/libbpf';
 import { endpoint, requires, type LoadSummary, type Pod, type StandInZtunnel } from '@sluice/testbed';
@@ -11,10 +11,10 @@ import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const ROUNDS = 10;
-/** Enough for an apply() to last as long as many connections. */
+/** Enough for one apply() to last as long as many connections. */
 const OTHERS = 2000;
 
-/** Workloads that are not there; those of two rounds have nothing in common. */
+/** Workloads that do not exist; those of two rounds have nothing in common. */
 function others(round: number): Pick<DesiredMaps, 'cgroups' | 'localPods'> {
   const cgroups = new Map<bigint, CgroupInfo>();
   const localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
@@ -43,7 +43,7 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
   });
   afterEach(async () => mesh?.close());
 
-  /** Applies one state after another while somebody dials; each lasts until a connection has begun and ended in it. */
+  /** Applies one state after another while a pod dials; each state lasts until a connection has begun and ended in it. */
   async function during(
     caller: Pod,
     to: readonly string[],
@@ -95,16 +95,16 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
         settings: known ? desired.settings : { ...desired.settings, ztunnelIPv4: undefined, ztunnelIPv6: undefined },
       };
     });
-    // Refused while no ztunnel is known: it is a caller like any other then.
+    // Its dials are refused while no ztunnel is known: it is a caller like any other then.
     expect(summary).toMatchObject({ redirected: 0, errors: 0 });
     expect(summary.direct).toBeGreaterThan(0);
     expect(summary.refused).toBeGreaterThan(0);
   });
 
-  it('a caller is never taken for another whose entry takes the room of its own', async () => {
-    // An update of an entry frees its room, and the next update, here of ztunnel's entry, takes it.
+  it('a caller is never taken for another caller whose entry takes the memory of its own', async () => {
+    // An update of an entry frees its memory, and the next update, here of ztunnel's entry, takes it.
     const { desired } = mesh;
-    // Nothing listens on 15001 there: what is redirected is refused at once, so that many connections are made.
+    // Nothing listens on 15001 there: a redirected connection is refused at once, so that many are made.
     mesh.datapath.apply({ ...desired, settings: { ...desired.settings, ztunnelIPv4: '10.66.1.3' } });
     const { cgroup_info_map: entries } = encodeMaps(desired);
     const updates = Array.from({ length: 5000 }, () => [...entries.values()]).flat();
@@ -118,12 +118,12 @@ describe.skipIf(need.skip)(`connections while the maps change${need.label}`, () 
     expect(summary).toMatchObject({ direct: 0, redirected: 0, errors: 0, refused: summary.attempts });
   });
 
-  it('an accepted connection is never given the origin of another, whose entry takes the room of its own', async () => {
+  it('an accepted connection is never given the origin of another, whose entry takes the memory of its own', async () => {
     const { ip4 } = mesh.node.remote;
     const [port, otherPort] = [80, 81];
     const sourcePort = 40_000;
-    // What the pod's own dials write, and the entry of a connection that is not there. A single look was wrong once in
-    // some ten thousand connections.
+    // The entry that the pod's own dials write, and one of a connection that does not exist. With a single look, some
+    // one in ten thousand connections was wrong.
     const entry = (localPort: number, destinationPort: number): readonly [Buffer, Buffer] => [
       maps.origin_handoff.encodeKey({
         localIp: addressWords(pod.ip4),

@@ -3,7 +3,7 @@ import { endpoint, requires, type DialMethod, type HostProcess, type Pod, type S
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MeshedNode } from './meshed-node.js';
 
-// As plain processes, and as real containers by runc in a pure-v2 view of the machine.
+// Pods as plain processes, and as real containers made by runc in a pure-v2 view of the machine.
 const RUNTIMES = [
   { runtime: 'direct', need: requires('root', 'bpf', 'cgroup2', 'netns') },
   { runtime: 'runc', need: requires('root', 'bpf', 'cgroup2', 'netns', 'runc', 'busybox') },
@@ -91,19 +91,19 @@ for (const { runtime, need } of RUNTIMES) {
       expect(result).toMatchObject({ ok: true, peername: endpoint(remote.ip4, 80) });
     });
 
-    it('redirects a socket that was bound first, from where it is bound', async () => {
+    it('redirects a socket that was bound before, and keeps the port that it was bound to', async () => {
       const result = await meshed.dial(endpoint(remote.ip4, 80), { bind: endpoint(meshed.ip4, 23456) });
       expect(result).toMatchObject({ ok: true, sockname: endpoint(meshed.ip4, 23456) });
       expect(result.hops[0]).toMatchObject({ ...redirected, peer: endpoint(meshed.ip4, 23456) });
     });
 
     it('remembers nothing of a first connect() when the socket connects again', async () => {
-      // Nothing listens on 81 of the loopback: refused there, redirected then.
+      // Nothing listens on port 81 of the loopback: the first dial is refused there, the second is redirected.
       const later = await meshed.dial('127.0.0.1:81', { second: endpoint(remote.ip4, 80) });
       expect(later).toMatchObject({ ok: false, error: 'ECONNREFUSED' });
       expect(later.second).toMatchObject({ ok: true, peername: endpoint(remote.ip4, 80) });
       expect(later.second?.hops[0]).toMatchObject({ ...redirected, originalDst: endpoint(remote.ip4, 80) });
-      // And redirected first, to the loopback then: the application must see the loopback.
+      // The other way round, redirected first and then to the loopback: the application must see the loopback.
       await ztunnel.stop();
       const first = await meshed.dial(endpoint(remote.ip4, 80), { second: '127.0.0.1:80' });
       await ztunnel.start();
@@ -157,7 +157,7 @@ for (const { runtime, need } of RUNTIMES) {
       }
     });
 
-    it("the kubelet's probes reach a meshed pod untouched", async () => {
+    it("the kubelet's probes reach a meshed pod directly", async () => {
       for (const ip of meshed.ips) {
         const result = await kubelet.dial(endpoint(ip, 80));
         expect(result.hops).toMatchObject([
@@ -178,7 +178,7 @@ for (const { runtime, need } of RUNTIMES) {
       mesh.apply();
       expect(await meshed.dial(endpoint(remote.ip4, 80))).toMatchObject({ ok: false, error: 'ECONNREFUSED' });
       expect(await host.dial(endpoint(meshed.ip4, 80))).toMatchObject({ ok: false, error: 'ECONNREFUSED' });
-      // The other family has its ztunnel.
+      // The other family still has its ztunnel.
       expect((await meshed.dial(endpoint(remote.ip6, 80))).hops[0]).toMatchObject(redirected);
       mesh.settings = { ...settings, ztunnelIPv4: undefined, noZtunnel: 'open' };
       mesh.apply();
@@ -187,14 +187,14 @@ for (const { runtime, need } of RUNTIMES) {
       mesh.apply();
     });
 
-    it("answers nobody but ztunnel's own connections: a direct dial to 15001 has no original destination", async () => {
+    it("answers only ztunnel's own connections: a direct dial to 15001 has no original destination", async () => {
       const before = mesh.datapath.counters().events['origin-missing'];
       const result = await outsider.dial(endpoint(ztunnel.ip4, 15001));
       expect(result.hops).toMatchObject([{ originalDstFrom: 'local' }, { error: 'self-call' }]);
       expect(mesh.datapath.counters().events['origin-missing']).toBe(before + 1n);
     });
 
-    it('leaves no origin behind: no hand-off is left when nothing is being connected', async () => {
+    it('leaves no hand-off behind when nothing is being connected', async () => {
       await ztunnel.stop();
       expect(await meshed.dial(endpoint(remote.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
       expect(await meshed.dial(endpoint(remote.ip6, 80))).toMatchObject({ error: 'ECONNREFUSED' });

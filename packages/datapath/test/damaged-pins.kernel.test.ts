@@ -1,4 +1,4 @@
-// A start after a crash, and on a pin directory in which something lies that does not belong there.
+// A start after a crash, and a start on a pin directory with things in it that do not belong there.
 import { existsSync, mkdirSync, symlinkSync, unlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openObject, queryCgroup } from '@sluice/libbpf';
@@ -57,7 +57,7 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     mkdirSync(`${pinDirectory}/maps/of-nobody`);
   }
 
-  it('starts on what is left, and puts its own where something else lay', async () => {
+  it('starts on what is left, and replaces what does not belong there', async () => {
     damage();
     expect(start().attached).toEqual(['sluice_sockops', 'sluice_connect4']);
     expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length - 3);
@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 
-  it('cleans up whatever lies there', async () => {
+  it('cleans up whatever is there', async () => {
     damage();
     cleanup(at.pinDirectory, at.cgroup);
     expect(existsSync(at.pinDirectory)).toBe(false);
@@ -77,13 +77,13 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     expect(await acceptors()).toEqual(['remote']);
   });
 
-  it('a crash between the pinning of new maps and the attachment leaves the old in force, and the next start mends it', async () => {
+  it('after a crash between pinning new maps and attaching, the old programs stay in force, and the next start mends it', async () => {
     const loaded = loadObject({ ...at, capacities: { cgroups: 64 } });
     expect(loaded.fresh).toContain('cgroup_info_map');
     pinFresh(loaded, at.pinDirectory);
     loaded.object.close();
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
-    // The pinned map is empty and nobody's yet: what is pinned and what is wanted are put right before it is used.
+    // The pinned map is empty and no program uses it yet: the next agent fills it before any does.
     mesh.datapath.close();
     mesh.datapath = Datapath.open({ ...at, capacities: { cgroups: 64 } });
     expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);

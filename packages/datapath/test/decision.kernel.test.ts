@@ -1,5 +1,5 @@
-// The two decision tables against each other: random callers, destinations and maps; the model says what must happen, the
-// kernel's programs are asked through real sockets, and both the outcome and the reported reason have to agree.
+// The two decision tables against each other: random callers, destinations and maps. The model says what must happen,
+// the kernel's programs are asked through real sockets, and both the outcome and the reported reason have to agree.
 import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { netnsCookie } from '@sluice/linux';
@@ -59,11 +59,11 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   beforeAll(async () => {
     mesh = await MeshedNode.create();
     const { node } = mesh;
-    // It answers itself: were it to dial on, its own connections would be subject to the random maps.
+    // It answers by itself: if it dialled on, its own connections would be subject to the random maps.
     const ztunnel = await node.ztunnel({ mode: 'answer' });
     ztunnelPod = ztunnel.pod;
     await ztunnelPod.serve(PORTS);
-    await node.remote.dns.stop(); // on port 53 this test wants a server that says who it is
+    await node.remote.dns.stop(); // on port 53 this test needs a server that says who it is
     await node.remote.serve([5432, 53]);
     pods = [];
     for (const name of ['a', 'b', 'c'])
@@ -78,7 +78,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       PORTS.join(','),
     ]);
     await (await LineProcess.start(server)).lineMatching(/^ready$/);
-    // What ztunnel opens in a pod's namespace is a socket of ztunnel's cgroup.
+    // A socket that ztunnel opens in a pod's namespace belongs to ztunnel's cgroup.
     for (const pod of [a, b]) {
       const place = { netns: pod.netns, cgroup: ztunnelPod.app.place.cgroup };
       const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001,15053', '--answer'];
@@ -95,7 +95,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       caller('ztunnel', ztunnelPod.app.place.cgroup, ztunnelPod.netns, ztunnelPod),
       caller('host', host.cgroup.path, node.netns.path, host),
       caller('kubelet', kubelet.cgroup.path, node.netns.path, kubelet),
-      // A nested cgroup; a process that entered a's netns; two of a's cgroup elsewhere; the kubelet's cgroup in a pod.
+      // A nested cgroup; a process that entered a's netns; two processes of a's cgroup in other namespaces; the
+      // kubelet's cgroup in a pod.
       await at(new Cgroup(`${a.app.place.cgroup}/nested`), a.netns),
       await at(node.cgroup.child('system'), a.netns),
       await at(new Cgroup(`${a.cgroup.path}/foreign`), node.netns.path),
@@ -111,7 +112,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   const port = fc.constantFrom(...PORTS);
   const cidr = fc.constantFrom('10.66.1.0/24', '10.66.0.0/24', '10.66.1.2/32', '::/0', 'fd66:0:0:1::/64', '0.0.0.0/0');
 
-  /** How one pod may stand in the maps. */
+  /** How one pod may appear in the maps. */
   const standing = fc.record({
     at: fc.constantFrom('pod', 'container', 'netns', 'pod and netns', 'nowhere' as const),
     ipKnown: fc.boolean(),
@@ -130,7 +131,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   type Standing = typeof standing extends fc.Arbitrary<infer T> ? T : never;
 
   const arbitraryCase = fc.record({
-    // Those of the pods a and b twice: the longest part of the table is theirs.
+    // The callers of the pods a and b come twice, because most rows of the table are about them.
     caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 0, 1),
     destination: fc.nat({ max: 999 }),
     mapped: fc.boolean(),
@@ -281,7 +282,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     }
     expect(reasons).toEqual(expected);
     expect(inOwnPod).toBe(true);
-    // Every row has been there, or the cases are not as random as they look.
+    // If a row never decided, the cases are not as random as they look.
     expect([...new Set(expected)].toSorted()).toEqual(
       [
         'dns',

@@ -1,4 +1,4 @@
-// Whatever the maps may be wanted to hold, for property tests.
+// Anything that the maps may be wanted to hold, for property tests.
 import fc from 'fast-check';
 import {
   DEEPEST_LEVEL,
@@ -14,7 +14,7 @@ const address = fc
   .map(canonicalAddress)
   .filter((text) => text !== '::');
 const id = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
-/** What the encoder sets. */
+/** The bits that the encoder sets. */
 const BY_RULES = WorkloadFlag.EXCLUDES | WorkloadFlag.ONLY_INCLUDED_OUTBOUND | WorkloadFlag.ONLY_INCLUDED_INBOUND;
 const info = fc.record({
   id,
@@ -25,7 +25,7 @@ const info = fc.record({
 });
 const cidr = fc.oneof(
   fc.tuple(fc.ipV4(), fc.integer({ min: 0, max: 32 })),
-  // Without the dotted forms: a mapped range is canonically an IPv4 one.
+  // Without the dotted forms: the canonical form of a mapped range is an IPv4 range.
   fc.tuple(
     fc.ipV6().filter((text) => !text.includes('.')),
     fc.integer({ min: 0, max: 95 }),
@@ -76,7 +76,7 @@ export const desired: fc.Arbitrary<DesiredMaps> = fc.record({
   }),
 });
 
-/** With the rules in an order of their own, and nothing that cannot be compared. */
+/** With the rules in a fixed order, and without anything that cannot be compared. */
 export const sorted = (maps: DesiredMaps): unknown => ({
   ...maps,
   rules: maps.rules.map((item) => JSON.stringify({ ...item, workload: String(item.workload) })).toSorted(),

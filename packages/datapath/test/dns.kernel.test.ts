@@ -1,4 +1,4 @@
-// DNS of a pod whose DNS is captured, through real sockets: who answers, and what the asker sees of it.
+// DNS of a pod whose DNS is captured, through real sockets: who answers, and what the client sees of it.
 import { fileURLToPath } from 'node:url';
 import { Netns } from '@sluice/linux';
 import { LineProcess, endpoint, enterCommand, requires, type Pod } from '@sluice/testbed';
@@ -19,7 +19,7 @@ interface Answer {
 }
 const answersOf = (outcome: Outcome | undefined): Answer[] => (outcome?.['answers'] ?? []) as Answer[];
 
-/** A process that asks name servers, in a place. */
+/** A process, in a given place, that asks name servers. */
 class Asker {
   readonly #process: LineProcess;
   private constructor(process: LineProcess) {
@@ -61,7 +61,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
   let uncaptured: Pod;
   let asker: Asker;
   const servers: Pod[] = [];
-  /** The two name servers, in a family, as an IPv6 socket may write it. */
+  /** The two name servers in one family, as an IPv6 socket may write their addresses. */
   let ask4: string[];
   let ask6: string[];
   let askMapped: string[];
@@ -115,7 +115,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       const [, , answer, shown] = await asker.with({ family }, connect(to), send(), receive(), names);
       expect(answer).toMatchObject({ answers: [{ by: 'resolver', from: to }] });
       expect(shown).toMatchObject({ peer: to, local: expect.stringContaining(own()) });
-      // Connected, it is counted as a decision and not by the datagram.
+      // On a connected socket it is counted as a decision, and not as a datagram.
       expect(events()).toMatchObject({
         'dns-asked': before['dns-asked'],
         'dns-answered': before['dns-answered'] + 1n,
@@ -143,7 +143,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       expect(answers.map(({ from }) => from)).toEqual([one, two, two, one]);
     });
 
-    it('one server after another on one socket', async () => {
+    it('one server after the other on one socket', async () => {
       const [one = '', two = ''] = list();
       const steps = [send(one), receive(), send(two), receive(), send(one), receive()];
       const outcomes = await asker.with({ family }, ...steps);
@@ -153,7 +153,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
 
     it('more questions than are remembered: the oldest are forgotten', async () => {
       const [one = '', two = ''] = list();
-      // Ten of the first and eight of the second, none of whose answers is looked at before all are asked.
+      // Ten questions to the first server and eight to the second; no answer is read before all are asked.
       const questions = [...Array.from({ length: 10 }, () => send(one)), ...Array.from({ length: 8 }, () => send(two))];
       await asker.do({ step: 'open', socket: 'many', family, deaf: true });
       await asker.do(...questions.map((step) => ({ ...step, socket: 'many' })));
@@ -162,7 +162,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       expect(answersOf(heard.at(-1)).map(({ from }) => from)).toEqual(Array.from({ length: 18 }, () => two));
     });
 
-    it('a socket that connects to another server, and to none', async () => {
+    it('a socket that connects to another server, and then to none', async () => {
       const [one = '', two = ''] = list();
       const outcomes = await asker.with(
         { family },
@@ -188,7 +188,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       expect(outcomes[12]).toMatchObject({ answers: [{ by: 'resolver', from: one }] });
     });
 
-    it('a socket that goes from a name server to something else remembers nothing', async () => {
+    it('a socket that goes from a name server to another destination remembers nothing', async () => {
       const [to = ''] = list();
       const other = to.replace(/:53$/, ':5353');
       const outcomes = await asker.with({ family }, connect(to), disconnect, connect(other), send(), receive(), names);
@@ -223,7 +223,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       }
     });
 
-    it('a socket of before, when the pod joins: connected it goes on, not connected it is captured', async () => {
+    it("a socket that is older than the pod's enrolment: a connected one goes on, an unconnected one is captured", async () => {
       const [to = ''] = list();
       const socket = { socket: `early ${family}` };
       const other = { socket: `connected ${family}` };
@@ -262,7 +262,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
     const outcomes = await asker.with({ family: 4 }, send(elsewhere), receive(), send(to), receive());
     expect(outcomes[1]).toMatchObject({ answers: [{ by: 'one', from: elsewhere }] });
     expect(outcomes[3]).toMatchObject({ answers: [{ by: 'resolver', from: to }] });
-    // And whoever asks the resolver by its own address sees that address.
+    // A client that asks the resolver by its own address sees that address.
     const [, direct] = await asker.with({ family: 4 }, send('127.0.0.1:15053'), receive());
     expect(direct).toMatchObject({ answers: [{ by: 'resolver', from: '127.0.0.1:15053' }] });
   });
@@ -313,7 +313,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       await direct(asker, endpoint(pod.ip4, 53), 'local');
     });
 
-    it('from a pod that waits, in another namespace, or of a pod whose DNS is not captured', async () => {
+    it('from a pending pod, from another namespace, or from a pod whose DNS is not captured', async () => {
       await direct(await Asker.at(waiting.app.place.cgroup, waiting.netns));
       await direct(await Asker.at(uncaptured.app.place.cgroup, uncaptured.netns));
       await direct(await Asker.at(pod.app.place.cgroup, mesh.node.netns.path));
@@ -344,7 +344,7 @@ describe.skipIf(need.skip)(`DNS${need.label}`, () => {
       await direct(asker, ask4[0], 'one', { device });
     });
 
-    it('from a server that answers whoever asks from port 53', async () => {
+    it('from a server that answers clients on port 53', async () => {
       const who = await Asker.at(uncaptured.app.place.cgroup, uncaptured.netns);
       const bind = endpoint(uncaptured.ip4, 53);
       const to = endpoint(pod.ip4, 53);

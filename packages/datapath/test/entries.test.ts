@@ -54,14 +54,14 @@ describe('map entries', () => {
       EXCLUDES,
       EXCLUDES | ONLY_INCLUDED_INBOUND,
       EXCLUDES | ONLY_INCLUDED_OUTBOUND,
-      // A list that is there and empty.
+      // The list exists and is empty.
       EXCLUDES | ONLY_INCLUDED_OUTBOUND,
       0,
     ]);
     expect(sorted(decodeMaps(encodeMaps(maps), encodeConfig(maps.settings).value))).toEqual(sorted(maps));
   });
 
-  it('name only depths that the programs look at', () => {
+  it('name only depths that the programs look up', () => {
     const source = readFileSync(new URL('../../../bpf/caller.h', import.meta.url), 'utf8');
     expect(source).toContain(`#define DEEPEST_LEVEL ${DEEPEST_LEVEL}\n`);
     const cgroupLevels = [3, DEEPEST_LEVEL, DEEPEST_LEVEL + 1, 35];

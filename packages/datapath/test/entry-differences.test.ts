@@ -1,4 +1,4 @@
-// What the maps hold beside what they ought to hold: nothing that differs is passed over, and nothing else is told.
+// What the maps hold beside what they ought to hold: every difference is reported, and nothing else.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WorkloadFlag, desiredOf, wantedEntries } from '../src/index.js';
@@ -22,7 +22,7 @@ describe('wanted entries', () => {
     );
   });
 
-  it('of another layout are refused', () => {
+  it('with another layout are refused', () => {
     expect(() => desiredOf({ local_pods: { '00': ['0102'] } })).toThrow(
       new RangeError('local_pods: keySize is 16, and not that of 0102'),
     );
@@ -30,12 +30,12 @@ describe('wanted entries', () => {
 });
 
 describe('differences', () => {
-  it('are told of each entry whose bytes differ, and of no other', () => {
+  it('are reported for each entry whose bytes differ, and for no other', () => {
     fc.assert(
       fc.property(desired, desired, fc.constantFrom(...APPLIED_MAPS), (a, b, map) => {
         const wanted = wantedTables(wantedEntries(a))[map];
         const others = [...wantedTables(wantedEntries(b))[map].entries()];
-        // The keys of one with the values of the other as far as they go, then what only the other has.
+        // The keys of the one with the values of the other as far as they go, then the entries that only the other has.
         const changed = [...wanted].map(([id, own], at) => [id, { ...own, ...valueOf(others[at]?.[1]) }] as const);
         const present = new Map([...changed.slice(1), ...others]);
         expect(entryDifferences(map, wanted, wanted)).toEqual([]);
@@ -53,7 +53,7 @@ describe('differences', () => {
     );
   });
 
-  it('name what differs, and the bits that have no name', () => {
+  it('name what differs, and bits that have no name', () => {
     const info = { id: 100n, inMesh: true, ip: '10.0.0.2', flags: WorkloadFlag.AMBIENT, detectedFlags: 1 };
     const tables = (flags: number) =>
       wantedTables(wantedEntries({ ...nothing, cgroups: new Map([[101n, { ...info, flags }]]) })).cgroup_info_map;

@@ -1,4 +1,5 @@
-// The connections of inPod mode: every kind of connect(), pods of one family, what was there before, and many at once.
+// The connections of inPod mode: every kind of connect(), pods with one family only, connections that are older, and
+// many at once.
 import { execFileSync } from 'node:child_process';
 import {
   Cgroup,
@@ -55,7 +56,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     expect(await meshed.dial(to, { method: 'udp' })).toMatchObject({ ok: true, peername: to });
   });
 
-  it('of a socket that was bound first, and of one that connects again', async () => {
+  it('of a socket that was bound before, and of one that connects again', async () => {
     const to = endpoint(remote.ip4, 80);
     const bound = await meshed.dial(to, { bind: endpoint(meshed.ip4, 23_456) });
     expect(bound.hops[0]).toMatchObject({ ...redirected, peer: endpoint(meshed.ip4, 23_456), originalDst: to });
@@ -93,7 +94,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     expect((await entered.dial(to)).hops[0]).toMatchObject(redirected);
   });
 
-  it('with ztunnel’s mark, of a process that is not ztunnel, are redirected all the same', async () => {
+  it('of a process that is not ztunnel are redirected although it sets ztunnel’s mark', async () => {
     const to = endpoint(remote.ip4, 80);
     expect((await meshed.dial(to, { mark: 0x539 })).hops[0]).toMatchObject({ ...redirected, originalDst: to });
   });
@@ -113,7 +114,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     await single.delete();
   });
 
-  it('that were there before go on, in both directions', async () => {
+  it('that are older go on, in both directions', async () => {
     const late = await node.mesh.node.pod({ name: 'late', namespace: 'shop' });
     await late.serve([81], { echo: true });
     const echo = await neighbour.serve([82], { echo: true });
@@ -128,13 +129,13 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
       await stream.progress(3);
       expect(await stream.stop()).toMatchObject({ broken: '' });
     }
-    // Those that are made from now on are captured.
+    // New ones are captured.
     expect((await late.dial(endpoint(remote.ip4, 80))).hops[0]).toMatchObject(redirected);
     await echo.stop();
     await late.delete();
   });
 
-  it(`${CONNECTIONS} out of a pod, half of them redirected, with not one wrong original destination`, async () => {
+  it(`${CONNECTIONS} out of a pod, half of them redirected, without one wrong original destination`, async () => {
     const { ip4, ip6 } = remote;
     const targets = [endpoint(ip4, 80), endpoint(ip4, 443), endpoint(ip4, 8080), endpoint('10.66.1.3', 443)];
     const targets6 = [endpoint(ip6, 80), endpoint(ip6, 443), `[::ffff:${ip4}]:80`, `[::ffff:${ip4}]:443`];
@@ -146,7 +147,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     expect(node.mesh.handoffs()).toBe(0);
   });
 
-  it(`${CONNECTIONS} into two pods, on many ports, with not one wrong original destination`, async () => {
+  it(`${CONNECTIONS} into two pods, on many ports, without one wrong original destination`, async () => {
     const ports = Array.from({ length: 20 }, (_, n) => 9000 + n * 7);
     for (const pod of [meshed, neighbour]) await pod.serve(ports);
     const targets = ports.flatMap((port) => [meshed, neighbour].map(({ ip4 }) => endpoint(ip4, port)));
@@ -170,15 +171,15 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
     expect(node.exemptTuples()).toBe(0);
   });
 
-  it('leave no trace of a packet filter: no rule, no connection that is tracked', () => {
+  it('leave no trace in a packet filter: no rule, no tracked connection', () => {
     for (const netns of [meshed.netns, neighbour.netns, node.mesh.node.netns.path]) {
       const inside = (file: string): string =>
         execFileSync('nsenter', [`--net=${netns}`, 'sh', '-c', `cat /proc/net/${file} 2>/dev/null || true`], {
           encoding: 'utf8',
         });
-      // /proc/self/net is of the namespace that the reader is in.
+      // /proc/self/net belongs to the namespace of the process that reads it.
       for (const file of ['nf_conntrack', 'ip_tables_names', 'ip6_tables_names']) expect(inside(file)).toBe('');
-      // Of nftables: it prints the tables that it knows, and names those that it does not.
+      // For nftables: these print the tables that they know, and name those that they do not.
       for (const save of ['iptables-nft-save', 'ip6tables-nft-save'])
         expect(execFileSync('nsenter', [`--net=${netns}`, save], { encoding: 'utf8' })).toBe('');
     }

@@ -1,5 +1,5 @@
-// A meshed node whose pods have their own ztunnel: the inbound program and the way back of the original source in their
-// namespaces, and a ztunnel that is told of them over ZDS. The tests do what the agent would.
+// A meshed node whose pods have their own ztunnel: their namespaces have the inbound program and the route back for the
+// original source, and a ztunnel learns of them over ZDS. The tests do what the agent would do.
 import { join } from 'node:path';
 import { addRoute, addRule, attachTc, Netns, netnsCookie, writeSysctl } from '@sluice/linux';
 import { LineProcess, enterCommand, peerProgram, type Pod, type PodSpec, type StandInZtunnel } from '@sluice/testbed';
@@ -12,11 +12,11 @@ import { MeshedNode } from './meshed-node.js';
 export interface ListenerOptions {
   readonly name?: string;
   readonly ports?: readonly number[];
-  /** Its own line alone, and no dial to the application. Default false. */
+  /** ztunnel answers with its own line and does not dial the application. Default false. */
   readonly answer?: boolean;
 }
 
-/** Istio's mark of what goes back to ztunnel, and where the rule for it is (istio cni/pkg/iptables). */
+/** Istio's mark for packets that go back to ztunnel, and where the rule for it is (istio cni/pkg/iptables). */
 const WAY_BACK = { fwmark: { value: 0x111, mask: 0xfff }, table: 100, priority: 32_764 } as const;
 
 const REFLECTING = ['net.ipv4.tcp_fwmark_accept', 'net.ipv4.fwmark_reflect', 'net.ipv6.fwmark_reflect'];
@@ -24,7 +24,7 @@ const REFLECTING = ['net.ipv4.tcp_fwmark_accept', 'net.ipv4.fwmark_reflect', 'ne
 export class InPodNode implements AsyncDisposable {
   readonly mesh: MeshedNode;
   readonly zds: ZdsServer;
-  /** Listens for every pod of {@link pod}. What makes a process ztunnel's is this one's cgroup. */
+  /** Listens for every pod of {@link pod}. A process belongs to ztunnel if it is in this one's cgroup. */
   readonly ztunnel: StandInZtunnel;
   /** What the ZDS server is lent, by the pods' UIDs. */
   readonly #lent = new Map<string, Netns>();
@@ -50,7 +50,7 @@ export class InPodNode implements AsyncDisposable {
     }
   }
 
-  /** In the mesh, and captured; ztunnel has not been told. `more`: flags. */
+  /** Puts a pod into the mesh and captures it; ztunnel is not told. `more`: further flags. */
   enrol(pod: Pod, more = 0): void {
     this.leadBack(pod);
     using netns = Netns.open(pod.netns);
@@ -59,7 +59,7 @@ export class InPodNode implements AsyncDisposable {
     this.mesh.apply();
   }
 
-  /** Tells ztunnel of a pod; fulfilled when it listens there. */
+  /** Tells ztunnel of a pod; fulfilled when ztunnel listens there. */
   async serve({ uid, name, namespace, netns: path }: Pod): Promise<void> {
     const netns = this.#lent.get(uid) ?? Netns.open(path);
     this.#lent.set(uid, netns);
@@ -75,7 +75,7 @@ export class InPodNode implements AsyncDisposable {
     this.#lent.delete(uid);
   }
 
-  /** A pod that is in the mesh, with its ztunnel listening. */
+  /** Makes a pod that is in the mesh and for which ztunnel listens. */
   async pod(spec: PodSpec): Promise<Pod> {
     const pod = await this.mesh.node.pod(spec);
     this.enrol(pod);
@@ -83,7 +83,7 @@ export class InPodNode implements AsyncDisposable {
     return pod;
   }
 
-  /** Lets ztunnel dial the application from the client's address. */
+  /** Lets ztunnel dial the application from the client's address, and the answers find ztunnel. */
   leadBack(pod: Pod): void {
     const { table } = WAY_BACK;
     using netns = Netns.open(pod.netns);
@@ -96,7 +96,7 @@ export class InPodNode implements AsyncDisposable {
     for (const sysctl of REFLECTING) writeSysctl(netns, sysctl, '1');
   }
 
-  /** More listeners like ztunnel's in a pod's namespace, by a process of ztunnel's cgroup. */
+  /** Opens more listeners like ztunnel's in a pod's namespace, by a process of ztunnel's cgroup. */
   listen(pod: Pod, options: ListenerOptions = {}): Promise<LineProcess> {
     return listenLikeZtunnel(pod, this.ztunnel.pod.app.place.cgroup, options);
   }
@@ -123,7 +123,7 @@ export class InPodNode implements AsyncDisposable {
   }
 }
 
-/** The same sockets, whoever opens them. */
+/** Opens the same sockets from any process. */
 export async function listenLikeZtunnel(
   pod: Pod,
   cgroup: string,

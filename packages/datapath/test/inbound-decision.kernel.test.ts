@@ -1,4 +1,4 @@
-// The two inbound tables against each other: random pods, rules and clients; the models of both directions say what must
+// The two inbound tables against each other: random pods, rules and clients. The models of both directions say what must
 // happen, the kernel's programs are asked through real sockets, and both the outcome and the counted row have to agree.
 import { dirname } from 'node:path';
 import fc from 'fast-check';
@@ -40,7 +40,7 @@ const LISTENERS = [15001, 15006];
 
 interface Client {
   readonly name: string;
-  /** Undefined: on another node, where no program of ours sees it. */
+  /** Undefined: the client is on another node, where no program of ours sees it. */
   readonly place: { readonly cgroup: string; readonly netns: string } | undefined;
   dial(to: string, options?: DialOptions): Promise<DialResult>;
 }
@@ -56,7 +56,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   let pods: readonly [Pod, Pod];
   let clients: readonly Client[];
   let kubelet: HostProcess;
-  /** Each with its pod. */
+  /** Each listener with its pod. */
   const listeners: (readonly [Pod, ListeningSocket])[] = [];
 
   beforeAll(async () => {
@@ -98,7 +98,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     return { name, place: { cgroup, netns }, dial: (to, options) => by.dial(to, options) };
   }
 
-  /** How one pod may stand in the maps. */
+  /** How one pod may appear in the maps. */
   const standing = fc.record({
     known: fc.constantFrom(true, true, true, true, false),
     inPod: fc.constantFrom(true, true, true, true, false),
@@ -161,13 +161,13 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     const cgroupLevels = [...levels].toSorted((x, y) => x - y);
     const { settings } = world.mesh.desired;
     const { pendingOpen, probesExempt } = world_;
-    // No ztunnel of the node: a pod without its own that would be sent there is refused.
+    // There is no ztunnel of the node: a connection that would be sent to it is refused.
     const nowhere = { ztunnelIPv4: undefined, ztunnelIPv6: undefined, noZtunnel: 'closed' } as const;
     const policies = { pending: pendingOpen ? 'open' : 'hold', probesExempt, cgroupLevels } as const;
     return { cgroups, netns, localPods, rules, settings: { ...settings, ...nowhere, ...policies } };
   }
 
-  /** Which listeners are captured is not in the maps that the agent writes. */
+  /** The map of captured listeners is not one of those that the agent writes. */
   function setListeners(world_: Case): void {
     using map = BpfMap.openPinned(`${world.mesh.pinDirectory}/maps/listeners`);
     for (const [pod, socket] of listeners) {
@@ -200,7 +200,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
 
   const unmapped = (ip: string): string => ip.replace(/^::ffff:/, '');
 
-  /** The kernel takes the destination itself for the source of a connection that does not leave the namespace. */
+  /** For a connection that does not leave the namespace, the kernel takes the destination itself as the source. */
   function sourceOf(who: Client, target: string, bound: boolean): string {
     const { node } = world.mesh;
     if (who.place === undefined) return '192.168.66.2';
@@ -208,7 +208,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     return bound ? SECONDARY : pods[1].ips.includes(target) ? pods[0].ip4 : target;
   }
 
-  /** Where the SYN arrives, and what connect() knows of it; undefined if it never leaves. */
+  /** Where the SYN arrives, and what connect() knows about it; undefined if it never leaves. */
   function arrivalOf(world_: Case, maps: DesiredMaps, who: Client, ip: string, bound: boolean): Arrival | undefined {
     const [a, b] = pods;
     const { place } = who;
@@ -237,7 +237,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     return { cgroups, netnsCookie: netnsCookie(netns), mark: 0 };
   }
 
-  /** bpf/exempt.h in this test's words. */
+  /** The rules of bpf/exempt.h in this test's words. */
   function exemptingNetns(maps: DesiredMaps, { reason }: Decision, place: Client['place'], ip: string): bigint {
     if (reason === 'probe') {
       const pod = maps.localPods.get(ip);
@@ -290,7 +290,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       }),
       { numRuns: CASES, seed, endOnFailure: true },
     );
-    // Every row has had its turn.
+    // Every row decided at least once.
     expect(new Set(datapath.counters().inbound.map(({ reason }) => reason)).size).toBe(11);
   });
 });

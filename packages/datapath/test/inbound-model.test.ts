@@ -51,7 +51,7 @@ describe('the inbound table', () => {
       expect(ask(CAPTURED, { ip })).toBe('pass loopback');
   });
 
-  it('knows who may pass', () => {
+  it('knows which connections may pass', () => {
     expect(ask(CAPTURED, { port: 15008 })).toBe('pass hbone');
     expect(ask(CAPTURED, { exempt: true })).toBe('pass exempt');
     expect(ask(CAPTURED, { clientIp: '::ffff:10.0.0.7' })).toBe('pass self');
@@ -60,7 +60,7 @@ describe('the inbound table', () => {
     expect(ask(CAPTURED, { port: 80, redirected: true })).toBe('steer steered 15006');
   });
 
-  it('holds a pod that waits, or lets everything but ztunnel’s own ports be reached', () => {
+  it('holds a pending pod, or lets everything but ztunnel’s own ports be reached', () => {
     const flags = CAPTURED | WorkloadFlag.PENDING;
     expect(ask(flags)).toBe('refuse pending');
     expect(ask(flags, { port: 15008 })).toBe('pass hbone');
@@ -69,7 +69,7 @@ describe('the inbound table', () => {
     for (const port of [15001, 15006]) expect(ask(flags, { port }, open)).toBe('refuse pending');
   });
 
-  it('passes by a pod that bypasses, but for ztunnel’s own ports', () => {
+  it('lets connections to a pod that bypasses the capture pass, but for ztunnel’s own ports', () => {
     const flags = CAPTURED | WorkloadFlag.BYPASS_INBOUND;
     expect(ask(flags)).toBe('pass bypass');
     for (const port of [15001, 15006]) expect(ask(flags, { port })).toBe('refuse bypass');
@@ -85,7 +85,7 @@ describe('the inbound table', () => {
     for (const port of [15001, 15006]) expect(ask(CAPTURED, { port }, including)).toBe('refuse excluded');
   });
 
-  it('says every row that it tried', () => {
+  it('reports every row that it tried', () => {
     const { rows } = decideInbound(mapsWith(CAPTURED), { ...query, clientIp: '10.0.0.7' });
     expect(rows.map(({ row, matched }) => [row, matched])).toEqual([
       ['loopback', false],

@@ -1,4 +1,4 @@
-// What comes in to a pod with its own ztunnel, through real sockets: who accepts it, and what he sees of it.
+// What comes in to a pod with its own ztunnel, through real sockets: who accepts it, and what the acceptor sees of it.
 import { netnsCookie } from '@sluice/linux';
 import { endpoint, requires, type HostProcess, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -54,7 +54,7 @@ describe.skipIf(need.skip)(`what comes in to a pod${need.label}`, () => {
     }
   });
 
-  it("the kubelet's probes reach the application untouched, from the node's own address", async () => {
+  it("the kubelet's probes reach the application directly, from the node's own address", async () => {
     const before = count('exempt');
     for (const to of [endpoint(pod.ip4, 80), `[::ffff:${pod.ip4}]:80`, endpoint(pod.ip6, 80)]) {
       const result = await kubelet.dial(to);
@@ -96,7 +96,7 @@ describe.skipIf(need.skip)(`what comes in to a pod${need.label}`, () => {
     world.withdraw(bare);
     await world.ztunnel.event('removed', (event) => event.pod === bare.uid);
     expect(await client.dial(endpoint(bare.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
-    // Out of the mesh: at once when its entry has gone, and for good when the program has.
+    // Without its entry the pod is out of the mesh at once; without the program it stays so.
     world.mesh.leave(bare);
     world.mesh.apply();
     expect(await acceptors(client, endpoint(bare.ip4, 80))).toEqual(['default/bare']);

@@ -1,4 +1,4 @@
-// What the programs use of the kernel: read from the objects that ship, known to the documents, and asked of this kernel.
+// What the programs use of the kernel: it is read from the objects that ship, is in the documents, and is asked of this kernel.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openObject } from '@sluice/libbpf';
@@ -8,15 +8,15 @@ import { missingKernelFeatures, objectPaths, usedKernelFeatures } from '../src/i
 
 const need = requires('root', 'bpf');
 const ALL = objectPaths({ inbound: true });
-/** What the Makefile of packages/libbpf builds of native/test/lacking.bpf.c: it uses what no kernel has. */
+/** What the Makefile of packages/libbpf builds from native/test/lacking.bpf.c, which uses what no kernel has. */
 const LACKING = fileURLToPath(new URL('../../libbpf/build/test/lacking.bpf.o', import.meta.url));
 const DOCUMENT = fileURLToPath(new URL('../../../docs/kernels.md', import.meta.url));
 
-/** '5.10' after '5.9'. */
+/** Orders '5.10' after '5.9'. */
 const inOrder = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true });
 
 describe('what is used of the kernel', () => {
-  it('is dated, each thing', () => {
+  it('has a date for each thing', () => {
     const undated = usedKernelFeatures(ALL).filter(({ since }) => since === undefined);
     expect(undated.map(({ name }) => name)).toEqual([]);
   });
@@ -35,7 +35,7 @@ describe('what is used of the kernel', () => {
     expect(outbound).toContain('helper bpf_set_retval in cgroup_inet4_connect programs');
   });
 
-  it('has the oldest release in which all of it is in docs/kernels.md, and every thing by name', () => {
+  it('has the oldest release that has all of it in docs/kernels.md, and everything by name', () => {
     const text = readFileSync(DOCUMENT, 'utf8');
     const newest = usedKernelFeatures(ALL)
       .flatMap(({ since }) => since ?? [])
@@ -54,7 +54,7 @@ describe.skipIf(need.skip)(`what this kernel has of it${need.label}`, () => {
     expect(missingKernelFeatures(ALL)).toEqual([]);
   });
 
-  it('is named where it is missing, with who needs it', () => {
+  it('is named where it is missing, with the program that needs it', () => {
     expect(missingKernelFeatures([LACKING])).toEqual([
       {
         name: 'helper bpf_sock_ops_cb_flags_set in cgroup_inet4_connect programs',

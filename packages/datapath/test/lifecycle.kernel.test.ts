@@ -1,4 +1,4 @@
-// Loading, going away, coming back, upgrading and leaving; and the errors that a user can meet.
+// Loading, closing, coming back, upgrading and leaving; and the errors that a user can meet.
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { BpfError, attachCgroupExclusively, openObject, queryCgroup } from '@sluice/libbpf';
@@ -62,7 +62,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     mesh.apply();
     mesh.datapath.activate();
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
-    // What is pinned now is what the programs use.
+    // The maps that are pinned now are those that the programs use.
     mesh.leave(pod);
     await running.progress(1);
     const result = await running.stop();
@@ -143,7 +143,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     expect(failures[0]?.error.message).toMatch(/map 'local_pods': it is full: it holds at most 1 entries/);
     mesh.datapath.activate();
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
-    // With room again, nothing is left to say.
+    // With room again there is nothing to report.
     mesh.leave(pod);
     expect(mesh.datapath.apply(mesh.desired).failures).toEqual([]);
   });

@@ -1,4 +1,4 @@
-// The tc program of a pod's loopback: which marks it changes, and that it can be attached where it belongs.
+// The tc program of a pod's loopback: it changes the marks that it should, and can be attached where it belongs.
 import { openObject } from '@sluice/libbpf';
 import { attachTc, detachTc, Netns, tcFilters } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
@@ -11,7 +11,7 @@ const need = requires('root', 'bpf', 'cgroup2', 'netns');
 /** linux/bpf.h, struct __sk_buff: its size, and where the mark is. */
 const CONTEXT_BYTES = 192;
 const MARK_OFFSET = 8;
-/** An Ethernet header and an IPv4 header: less than that the kernel does not run a tc program on. */
+/** An Ethernet header and an IPv4 header: the kernel runs no tc program on less. */
 const PACKET = Buffer.alloc(64);
 
 describe.skipIf(need.skip)(`the loopback of a pod${need.label}`, () => {

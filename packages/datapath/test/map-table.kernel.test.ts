@@ -1,4 +1,4 @@
-// The maps that are found in a program's instructions are those that the kernel finds in them.
+// The maps that are found in a program's instructions are the maps that the kernel finds in it.
 import { mapAccesses, openObject } from '@sluice/libbpf';
 import { requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
@@ -13,7 +13,7 @@ describe.skipIf(need.skip)(`the maps of each program${need.label}`, () => {
     const names = new Map(object.maps().map(({ id, name }) => [id, name]));
     const accesses = mapAccesses(path);
     for (const program of object.programs()) {
-      // Variables are maps to the kernel, and to nobody else.
+      // The kernel counts a program's variables as maps, too.
       const used = program.info().mapIds.flatMap((id) => names.get(id) ?? []);
       const found = accesses.filter((access) => access.program === program.name).map(({ map }) => map);
       expect([program.name, new Set(found)]).toEqual([program.name, new Set(used)]);

@@ -13,7 +13,7 @@ export function levelOf(path: string): number {
 
 export const cgroupId = (path: string): bigint => statSync(path, { bigint: true }).ino;
 
-/** Bits that say that user space has decided. */
+/** The bits about which user space has decided. */
 const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
 
 export class MeshedNode implements AsyncDisposable {
@@ -57,7 +57,7 @@ export class MeshedNode implements AsyncDisposable {
     }
   }
 
-  /** As the agent would: under the pod-level cgroup, by netns, and by each IP. `more`: bits beside AMBIENT. */
+  /** Writes what the agent would: entries under the pod-level cgroup, by netns, and by each IP. `more`: bits beside AMBIENT. */
   enrol(pod: Pod, more = 0): void {
     const id = cgroupId(pod.cgroup.path);
     const flags = WorkloadFlag.AMBIENT | more;
@@ -113,7 +113,7 @@ export class MeshedNode implements AsyncDisposable {
     if (failures[0] !== undefined) throw failures[0].error;
   }
 
-  /** How many connections are between their SYN and their acceptance. */
+  /** How many connections are between SYN and acceptance. */
   handoffs(): number {
     using map = BpfMap.openPinned(`${this.pinDirectory}/maps/origin_handoff`);
     return [...map.keys()].length;

@@ -1,5 +1,5 @@
-// Asks name servers as it is told, line by line: each line is a JSON list of steps, each answer a JSON list of what came
-// of them. Sockets have names and stay from line to line.
+// Asks name servers as its input says: each line is a JSON list of steps, and each answer a JSON list of their results.
+// Sockets have names and stay from line to line.
 import { createSocket } from 'node:dgram';
 import { Resolver } from 'node:dns/promises';
 import { connect, isIP } from 'node:net';
@@ -14,7 +14,7 @@ const SO_BINDTOIFINDEX = 62;
 
 const sockets = new Map();
 const fdOf = (socket) => socket._handle.fd;
-process.removeAllListeners('warning'); // of _handle, which has no successor
+process.removeAllListeners('warning'); // about _handle, which has no successor
 
 function parse(place) {
   const port = Number(place.slice(place.lastIndexOf(':') + 1));
@@ -28,7 +28,7 @@ function query(name) {
   return Buffer.concat([Buffer.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), ...labels, Buffer.from([0, 0, 16, 0, 1])]);
 }
 
-/** What the server says of itself, from the first string of the TXT record. */
+/** What the server says about itself, in the first string of the TXT record. */
 function content(answer) {
   const text = answer.toString('latin1');
   const end = text.indexOf('}') + 1;
@@ -59,7 +59,7 @@ const STEPS = {
     await new Promise((resolve) => made.bind(port, host, resolve));
     if (mark !== undefined) setSockOptInt(fdOf(made), SOL_SOCKET, SO_MARK, mark);
     if (device !== undefined) setSockOptInt(fdOf(made), SOL_SOCKET, SO_BINDTOIFINDEX, device);
-    // So that the kernel keeps what comes until `listen`.
+    // The kernel keeps what arrives until `listen`.
     if (deaf) made._handle.recvStop();
     sockets.set(socket, state);
     return { ok: true };
@@ -135,7 +135,7 @@ const STEPS = {
       client.on('end', () => resolve({ ...names, ...content(received) }));
       client.on('error', reject);
     }),
-  /** By c-ares, as an application would. */
+  /** Through c-ares, as an application would. */
   resolve: async ({ servers, name }) => {
     const resolver = new Resolver({ timeout: PATIENCE_MS, tries: 1 });
     resolver.setServers(servers);

@@ -1,6 +1,6 @@
-// A name server of one answer: a TXT record that says who answered, over which protocol, and who asked from where.
-// Arguments: its name, then ip:port of each address, UDP and TCP. A name with `large` in it gets an answer of 3 KiB; one
-// with `cut` is told by UDP to ask again by TCP. Prints `ready`.
+// A name server with one answer: a TXT record that says who answered, over which protocol, and who asked from where.
+// Arguments: its name, then ip:port of each address, UDP and TCP. A name with `large` in it gets an answer of 3 KiB;
+// for one with `cut` in it, a client that asks by UDP is told to ask again by TCP. Prints `ready`.
 import { createSocket } from 'node:dgram';
 import { createServer, isIP } from 'node:net';
 import { once } from 'node:events';

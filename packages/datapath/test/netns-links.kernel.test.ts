@@ -32,7 +32,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
   const steered = ['ztunnel', 'default/a'];
   const programId = (): number | undefined => readNetnsLinks(world.mesh.pinDirectory)[0]?.link.programId;
 
-  /** A new agent, which applies and activates. */
+  /** Starts a new agent, which applies and activates. */
   function restart(options: Partial<Parameters<typeof Datapath.open>[0]> = {}): Datapath {
     const { mesh } = world;
     mesh.datapath.close();
@@ -60,7 +60,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(await acceptors()).toEqual(steered);
   });
 
-  it('go on without the agent, and are left as they are by the next of the same version', async () => {
+  it('go on without the agent, and the next one of the same version leaves them as they are', async () => {
     world.mesh.datapath.close();
     expect(await acceptors()).toEqual(steered);
     const before = programId();
@@ -70,7 +70,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(await acceptors()).toEqual(steered);
   });
 
-  it('get the program that works on the maps of now', async () => {
+  it('get the program that works on the current maps', async () => {
     const before = programId();
     const datapath = restart({ capacities: { netns: 64 } });
     expect(programId()).not.toBe(before);
@@ -81,17 +81,17 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(await acceptors()).toEqual(['default/a']);
   });
 
-  it('of an agent that died before it could update them are updated when they are asked for', async () => {
+  it('of an agent that died before it could update them are updated when a namespace is attached', async () => {
     const { mesh } = world;
     mesh.datapath.close();
-    // All maps anew, as if an earlier version had pinned others.
+    // All maps are new, as if an earlier version had pinned others.
     rmSync(`${mesh.pinDirectory}/maps`, { recursive: true });
     mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
     mesh.apply();
     expect(mesh.datapath.attachNetns(netns)).toBe('updated');
     mesh.datapath.activate();
     expect(mesh.datapath.attachNetns(netns)).toBe('present');
-    // The listeners went with the old maps, until they are captured again; nothing is let in meanwhile.
+    // The listeners went with the old maps until they are captured again; meanwhile nothing is let in.
     expect(await mesh.node.remote.dial(endpoint(pod.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
     await world.listen(pod, { name: 'second' });
     expect((await acceptors())[0]).toBe('second');
@@ -130,7 +130,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(datapath.attachedNetns()).toEqual(new Set());
   });
 
-  it('replace what else lies at their place', async () => {
+  it('replace anything else at their place', async () => {
     const { datapath, pinDirectory } = world.mesh;
     datapath.detachNetns(cookie);
     using map = BpfMap.openPinned(`${pinDirectory}/maps/events`);
@@ -139,11 +139,11 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(await acceptors()).toEqual(steered);
   });
 
-  it('go with everything else, pinned or not, and only ours', async () => {
+  it('go with everything else, pinned or not, and only ours go', async () => {
     const { mesh } = world;
     await using other = await InPodNode.create();
     const untouched = await other.pod({ name: 'b', serve: [80] });
-    // One that no pin names: that of a bpffs which was lost.
+    // A link that no pin names: its bpffs was lost.
     rmSync(netnsLinkPin(mesh.pinDirectory, cookie));
     mesh.datapath.attachNetns(netns);
     using foreign = openObject(INBOUND_OBJECT_PATH, {

@@ -1,4 +1,4 @@
-// When ztunnel does not answer, when it has no room, when memory or a map is short: connections fail, and nothing stays behind.
+// ztunnel does not answer or has no room, or memory or a map is short: connections fail, and nothing stays behind.
 import { LineProcess, endpoint, enterCommand, requires, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
@@ -6,7 +6,7 @@ import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 
-/** Runs a program of the machine in a pod's network namespace, to its end; false if it failed. */
+/** Runs a program of the machine in a pod's network namespace until it ends; false if it failed. */
 async function inside(pod: Pod, ...argv: string[]): Promise<boolean> {
   const process = await LineProcess.start(enterCommand({ netns: pod.netns }, argv));
   return (await process.exited).code === 0;
@@ -30,7 +30,7 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     mesh.enrol(silenced);
     mesh.apply();
     to = endpoint(mesh.node.remote.ip4, 80);
-    // Its SYNs arrive, and no answer finds the way back.
+    // Its SYNs arrive, and no answer reaches it.
     expect(await inside(ztunnel.pod, 'ip', 'route', 'add', 'blackhole', `${silenced.ip4}/32`)).toBe(true);
   });
   afterEach(async () => mesh?.close());
@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`connections under pressure${need.label}`, () => {
     expect(mesh.handoffs()).toBe(0);
   });
 
-  it('ztunnel rejects a connection whose origin found the map of hand-offs full, and the event is counted', async () => {
+  it('while the map of hand-offs is full ztunnel rejects what it has no origin for, and it is counted', async () => {
     mesh.datapath.close();
     cleanup(mesh.pinDirectory);
     const at = { pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path };

@@ -22,7 +22,7 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
   });
   afterAll(async () => mesh?.close());
 
-  it(`${CONNECTIONS} connections, half of them redirected, with not one wrong original destination`, async () => {
+  it(`${CONNECTIONS} connections, half of them redirected, without one wrong original destination`, async () => {
     const { ip4, ip6 } = mesh.node.remote;
     const targets = [endpoint(ip4, 80), endpoint(ip4, 443), endpoint(ip4, 8080), endpoint('10.66.1.3', 443)];
     const targets6 = [endpoint(ip6, 80), endpoint(ip6, 443), `[::ffff:${ip4}]:80`, `[::ffff:${ip4}]:443`];
@@ -43,7 +43,7 @@ describe.skipIf(need.skip)(`reused source ports${need.label}`, () => {
     expect(mesh.handoffs()).toBe(0);
   });
 
-  it('the same by eight processes at once', async () => {
+  it('the same with eight processes at once', async () => {
     const { ip4, ip6 } = mesh.node.remote;
     const lists = [
       [endpoint(ip4, 80), endpoint(ip4, 443), endpoint(ip4, 8080), endpoint('10.66.1.3', 443)],

@@ -1,4 +1,4 @@
-// getsockopt(): nothing but SO_ORIGINAL_DST of an accepted connection answers differently, at any length.
+// getsockopt(): only SO_ORIGINAL_DST of an accepted connection answers differently, and that at every length.
 import { fileURLToPath } from 'node:url';
 import { LineProcess, endpoint, enterCommand, requires, type HostProcess, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -17,7 +17,7 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
 
   beforeAll(async () => {
     mesh = await MeshedNode.create();
-    // Without its outbound listener, in whose place the program stands.
+    // It has no outbound listener; the test's program takes that place.
     const standIn = await mesh.node.ztunnel({ ports: [15008] });
     ztunnel = standIn.pod;
     mesh.setZtunnel(standIn);
@@ -28,7 +28,7 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
   });
   afterAll(async () => mesh?.close());
 
-  /** The answers in ztunnel's network namespace, from a process of a cgroup, of a connection that `dial` makes. */
+  /** The answers in ztunnel's network namespace to a process in the given cgroup, about a connection that `dial` makes. */
   async function answers(cgroup: string, port: number, dial: () => Promise<unknown>): Promise<Answers> {
     const { ip4 } = mesh.node.remote;
     const argv = [process.execPath, PROGRAM, String(port), ip4, '80'];
@@ -38,7 +38,7 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
     return JSON.parse(line) as Answers;
   }
 
-  /** What differs between the two, by question. */
+  /** The questions whose answers differ between the two. */
   function differences(ours: Record<string, string>, others: Record<string, string>): Record<string, string> {
     return Object.fromEntries(Object.entries(ours).filter(([question, answer]) => others[question] !== answer));
   }

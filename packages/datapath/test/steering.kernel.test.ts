@@ -1,4 +1,4 @@
-// Nobody but ztunnel gets what is captured, nobody but whom it is meant for gets past the capture, and ztunnel's own dials
+// Only ztunnel gets what is captured, only the connections that may get past the capture do, and ztunnel's own dials
 // never come back to it.
 import { BpfMap } from '@sluice/libbpf';
 import { listeningSockets, Netns, netnsCookie, setSockOptInt, writeSysctl } from '@sluice/linux';
@@ -45,7 +45,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
   const acceptors = async (from: Dials, to: string, options?: DialOptions): Promise<(string | undefined)[]> =>
     (await from.dial(to, options)).hops.map(({ by }) => by);
   const outside = (): string => endpoint(world.mesh.node.remote.ip4, 80);
-  /** Each acceptor of so many connections from outside and from inside. */
+  /** Every acceptor of `count` connections from outside and as many from inside. */
   async function allAcceptors(pod: Pod, count = 10): Promise<Set<string | undefined>> {
     const seen = new Set<string | undefined>();
     for (let n = 0; n < count; n++) {
@@ -79,7 +79,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
     });
   });
 
-  it('a dial to 15001 or 15006 from outside reaches no listener of that port, and no application', async () => {
+  it('a dial to 15001 or 15006 from outside reaches neither the listener of that port nor an application', async () => {
     const pod = await world.pod({ name: 'a', serve: [80] });
     for (const port of [15001, 15006]) {
       const { hops } = await remote.dial(endpoint(pod.ip4, port));
@@ -128,7 +128,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       );
     }
 
-    it('of a tuple holds where it was written for, and nowhere else', async () => {
+    it('of a tuple holds in the namespace that it was written for, and nowhere else', async () => {
       const pod = await world.pod({ name: 'a', serve: [80] });
       const other = await world.pod({ name: 'b', serve: [80] });
       const { ip4 } = world.mesh.node;
@@ -141,7 +141,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       expect(await acceptors(host, endpoint(pod.ip4, 80), { bind: endpoint(ip4, 40_002) })).toEqual(['default/a']);
     });
 
-    it('ends with the connection: its tuple is of no use to the next who has it', async () => {
+    it('ends with the connection: its tuple is of no use to a later connection with the same addresses', async () => {
       const pod = await world.pod({ name: 'a', serve: [80] });
       const { ip4, ip6 } = world.mesh.node;
       for (let round = 0; round < 20; round++) {
@@ -159,7 +159,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
     it('ends when nobody answers, too', async () => {
       const pod = await world.pod({ name: 'a' });
       for (const ip of pod.ips) expect(await kubelet.dial(endpoint(ip, 80))).toMatchObject({ error: 'ECONNREFUSED' });
-      // ztunnel dials an application that is not there.
+      // ztunnel dials an application that does not exist.
       expect((await remote.dial(endpoint(pod.ip4, 80))).hops).toMatchObject([{ by: 'ztunnel' }, { error: 'dial' }]);
       expect(world.exemptTuples()).toBe(0);
     });
@@ -175,7 +175,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       expect(world.exemptTuples()).toBe(0);
     });
 
-    it('that finds no room makes a dial of ztunnel fail, and never come back to it', async () => {
+    it('fails a dial of ztunnel’s when there is no room, and the dial never comes back to ztunnel', async () => {
       const { mesh } = world;
       mesh.datapath.close();
       cleanup(mesh.pinDirectory);
@@ -192,7 +192,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       await world.ztunnel.until(({ accepted }) => accepted.length > 1);
       expect(world.ztunnel.accepted).toHaveLength(2);
       expect(mesh.datapath.counters().events['exempt-full']).toBeGreaterThan(0n);
-      // A probe fares as everybody else does.
+      // A probe is treated like any other connection.
       expect((await kubelet.dial(endpoint(pod.ip4, 80))).hops).toMatchObject([
         { by: 'ztunnel', port: 15006 },
         { error: 'dial' },
@@ -201,7 +201,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
   });
 
   describe('listeners', () => {
-    it('the newest gets what is new; an older one that closes takes nothing along', async () => {
+    it('the newest gets new connections; an older one that closes removes nothing but itself', async () => {
       const pod = await world.pod({ name: 'a', serve: [80] });
       const first = world.captured(pod, 15006);
       const second = await world.listen(pod, { name: 'second', answer: true });
@@ -215,7 +215,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       expect(await allAcceptors(pod)).toEqual(new Set(['ECONNREFUSED']));
     });
 
-    it('one that listened before is captured by its descriptor', async () => {
+    it('one that was there before the programs is captured by its descriptor', async () => {
       const pod = await world.mesh.node.pod({ name: 'a', serve: [80] });
       await world.serve(pod);
       world.enrol(pod);
@@ -271,16 +271,16 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
         { by: 'ztunnel', port: 15006, originalDst: endpoint(ip, 80) },
         { by: 'default/a', local: endpoint(ip, 80) },
       ]);
-      // And the pod itself, by whatever way, in the end.
+      // The pod itself gets there in the end, whichever way.
       expect((await acceptors(pod, endpoint(ip, 80))).at(-1)).toBe('default/a');
-      // From another of its addresses to this one: captured once, and not for ever.
+      // From another of its addresses to this one: it is captured once, and not for ever.
       const from = ip.includes(':') ? pod.ip6 : pod.ip4;
       expect((await acceptors(pod, endpoint(ip, 80), { bind: endpoint(from, 0) })).at(-1)).toBe('default/a');
     }
     expect(world.exemptTuples()).toBe(0);
   });
 
-  it('the same tuples on the loopback of two pods at once are two connections', async () => {
+  it('the same tuple on the loopbacks of two pods is two connections', async () => {
     const pods = [await world.pod({ name: 'a', serve: [80] }), await world.pod({ name: 'b', serve: [80] })];
     for (const ip of ['127.0.0.1', '::1']) {
       const results = await Promise.all(
@@ -304,9 +304,9 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       ]),
     );
     await server.lineMatching(/^ready$/);
-    // To the pod it is a client like any other.
+    // To the pod, it is a client like any other.
     expect(await acceptors(nested, endpoint(pod.ip4, 80))).toEqual(['ztunnel', 'default/a']);
-    // ztunnel dials on for the pod, and what it dials is there.
+    // ztunnel dials on behalf of the pod, and reaches what the pod dialled.
     expect((await pod.dial(endpoint(nested.ip4 ?? '', 80))).hops).toMatchObject([
       { by: 'ztunnel', port: 15001 },
       { by: 'nested', local: endpoint(nested.ip4 ?? '', 80) },
