@@ -86,7 +86,7 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'not-in-mesh',
-    question: 'is it the namespace of no pod with its own ztunnel?',
+    question: 'does the namespace belong to no pod with its own ztunnel?',
     matches: (facts) => !hasFlag(facts, WorkloadFlag.IN_POD),
     verdict: pass,
     finding: (_facts, matched) => (matched ? 'it is not captured' : 'it is captured'),
@@ -122,15 +122,15 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'pending',
-    question: 'does the pod wait for ztunnel to take it on?',
+    question: 'is the pod pending?',
     matches: (facts) => hasFlag(facts, WorkloadFlag.PENDING),
     verdict: (facts) => (facts.maps.settings.pending === 'open' ? past(facts) : 'refuse'),
     finding: (facts, matched) =>
-      matched ? `ztunnel has not taken it on; the policy is ${facts.maps.settings.pending}` : 'ztunnel has taken it on',
+      matched ? `the pod is pending; the policy is ${facts.maps.settings.pending}` : 'the pod is not pending',
   },
   {
     reason: 'bypass',
-    question: 'is the pod to be left alone?',
+    question: 'does the pod bypass the capture?',
     matches: (facts) => hasFlag(facts, WorkloadFlag.BYPASS_INBOUND),
     verdict: past,
     finding: (facts, matched) =>

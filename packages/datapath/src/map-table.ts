@@ -25,22 +25,22 @@ const page = `<!-- Generated from the objects: npm run map-table -w @sluice/data
 
 # The maps
 
-What they are for is told where they are defined, in \`maps.h\`. A program is named by its hook, IPv4 and IPv6 together. To look
-whether an entry is there is to read, and to count is to read and to write.
+\`maps.h\` says what each map is for. A program is named by its hook, IPv4 and IPv6 together. A check whether an entry exists is a
+read, and counting is a read and a write.
 
 ${table([HEADER, ...PINNED_MAPS.map(row)])}
 `;
 
 if (!values.check) writeFileSync(TABLE, page);
 else if (readFileSync(TABLE, 'utf8') !== page) {
-  process.stderr.write(`${TABLE} is stale: write it anew (npm run map-table -w @sluice/datapath) and commit it\n`);
+  process.stderr.write(`${TABLE} is stale: run npm run map-table -w @sluice/datapath and commit it\n`);
   process.exitCode = 1;
 }
 
 function row(name: MapName): string[] {
   const { type, maxEntries, ...types } = maps[name];
   const capacity = Object.entries(CAPACITIES).find(([, of]) => (of as readonly MapName[]).includes(name));
-  const size = { sk_storage: 'one a socket', ringbuf: `${maxEntries} bytes` }[type as string] ?? String(maxEntries);
+  const size = { sk_storage: 'one per socket', ringbuf: `${maxEntries} bytes` }[type as string] ?? String(maxEntries);
   return [
     `\`${name}\``,
     type,

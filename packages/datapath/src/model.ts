@@ -164,7 +164,7 @@ const TABLE: readonly Row[] = [
     verdict: pass,
     finding: (facts) =>
       isProber(facts)
-        ? `the caller is ${prober(facts)}, and ${facts.destination} is ${facts.meshedPod === undefined ? 'no' : 'a'} meshed pod of this node`
+        ? `the caller is ${prober(facts)}, and ${facts.destination} is ${facts.meshedPod === undefined ? 'not a' : 'a'} meshed pod of this node`
         : `the caller is not ${prober(facts)}`,
   },
   {
@@ -176,7 +176,7 @@ const TABLE: readonly Row[] = [
       isInMesh(facts)
         ? 'the caller is in the mesh'
         : facts.meshedPod === undefined
-          ? `${facts.destination} is no meshed pod of this node`
+          ? `${facts.destination} is not a meshed pod of this node`
           : isBehindNodeZtunnel(facts)
             ? `${facts.destination} is a meshed pod of this node; ${place(facts)}`
             : `${facts.destination} is a meshed pod of this node with a ztunnel of its own`,
@@ -211,7 +211,7 @@ const TABLE: readonly Row[] = [
       matched
         ? "no meshed pod has the caller's network namespace"
         : hasFlag(facts, WorkloadFlag.IN_POD)
-          ? "the caller is in its pod's network namespace, or waits"
+          ? "the caller is in its pod's network namespace, or its pod is pending"
           : "ztunnel is not in the pod's network namespace",
   },
   {
@@ -226,13 +226,13 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'pending',
-    question: "does the caller's pod wait for ztunnel to take it on?",
+    question: "is the caller's pod pending?",
     matches: (facts) => isInMesh(facts) && isPending(facts),
     verdict: (facts) => (facts.maps.settings.pending === 'open' ? 'pass' : 'refuse'),
     finding: (facts, matched) =>
       matched
-        ? `ztunnel has not acknowledged the pod; the policy is ${facts.maps.settings.pending}`
-        : 'the caller does not wait for ztunnel',
+        ? `the caller's pod is pending; the policy is ${facts.maps.settings.pending}`
+        : "the caller's pod is not pending",
   },
   {
     reason: 'dns',
