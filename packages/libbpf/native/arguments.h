@@ -1,4 +1,4 @@
-// Reads the arguments of a call from JavaScript, and refuses those of a wrong type with a TypeError that names them.
+// Reads the arguments of a call from JavaScript. One of a wrong type is refused with a TypeError that names it.
 #pragma once
 
 #include <napi.h>
@@ -16,7 +16,7 @@ inline Napi::TypeError wrongArgument(Napi::Env env, size_t index, const char *wa
   return Napi::TypeError::New(env, "argument " + std::to_string(index) + " must be " + wanted);
 }
 
-// Whole numbers only: Node-API would turn 1.5 into 1 and -1 into 4294967295 without a word.
+// Whole numbers only: Node-API would silently turn 1.5 into 1 and -1 into 4294967295.
 template <typename Number> Number wholeNumber(const Napi::CallbackInfo &info, size_t index, const char *wanted) {
   if (!info[index].IsNumber())
     throw wrongArgument(info.Env(), index, wanted);
@@ -50,7 +50,7 @@ inline Bytes bytesArgument(const Napi::CallbackInfo &info, size_t index) {
   return {array.Data(), array.ByteLength()};
 }
 
-// As BytesArgument, with a length that the kernel will read or write without asking.
+// Like bytesArgument, for a length that the kernel will read or write without checking it.
 inline Bytes sizedBytesArgument(const Napi::CallbackInfo &info, size_t index, size_t length) {
   Bytes bytes = bytesArgument(info, index);
   if (bytes.length != length)

@@ -1,4 +1,4 @@
-// See btf.h; and readBtf(path), which takes the BTF of an ELF file or a raw BTF file.
+// See btf.h. Also exports readBtf(path), which reads the BTF of an ELF file or a raw BTF file.
 #include "btf.h"
 #include "arguments.h"
 #include "error.h"
@@ -94,7 +94,7 @@ void section(Napi::Env env, Napi::Object row, const struct btf_type *type) {
   row.Set("variables", variables);
 }
 
-// The name of the kind in BtfType, after filling in what the kind has beside its name.
+// Fills in what the kind has beside its name, and returns the name that it has in BtfType.
 const char *fill(Napi::Env env, Napi::Object row, const struct btf *btf, const struct btf_type *type) {
   switch (btf_kind(type)) {
   case BTF_KIND_INT:

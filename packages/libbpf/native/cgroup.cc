@@ -1,5 +1,5 @@
-// What is attached to a cgroup (BPF_PROG_QUERY), and the old way of attaching (BPF_PROG_ATTACH), which tests need to
-// play the part of a foreign program.
+// What is attached to a cgroup (BPF_PROG_QUERY), and the old way of attaching (BPF_PROG_ATTACH), with which tests act
+// as a foreign program.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"

@@ -1,4 +1,4 @@
-// Errors of bpf(2) and of libbpf as JavaScript errors, and the capture of what libbpf prints while one call runs.
+// Failures of bpf(2) and of libbpf as JavaScript errors, and a capture of what libbpf prints while one call runs.
 #pragma once
 
 #include <napi.h>
@@ -22,6 +22,6 @@ private:
 // Points libbpf's print function at the captures. Called once, when the addon is loaded.
 void installLogCapture();
 
-// The Error of native/javascript_error.h, with libbpfLog when a capture is given that holds anything. Of libbpf's own
-// errors, which it numbers from 4000 on, the code is 'LIBBPF_FORMAT' and the like.
+// The Error of native/javascript_error.h, with libbpfLog if the given capture holds anything. libbpf numbers its own
+// errors from 4000 on; their code is 'LIBBPF_FORMAT' or the like.
 Napi::Error callError(Napi::Env env, const char *call, int err, const LogCapture *log = nullptr);

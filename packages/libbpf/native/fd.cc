@@ -1,5 +1,5 @@
-// Fd: a descriptor that JavaScript owns. close() may be called twice; the finalizer closes what was forgotten, also
-// when a worker thread ends.
+// Fd: a descriptor that JavaScript owns. close() may be called twice; the finalizer closes a forgotten one, also when a
+// worker thread ends.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"

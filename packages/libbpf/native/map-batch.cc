@@ -1,4 +1,4 @@
-// Batch operations on maps. Each returns how far it came beside the errno that stopped it (0 = none): a batch is not
+// Batch operations on maps. Each returns how far it came and the errno that stopped it (0 = none): a batch is not
 // atomic, and the caller has to know what was done.
 #include "arguments.h"
 #include "modules.h"
@@ -22,8 +22,8 @@ Napi::Object outcome(Napi::Env env, uint32_t done, int err) {
   return row;
 }
 
-// How many elements an update or a delete did. A call that is refused as a whole leaves the count as it was asked for,
-// which no failed batch can have done; after EFAULT the count means nothing.
+// How many elements an update or a delete has done. A call that is refused as a whole leaves the count as it was passed
+// in, and no failed batch can have done so many; after EFAULT the count means nothing.
 uint32_t done(uint32_t asked, uint32_t count, int err) {
   if (err == 0)
     return count;

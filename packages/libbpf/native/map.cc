@@ -1,5 +1,5 @@
-// Maps by descriptor: facts and single-element operations. Sizes are passed in by the caller, who has them from the
-// kernel (mapInfo); every buffer is checked against them, because the kernel reads and writes without asking.
+// Maps by descriptor: facts and single-element operations. Sizes are passed in by the caller, who got them from the
+// kernel (mapInfo). Every buffer is checked against them, because the kernel reads and writes without checking.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
@@ -66,7 +66,7 @@ void mapUpdate(const Napi::CallbackInfo &info) {
     throw callError(info.Env(), "bpf(BPF_MAP_UPDATE_ELEM)", errno);
 }
 
-// mapDelete(fd, key, keySize) -> was there
+// mapDelete(fd, key, keySize) -> whether it existed
 Napi::Value mapDelete(const Napi::CallbackInfo &info) {
   Bytes key = sizedBytesArgument(info, 1, uintArgument(info, 2));
   if (bpf_map_delete_elem(intArgument(info, 0), key.data) != 0) {

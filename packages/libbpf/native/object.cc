@@ -19,8 +19,8 @@ namespace {
 // The largest log that every kernel takes.
 constexpr size_t verifierLogBytes = BPF_LOG_BUF_SIZE;
 
-// Pages that cost nothing until the verifier writes. Not by calloc(3): after a first free(3) of so much glibc takes it
-// from its heap, fills it with zeros, and keeps it.
+// Pages that cost nothing until the verifier writes to them. They do not come from calloc(3): after the first free(3)
+// of so large a block glibc takes the next one from its heap, fills it with zeros, and keeps it.
 class VerifierLog {
 public:
   VerifierLog() = default;
@@ -92,7 +92,7 @@ ObjectHandle::ObjectHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Ob
   LIBBPF_OPTS(bpf_object_open_opts, options);
   options.kernel_log_buf = log_.text();
   options.kernel_log_size = verifierLogBytes;
-  // Level 0 with a buffer: the log is made only in the second attempt, after a refusal.
+  // Level 0 with a buffer: the log is written only in the second attempt, after a refusal.
   options.kernel_log_level = 0;
   LogCapture log;
   object_ = bpf_object__open_file(path.c_str(), &options);
@@ -152,8 +152,8 @@ Napi::Value ObjectHandle::maps(const Napi::CallbackInfo &info) {
 }
 
 // The numbers of the helpers that a program calls, each once. Calls of functions have another source register: those of
-// the object's own (BPF_PSEUDO_CALL) and of the kernel's (BPF_PSEUDO_KFUNC_CALL). What a function of the object calls
-// that was not inlined is not among them.
+// the object's own functions (BPF_PSEUDO_CALL) and of the kernel's (BPF_PSEUDO_KFUNC_CALL). Helpers that are called by
+// a function that was not inlined are missing.
 Napi::Array calledHelpers(Napi::Env env, const struct bpf_program *program) {
   const struct bpf_insn *instructions = bpf_program__insns(program);
   std::set<int32_t> helpers;
@@ -206,7 +206,7 @@ void ObjectHandle::reuseMap(const Napi::CallbackInfo &info) {
     throw callError(info.Env(), "bpf_map__reuse_fd", err, &log);
 }
 
-// A copy of a data section's contents (.rodata, .data), or undefined for a map without.
+// A copy of a data section's contents (.rodata, .data), or undefined for a map that has none.
 Napi::Value ObjectHandle::initialValue(const Napi::CallbackInfo &info) {
   size_t size = 0;
   const void *value = bpf_map__initial_value(namedMap(info), &size);

@@ -1,4 +1,4 @@
-// What this kernel can load: asked by loading the smallest programs that show it, of which nothing stays.
+// What this kernel can load. It is asked to load the smallest programs that show it; none of them stays.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
@@ -12,7 +12,7 @@
 
 namespace {
 
-// The verifier says of so small a program why it refuses it in a few lines.
+// For so small a program, the verifier gives its reason in a few lines.
 constexpr size_t probeLogBytes = 4096;
 
 constexpr bpf_insn setResult(int32_t value) {
@@ -25,7 +25,7 @@ constexpr bpf_insn exitProgram() {
   return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0};
 }
 
-// errno is the kernel's when it is invalid.
+// If the descriptor is invalid, errno is the kernel's.
 Descriptor loadSmall(uint32_t type, uint32_t attachType, const std::vector<bpf_insn> &instructions, char *log) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = static_cast<bpf_attach_type>(attachType);
@@ -36,8 +36,8 @@ Descriptor loadSmall(uint32_t type, uint32_t attachType, const std::vector<bpf_i
                                   instructions.size(), &options));
 }
 
-// probeLoad(type, attachType, helper?) -> { errno, log }; errno 0: it was loaded, and let go again. Without a helper
-// the program only returns 1, with one it only calls that, without arguments.
+// probeLoad(type, attachType, helper?) -> { errno, log }; errno 0 means that the program was loaded, and released
+// again. Without a helper the program only returns 1; with one it only calls that helper, without arguments.
 Napi::Value probeLoad(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   LogCapture quiet;
@@ -47,7 +47,7 @@ Napi::Value probeLoad(const Napi::CallbackInfo &info) {
                        : std::vector<bpf_insn>{setResult(1), exitProgram()};
   const Descriptor program = loadSmall(uintArgument(info, 0), uintArgument(info, 1), instructions, log.data());
   int err = program.valid() ? 0 : errno;
-  // Permission is the caller's, no property of the kernel.
+  // Permission is a matter of the caller, not of the kernel.
   if (err == EPERM)
     throw callError(env, "bpf(BPF_PROG_LOAD)", err);
   Napi::Object outcome = Napi::Object::New(env);
@@ -56,8 +56,8 @@ Napi::Value probeLoad(const Napi::CallbackInfo &info) {
   return outcome;
 }
 
-// probeLink(type, attachType) -> whether links of the kind exist. The target is no descriptor: a kernel that knows such
-// links says EBADF, one that does not has other words for it.
+// probeLink(type, attachType) -> whether links of the kind exist. The target is not a valid descriptor: a kernel that
+// knows such links answers EBADF, one that does not answers otherwise.
 Napi::Value probeLink(const Napi::CallbackInfo &info) {
   LogCapture quiet;
   uint32_t attachType = uintArgument(info, 1);

@@ -1,4 +1,4 @@
-// Programs by descriptor: what the kernel says of them, and BPF_PROG_TEST_RUN.
+// Programs by descriptor: what the kernel knows about them, and BPF_PROG_TEST_RUN.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"

@@ -1,5 +1,5 @@
 // RingReader: empties a BPF ring buffer in a thread of its own and hands the records to JavaScript in batches, one call
-// per batch. When JavaScript is too slow the queue stays within its bound: further records are dropped and counted.
+// per batch. When JavaScript is too slow, the queue keeps within its bound: further records are dropped and counted.
 #include "arguments.h"
 #include "error.h"
 #include "modules.h"
@@ -22,7 +22,7 @@ namespace {
 struct Batch {
   std::vector<uint8_t> bytes;
   std::vector<uint32_t> lengths;
-  uint64_t dropped = 0; // refused since the batch before
+  uint64_t dropped = 0; // dropped since the batch before
 };
 
 // Shared by the reader thread, the JavaScript thread and a call under way; the last one out frees it.
@@ -42,7 +42,7 @@ void deliver(Napi::Env env, Napi::Function callback, Queue *queue, void *) {
     std::swap(batch, queue->waiting);
     queue->scheduled = false;
   }
-  // A null environment: Node is shutting down and the call is only to be cleaned up.
+  // A null environment: Node is shutting down and the call must only be cleaned up.
   if (env == nullptr || (batch.lengths.empty() && batch.dropped == 0))
     return;
   auto lengths = Napi::Uint32Array::New(env, batch.lengths.size());
@@ -91,11 +91,11 @@ private:
   }
   void closeCall(const Napi::CallbackInfo &) { close(); }
 
-  Queue *queue_ = nullptr; // valid as long as ring_ is
+  Queue *queue_ = nullptr; // valid while ring_ is
   uint64_t droppedAtClose_ = 0;
   std::unique_ptr<struct ring_buffer, decltype(&ring_buffer__free)> ring_{nullptr, ring_buffer__free};
   Descriptor stop_;
-  Batch fresh_; // the reader thread's own
+  Batch fresh_; // only the reader thread uses it
   Caller caller_;
   Thread thread_;
   const napi_env env_;
@@ -157,7 +157,7 @@ void RingReader::handOver() {
     size_t keptBytes = 0, kept = 0;
     for (uint32_t length : fresh_.lengths) {
       if (waiting.bytes.size() + keptBytes + length > queue_->bound)
-        break; // and all after it: what is delivered stays in order, the gap is at its end
+        break; // this record and all after it are dropped: what is delivered stays in order, with the gap at its end
       keptBytes += length;
       kept++;
     }

@@ -12,7 +12,7 @@ const MOST_PROGRAMS = 64;
 
 /** A program that keeps others from being attached beside it. */
 export interface ExclusiveProgram extends AttachedProgram {
-  /** The cgroup it is attached to: the asked one or one above it. */
+  /** The cgroup it is attached to: the given one or one above it. */
   cgroupPath: string;
   /** Whether it was attached with BPF_F_ALLOW_OVERRIDE: it is in the way on its own cgroup only. */
   overridable: boolean;
@@ -20,8 +20,8 @@ export interface ExclusiveProgram extends AttachedProgram {
 
 /**
  * The program that makes a link on this cgroup impossible, if there is one. Follows hierarchy_allows_attach() of
- * kernel/bpf/cgroup.c: on the cgroup itself anything attached without ALLOW_MULTI; above it, the nearest cgroup that
- * has a program decides.
+ * kernel/bpf/cgroup.c: on the cgroup itself, any program attached without ALLOW_MULTI; above it, only the nearest cgroup that
+ * has a program counts.
  */
 export function findExclusiveProgram(cgroupPath: string, attachType: string): ExclusiveProgram | undefined {
   const own = resolve(cgroupPath);
@@ -33,7 +33,7 @@ export function findExclusiveProgram(cgroupPath: string, attachType: string): Ex
       if (program !== undefined && !several)
         return { ...program, cgroupPath: path, overridable: overridable(attachFlags) };
     } else if (several) {
-      // The kernel asks no further up; the flag counts even when the list is empty by now.
+      // The kernel looks no further up; the flag counts even if the list is empty by now.
       return undefined;
     } else if (program !== undefined) {
       return overridable(attachFlags) ? undefined : { ...program, cgroupPath: path, overridable: false };

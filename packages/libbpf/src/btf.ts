@@ -1,4 +1,4 @@
-// BTF: the C types of an object as plain values, and the small questions one asks of them.
+// BTF: the C types of an object as plain values, and simple questions about them.
 import { existsSync } from 'node:fs';
 import { native } from './native.js';
 import { attempt, refuse } from './error.js';
@@ -8,7 +8,7 @@ export interface BtfMember {
   name: string;
   type: number;
   bitOffset: number;
-  /** 0 for what is no bit field. */
+  /** 0 if it is not a bit field. */
   bitfieldSize: number;
 }
 
@@ -38,9 +38,9 @@ export interface BtfEnum {
   name: string;
   /** Bytes. */
   size: number;
-  /** clang before 15 does not say it: there, a negative enumerator shows as the unsigned number of the same bits. */
+  /** clang before 15 does not record it: it shows a negative enumerator as the unsigned number of the same bits. */
   signed: boolean;
-  /** Of kind ENUM64: without it the values are cut to 32 bits, whatever the size. */
+  /** Of kind ENUM64. In any other enum the values are cut to 32 bits, whatever its size is. */
   wide: boolean;
   /** A bigint where a number would not be exact. */
   values: { name: string; value: number | bigint }[];
@@ -76,7 +76,7 @@ export interface BtfSection {
   /** '.maps', '.rodata' */
   name: string;
   size: number;
-  /** Offsets in bytes; all 0 in a file as clang writes it, filled in by openObject. */
+  /** Offsets in bytes; all are 0 in a file that clang wrote; openObject fills them in. */
   variables: { type: number; offset: number; size: number }[];
 }
 
@@ -115,7 +115,7 @@ export function readBtf(objectPath: string): BtfType[] {
       switch (failure.code) {
         case 'ENOENT':
         case 'ENODATA':
-          // libbpf 1.1 says ENOENT, and later ones ENODATA, of a file without a .BTF section.
+          // For a file without a .BTF section libbpf 1.1 returns ENOENT, and later versions ENODATA.
           return existsSync(objectPath)
             ? `it has no BTF (${failure.code}). Compile it with clang -g, and strip it with llvm-strip -g only`
             : 'the file does not exist (ENOENT). Build it, or correct the path';

@@ -108,14 +108,14 @@ export function needsLengthCheck(shape: Shape): boolean {
   return shape.kind === 'array' && (shape.count > LONGEST_TUPLE || needsLengthCheck(shape.element));
 }
 
-/** What the written file brings along for itself, when it is needed. */
+/** A helper that goes into the written file if the file needs it. */
 export const LENGTH_CHECK = `function ofLength<T extends { readonly length: number }>(value: T, length: number, where: string): T {
   if (value.length !== length) throw new RangeError(\`\${where} must have length \${length}, not \${value.length}\`);
   return value;
 }
 `;
 
-/** An enum that counts from 0 without a gap has its names in words as well: they are for people, and the index is the value. */
+/** An enum that counts from 0 without a gap also has its names in words, for people; the index is the value. */
 export function emitEnum({ cName, name, wide, values }: EnumShape): string {
   const names = enumeratorNames(
     name,

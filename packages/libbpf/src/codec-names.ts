@@ -1,4 +1,4 @@
-// From C's names to TypeScript's.
+// C names as TypeScript names.
 
 /** cgroup_info -> CgroupInfo */
 export function pascalCase(cName: string): string {
@@ -17,7 +17,7 @@ export function constantCase(cName: string): string {
 }
 
 /**
- * Enumerators without what they repeat of each other or of the enum's name: { VERDICT_PASS, VERDICT_REFUSE } of
+ * Enumerators without the part that they share with each other or with the enum's name: { VERDICT_PASS, VERDICT_REFUSE } of
  * `enum verdict` -> PASS, REFUSE. Names stay whole where the rest would not be a name.
  */
 export function enumeratorNames(enumName: string, names: readonly string[]): string[] {

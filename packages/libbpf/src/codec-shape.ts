@@ -1,4 +1,4 @@
-// From BTF to shapes: what a TypeScript value of a C type is. The generator's middle: knows types, writes no text.
+// Turns BTF into shapes: what a TypeScript value of a C type is. The generator's middle knows types and writes no text.
 import { resolveType } from './btf.js';
 import type { BtfEnum, BtfInt, BtfRecord, BtfType } from './btf.js';
 import { refuse } from './error.js';
@@ -10,7 +10,7 @@ export type Shape =
   | { kind: 'integer'; size: 1 | 2 | 4 | 8; signed: boolean }
   | { kind: 'boolean' }
   | { kind: 'enum'; name: string; size: 1 | 2 | 4 | 8; signed: boolean }
-  /** u8[N] and char[N]: bytes, not numbers. */
+  /** u8[N] and char[N]: as bytes, not as numbers. */
   | { kind: 'bytes'; length: number }
   | { kind: 'array'; element: Shape; stride: number; count: number }
   | { kind: 'struct'; name: string };
@@ -33,16 +33,16 @@ export interface StructShape {
 export interface EnumShape {
   cName: string;
   name: string;
-  /** Of 64 bits: its values are bigints. */
+  /** It has 64 bits: its values are bigints. */
   wide: boolean;
   values: { name: string; value: number | bigint }[];
 }
 
-/** Members of these names are padding that the C code spells out: not shown, written as zeros. */
+/** Members of these names are padding that the C code spells out: they are not shown, and are written as zeros. */
 const PADDING_NAME = /^_*(pad|padding|unused|reserved)\d*$/;
 const BITS = 8;
 
-/** Collects the structs and enums that the asked types need, each once, those needed before those that need them. */
+/** Collects the structs and enums that the requested types need: each once, and each before those that need it. */
 export class ShapeCollector {
   readonly structs: StructShape[] = [];
   readonly enums: EnumShape[] = [];
@@ -54,7 +54,7 @@ export class ShapeCollector {
   }
 
   /**
-   * The shape of a type. Refuses what it cannot do with the path to it (`where`, 'record.member') in the message.
+   * The shape of a type. A type that is not supported is refused; the message has the path to it (`where`, 'record.member').
    * `hint` names a type that has no name in C.
    */
   shape(id: number, where: string, hint: string): Shape {
@@ -82,7 +82,7 @@ export class ShapeCollector {
 
   #enum(type: BtfEnum, where: string, hint: string): Shape {
     const name = pascalCase(type.name || hint);
-    // Such an enum comes from clang before 15, which cuts its values to 32 bits without a word.
+    // Such an enum comes from clang before 15, which silently cuts its values to 32 bits.
     if (type.size === 8 && !type.wide)
       throw cannot(where, 'a 64-bit enum whose values the compiler has cut to 32 bits');
     if (this.#claim(name, type.id, where)) {
@@ -120,7 +120,7 @@ export class ShapeCollector {
     });
   }
 
-  /** True the first time; throws when another type has the same name in TypeScript. */
+  /** True the first time; throws if another type has the same name in TypeScript. */
   #claim(name: string, id: number, where: string): boolean {
     const holder = this.#names.get(name);
     if (holder === undefined) {
@@ -141,7 +141,7 @@ export class ShapeCollector {
   }
 }
 
-/** A last enumerator with the plural of the enum's name says how many there are: VERDICTS of `enum verdict`. */
+/** A last enumerator that has the plural of the enum's name says how many there are: VERDICTS of `enum verdict`. */
 function withoutCount(name: string, values: BtfEnum['values']): BtfEnum['values'] {
   return values.at(-1)?.name === `${constantCase(name)}S` ? values.slice(0, -1) : values;
 }
@@ -149,7 +149,7 @@ function withoutCount(name: string, values: BtfEnum['values']): BtfEnum['values'
 function integer(type: BtfInt, where: string): Shape {
   if (type.encoding === 'bool') return { kind: 'boolean' };
   if (type.bits !== type.size * BITS) throw cannot(where, 'a bit field');
-  // Plain char is signed on x86 and unsigned on arm64: a single one is a byte here.
+  // Plain char is signed on x86 and unsigned on arm64: here a single char is a byte.
   return { kind: 'integer', size: width(type.size, where), signed: type.encoding === 'signed' };
 }
 

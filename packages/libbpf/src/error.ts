@@ -1,7 +1,7 @@
-// BpfError: the one error of this package, and the wrapping of what the addon throws into it.
+// BpfError: the only error of this package. It wraps what the addon throws.
 import { missingCapabilities } from './capabilities.js';
 
-/** What is known of a refusal. `errno` is 0 where this package itself refused. */
+/** What is known about a failure. `errno` is 0 if this package itself refused. */
 export interface BpfErrorDetails {
   code: string;
   errno: number;
@@ -55,8 +55,8 @@ export function isCallFailure(error: unknown): error is CallFailure {
 }
 
 /**
- * Runs a native call. Its failure becomes a BpfError "cannot <what>: <cause>. <remedy>"; `explain` may replace the
- * cause and remedy by better words. Wrong arguments (TypeError, RangeError) pass through.
+ * Runs a native call. Its failure becomes a BpfError "cannot <what>: <cause>. <remedy>"; `explain` may replace the cause and
+ * remedy with better words. Wrong arguments (TypeError, RangeError) pass through.
  */
 export function attempt<T>(what: string, run: () => T, explain?: (failure: CallFailure) => string | undefined): T {
   try {

@@ -1,5 +1,5 @@
-// The old, exclusive way of attaching to a cgroup. Sluice itself never uses it: it is here so that tests can put a real
-// foreign program in the way.
+// The old, exclusive way of attaching to a cgroup. Sluice itself never uses it; tests use it to put a real foreign program in
+// the way.
 import { native } from './native.js';
 import { attempt } from './error.js';
 import { withDirectory } from './descriptor.js';

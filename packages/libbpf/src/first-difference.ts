@@ -1,4 +1,4 @@
-// Where two texts part, as a reader of diffs expects it.
+// Where two texts differ, shown as in a diff.
 
 const CONTEXT = 2;
 const SHOWN = 4;

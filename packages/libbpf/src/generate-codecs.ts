@@ -1,4 +1,4 @@
-// The generator: an object's types in, a TypeScript module out. Pure, and the same text for the same types.
+// The generator turns an object's types into a TypeScript module. It is pure: the same types give the same text.
 import { resolveType } from './btf.js';
 import type { BtfEnum, BtfRecord, BtfType } from './btf.js';
 import { btfMaps, typeName } from './btf-maps.js';
@@ -77,7 +77,7 @@ function emitMap(
   ].join('\n');
 }
 
-/** What global pointers point to: named structs and enums. Maps are no pointers, and so not among them. */
+/** What global pointers point to: named structs and enums. Maps are not pointers, so they are not among them. */
 function exportedTypes(btf: readonly BtfType[]): (BtfRecord | BtfEnum)[] {
   return btf.flatMap((type) => {
     if (type.kind !== 'variable') return [];

@@ -1,11 +1,11 @@
-// What the kernel says of programs, maps and links, by id: for status and for finding out whose something is.
+// What the kernel knows about programs, maps and links, by id: for status, and to find out who owns something.
 import { native } from './native.js';
 import type { LinkFacts, MapFacts, ProgramFacts } from './native.js';
 import { attempt } from './error.js';
 import { attachTypeName, linkTypeName, mapTypeName, programTypeName } from './names.js';
 import { Descriptor } from './descriptor.js';
 
-/** struct bpf_prog_info of linux/bpf.h, the parts that tell who a program is. */
+/** struct bpf_prog_info of linux/bpf.h: the parts that identify a program. */
 export interface ProgramInfo {
   id: number;
   /** Cut to 15 characters by the kernel. */
@@ -68,7 +68,7 @@ export function linkFacts(facts: LinkFacts): LinkInfo {
   };
 }
 
-/** Facts of a loaded program. ENOENT when there is none with this id; needs CAP_SYS_ADMIN. */
+/** Facts about a loaded program. ENOENT if none has this id; needs CAP_SYS_ADMIN. */
 export function programInfo(id: number): ProgramInfo {
   const what = `read program ${id}`;
   return byId(
@@ -78,7 +78,7 @@ export function programInfo(id: number): ProgramInfo {
   );
 }
 
-/** Facts of a map. ENOENT when there is none with this id; needs CAP_SYS_ADMIN. */
+/** Facts about a map. ENOENT if none has this id; needs CAP_SYS_ADMIN. */
 export function mapInfo(id: number): MapInfo {
   return byId(
     `read map ${id}`,
@@ -87,7 +87,7 @@ export function mapInfo(id: number): MapInfo {
   );
 }
 
-/** Facts of a link. ENOENT when there is none with this id; needs CAP_SYS_ADMIN. */
+/** Facts about a link. ENOENT if none has this id; needs CAP_SYS_ADMIN. */
 export function linkInfo(id: number): LinkInfo {
   return byId(
     `read link ${id}`,

@@ -8,8 +8,8 @@ import { openPin, pinAt, unpinAt } from './pin.js';
 import type { BpfProgram } from './program.js';
 
 /**
- * A BPF link. The attachment ends when the last descriptor of the link is closed and no pin is left; close() alone
- * does not end a pinned one.
+ * A BPF link. The attachment ends when the last descriptor of the link is closed and no pin is left; close() alone does not end
+ * it while it is pinned.
  */
 export class BpfLink {
   readonly #descriptor: Descriptor;
@@ -58,7 +58,7 @@ export class BpfLink {
     this.#pin = undefined;
   }
 
-  /** Puts another program in the place of the present one, atomically: no event is missed, none is seen by both. */
+  /** Replaces the present program with another one, atomically: no event is missed, and none is seen by both. */
   update(program: BpfProgram): void {
     attempt(
       `put program '${program.name}' into ${this.#what}`,

@@ -1,4 +1,4 @@
-// The words for an object that could not be opened or loaded.
+// The messages about an object that could not be opened or loaded.
 import { existsSync } from 'node:fs';
 import type { CallFailure } from './error.js';
 import { trimVerifierLog } from './verifier-log.js';

@@ -1,5 +1,5 @@
-// Which program reads and which writes a map, found from the compiled instructions: a map is named by an instruction, given
-// to a helper, and the pointer to a value that comes back is read or written through.
+// Finds from the compiled instructions which program reads and which writes a map: an instruction names the map, it is passed
+// to a helper, and the program reads or writes through the pointer to a value that comes back.
 import { readBtf } from './btf.js';
 import { btfMaps } from './btf-maps.js';
 import { refuse } from './error.js';
@@ -12,7 +12,7 @@ export interface MapAccess {
   access: 'read' | 'write';
 }
 
-/** What helpers do to the map that they are given. */
+/** What helpers do to the map that is passed to them. */
 const HELPERS: Readonly<Record<string, { access: MapAccess['access']; returnsValue?: true }>> = {
   map_lookup_elem: { access: 'read', returnsValue: true },
   map_update_elem: { access: 'write' },
@@ -24,7 +24,7 @@ const HELPERS: Readonly<Record<string, { access: MapAccess['access']; returnsVal
 };
 const ARGUMENTS = [1, 2, 3, 4, 5];
 const FLAGS_ARGUMENT = 4;
-/** BPF_SK_STORAGE_GET_F_CREATE: sk_storage_get makes a value where there is none. */
+/** BPF_SK_STORAGE_GET_F_CREATE: sk_storage_get makes a value if there is none. */
 const CREATE = 'number 1';
 
 /** What may be in a register or a slot of the stack, as far as it matters here. */
@@ -42,9 +42,9 @@ const [ADD, SUB, MOV, ATOMIC, DOUBLE_WORD] = [0x00, 0x10, 0xb0, 0xc0, 0x18];
 const [LOAD_WIDE, JUMP, CALL, EXIT] = [0x18, 0x05, 0x85, 0x95];
 
 /**
- * What every program of an object may do to each map, each once, in the order of programs and maps. To look for a value is to
- * read, whether it is there or not. BpfError EINVAL for a program with a function that was not inlined, and for one that gives a
- * map to a helper that is not known here.
+ * What every program of an object may do to each map, each once, in the order of programs and maps. Looking for a value counts
+ * as reading, whether it exists or not. BpfError EINVAL for a program with a function that was not inlined, and for one that
+ * passes a map to a helper that is not known here.
  */
 export function mapAccesses(objectPath: string): MapAccess[] {
   const maps = btfMaps(readBtf(objectPath)).map(({ name }) => name);
@@ -63,7 +63,7 @@ export function mapAccesses(objectPath: string): MapAccess[] {
   });
 }
 
-/** Goes every way through a program, whose names are those of maps, until nothing new is found: 'read x', 'write x'. */
+/** Follows every path through a program, whose names are those of maps, until nothing new is found: 'read x', 'write x'. */
 function walk(program: ProgramCode): ReadonlySet<string> {
   const found = new Set<string>();
   const before = new Map<number, State>();
@@ -83,7 +83,7 @@ function walk(program: ProgramCode): ReadonlySet<string> {
   return found;
 }
 
-/** What either says; `known` itself if that is all. */
+/** What either state says; `known` itself if the other adds nothing. */
 function join(known: State, other: State): State {
   const joined: State = new Map(known);
   let isNew = false;
@@ -96,7 +96,7 @@ function join(known: State, other: State): State {
   return isNew ? joined : known;
 }
 
-/** Does one instruction to the state, and returns the instructions that may come next. */
+/** Applies one instruction to the state, and returns the instructions that may come next. */
 function step({ name, code, names }: ProgramCode, at: number, state: State, found: Set<string>): number[] {
   const start = at * INSTRUCTION_BYTES;
   const opcode = code.readUInt8(start);
@@ -136,7 +136,7 @@ function step({ name, code, names }: ProgramCode, at: number, state: State, foun
     default: {
       const operand = opcode & FROM_REGISTER ? held(source) : new Set<Fact>([`number ${immediate}`]);
       const operation = opcode & OPERATION;
-      // A pointer stays one: to which byte of the value does not matter.
+      // A pointer stays a pointer: it does not matter to which byte of the value it points.
       const pointers = [...held(destination), ...operand].filter((fact) => !fact.startsWith('number'));
       if (operation === MOV) state.set(destination, operand);
       else state.set(destination, operation === ADD || operation === SUB ? new Set(pointers) : NOTHING);

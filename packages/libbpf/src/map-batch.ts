@@ -5,7 +5,7 @@ import { attempt, BpfError, isCallFailure } from './error.js';
 import type { CallFailure } from './error.js';
 import type { BpfMap } from './map.js';
 
-/** The kernel's own ENOTSUPP (include/linux/errno.h), which BPF_MAP_*_BATCH give for a type without batches. */
+/** The kernel's own ENOTSUPP (include/linux/errno.h), which BPF_MAP_*_BATCH return for a type without batches. */
 const ENOTSUPP = 524;
 const ENOENT = 2;
 const ENOSPC = 28;
@@ -24,7 +24,7 @@ export function lookupBatch(map: BpfMap, count = DEFAULT_COUNT, cursor?: Buffer)
   const what = `read map '${map.name}' in batches`;
   for (let room = Math.max(1, count); ; room *= 2) {
     const outcome = attempt(what, () => native.mapLookupBatch(map.fd, cursor, map.keySize, map.valueBytes, room));
-    // ENOSPC: the next bucket of the hash has more elements than there is room.
+    // ENOSPC: the next bucket of the hash has more elements than fit into the buffer.
     if (outcome.errno === ENOSPC && room < map.maxEntries * 2) continue;
     if (outcome.errno !== 0 && outcome.errno !== ENOENT) throw batchError(what, 'BPF_MAP_LOOKUP_BATCH', outcome);
     return {
@@ -79,7 +79,7 @@ function updateOneByOne(
 export function deleteBatch(map: BpfMap, keys: Uint8Array, count: number): number {
   const what = `delete ${count} entries from map '${map.name}'`;
   let deleted = 0;
-  // The kernel stops at the first key that is absent: go on behind it.
+  // The kernel stops at the first key that is absent: go on after it.
   for (let from = 0; from < count;) {
     const rest = keys.subarray(from * map.keySize);
     const outcome = attempt(what, () => native.mapDeleteBatch(map.fd, rest, map.keySize, count - from));

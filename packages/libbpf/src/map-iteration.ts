@@ -1,16 +1,16 @@
-// Going through a map that others change meanwhile.
+// Iterates over a map that others change meanwhile.
 import { native } from './native.js';
 import { attempt, BpfError } from './error.js';
 import { lookupBatch } from './map-batch.js';
 import type { BpfMap } from './map.js';
 
 /**
- * Types whose batch walks bucket by bucket (htab_map_lookup_batch): an element that is deleted under it moves nothing.
- * The generic batch of the others walks by key and has no advantage over doing it here.
+ * Types whose batch walks bucket by bucket (htab_map_lookup_batch): deleting an element during the walk moves nothing. The
+ * generic batch of all other types walks by key, which is no better than doing it here.
  */
 const BUCKET_BATCHES: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash']);
 const BATCH = 256;
-/** A walk by key starts over when its present key is deleted under it; this many times over the map is enough. */
+/** A walk by key starts over when its present key is deleted meanwhile; this many rounds over the map are enough. */
 const MOST_ROUNDS = 16;
 
 export function* entriesOf(map: BpfMap): Generator<[Buffer, Buffer], undefined> {
@@ -20,7 +20,7 @@ export function* entriesOf(map: BpfMap): Generator<[Buffer, Buffer], undefined> 
   }
   for (const key of keysOf(map)) {
     const value = map.lookup(key);
-    // Deleted since its key was read.
+    // It was deleted after its key had been read.
     if (value !== undefined) yield [key, value];
   }
 }

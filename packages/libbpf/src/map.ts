@@ -106,29 +106,29 @@ export class BpfMap {
   }
 
   /**
-   * Every element, each key at most once. What is written or deleted while this runs may be in it or not; what is there
-   * from beginning to end is in it for hashes, arrays and LPM tries, whatever else changes.
+   * Every element, each key at most once. Elements that are written or deleted meanwhile may be missing. Elements that exist
+   * from beginning to end are there for hashes, arrays and LPM tries, whatever else changes.
    */
   entries(): IterableIterator<[Buffer, Buffer]> {
     return entriesOf(this);
   }
 
-  /** Every key, each at most once; with the promises of entries(). */
+  /** Every key, each at most once; with the guarantees of entries(). */
   keys(): IterableIterator<Buffer> {
     return keysOf(this);
   }
 
   /**
-   * Up to `count` elements from `cursor` on (from the beginning without). `cursor` of the result is for the next call
-   * and undefined at the end. A hash may need more room than asked for (a whole bucket); it is made here.
+   * Up to `count` elements from `cursor` on (without it, from the beginning). The result's `cursor` is for the next call, and
+   * undefined at the end. One bucket of a hash may need more room than `count`; the buffer is then enlarged.
    */
   lookupBatch(count?: number, cursor?: Buffer): LookupBatch {
     return lookupBatch(this, count, cursor);
   }
 
   /**
-   * Writes many elements; `keys` and `values` are back to back. Returns how many were written, which is all. When one is
-   * refused, those before it stay written: the error's `completed` counts them.
+   * Writes many elements; `keys` and `values` are back to back. Returns how many were written, which is all of them. If one is
+   * refused, those before it stay written, and the error's `completed` counts them.
    */
   updateBatch(
     keys: Uint8Array,
@@ -139,12 +139,12 @@ export class BpfMap {
     return updateBatch(this, keys, values, count, UPDATE_FLAGS[mode], (failure) => this.#explain(failure));
   }
 
-  /** Deletes many elements. Returns how many were there; absent ones are passed over. */
+  /** Deletes many elements. Returns how many existed; absent ones are skipped. */
   deleteBatch(keys: Uint8Array, count = keys.length / this.keySize): number {
     return deleteBatch(this, keys, count);
   }
 
-  /** This map with typed keys and values; RangeError when the codec is of another layout than the map. */
+  /** This map with typed keys and values; RangeError if the codec has another layout than the map. */
   typed<K, V>(codec: MapCodec<K, V>): TypedMap<K, V> {
     return new TypedMap(this, codec);
   }
@@ -171,7 +171,7 @@ export class BpfMap {
   #explain(failure: CallFailure): string | undefined {
     switch (failure.code) {
       case 'E2BIG':
-        // Arrays answer so to an index beyond their end, hashes when they hold max_entries.
+        // An array answers so to an index beyond its end, and a hash when it holds max_entries.
         return this.type.includes('array')
           ? `the index is beyond its ${this.maxEntries} entries (E2BIG)`
           : `it is full: it holds at most ${this.maxEntries} entries (E2BIG). Delete entries, or create it with a larger maxEntries (openObject's maps option; a pinned map has to be unpinned first)`;

@@ -1,9 +1,9 @@
-// Names of the kernel's numbered kinds, both ways.
+// The kernel's numbered kinds, from number to name and back.
 import { native } from './native.js';
 import { refuse } from './error.js';
 
 const EXTRA_ATTACH_TYPE_SPELLINGS: ReadonlyMap<string, string> = new Map([
-  // bpftool's and the ELF sections' short spellings (bpftool-cgroup(8), libbpf's section table).
+  // The short spellings of bpftool and of ELF sections (bpftool-cgroup(8), libbpf's section table).
   ['ingress', 'cgroup_inet_ingress'],
   ['egress', 'cgroup_inet_egress'],
   ['sock_create', 'cgroup_inet_sock_create'],
@@ -30,8 +30,8 @@ export function attachTypeName(number: number): string {
 }
 
 /**
- * The number of an attach type. Understood are libbpf's names ('cgroup_inet4_connect'), the kernel's
- * ('BPF_CGROUP_INET4_CONNECT') and the short ones of bpftool and of ELF sections ('connect4', 'cgroup/connect4').
+ * The number of an attach type. It may be spelt as in libbpf ('cgroup_inet4_connect'), as in the kernel
+ * ('BPF_CGROUP_INET4_CONNECT') or in the short way of bpftool and of ELF sections ('connect4', 'cgroup/connect4').
  */
 export function attachTypeNumber(name: string): number {
   const plain = name
@@ -76,7 +76,7 @@ export function mapTypeNumber(name: string): number {
   return numberOf(name, native.mapTypeNames, 'map type', 'hash');
 }
 
-/** The number of a helper by its name without bpf_ ('map_lookup_elem'), or as helperName names one that is newer. */
+/** The number of a helper by its name without bpf_ ('map_lookup_elem'), or by the name that helperName gives to a newer one. */
 export function helperNumber(name: string): number {
   const newer = /^helper_(\d+)$/.exec(name)?.[1];
   if (newer !== undefined) return Number(newer);

@@ -1,5 +1,5 @@
-// Loads the addon and gives its functions types. Nothing outside this package sees these: the classes around them own
-// the descriptors and put words to the errors.
+// Loads the addon and gives its functions types. Nothing outside this package sees these functions: the classes around them own
+// the descriptors and word the errors.
 import { createRequire } from 'node:module';
 import type { BtfType } from './btf.js';
 
@@ -20,7 +20,7 @@ export interface MapFacts {
 }
 
 export interface MapDefinitionRow extends Omit<MapFacts, 'id'> {
-  /** A section of variables (.rodata, .data, .bss) that libbpf made a map. */
+  /** A section of variables (.rodata, .data, .bss) that libbpf has made into a map. */
   internal: boolean;
 }
 
@@ -158,7 +158,7 @@ export interface Native {
 }
 
 function load(): Native {
-  // The same relative path from src/ (tests) and from dist/.
+  // The path is the same from src/ (tests) and from dist/.
   const path = '../build/libbpf.node';
   try {
     return createRequire(import.meta.url)(path) as Native;

@@ -12,11 +12,11 @@ import { writeVariables } from './rodata.js';
 import type { BtfType } from './btf.js';
 
 export interface MapOptions {
-  /** In place of the number in the object. */
+  /** Replaces the number in the object. */
   maxEntries?: number;
-  /** Where the map is pinned: reused when it is there (and of the same shape), else pinned there by load(). */
+  /** Where the map is pinned: it is reused if it exists (and has the same shape), and otherwise pinned there by load(). */
   pinPath?: string;
-  /** A map to use in place of a new one. */
+  /** A map to use instead of a new one. */
   reuse?: BpfMap;
 }
 
@@ -25,7 +25,7 @@ export interface OpenOptions {
   maps?: Record<string, MapOptions>;
   /** Values of `const volatile` variables by name: integers and booleans as the verifier will see them. */
   rodata?: Record<string, number | bigint>;
-  /** Which programs load() loads; without it all, but for those whose section name begins with '?'. */
+  /** Which programs load() loads. Without it: all except those whose section name begins with '?'. */
   autoload?: (programName: string) => boolean;
 }
 
@@ -38,7 +38,7 @@ export interface MapDefinition extends Omit<MapDefinitionRow, 'type' | 'internal
 export interface ProgramDefinition extends Omit<ProgramDefinitionRow, 'type' | 'expectedAttachType' | 'helpers'> {
   type: string;
   attachType: string;
-  /** The helpers that it calls ('map_lookup_elem'), but for those in functions that were not inlined. */
+  /** The helpers that it calls ('map_lookup_elem'), except for those in functions that were not inlined. */
   helpers: string[];
 }
 
@@ -74,7 +74,7 @@ export class BpfObject {
     this.#handle = handle;
     this.path = path;
     this.#options = options;
-    // Once: each look has libbpf describe every map.
+    // Only once, because libbpf describes every map each time.
     const rows = options.maps === undefined ? [] : this.#mapRows();
     for (const [name, map] of Object.entries(options.maps ?? {})) {
       const { maxEntries: defined } = this.#rowOf(rows, name);
@@ -115,9 +115,9 @@ export class BpfObject {
   }
 
   /**
-   * Makes the maps, and loads the programs. When the verifier refuses one the error's message ends in the log's last
-   * lines and `verifierLog` has all of it. Either everything is loaded and pinned, or nothing is left behind. An object
-   * can be loaded once.
+   * Makes the maps, and loads the programs. If the verifier refuses one, the error's message ends with the last lines of the
+   * log, and `verifierLog` has all of it. Either everything is loaded and pinned, or nothing is left behind. An object can be
+   * loaded once.
    */
   load(): void {
     if (this.#state !== 'open') throw refuse('EINVAL', `cannot load ${this.path}: it is ${this.#state} already`);
@@ -190,7 +190,7 @@ export class BpfObject {
     );
   }
 
-  /** Puts existing maps in the place of new ones; returns their names. */
+  /** Uses existing maps instead of new ones; returns their names. */
   #reuseMaps(): Set<string> {
     const reused = new Set<string>();
     const rows = this.#options.maps === undefined ? [] : this.#mapRows();

@@ -22,7 +22,7 @@ export function valueBytes(mapType: string, valueSize: number): number {
   return isPerCpu(mapType) ? perCpuStride(valueSize) * possibleCpus() : valueSize;
 }
 
-/** The values of the CPUs, by CPU number, out of a per-CPU map's value; views, not copies. */
+/** Splits a per-CPU map's value into the values of the CPUs, by CPU number; they are views, not copies. */
 export function splitPerCpu(value: Buffer, valueSize: number): Buffer[] {
   const stride = perCpuStride(valueSize);
   return Array.from({ length: Math.floor(value.length / stride) }, (_, cpu) =>

@@ -8,7 +8,7 @@ import type { CallFailure } from './error.js';
 /** BPF_FS_MAGIC of linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-/** Pins a descriptor at `path`. EEXIST when there is something, EPERM or EINVAL when it is not in a bpffs. */
+/** Pins a descriptor at `path`. EEXIST if something is there, EPERM or EINVAL if it is not in a bpffs. */
 export function pinAt(fd: number, path: string, what: string): void {
   attempt(
     `pin ${what} at ${path}`,
@@ -42,7 +42,7 @@ export function openPin(path: string, wanted: PinnedKind): number {
   return fd;
 }
 
-/** undefined where /proc does not tell. */
+/** undefined if /proc does not tell. */
 function kindOf(fd: number): PinnedKind | undefined {
   try {
     return KIND_OF_FILE.get(readlinkSync(`/proc/self/fd/${fd}`));
@@ -51,7 +51,7 @@ function kindOf(fd: number): PinnedKind | undefined {
   }
 }
 
-/** Removes a pin; nothing is said when it is gone already. */
+/** Removes a pin; it is not an error if it is gone already. */
 export function unpinAt(path: string, what: string): void {
   try {
     unlinkSync(path);
@@ -80,7 +80,7 @@ function explainPin(failure: CallFailure, path: string): string | undefined {
   if (!isBpfFileSystem(dirname(path))) {
     return `${dirname(path)} is not in a BPF file system (${failure.code}). Mount one: mount -t bpf bpf /sys/fs/bpf`;
   }
-  // The kernel keeps names with dots for itself (bpf_lookup in kernel/bpf/inode.c).
+  // The kernel reserves names with dots (bpf_lookup in kernel/bpf/inode.c).
   if (basename(path).includes('.')) return `a pin's name must not hold a dot (${failure.code})`;
   return undefined;
 }

@@ -1,8 +1,8 @@
-// What an ELF object says beside its types: the instructions of each program, and the symbols that they refer to.
+// What an ELF object has beside its types: the instructions of each program, and the symbols that they refer to.
 import { readFileSync } from 'node:fs';
 import { refuse } from './error.js';
 
-// elf(5), in little endian: the sizes of Elf64_Shdr, Elf64_Sym and Elf64_Rel, and what is looked for in them.
+// elf(5), in little endian: the sizes of Elf64_Shdr, Elf64_Sym and Elf64_Rel, and the values that are looked for in them.
 const SECTION_HEADER_BYTES = 64;
 const SYMBOL_BYTES = 24;
 const RELOCATION_BYTES = 16;

@@ -1,4 +1,4 @@
-// BpfProgram: a loaded program; attaching it, running it once, pinning it.
+// BpfProgram: a loaded program, which can be attached, run once and pinned.
 import { native } from './native.js';
 import type { ProgramDefinitionRow } from './native.js';
 import { attempt } from './error.js';
@@ -55,7 +55,7 @@ export class BpfProgram {
     this.attachType = definition === undefined ? undefined : attachTypeName(definition.expectedAttachType);
   }
 
-  /** Opens a program by its pin. It can replace another in a link, run and be pinned, but not be attached anew. */
+  /** Opens a program by its pin. It can replace another in a link, and be run and pinned, but not be attached by a new link. */
   static openPinned(path: string): BpfProgram {
     return new BpfProgram(openPin(path, 'program'));
   }
@@ -70,7 +70,7 @@ export class BpfProgram {
 
   /**
    * Attaches it to a cgroup (the path of its directory) by a link. Others may attach beside it (a link implies
-   * BPF_F_ALLOW_MULTI). EPERM when a foreign program sits there or above exclusively: the message says whose it is.
+   * BPF_F_ALLOW_MULTI). EPERM if a foreign program is attached exclusively there or above: the message says whose it is.
    */
   attachCgroup(cgroupPath: string): BpfLink {
     return this.#attach(
@@ -95,8 +95,7 @@ export class BpfProgram {
   }
 
   /**
-   * Runs it once in the kernel (BPF_PROG_TEST_RUN). Not every type can be: sock_addr, sockopt and sock_ops give
-   * ENOTSUPP.
+   * Runs it once in the kernel (BPF_PROG_TEST_RUN). Not every type can be run: sock_addr, sockopt and sock_ops give ENOTSUPP.
    */
   testRun(input: TestRunInput = {}): TestRunResult {
     return attempt(
@@ -149,7 +148,7 @@ export class BpfProgram {
 function explainTarget(failure: CallFailure, path: string, kind: string): string | undefined {
   if (failure.code === 'ENOENT') return `${path} does not exist (ENOENT)`;
   if (failure.code === 'ENOTDIR') return `${path} is not a directory (ENOTDIR)`;
-  // cgroup_get_from_fd and get_net_ns_by_fd: the descriptor is of something else.
+  // cgroup_get_from_fd and get_net_ns_by_fd: the descriptor belongs to something else.
   if (failure.code === 'EBADF' && kind === 'cgroup')
     return `${path} is not a directory of a cgroup2 file system (EBADF)`;
   if (failure.code === 'EINVAL' && kind === 'network namespace')

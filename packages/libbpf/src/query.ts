@@ -1,4 +1,4 @@
-// What is attached to a cgroup, whoever attached it (BPF_PROG_QUERY).
+// What is attached to a cgroup, whichever process attached it (BPF_PROG_QUERY).
 import { native } from './native.js';
 import { attempt } from './error.js';
 import { withDirectory } from './descriptor.js';
@@ -12,7 +12,7 @@ export const ATTACH_ALLOW_MULTI = 2;
 
 const BPF_F_QUERY_EFFECTIVE = 1;
 
-/** A program in a cgroup's list. Only `id` is sure: the rest is missing when it went away meanwhile or we may not look. */
+/** A program in a cgroup's list. Only `id` is certain: the rest is missing if the program is gone by now or we may not look. */
 export interface AttachedProgram {
   id: number;
   name: string;
@@ -29,8 +29,8 @@ export interface CgroupPrograms {
 }
 
 /**
- * The programs of one attach type on a cgroup; with `effective` those that really run there, inherited ones included, in
- * the order of their running. ENOENT when the directory is gone, EBADF when it is no cgroup2 directory.
+ * The programs of one attach type on a cgroup; with `effective`, those that really run there, inherited ones included, in the
+ * order in which they run. ENOENT if the directory is gone, EBADF if it is not a cgroup2 directory.
  */
 export function queryCgroup(cgroupPath: string, attachType: string, effective = false): CgroupPrograms {
   const type = attachTypeNumber(attachType);

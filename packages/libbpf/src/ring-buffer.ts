@@ -4,32 +4,32 @@ import type { NativeRingReader } from './native.js';
 import { attempt, refuse } from './error.js';
 import type { BpfMap } from './map.js';
 
-/** 4 MiB of records wait at most for a busy event loop. */
+/** At most 4 MiB of records wait for a busy event loop. */
 const DEFAULT_QUEUE_BYTES = 4 * 1024 * 1024;
 
 export interface RingBufferOptions {
-  /** Most bytes of records waiting for JavaScript; what comes beyond is dropped and counted. */
+  /** The most bytes of records that wait for JavaScript; further records are dropped and counted. */
   queueBytes?: number;
 }
 
 /**
- * Reads a ring buffer map from a thread of its own. `onRecords` gets the records of a batch in their order, one call per
- * batch; they are views of one buffer made for this batch. It keeps the process alive until close() (or unref()).
+ * Reads a ring buffer map from a thread of its own. `onRecords` is called once for each batch, with its records in order; they
+ * are views of one buffer made for this batch. The reader keeps the process alive until close() (or unref()).
  */
 export class RingBuffer {
   readonly #reader: NativeRingReader;
   #closed = false;
 
   /**
-   * @param onRecords `dropped`: how many records were lost behind this batch because JavaScript was too slow
-   * @throws BpfError; its `syscall` is pthread_create where no thread can be made
+   * @param onRecords `dropped`: how many records were lost after this batch because JavaScript was too slow
+   * @throws BpfError; its `syscall` is pthread_create if no thread can be made
    */
   constructor(map: BpfMap, onRecords: (batch: Buffer[], dropped: number) => void, options: RingBufferOptions = {}) {
     if (map.type !== 'ringbuf') {
       throw refuse('EINVAL', `cannot read map '${map.name}' as a ring buffer: it is of type ${map.type}`);
     }
     const deliver = (bytes: Buffer, lengths: Uint32Array, dropped: number): void => {
-      // The thread's last batch may come after close(): who closed does not want it.
+      // The thread's last batch may come after close(), when it is not wanted any more.
       if (this.#closed) return;
       let offset = 0;
       const records: Buffer[] = [];
@@ -49,12 +49,12 @@ export class RingBuffer {
     );
   }
 
-  /** Records dropped since the beginning because JavaScript was too slow. The kernel's own drops are not in it. */
+  /** Records dropped since the beginning because JavaScript was too slow. Records that the kernel dropped do not count. */
   get dropped(): number {
     return this.#reader.dropped;
   }
 
-  /** Lets the process end although this is open. */
+  /** Lets the process end although the reader is open. */
   unref(): this {
     this.#reader.unref();
     return this;

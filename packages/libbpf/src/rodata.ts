@@ -6,7 +6,7 @@ import { refuse } from './error.js';
 
 const BITS_PER_BYTE = 8n;
 
-/** Writes integers into the variables of a section (.rodata). Byte order is the machine's, little endian. */
+/** Writes integers into the variables of a section (.rodata). Their byte order is the machine's, little endian. */
 export function writeVariables(
   handle: NativeObject,
   sectionName: string,

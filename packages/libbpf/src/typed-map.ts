@@ -12,12 +12,12 @@ export interface MapCodec<K, V> {
   decodeValue(bytes: Buffer): V;
 }
 
-/** A view of a map; the map itself is owned by whoever opened it. */
+/** A view of a map, which does not own it. */
 export class TypedMap<K, V> {
   readonly map: BpfMap;
   readonly #codec: MapCodec<K, V>;
 
-  /** RangeError when the sizes of the map in the kernel are not the codec's: the two are of different builds. */
+  /** RangeError if the sizes of the map in the kernel differ from the codec's: the two come from different builds. */
   constructor(map: BpfMap, codec: MapCodec<K, V>) {
     if (map.keySize !== codec.keySize || map.valueSize !== codec.valueSize) {
       throw new RangeError(

@@ -29,7 +29,7 @@ describe('generateCodecs', () => {
     ['with_bit_field', 'with_bit_field.low: it is a bit field'],
     ['with_union', 'with_union.either: it is a union'],
     ['with_pointer', 'with_pointer.pointer: it is a pointer'],
-  ])('refuses %s by name, with the way out', (struct, words) => {
+  ])('refuses %s by name, and says what to do instead', (struct, words) => {
     const types = readBtf(objectPath('unsupported')).map((type): BtfType =>
       type.kind === 'variable' && type.name !== `export_${struct}` ? { id: 0, kind: 'void' } : type,
     );
@@ -38,7 +38,7 @@ describe('generateCodecs', () => {
     expect(message).toContain('Change the C type');
   });
 
-  it('writes a 64-bit enum in bigints, and refuses one that the compiler has cut', () => {
+  it('writes a 64-bit enum as bigints, and refuses one that the compiler has cut', () => {
     const wideEnum = (wide: boolean): BtfType[] => [
       { id: 0, kind: 'void' },
       {
@@ -99,11 +99,11 @@ describe('generated codecs', () => {
     expect(() => types.encodePoint({ x: 0, y: 0 }, Buffer.alloc(7))).toThrow(RangeError);
   });
 
-  it('name enumerators without their common beginning', () => {
+  it('name enumerators without their common prefix', () => {
     expect(types.Colour).toEqual({ RED: 0, GREEN: 7, BLUE: 9, AZURE: 9 });
   });
 
-  it('have the names of an enum that counts from 0 in words, and not how many there are', () => {
+  it('have the names of an enum that counts from 0 in words, without the one that says how many there are', () => {
     expect(types.Outcome).toEqual({ PASSED: 0, NOT_ASKED: 1 });
     expect(types.outcomeNames).toEqual(['passed', 'not-asked']);
     expect(types).not.toHaveProperty('colourNames');

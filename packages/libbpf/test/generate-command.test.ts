@@ -20,7 +20,7 @@ describe('sluice-bpf-codecs', () => {
   const out = join(directory, 'below', 'types.ts');
   const args = ['--object', objectPath('types'), '--out', out];
 
-  it('writes, and then finds what it wrote fresh', () => {
+  it('writes, and then finds the file up to date', () => {
     expect(codecs(...args, '--check')).toEqual({ status: 1, stderr: expect.stringContaining('no such file yet') });
     expect(codecs(...args)).toEqual({ status: 0, stderr: '' });
     expect(codecs(...args, '--check')).toEqual({ status: 0, stderr: '' });

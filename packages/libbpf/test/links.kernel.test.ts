@@ -1,4 +1,4 @@
-// Links on real cgroups and network namespaces, watched by what happens to a real connect().
+// Links on real cgroups and network namespaces, observed by what happens to a real connect().
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Netns } from '@sluice/linux';
@@ -24,7 +24,7 @@ import type { Cgroup } from './support/places.js';
 
 const need = requires('root', 'bpf', 'cgroup2');
 
-/** Port 9 (discard) of loopback: refused by the peer when the connect is let through, by us when it is not. */
+/** Port 9 (discard) of loopback: the peer refuses if the connect is let through, and our program if it is not. */
 const CONNECT = `${process.execPath} -e "require('net').connect(9, '127.0.0.1').on('error', e => console.log(e.code))"`;
 
 describe.skipIf(need.skip)(`links${need.label}`, () => {
@@ -69,7 +69,7 @@ describe.skipIf(need.skip)(`links${need.label}`, () => {
     expect(queryCgroup(cgroup.path, 'connect4').programs).toEqual([]);
   });
 
-  it('let a program decide over a real connect(), and update exchanges it', () => {
+  it('let a program decide over a real connect(), and update replaces the program', () => {
     using link = object.program('refuse_connect4').attachCgroup(cgroup.path);
     expect(runIn(cgroup, CONNECT).output.trim()).toBe('EPERM');
     link.update(object.program('allow_connect4'));
@@ -163,7 +163,7 @@ describe.skipIf(need.skip)(`links${need.label}`, () => {
     expect(link.info()).toMatchObject({ type: 'netns', netnsInode: Number(netns.inode), attachType: 'sk_lookup' });
   });
 
-  it('cannot be made on what is no cgroup, no namespace, or is not there', () => {
+  it('cannot be made on what is not a cgroup, not a namespace, or does not exist', () => {
     const program = object.program('allow_connect4');
     expect(messageOf(() => program.attachCgroup(join(cgroup.path, 'gone')))).toContain('does not exist (ENOENT)');
     expect(messageOf(() => program.attachCgroup('/proc'))).toContain('is not a directory of a cgroup2 file system');

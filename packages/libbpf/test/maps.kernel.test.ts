@@ -89,7 +89,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect([...map.entries()].map(([key]) => Number(key.readBigUInt64LE())).toSorted(ascending)).toEqual([1, 2, 3, 4]);
   });
 
-  it('a batch delete passes over what is absent', () => {
+  it('a batch delete skips absent keys', () => {
     load();
     const map = object.map('large_hash');
     map.updateBatch(u32(1, 2, 3, 4), u32(1, 2, 3, 4));
@@ -107,7 +107,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(() => map.deleteBatch(u32(1), 2)).toThrow(RangeError);
   });
 
-  it('goes through more elements than a batch holds, each once', () => {
+  it('iterates over more elements than a batch holds, each once', () => {
     load();
     const map = object.map('large_hash');
     const keys = Array.from({ length: 3000 }, (_, index) => index * 7);
@@ -126,7 +126,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(total).toBe(keys.length);
   });
 
-  it('goes on when elements come and go under it, and misses none that stays', () => {
+  it('goes on when elements come and go meanwhile, and misses none that stays', () => {
     load();
     const map = object.map('large_hash');
     const staying = Array.from({ length: 1500 }, (_, index) => index * 2);
@@ -186,7 +186,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(messageOf(() => map.update(u32(3), value))).toContain('the index is beyond its 3 entries (E2BIG)');
   });
 
-  it('an LPM trie matches the longest prefix, and is gone through and filled like others', () => {
+  it('an LPM trie matches the longest prefix, and is iterated over and filled like others', () => {
     load();
     const map = object.map('prefixes');
     const prefix = (length: number, ...address: number[]): Buffer => Buffer.concat([u32(length), Buffer.from(address)]);
@@ -200,7 +200,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
         [8, 1],
       ]),
     );
-    // Deleting under the walk makes the kernel start over: still each key once.
+    // The kernel starts over when a key is deleted during the walk: each key still comes once.
     for (let last = 0; last < 40; last++) map.update(prefix(32, 10, 1, 2, last), u32(last));
     const seen: string[] = [];
     for (const key of keysOf(map)) {
@@ -212,7 +212,7 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect([...map.keys()]).toEqual([]);
   });
 
-  it('a full LPM trie says so as a hash does', () => {
+  it('a full LPM trie reports it as a hash does', () => {
     load();
     const map = object.map('prefixes');
     const fill = (): void => {

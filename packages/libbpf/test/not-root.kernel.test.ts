@@ -1,4 +1,4 @@
-// What a user without privileges reads. Drops the effective user id in this process, which is a test file's own.
+// What a user without privileges reads. Drops the effective user id in this process, which runs only this test file.
 import { requires } from '@sluice/testbed';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openObject, queryCgroup } from '../src/index.js';

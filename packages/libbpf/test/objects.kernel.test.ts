@@ -1,4 +1,4 @@
-// Loading into the real kernel: what arrives there, and what a refusal says.
+// Loading into the real kernel: what arrives there, and what an error says.
 import { requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
 import { BpfError, linkIds, mapIds, mapInfo, openObject, programIds, programInfo } from '../src/index.js';
@@ -59,7 +59,7 @@ describe.skipIf(need.skip)(`objects${need.label}`, () => {
     expect(message.split('\n').length).toBeLessThanOrEqual(17);
     expect(messageOf(() => object.load())).toContain('it is failed already');
     object.close();
-    // Others on this machine make maps too: only look for ours.
+    // Others on this machine make maps, too: look only for ours.
     expect(mapIds().filter((id) => !maps.includes(id) && nameOfMap(id) === 'values')).toEqual([]);
   });
 
@@ -77,7 +77,7 @@ describe.skipIf(need.skip)(`objects${need.label}`, () => {
     }
   });
 
-  it('keeps programs and maps of their own descriptors: closing the object twice is nothing', () => {
+  it('gives programs and maps descriptors of their own: closing the object twice does not matter', () => {
     const object = openObject(objectPath('hooks'));
     object.load();
     const program = object.program('pass_lookup');

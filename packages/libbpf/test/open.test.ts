@@ -1,4 +1,4 @@
-// Opening objects and reading types: what can be wrong before the kernel is asked. No root needed.
+// Opening objects and reading types: what can be wrong before the kernel is asked. It does not need root.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,7 +79,7 @@ describe('openObject', () => {
     ]);
   });
 
-  it('refuses options for maps and variables that are not there, and names those that are', () => {
+  it('refuses options for maps and variables that do not exist, and names those that do', () => {
     expect(messageOf(() => openObject(objectPath('maps'), { maps: { smal_hash: { maxEntries: 1 } } }))).toContain(
       "has no map 'smal_hash'; it has records, small_hash, large_hash",
     );
@@ -131,7 +131,7 @@ describe('readBtf', () => {
     expect(types.find((type) => type.kind === 'unknown')).toBeUndefined();
   });
 
-  it('says that an object has no BTF, that a file is missing, that it is no object', () => {
+  it('says that an object has no BTF, that a file is missing, that it is not an object', () => {
     expect(messageOf(() => readBtf(objectPath('untyped')))).toMatch(/it has no BTF \(\w+\)\. Compile it with clang -g/);
     expect(messageOf(() => readBtf('/nowhere/x.bpf.o'))).toContain('the file does not exist (ENOENT)');
     expect(messageOf(() => readBtf(text))).toContain('it is neither an ELF object nor BTF');

@@ -1,4 +1,4 @@
-// Questions to the kernel that runs the tests: what every kernel since 5.8 has, and what none has.
+// Questions to the kernel that runs the tests: about what every kernel since 5.8 has, and what none has.
 import { readdirSync } from 'node:fs';
 import { requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
@@ -8,19 +8,19 @@ import { objectPath } from './support/objects.js';
 const need = requires('root', 'bpf');
 
 describe.skipIf(need.skip)(`what the kernel has${need.label}`, () => {
-  it('knows kinds of programs, and which go together', () => {
+  it('knows types of programs, and which attach types go with them', () => {
     expect(probeProgram('cgroup_sock_addr', 'cgroup_inet4_connect')).toBe(true);
     expect(probeProgram('cgroup_sock_addr', 'connect6')).toBe(true);
     expect(probeProgram('cgroup_sock_addr', 'cgroup_getsockopt')).toBe(false);
     expect(probeProgram('struct_ops', 'cgroup_getsockopt')).toBe(false);
   });
 
-  it('knows helpers, by the kind of program that calls them', () => {
+  it('knows helpers, by the type of program that calls them', () => {
     expect(probeHelper('cgroup_sock_addr', 'connect4', 'get_netns_cookie')).toBe(true);
     expect(probeHelper('sk_lookup', 'sk_lookup', 'sk_assign')).toBe(true);
     expect(probeHelper('cgroup_sock_addr', 'connect4', 'sk_assign')).toBe(false);
     expect(probeHelper('cgroup_sock_addr', 'getpeername4', 'set_retval')).toBe(false);
-    // No such program: no helper in it either.
+    // There is no such program, and so no helper in it.
     expect(probeHelper('cgroup_sock_addr', 'cgroup_getsockopt', 'map_lookup_elem')).toBe(false);
   });
 
@@ -45,7 +45,7 @@ describe.skipIf(need.skip)(`what the kernel has${need.label}`, () => {
     for (const helper of helpers) expect(probeHelper('cgroup_sock_addr', 'connect4', helper)).toBe(true);
   });
 
-  it('takes a helper that it has no name for by its number', () => {
+  it('accepts the number of a helper that it has no name for', () => {
     using object = openObject(objectPath('lacking'));
     const { type, attachType, helpers } = object.programDefinitions().find(({ name }) => name === 'newer') ?? {};
     expect(helpers).toEqual(['helper_99999']);

@@ -12,7 +12,7 @@ import { messageOf } from './support/places.js';
 const need = requires('root', 'bpf');
 const DIST = new URL('../dist/index.js', import.meta.url).href;
 const RECORD_BYTES = 16;
-/** What one run of the program submits at most. */
+/** The most records that one run of the program submits. */
 const MOST_A_RUN = 4096;
 
 describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
@@ -23,7 +23,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
   });
   afterEach(() => object.close());
 
-  /** Has the kernel submit records `first`, `first + 1`, ...; returns how many its ring had no room for. */
+  /** Has the kernel submit records `first`, `first + 1`, ...; returns how many did not fit into its ring. */
   function submit(first: number, count: number): number {
     const ctx = Buffer.alloc(16);
     ctx.writeBigUInt64LE(BigInt(first));
@@ -81,7 +81,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
         },
         { queueBytes },
       );
-      // All in one turn of the event loop: nothing is delivered before the queue was full and more has come.
+      // All in one turn of the event loop: nothing is delivered before the queue is full and more has come.
       for (let round = 0; round < rounds; round++) refused += submit(round * MOST_A_RUN, MOST_A_RUN);
       blockUntil('a record has been dropped', () => ring.dropped > 0);
     });
@@ -97,7 +97,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
     ring.close();
     ring.close();
     ring.unref().ref();
-    // Another reader of the map gets what comes now.
+    // Another reader of the map gets what comes from now on.
     await new Promise<void>((resolve) => {
       const next = new RingBuffer(object.map('records'), () => {
         next.close();
@@ -115,7 +115,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
     );
   });
 
-  it('hand what the callback throws to uncaughtException', () => {
+  it('pass what the callback throws to uncaughtException', () => {
     const source = `
       import { openObject, RingBuffer } from '${DIST}';
       const object = openObject('${objectPath('maps')}');
@@ -139,13 +139,13 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
       (task) => readFileSync(`/proc/self/task/${task}/comm`, 'utf8') === 'ring-buffer\n',
     );
     expect(readers).toHaveLength(1);
-    // All but SIGKILL (9) and SIGSTOP (19), which no one can block, and 32 and 33, which are glibc's own.
+    // All but SIGKILL (9) and SIGSTOP (19), which nobody can block, and 32 and 33, which are glibc's own.
     const status = readFileSync(`/proc/self/task/${readers[0]}/status`, 'utf8');
     expect(/^SigBlk:\s(.*)$/m.exec(status)?.[1]).toBe('fffffffe7ffbfeff');
   });
 
   it('tell what is missing where no thread can be made', () => {
-    // Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with what else the test needs.
+    // Root is under no limit on tasks (RLIMIT_NPROC), so the process is nobody's, with the capabilities that the test needs.
     const capabilities = '+bpf,+net_admin,+perfmon,+dac_override';
     const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', `--inh-caps=${capabilities}`];
     const source = `
@@ -163,7 +163,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
         console.log(JSON.stringify({ name, message, code, syscall, leaked: descriptors() - before }));
       }`;
     const node = [process.execPath, '--input-type=module', '-e', source];
-    // It ends by itself: what would have kept it alive has been let go.
+    // The process ends by itself: what would have kept it alive has been released.
     const output = execFileSync('setpriv', [...nobody, `--ambient-caps=${capabilities}`, ...node], {
       encoding: 'utf8',
     });

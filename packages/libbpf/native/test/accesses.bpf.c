@@ -71,7 +71,7 @@ int puts_and_deletes(struct bpf_sock_addr *ctx) {
   return 1;
 }
 
-/* No register survives the barrier: the pointer waits on the stack. */
+/* No register survives the barrier, so the pointer is kept on the stack. */
 SEC("cgroup/connect4")
 int writes_what_was_spilled(struct bpf_sock_addr *ctx) {
   __u64 *value = look(&second);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Programs that no kernel loads: one calls a helper of another kind of program, one a helper that there is not. */
+/* Programs that no kernel loads: one calls a helper for other programs, the other one a helper that does not exist. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* One program that the verifier accepts and one that it refuses: the value is used without asking whether it is there.
- */
+/* One program that the verifier accepts and one that it refuses: it uses a value without checking that it exists. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Every C type that the generator can do, in the value of a map, so that the tests can send them through the kernel. */
+/* Every C type that the generator supports, in the value of a map: the tests send them through the kernel. */
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
@@ -8,7 +8,7 @@ enum colour { COLOUR_RED, COLOUR_GREEN = 7, COLOUR_BLUE = 9, COLOUR_AZURE = 9 };
 
 struct point {
   __s16 x;
-  /* Two bytes of the compiler's padding here. */
+  /* The compiler adds two bytes of padding here. */
   __s32 y;
 };
 

@@ -34,7 +34,7 @@ export function mountBpffs(): { path: string; remove(): void } {
   };
 }
 
-/** Runs a shell command as a process that was in the cgroup before it began. */
+/** Runs a shell command in a process that was in the cgroup before the command began. */
 export function runIn(cgroup: Cgroup, command: string): { status: number; output: string } {
   const script = `echo $$ > ${cgroup.path}/cgroup.procs && exec ${command} 2>&1`;
   try {
