@@ -1,9 +1,9 @@
-// The one error of this package: what could not be read, why, and what to do about it.
+// The only error of this package: what could not be read, why, and what to do about it.
 
 export type CgroupErrorReason =
   'cgroup2-absent' | 'not-cgroup2' | 'no-such-path' | 'permission-denied' | 'proc-unusable';
 
-/** The cgroup tree or /proc cannot be used as asked. The message ends in the remedy. */
+/** The cgroup tree or /proc cannot be used as requested. The message ends with the remedy. */
 export class CgroupError extends Error {
   override readonly name = 'CgroupError';
   readonly reason: CgroupErrorReason;

@@ -1,4 +1,4 @@
-// Finds the cgroup2 hierarchy: where it is mounted, which part of it the mount shows, and where in it we are ourselves.
+// Finds the cgroup2 hierarchy: where it is mounted, which part of it the mount shows, and where in it this process is.
 import { readlinkSync, statfsSync } from 'node:fs';
 import { CgroupError } from './errors.js';
 import { parseMembership } from './membership.js';
@@ -14,13 +14,13 @@ export interface CgroupHierarchy {
   /** mountinfo's root field: the mounted directory, relative to the root of our own cgroup namespace. */
   readonly mountRoot: string;
   /**
-   * Where the root of our cgroup namespace lies, relative to the mount point: '/' when they are the same, '/a/b' when it
-   * is below, '/..' when it is above (a bind mount of a subtree), '' when it cannot be told.
+   * Where the root of our cgroup namespace lies, relative to the mount point: '/' when they are the same, '/a/b' when it is
+   * below, '/..' when it is above (a bind mount of a subtree), '' when it is unknown.
    */
   readonly nsRoot: string;
   /** Depth of the mounted directory below the hierarchy's root: the kernel's `level`, 0 for the root itself. */
   readonly level: number;
-  /** False when the mount shows a subtree and nothing we can see says how deep: `level` is then the least it can be. */
+  /** False when the mount shows a subtree and nothing visible says how deep it is: `level` is then the least it can be. */
   readonly levelKnown: boolean;
 }
 
@@ -33,7 +33,7 @@ const initialCgroupNamespace = 'cgroup:[4026531835]';
 // kthreadd: every kernel thread's parent, which nothing can move out of the root cgroup.
 const kthreaddPid = 2;
 
-/** Whether a path is on a cgroup2 file system, from statfs(2). False when it is not there. */
+/** Whether a path is on a cgroup2 file system, from statfs(2). False when it does not exist. */
 export function isCgroup2(path: string): boolean {
   try {
     return statfsSync(path).type === cgroup2Magic;
@@ -42,7 +42,7 @@ export function isCgroup2(path: string): boolean {
   }
 }
 
-/** Candidates among the mounts, the one that shows most of the hierarchy first. Hidden mounts are not yet left out. Pure. */
+/** Candidates among the mounts, the one that shows most of the hierarchy first. Hidden mounts are still included. Pure. */
 export function cgroup2Mounts(entries: readonly MountEntry[]): MountEntry[] {
   const topmost = new Map(entries.map((entry) => [entry.mountPoint, entry] as const));
   const seen = (entry: MountEntry): number => {
@@ -54,13 +54,13 @@ export function cgroup2Mounts(entries: readonly MountEntry[]): MountEntry[] {
     .sort((a, b) => seen(b) - seen(a) || a.mountPoint.length - b.mountPoint.length);
 }
 
-/** The names from the mount point down to our namespace's root, by looking for the directory that holds our own process. */
+/** The names from the mount point down to our namespace's root, found by the directory that holds our own process. */
 function findNamespaceRoot(entry: MountEntry, procPath: string): readonly string[] | undefined {
   const mounted = parseRelativePath(entry.root);
   const membership = parseMembership(readText(`${procPath}/self/cgroup`) ?? '');
   if (membership === undefined) return undefined;
   const own = parseRelativePath(membership.path);
-  // Moved out of our namespace: its root's own name is then in no path that we can read.
+  // We were moved out of our namespace: no path that we can read contains the name of its root.
   if (own.ups > 0) return undefined;
   const depth = mounted.ups + own.names.length;
   const self = String(process.pid);
@@ -87,9 +87,9 @@ function namespaceRoot(entry: MountEntry, procPath: string): string {
   return names === undefined ? '' : `/${names.join('/')}`;
 }
 
-/** How deep our cgroup namespace's root is, from what /proc shows; undefined when it does not show it. */
+/** How deep our cgroup namespace's root is, as far as /proc shows it; undefined when it does not. */
 function namespaceLevel(procPath: string): number | undefined {
-  // From outside the host's pid namespace pid 2 is somebody else; the real one is nobody's child.
+  // From outside the host's pid namespace, pid 2 is another process; the real kthreadd has no parent.
   const kthreadd = readProcess(procPath, kthreaddPid);
   if (kthreadd?.comm === 'kthreadd' && kthreadd.parentPid === 0) {
     const membership = parseMembership(readText(`${procPath}/${kthreaddPid}/cgroup`) ?? '');
@@ -107,7 +107,7 @@ function mountLevel(entry: MountEntry, procPath: string): { level: number; level
   const mounted = parseRelativePath(entry.root);
   const above = namespaceLevel(procPath);
   if (above !== undefined) return { level: above - mounted.ups + mounted.names.length, levelKnown: true };
-  // Not the root, so at least one below it.
+  // It is not the root, so it is at least one level below.
   return { level: Math.max(1, mounted.names.length), levelKnown: false };
 }
 

@@ -16,8 +16,8 @@ function isReadable(path: string): boolean {
 }
 
 /**
- * The path of the host's network namespace when none was given: that of pid 1, or of kthreadd where pid 1 may not be
- * looked at. Kernel threads are always in the initial network namespace.
+ * The path of the host's network namespace when none was given: that of pid 1, or of kthreadd if we may not look at pid 1.
+ * Kernel threads are always in the initial network namespace.
  * @throws CgroupError proc-unusable when neither can be seen
  */
 export function hostNetnsPath(procPath: string): string {

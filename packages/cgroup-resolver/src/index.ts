@@ -1,4 +1,4 @@
-// From a process to its cgroup, its pod and container, its network namespace and addresses.
+// Finds a process's cgroup, its pod and container, its network namespace and addresses.
 export { CgroupError, type CgroupErrorReason } from './errors.js';
 export { cgroup2Mounts, directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
 export { parseMembership, type CgroupMembership } from './membership.js';

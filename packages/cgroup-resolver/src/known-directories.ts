@@ -1,17 +1,17 @@
-// Listings of cgroupfs directories in which nothing is missing that was there before and still is.
+// Listings of cgroupfs directories that miss nothing that was there before and still is.
 //
-// While siblings are removed, kernfs can list a directory wrongly. When the entry at which the reader stands goes away,
-// it looks for the place anew and lands before it, or one further (kernfs_dir_pos and kernfs_dir_next_pos of
-// fs/kernfs/dir.c): an entry comes twice, or a live one not at all. A pod must not leave the mesh for that.
+// While siblings are removed, kernfs can list a directory wrongly. If the entry at which the reader stands goes away, kernfs
+// looks for the place again and ends up before it, or one entry too far (kernfs_dir_pos and kernfs_dir_next_pos of
+// fs/kernfs/dir.c): an entry comes twice, or a live one is missing. A pod must not leave the mesh because of that.
 import { identity, subdirectories } from './vanishing.js';
 
-/** The names of the directories in a directory, in any order; undefined when it is not there. */
+/** The names of the directories in a directory, in any order; undefined when it does not exist. */
 export type ListDirectories = (path: string) => readonly string[] | undefined;
 
 /** A walk's way to list directories. */
 export interface Walk {
   readonly list: ListDirectories;
-  /** After a walk that listed every directory: what it did not list is forgotten. */
+  /** Call it after a walk that listed every directory: what the walk did not list is forgotten. */
   readonly completed: () => void;
 }
 

@@ -3,13 +3,13 @@
 export interface CgroupMembership {
   /** The path in the cgroup2 hierarchy, relative to the reader's cgroup namespace: may begin with `/..`. */
   readonly path: string;
-  /** The cgroup was removed while the process, by now a zombie, was in it. */
+  /** The cgroup was removed while the process, now a zombie, was in it. */
   readonly removed: boolean;
 }
 
 const removedMark = ' (deleted)';
 
-/** The `0::` line, which on a hybrid machine stands beside one line for each v1 hierarchy. Undefined without one. */
+/** The `0::` line; on a hybrid machine there is also one line for each v1 hierarchy. Undefined if there is none. */
 export function parseMembership(text: string): CgroupMembership | undefined {
   const line = text.split('\n').find((candidate) => candidate.startsWith('0::'));
   if (line === undefined) return undefined;

@@ -17,7 +17,7 @@ const rootField = 3;
 const mountPointField = 4;
 const firstOptionalField = 6;
 
-/** Every mount, in the kernel's order: of two on one mount point, the later one is on top. Unreadable lines are left out. */
+/** Every mount, in the kernel's order: of two on one mount point, the later is on top. Unreadable lines are left out. */
 export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = [];
   for (const line of text.split('\n')) {

@@ -5,12 +5,12 @@ export type QosClass = 'guaranteed' | 'burstable' | 'besteffort';
 export type Runtime = 'containerd' | 'cri-o' | 'docker' | 'unknown';
 
 export interface ParsedCgroupPath {
-  /** As the API writes it, with dashes; 32 hexadecimal digits without for a static pod (the hash of its manifest). */
+  /** As the API writes it, with dashes; for a static pod 32 hexadecimal digits without dashes (the hash of its manifest). */
   readonly podUid: string;
   readonly qosClass: QosClass;
   readonly containerId?: string;
   readonly runtime?: Runtime;
-  /** The front part of the given path that is the pod's own cgroup. */
+  /** The beginning of the given path, up to and including the pod's own cgroup. */
   readonly podPath: string;
 }
 
@@ -20,8 +20,8 @@ const underscoredUid = `${hex}{8}(?:_${hex}{4}){3}_${hex}{12}`;
 const staticUid = `${hex}{32}`;
 const qos = '(?<qos>besteffort|burstable)';
 
-// The pod's directory, with the parents that prove it one. Guaranteed pods have no QoS level. Whatever stands before is
-// where the kubelet was told to be (--cgroup-root: kind's /kubelet), or the container that the whole node runs in.
+// The pod's directory, with the parents that show that it is one. Guaranteed pods have no QoS level. What comes before is the
+// kubelet's root (--cgroup-root: kind's /kubelet), or the container that the whole node runs in.
 const podRows: readonly RegExp[] = [
   // cgroupfs: /kubepods/burstable/pod<uid>
   new RegExp(`(?:^|/)kubepods/${qos}/pod(?<uid>${dashedUid}|${staticUid})(?=/|$)`),
@@ -40,7 +40,7 @@ const podRows: readonly RegExp[] = [
 
 const containerId = `(?<id>${hex}{64})`;
 
-// A container's directory inside its pod's. crio-conmon-<id>.scope is CRI-O's monitor, not a container: no row.
+// A container's directory inside its pod's. crio-conmon-<id>.scope is CRI-O's monitor and not a container, so it has no row.
 const containerRows: readonly (readonly [Runtime, RegExp])[] = [
   ['containerd', new RegExp(`^cri-containerd-${containerId}\\.scope$`)], // systemd
   ['cri-o', new RegExp(`^crio-${containerId}\\.scope$`)], // systemd
@@ -49,7 +49,7 @@ const containerRows: readonly (readonly [Runtime, RegExp])[] = [
   ['unknown', new RegExp(`^${containerId}$`)], // cgroupfs, containerd and docker alike
 ];
 
-// systemd delegates these to unprivileged users, who may name directories as they like: nothing below is a pod.
+// systemd delegates these to unprivileged users, who may name directories as they like: nothing below them counts as a pod.
 const userTree = /(?:^|\/)user\.slice\//;
 
 /** A container's id and runtime from the name of a directory inside a pod's. */
@@ -62,10 +62,10 @@ export function parseContainerName(name: string): { id: string; runtime: Runtime
 }
 
 /**
- * Reads a cgroup path: absolute, or relative to a cgroup namespace (`/../..` in front).
- * Of pods within pods (a cluster inside a container) the outermost is meant: it is the one that this node runs.
- * Not pods, on purpose: `…/kubepods-burstable-pod<uid>.slice:cri-containerd:<id>`, what containerd makes when only the
- * kubelet was told to use systemd (there is no pod-level cgroup then), and look-alikes outside a kubepods tree.
+ * Reads a cgroup path: absolute, or relative to a cgroup namespace (`/../..` in front). If pods are nested (a cluster inside a
+ * container), the outermost one counts: it is the one that this node runs. These are deliberately not pods:
+ * `…/kubepods-burstable-pod<uid>.slice:cri-containerd:<id>`, which containerd makes when only the kubelet uses systemd (there
+ * is no pod-level cgroup then), and look-alikes outside a kubepods tree.
  */
 export function parseCgroupPath(path: string): ParsedCgroupPath | undefined {
   if (!path.startsWith('/')) return undefined;

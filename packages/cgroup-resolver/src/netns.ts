@@ -1,5 +1,5 @@
-// From a process to its network namespace: identity, cookie, addresses. Remembers a namespace only while the process
-// that it was read through is alive and still in it: an inode may be given out again the moment nobody holds it.
+// Finds a process's network namespace: identity, cookie, addresses. It remembers a namespace only while the process through
+// which it was read is alive and still in it: an inode may be given to another namespace as soon as nobody holds it.
 import { Netns, NetnsGoneError, SystemCallError } from '@sluice/linux';
 import ipaddr from 'ipaddr.js';
 import { CgroupError } from './errors.js';
@@ -8,9 +8,9 @@ import { identity } from './vanishing.js';
 
 export interface NetnsRef {
   inode: bigint;
-  /** SO_NETNS_COOKIE: what BPF programs see, never given twice until the next boot. */
+  /** SO_NETNS_COOKIE: what BPF programs see. The kernel gives none twice until the next boot. */
   cookie: bigint;
-  /** The process that it was read through, and that process's namespace file. */
+  /** The process through which it was read, and that process's namespace file. */
   pid: number;
   path: string;
   /** Addresses of global scope in canonical text (RFC 5952; IPv4-mapped as IPv4). */
@@ -18,8 +18,8 @@ export interface NetnsRef {
 }
 
 /**
- * Lends an open namespace for one look into it: the one that is open already, if it is of that identity (`dev:inode`), else
- * what is at the path.
+ * Lends an open namespace for one look into it: the one that is already open if it has that identity (`dev:inode`), and
+ * otherwise the one at the path.
  */
 export type LendNetns = <Result>(path: string, identity: string, look: (netns: Netns) => Result) => Result;
 
@@ -55,7 +55,7 @@ export class NetnsReader {
     return `${this.#procPath}/${pid}/ns/net`;
   }
 
-  /** Names the namespace that a process is in for as long as it stays there. Undefined when the process is gone. */
+  /** Identifies the namespace that a process is in, for as long as it stays there. Undefined when the process is gone. */
   key(pid: number): string | undefined {
     return this.keyOf(this.path(pid));
   }
@@ -65,7 +65,7 @@ export class NetnsReader {
     return found === undefined ? undefined : `${found.dev}:${found.inode}`;
   }
 
-  /** What is remembered of a namespace, if its holder still holds it. */
+  /** What is remembered about a namespace, if its holder still holds it. */
   recall(key: string): NetnsRef | undefined {
     const known = this.#known.get(key);
     if (known === undefined) return undefined;
@@ -75,9 +75,9 @@ export class NetnsReader {
   }
 
   /**
-   * Reads a process's namespace anew.
-   * @param key the namespace that it was seen in
-   * @returns undefined when it is in that one no more: it is gone, its pid was given to another, or it moved
+   * Reads a process's namespace again.
+   * @param key the namespace that the process was seen in
+   * @returns undefined when the process is not in it any more: it is gone, another has its pid, or it moved
    */
   read(pid: number, key: string, lend: LendNetns = openForOneLook): NetnsRef | undefined {
     const path = this.path(pid);

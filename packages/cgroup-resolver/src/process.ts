@@ -1,8 +1,8 @@
-// What /proc says of one process: enough to tell it from a later one of the same pid, and to guess how old it is.
+// What /proc says about one process: enough to tell it from a later one with the same pid, and to estimate its age.
 import { parseStat, type SeenProcess } from '@sluice/linux';
 import { readText } from './vanishing.js';
 
-/** Undefined when there is no such process, or it has ended and waits to be reaped. */
+/** Undefined when there is no such process, or when it has ended and waits to be reaped. */
 export function readProcess(procPath: string, pid: number): SeenProcess | undefined {
   const text = readText(`${procPath}/${pid}/stat`);
   const seen = text === undefined ? undefined : parseStat(text);

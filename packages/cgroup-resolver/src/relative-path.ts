@@ -28,7 +28,7 @@ export function namesBelow(
     const inside = mounted.names.every((name, index) => cgroup.names[index] === name);
     return inside ? cgroup.names.slice(mounted.names.length) : undefined;
   }
-  // The mount shows the namespace's root too, and the cgroup branches off somewhere between the two.
+  // The mount shows the namespace's root, too, and the cgroup branches off somewhere between the two.
   if (cgroup.ups < mounted.ups && mounted.names.length === 0 && fromMount !== undefined) {
     return [...fromMount.slice(0, mounted.ups - cgroup.ups), ...cgroup.names];
   }

@@ -8,23 +8,23 @@ export type ProcessResolution =
       kind: 'pod';
       podUid: string;
       qosClass: QosClass;
-      /** Undefined outside a container's cgroup: CRI-O's monitors, and what a runtime starts for the pod itself. */
+      /** Undefined outside a container's cgroup: for CRI-O's monitors, and for what a runtime starts for the pod itself. */
       containerId?: string;
       /** The process's own cgroup (absolute path and id), which may lie below the container's. */
       cgroupPath: string;
       cgroupId: bigint;
       podCgroupPath: string;
-      /** Undefined when it is the host's, or the process has none: its first thread has ended. */
+      /** Undefined when it is the host's, or when the process has none because its first thread has ended. */
       netns: NetnsRef | undefined;
       /**
-       * 'pod': the namespace that `podNetns` found to hold the pod's addresses. 'host': the host's, and settled there.
-       * 'unverified': another one, or none read; ask `podNetns` before believing that it is the pod's.
+       * 'pod': `podNetns` found that the namespace holds the pod's addresses. 'host': it is the host's, and the process stays
+       * there. 'unverified': it is another one, or none was read; ask `podNetns` before you take it for the pod's.
        */
       netnsState: 'pod' | 'host' | 'unverified';
     }
-  /** Outside every pod. Where the mount does not show the cgroup, the path is the kernel's own and the id is 0. */
+  /** Outside every pod. If the mount does not show the cgroup, the path is the kernel's own and the id is 0. */
   | { kind: 'host'; cgroupPath: string; cgroupId: bigint }
-  /** On its way into a pod: ask again shortly, and remember nothing. */
+  /** It is moving into a pod: ask again shortly, and remember nothing. */
   | { kind: 'retry'; reason: string }
   | { kind: 'gone' };
 

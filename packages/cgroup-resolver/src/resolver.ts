@@ -1,4 +1,4 @@
-// Answers the agent's two questions: which pods are on this node, and whose is this process.
+// Answers the agent's two questions: which pods are on this node, and to which pod a process belongs.
 import { realpathSync } from 'node:fs';
 import type { SeenProcess } from '@sluice/linux';
 import { CgroupError } from './errors.js';
@@ -14,15 +14,15 @@ import { processesBelow, walkPods, type PodCgroup } from './tree.js';
 import { identity, readText } from './vanishing.js';
 
 export interface CgroupResolverOptions {
-  /** The directory below which pods are looked for; processes elsewhere are the host's. Default: the cgroup2 mount. */
+  /** The directory below which pods are searched; processes elsewhere are the host's. Default: the cgroup2 mount. */
   cgroupRoot?: string;
   /** A mount of proc(5) of the host's pid namespace. Default: /proc */
   procPath?: string;
-  /** The file of the host's network namespace. Default: pid 1's, or kthreadd's where pid 1 may not be looked at. */
+  /** The file of the host's network namespace. Default: pid 1's, or kthreadd's if we may not look at pid 1. */
   hostNetns?: string;
   /**
-   * How long, in milliseconds, a process in a pod's cgroup but in the host's network namespace is taken for one on its
-   * way into the pod. Default: 5000. Processes that name themselves a runtime's are waited for however old they are.
+   * How long, in milliseconds, a process that is in a pod's cgroup but in the host's network namespace is expected to move into
+   * the pod. Default: 5000. Processes with the name of a runtime's stage are waited for whatever their age is.
    */
   settleMs?: number;
 }
@@ -53,8 +53,8 @@ function rootOf(cgroupRoot: string | undefined, procPath: string): { root: strin
 }
 
 /**
- * Everything is read when asked for. Network namespaces are remembered while a process holds them, and the names of
- * directories, so as to look for one that a listing leaves out.
+ * Everything is read when it is asked for. Two things are remembered: network namespaces while a process holds them, and the
+ * names of directories, to look for one that a listing leaves out.
  */
 export class CgroupResolver {
   /** The directory that `pods` walks. */
@@ -65,13 +65,14 @@ export class CgroupResolver {
   readonly #procPath: string;
   readonly #settleMs: number;
   readonly #level: number;
-  // What names in the tree begin with when the root itself is inside a kubepods tree: "/kubepods".
+  // What names in the tree begin with if the root itself is inside a kubepods tree: "/kubepods".
   readonly #named: string;
   readonly #netns: NetnsReader;
   readonly #directories = new KnownDirectories();
-  // Cookies that podNetns verified, by pod UID. A cookie is never given twice, so this cannot go wrong, only grow: see pods().
+  // Cookies that podNetns verified, by pod UID. The kernel gives none twice, so this cannot become wrong, only grow: see
+  // pods().
   readonly #verified = new Map<string, bigint>();
-  // The namespaces in which those were found, by pod UID: where to look first.
+  // The namespaces in which those were found, by pod UID: they are tried first.
   readonly #found = new Map<string, string>();
 
   /** @throws CgroupError when there is no cgroup2, the root is not part of one, or /proc cannot be used */
@@ -92,7 +93,7 @@ export class CgroupResolver {
     }
   }
 
-  /** Every pod of the tree at this moment, in one walk. */
+  /** Every pod that the tree has now, in one walk. */
   pods(): PodCgroup[] {
     const walk = this.#directories.walk();
     const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named, walk.list)];
@@ -106,7 +107,7 @@ export class CgroupResolver {
     return pods;
   }
 
-  /** One pod, or undefined when its cgroup is not there. Of two trees that claim one UID, the outer one. */
+  /** One pod, or undefined when its cgroup does not exist. If two trees claim one UID, it is the pod of the outer tree. */
   pod(podUid: string): PodCgroup | undefined {
     const { list } = this.#directories.walk();
     for (const pod of walkPods(this.cgroupRoot, this.#level, this.#named, list)) if (pod.podUid === podUid) return pod;
@@ -122,18 +123,19 @@ export class CgroupResolver {
     const membership = this.#membership(pid);
     if (process === undefined || membership === undefined || membership.removed) return gone;
     const answer = this.#resolve(pid, process, membership);
-    // Everything above was read one after the other: it holds only if it was about one process in one place.
+    // Everything above was read one after the other: it counts only if all of it was about one process in one place.
     if (readProcess(this.#procPath, pid)?.startTime !== process.startTime) return gone;
     if (this.#membership(pid)?.path !== membership.path) return { kind: 'retry', reason: 'it moved to another cgroup' };
     return answer;
   }
 
   /**
-   * The pod's own network namespace, by its oldest process that is not in the host's.
-   * @param expectedIps the pod's addresses as the API reports them; with any given, the namespace must hold one of
-   * them, which a process that entered another namespace cannot fake
-   * @param lend of the owner of the pods' namespaces, who keeps open what is looked into; left out, it is closed again
-   * @returns undefined while no process of the pod is in such a namespace; ask again, nothing of it is remembered
+   * The pod's own network namespace, found by its oldest process that is not in the host's.
+   * @param expectedIps the pod's addresses as the API reports them; if there are any, the namespace must hold one of them,
+   * which a process that entered another namespace cannot fake
+   * @param lend lends a namespace of the owner of the pods' namespaces, who keeps it open; without it, a namespace is opened
+   * and closed again
+   * @returns undefined while no process of the pod is in such a namespace; ask again, nothing is remembered of it
    */
   podNetns(pod: PodCgroup, expectedIps: readonly string[], lend?: LendNetns): NetnsRef | undefined {
     const expected = expectedIps.map(canonicalAddress).filter((address) => address !== undefined);
@@ -166,7 +168,7 @@ export class CgroupResolver {
     return undefined;
   }
 
-  /** The namespace that was the pod's when last asked, while the process that showed it is in it and in the pod. */
+  /** The namespace that was the pod's at the last question, while the process that showed it is in it and in the pod. */
   #foundBefore(pod: PodCgroup): NetnsRef | undefined {
     const key = this.#found.get(pod.podUid);
     const known = key === undefined ? undefined : this.#netns.recall(key);
@@ -209,17 +211,17 @@ export class CgroupResolver {
     };
   }
 
-  // A namespace without addresses is one that the network plugin is not done with.
+  // The network plugin has not finished a namespace without addresses.
   #recallWithAddress(key: string): NetnsRef | undefined {
     const known = this.#netns.recall(key);
     return known !== undefined && known.addresses.length > 0 ? known : undefined;
   }
 
-  /** Whether a process in the host's namespace is there to stay: a pod with hostNetwork, or a monitor. */
+  /** Whether a process in the host's namespace will stay there: that of a pod with hostNetwork, or a monitor. */
   #isSettled(process: SeenProcess, podCgroupPath: string): boolean {
     if (runtimeStage.test(process.comm)) return false;
     if (ageMs(this.#procPath, process) >= this.#settleMs) return true;
-    // A young child of a pod that has been in the host's namespace for long is at home there.
+    // The pod has been in the host's namespace for long, so its young child stays there, too.
     const oldest = this.#oldestFirst(podCgroupPath)[0];
     const facts = oldest === undefined ? undefined : readProcess(this.#procPath, oldest);
     if (oldest === undefined || facts === undefined || runtimeStage.test(facts.comm)) return false;
@@ -245,7 +247,7 @@ export class CgroupResolver {
   #membership(pid: number): CgroupMembership | undefined {
     const path = `${this.#procPath}/${pid}/cgroup`;
     const text = readText(path);
-    // A process that is being reaped has an empty file; a kernel without cgroup2 has no such line for anybody.
+    // The file of a process that is being reaped is empty; without cgroup2 no process has such a line.
     return text === undefined ? undefined : parseMembership(text);
   }
 
@@ -259,7 +261,7 @@ export class CgroupResolver {
   }
 }
 
-/** From the last kubepods directory of a path on; '' when it is not inside one, or is inside a pod already. Pure. */
+/** The part of a path from the last kubepods directory on; '' when it is not inside one, or is inside a pod already. Pure. */
 function kubepodsPart(path: string): string {
   if (parseCgroupPath(path) !== undefined) return '';
   const names = path.split('/');

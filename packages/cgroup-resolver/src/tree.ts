@@ -6,7 +6,7 @@ import { identity, readText, subdirectories } from './vanishing.js';
 export interface ContainerRef {
   /** 64 hexadecimal digits. A pod's sandbox ("pause") is named like any other container. */
   id: string;
-  /** From the directory's name; 'unknown' for the cgroupfs driver, where containerd and docker name alike. */
+  /** From the directory's name; 'unknown' for the cgroupfs driver, for which containerd and docker use the same names. */
   runtime: Runtime;
   /** Absolute path of the directory. */
   cgroupPath: string;
@@ -25,7 +25,7 @@ export interface PodCgroup {
   cgroupId: bigint;
   level: number;
   containers: ContainerRef[];
-  /** Every other cgroup in the pod: CRI-O's monitors, and whatever a container made below its own. */
+  /** Every other cgroup in the pod: CRI-O's monitors, and those that a container made below its own. */
   otherCgroups: { cgroupPath: string; cgroupId: bigint }[];
 }
 
@@ -63,11 +63,11 @@ function readPod(
 }
 
 /**
- * Every pod below a directory, the outer ones first. What is inside a pod belongs to it, however it is named.
+ * Every pod below a directory, the outer ones first. Everything inside a pod belongs to it, whatever its name is.
  * @param root a directory of a cgroup tree, without a trailing slash
  * @param level its depth below the hierarchy's root
- * @param named the part of its path that names count from: '' unless it is inside a kubepods tree itself
- * @param list how a directory is listed; the default lists what the kernel does, twice or not at all included
+ * @param named the part of its path that names begin with: '' unless it is inside a kubepods tree itself
+ * @param list how a directory is listed; the default lists what the kernel lists, even twice or not at all
  */
 export function* walkPods(
   root: string,
@@ -94,7 +94,7 @@ export function* walkPods(
   }
 }
 
-/** The pids in a cgroup and in all below it. A process of another pid namespace shows as 0 and is left out. */
+/** The pids in a cgroup and in all cgroups below it. A process of another pid namespace shows as 0 and is left out. */
 export function processesBelow(directory: string, list: ListDirectories = subdirectories): number[] {
   const own = (readText(`${directory}/cgroup.procs`) ?? '').split('\n').map(Number);
   const below = (list(directory) ?? []).flatMap((name) => processesBelow(`${directory}/${name}`, list));

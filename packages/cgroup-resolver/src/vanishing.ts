@@ -1,13 +1,13 @@
-// Reads of files and directories that may go away at any moment: processes end and cgroups are removed while we look.
-// Gone is `undefined`, a refusal is a CgroupError, anything else is thrown as it is.
+// Reads files and directories that may go away at any moment: processes end and cgroups are removed meanwhile. What is gone is
+// `undefined`, a refusal is a CgroupError, and anything else is thrown as it is.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { errorCode } from '@sluice/linux';
 import { CgroupError } from './errors.js';
 
-// ENOENT: the path is gone. ESRCH: the process behind an open /proc file is. ENODEV: the cgroup behind an open
-// cgroupfs file is (kernfs). ENOTDIR: a parent was replaced.
+// ENOENT: the path is gone. ESRCH: the process behind an open /proc file is gone. ENODEV: the cgroup behind an open cgroupfs
+// file is gone (kernfs). ENOTDIR: a parent was replaced.
 const goneCodes: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'ENOTDIR']);
-// Reading cgroup.procs of a threaded cgroup: its processes are listed in the domain cgroup above (cgroups(7)).
+// The error for cgroup.procs of a threaded cgroup: its processes are listed in the domain cgroup above (cgroups(7)).
 const threadedCode = 'EOPNOTSUPP';
 
 function unlessGone<Result>(path: string, read: () => Result): Result | undefined {
@@ -35,13 +35,13 @@ export function readText(path: string): string | undefined {
 export interface Identity {
   readonly dev: bigint;
   readonly inode: bigint;
-  /** A directory that is known to have no directory in it: kernfs counts each as a link, beside the usual two. */
+  /** Whether a directory is known to contain no directory: kernfs counts each as a link, beside the usual two. */
   readonly isLeaf: boolean;
 }
 
 const linksOfLeaf = 2n;
 
-/** The inode and the device of what the path leads to, without loss: cgroup ids are 64 bits wide. */
+/** The inode and the device of what the path leads to, exactly: cgroup ids are 64 bits wide. */
 export function identity(path: string): Identity | undefined {
   const status = unlessGone(path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
   if (status === undefined) return undefined;

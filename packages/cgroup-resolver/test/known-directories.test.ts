@@ -22,7 +22,7 @@ const make = (...letters: string[]): void => {
 };
 const remove = (letter: string): void => rmSync(pathOf(letter), { recursive: true });
 
-/** One walk, with listings that leave some names out and give others twice. */
+/** One walk, with listings that leave some names out and repeat others. */
 function walk(known: KnownDirectories): { pods: string[]; containers: number } {
   const { list, completed } = known.walk();
   const pods = [...walkPods(directory, 0, '', list)];
@@ -41,10 +41,10 @@ describe('KnownDirectories', () => {
     const all = { pods: [uid('a'), uid('b'), uid('c')], containers: 3 };
     spoil = (names) => [...names, ...names];
     expect(walk(known)).toEqual(all);
-    // The whole tree seems empty, pods and their containers included.
+    // The whole tree seems empty, without pods or containers.
     spoil = () => [];
     expect(walk(known)).toEqual(all);
-    // Also the time after: what was found by its name is remembered like the rest.
+    // It holds later, too: what was found by its name is remembered like the rest.
     remove('b');
     expect(walk(known)).toEqual({ pods: [uid('a'), uid('c')], containers: 2 });
     spoil = (names) => names;
@@ -52,7 +52,7 @@ describe('KnownDirectories', () => {
     expect(walk(known)).toEqual({ pods: [uid('a'), uid('c'), uid('d')], containers: 3 });
   });
 
-  it('forgets nothing for a walk that ended early', () => {
+  it('forgets nothing because of a walk that ended early', () => {
     make('a', 'b');
     let isBlind = false;
     const known = new KnownDirectories((path) => (isBlind ? [] : subdirectories(path)));
@@ -62,7 +62,7 @@ describe('KnownDirectories', () => {
     expect(walk(known).pods).toEqual([uid('a'), uid('b')]);
   });
 
-  it('has nothing to say of a directory that is gone, whatever was in it', () => {
+  it('knows nothing of a directory that is gone, whatever was in it', () => {
     make('a');
     const known = new KnownDirectories();
     walk(known);
@@ -72,7 +72,7 @@ describe('KnownDirectories', () => {
     expect(walk(known).pods).toEqual([]);
   });
 
-  it('answers what is there, however the listings are spoilt, once each has been seen', () => {
+  it('answers with what is there, however wrong the listings are, once each name has been seen', () => {
     const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'), { maxLength: 8 });
     fc.assert(
       fc.property(fc.array(fc.record({ there: names, hidden: names, twice: names }), { maxLength: 8 }), (steps) => {
@@ -85,7 +85,7 @@ describe('KnownDirectories', () => {
         let before = new Set<string>();
         for (const step of steps) {
           there = new Set(step.there);
-          // A new name may be hidden by the kernel, too: then it is seen at the next walk.
+          // The kernel may hide a new name, too: then the next walk sees it.
           listing = step.there
             .filter((name) => !step.hidden.includes(name))
             .flatMap((name) => (step.twice.includes(name) ? [name, name] : [name]));

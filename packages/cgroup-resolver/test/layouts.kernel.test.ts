@@ -1,5 +1,5 @@
-// The same pod seen from elsewhere: a unified layout, a host tree mounted beside our own, a bind mount of a subtree, and
-// a cgroup namespace of our own. Each view is a child process in namespaces of its own; the machine's are left alone.
+// The same pod seen in different ways: a unified layout, a host's tree mounted beside our own, a bind mount of a subtree, and a
+// cgroup namespace of our own. Each view is a child process in its own namespaces; the machine's are left alone.
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { netnsCookie } from '@sluice/linux';
@@ -54,7 +54,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
     const script = `set -e; ${preparation}; exec "$NODE" --input-type=module -e "$PROGRAM" "$1"`;
     const env = { ...process.env, NODE: process.execPath, PROGRAM: program, ROOT: node.root, HOME_CGROUP: home };
     const inner = ['unshare', ...unshare, 'sh', '-c', script, 'sh', cgroupRoot];
-    // The child enters the agent's cgroup before its namespaces are made: a cgroup namespace begins where it is.
+    // The child enters the agent's cgroup before its namespaces are made: a cgroup namespace's root is where the process is.
     const enter = `echo $$ > "$ROOT$HOME_CGROUP/cgroup.procs"; exec "$@"`;
     return JSON.parse(execFileSync('sh', ['-c', enter, 'sh', ...inner], { encoding: 'utf8', env })) as View;
   }
@@ -86,7 +86,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
     expect(seen.neighbour).toMatchObject({ kind: 'host', cgroupPath: `/sys/fs/cgroup/${node.name}/agent/neighbour` });
   });
 
-  it('reads a tree mounted elsewhere, as an agent in a container has it', () => {
+  it('reads a tree mounted elsewhere, as for an agent in a container', () => {
     const elsewhere = `${privateMounts}; mount -t tmpfs none /mnt; mkdir /mnt/cgroup; mount -t cgroup2 none /mnt/cgroup;
       umount -R /sys/fs/cgroup`;
     const seen = view(['--mount'], elsewhere, '/mnt/cgroup');
@@ -106,7 +106,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
       level: 2,
       levelKnown: true,
     });
-    // Outside what the mount shows: the kernel's own path, and no id.
+    // It is outside what the mount shows: the result has the kernel's own path, and no id.
     expect(seen.neighbour).toEqual({ kind: 'host', cgroupPath: `/${node.name}/agent/neighbour`, cgroupId: '0' });
   });
 
@@ -119,7 +119,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
       level: 0,
       levelKnown: true,
     });
-    // A sibling of our namespace's root, whose parents' names appear in no path that we are told.
+    // A sibling of our namespace's root: no path that we can read contains the names of its parents.
     expect(seen.neighbour).toMatchObject({ kind: 'host', cgroupPath: `${node.root}/agent/neighbour` });
     expect(seen.neighbour.cgroupId).toBe(String(inode(`${node.root}/agent/neighbour`)));
   });
@@ -132,7 +132,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
     expect(seen.hierarchy.mountPoint).toBe('/mnt/host');
   });
 
-  it('counts levels below the hierarchy’s root where it sees only its namespace’s, as in a node that is a container', () => {
+  it('counts levels from the hierarchy’s root where it sees only its namespace’s, as on a node that is a container', () => {
     const seen = view(['--mount', '--cgroup'], onlyUnified, '', '');
     expectThePod(seen);
     expect(seen.hierarchy).toEqual({
@@ -150,7 +150,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
     const seen = view(['--mount', '--cgroup', '--pid', '--fork', '--mount-proc'], onlyUnified, '', '');
     expect(seen.hierarchy).toMatchObject({ level: 1, levelKnown: false });
     expect(seen.pod.cgroupId).toBe(String(inode(container.slice(0, container.lastIndexOf('/')))));
-    // Every process of the pod is outside the pid namespace: there is none to look at.
+    // Every process of the pod is outside the pid namespace, so there is none to look at.
     expect(seen).not.toHaveProperty('netns');
     expect(seen.process).toEqual({ kind: 'gone' });
   });

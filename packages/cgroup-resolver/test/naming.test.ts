@@ -1,4 +1,4 @@
-// The table of naming schemes: a fixture per row, the look-alikes, and the way there and back.
+// The table of naming schemes: a fixture for each row, the look-alikes, and a round trip.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseCgroupPath, type QosClass } from '../src/index.js';
@@ -9,11 +9,11 @@ describe('parseCgroupPath', () => {
     expect(parseCgroupPath(path)).toEqual({ ...expected, podPath });
   });
 
-  it.each(lookAlikes)('is not taken in: %s', (_, path) => {
+  it.each(lookAlikes)('is not deceived: %s', (_, path) => {
     expect(parseCgroupPath(path)).toBeUndefined();
   });
 
-  it.each(notContainers)('takes %s for no container', (name) => {
+  it.each(notContainers)('does not take %s for a container', (name) => {
     const pod = '/kubepods/pod5cd8a7c4-2b6e-4e0b-9c1d-0f6f1a2b3c4d';
     expect(parseCgroupPath(`${pod}/${name}`)).toEqual({
       podUid: '5cd8a7c4-2b6e-4e0b-9c1d-0f6f1a2b3c4d',
@@ -22,7 +22,7 @@ describe('parseCgroupPath', () => {
     });
   });
 
-  it('reads back what it would have written', () => {
+  it('reads what it would have written', () => {
     fc.assert(
       fc.property(description, (pod) => {
         const { path, podPath } = render(pod);
@@ -55,7 +55,7 @@ describe('parseCgroupPath', () => {
     );
   });
 
-  it('stays quick on long paths made to confuse it', () => {
+  it('stays fast on long paths made to confuse it', () => {
     const long = `/${'a-'.repeat(100_000)}kubepods.slice/${'kubepods-'.repeat(100_000)}/kubepods/besteffort/podx`;
     expect(parseCgroupPath(long)).toBeUndefined();
   });
@@ -88,7 +88,7 @@ const description: fc.Arbitrary<Description> = fc.record({
   below: fc.constantFrom('', '/init.scope', '/a/b/c'),
 });
 
-/** The other direction of the table, as a kubelet and a runtime would name the directories. */
+/** The inverse of the table: names directories as a kubelet and a runtime would. */
 function render(pod: Description): { path: string; podPath: string } {
   const qos = pod.qosClass === 'guaranteed' ? [] : [pod.qosClass];
   const below = pod.container === undefined ? '' : pod.below;

@@ -47,7 +47,7 @@ describe('parseMountinfo', () => {
     expect(cgroup2Mounts(parseMountinfo(text))).toEqual([{ root: '/kubepods', mountPoint: '/a', fsType: 'cgroup2' }]);
   });
 
-  it('reads octal escapes, and takes only a lone hyphen for the end of the options', () => {
+  it('reads octal escapes, and takes only a lone hyphen as the end of the options', () => {
     const text = String.raw`41 31 0:38 /a\040b\134c /mnt/tab\011x\012y\043 rw - - cgroup2 none rw
 `.replace('rw - - ', 'rw shared:1 - ');
     expect(parseMountinfo(text)).toEqual([{ root: '/a b\\c', mountPoint: '/mnt/tab\tx\ny#', fsType: 'cgroup2' }]);
@@ -66,7 +66,7 @@ describe('parseMembership', () => {
     expect(parseMembership('0::/../../b:c\n')).toEqual({ path: '/../../b:c', removed: false });
   });
 
-  it('knows a removed cgroup', () => {
+  it('recognises a removed cgroup', () => {
     expect(parseMembership('0::/kubepods/a (deleted)\n')).toEqual({ path: '/kubepods/a', removed: true });
   });
 
@@ -112,9 +112,9 @@ describe('directoryOf', () => {
     expect(directoryOf(hierarchy(mountRoot, nsRoot), path)).toBe(expected);
   });
 
-  it('agrees with plain path arithmetic, whatever is mounted and wherever we are', () => {
+  it('agrees with plain path arithmetic, whatever is mounted and wherever the process is', () => {
     const names = fc.array(fc.constantFrom('a', 'b'), { maxLength: 4 });
-    // As the kernel does it: up to the last common directory, then down (kernfs_path_from_node).
+    // The kernel goes up to the last common directory, then down (kernfs_path_from_node).
     const relative = (from: readonly string[], to: readonly string[]): string => {
       let common = 0;
       while (common < from.length && common < to.length && from[common] === to[common]) common++;

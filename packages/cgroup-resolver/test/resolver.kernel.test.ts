@@ -11,14 +11,14 @@ import { podNames, TestNode, until } from './fixtures/node.js';
 
 const need = requires('root', 'cgroup2', 'netns');
 const inode = (path: string): bigint => statSync(path, { bigint: true }).ino;
-// The tests' processes start in the test's own namespace: it is their node's.
+// The tests' processes start in the test's own namespace, which is their node's.
 const hostNetns = '/proc/self/ns/net';
 
 describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
   let node: TestNode;
-  /** Takes whatever is in the host's namespace for being on its way, however long that takes. */
+  /** Expects every process in the host's namespace to move, however long that takes. */
   let resolver: CgroupResolver;
-  /** Takes nothing in the host's namespace for being on its way, but what says that it is. */
+  /** Expects no process in the host's namespace to move, except one whose name says that it will. */
   let impatient: CgroupResolver;
 
   beforeAll(() => {
@@ -87,7 +87,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       netns: netnsRef,
     };
     expect(resolver.resolveProcess(child.pid)).toEqual({ ...expected, netnsState: 'unverified' });
-    // Any of the addresses will do, in any spelling; none of them will not.
+    // Any of the addresses will do, in any spelling; without one of them there is no namespace.
     expect(resolver.podNetns(podOf(uid), ['10.66.1.8'])).toBeUndefined();
     expect(resolver.resolveProcess(child.pid)).toMatchObject({ netnsState: 'unverified' });
     expect(resolver.podNetns(podOf(uid), ['10.66.1.8', 'FD66:1:0::0:7'])).toEqual(netnsRef);
@@ -126,7 +126,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.resolveProcess(intruder.pid)).toMatchObject({ netnsState: 'unverified' });
   });
 
-  it('takes no namespace for the pod’s once all that showed it have left the pod', async () => {
+  it('takes no namespace for the pod’s once all processes that showed it have left the pod', async () => {
     const { uid, container } = makePod();
     const elsewhere = makePod();
     const netns = node.netns('left', ['10.66.10.7/32']);
@@ -142,7 +142,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.podNetns(podOf(elsewhere.uid), ['10.66.10.7'])?.cookie).toBe(netnsCookie(netns));
   });
 
-  it('looks into what the owner of the namespaces lends, whoever shows the way, and opens nothing', async () => {
+  it('looks into what the owner of the namespaces lends, whichever process leads there, and opens nothing', async () => {
     const { uid, container } = makePod();
     const path = node.netns('lent', ['10.66.11.7/32']);
     using netns = Netns.open(path);
@@ -155,14 +155,14 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
         return look(which);
       };
     const first = await node.process(container, path);
-    // What is lent for another is not taken for it.
+    // A namespace that is lent for another one is not taken for it.
     expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lending(other))).toBeUndefined();
     for (const lend of [lending(netns), lending(other)])
       expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lend)).toMatchObject({
         cookie: netns.cookie,
         pid: first.pid,
       });
-    // What is known is not looked into again, but for addresses that were not there.
+    // A known namespace is looked into again only for addresses that it did not have.
     execFileSync('nsenter', [`--net=${path}`, 'ip', 'address', 'add', '10.66.11.8/32', 'dev', 'eth0']);
     expect(resolver.podNetns(podOf(uid), ['10.66.11.8'], lending(netns))?.addresses).toContain('10.66.11.8');
     const second = await node.process(container, path);
@@ -183,7 +183,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.podNetns(podOf(uid), ['10.66.4.7'])?.cookie).toBe(netnsCookie(netns));
   });
 
-  it('asks to retry while a process is still in the host’s namespace, and resolves it once it moved', async () => {
+  it('asks to retry while a process is still in the host’s namespace, and resolves it once it has moved', async () => {
     const { uid, container } = makePod();
     const netns = node.netns('moving', ['10.66.5.7/32']);
     const script = `echo $$ > "$1/cgroup.procs"; read -r line; exec nsenter --net="$2" sleep 600`;
@@ -202,7 +202,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.podNetns(podOf(uid), ['10.66.5.7'])?.pid).toBe(child.pid);
   });
 
-  it('knows a runtime’s own stages by their names, however old they are', async () => {
+  it('recognises a runtime’s own stages by their names, however old they are', async () => {
     const { container } = makePod();
     const script = `printf 'runc:[2:INIT]' > /proc/$$/comm; echo $$ > "$1/cgroup.procs"; read -r line`;
     const child = await node.start(script, container);
@@ -229,7 +229,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     const { container } = makePod();
     const parent = await node.hostProcess(container);
     const child = await node.hostProcess(container);
-    // The same processes, with start times and an uptime of the test's choice.
+    // The same processes, with start times and an uptime that the test chooses.
     const procPath = mkdtempSync(join(tmpdir(), 'sluice-proc-'));
     try {
       symlinkSync('/proc/self', join(procPath, 'self'));
@@ -274,7 +274,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(inside.resolveProcess(child.pid)).toEqual(resolver.resolveProcess(child.pid));
   });
 
-  it('says that a process is gone: ended, not yet reaped, or never there', async () => {
+  it('says that a process is gone: it ended, is not reaped yet, or never existed', async () => {
     const { container } = makePod();
     const netns = node.netns('gone', ['10.66.7.7/32']);
     const child = await node.process(container, netns);
@@ -282,7 +282,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.resolveProcess(child.pid)).toEqual({ kind: 'gone' });
     expect(resolver.resolveProcess(2 ** 22 + 1)).toEqual({ kind: 'gone' });
 
-    // A parent that does not reap: the shell's child ends, and the shell has become sleep(1).
+    // The parent does not reap: the shell's child ends, and the shell has become sleep(1).
     const parent = await node.start(`echo $$ > "$1/cgroup.procs"; true & exec sleep 600`, container);
     const children = (): string => readFileSync(`/proc/${parent.pid}/task/${parent.pid}/children`, 'utf8').trim();
     const isZombie = (): boolean => {
@@ -308,7 +308,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.pods().map(({ podUid }) => podUid)).not.toContain(uid);
   });
 
-  it('never gives a namespace’s cookie to the next one of the same inode', async () => {
+  it('never gives a namespace’s cookie to the next one with the same inode', async () => {
     const { uid, container } = makePod();
     const cookies = new Set<bigint | undefined>();
     for (let round = 0; round < 8; round++) {
@@ -317,14 +317,14 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       const ref = resolver.podNetns(podOf(uid), ['10.66.9.7']);
       expect(ref).toMatchObject({ cookie: netnsCookie(netns), inode: inode(netns), pid: child.pid });
       cookies.add(ref?.cookie);
-      // The kernel gives out the lowest free inode: most rounds get that of the round before.
+      // The kernel gives out the lowest free inode: in most rounds it is that of the round before.
       await child.kill();
       node.removeNetns('recycled');
     }
     expect(cookies.size).toBe(8);
   });
 
-  it('walks on while pods come and go', async () => {
+  it('goes on walking while pods come and go', async () => {
     const { uid, id } = podNames();
     const steady = makePod();
     const script = `cd "$1"; while mkdir -p pod${uid}/${id}/nested; do rmdir -p pod${uid}/${id}/nested 2>/dev/null; done`;
@@ -352,7 +352,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     );
   });
 
-  it('refuses a host namespace that is not there', () => {
+  it('refuses a host namespace that does not exist', () => {
     expect(() => new CgroupResolver({ cgroupRoot: node.root, hostNetns: '/run/netns/sluice-absent' })).toThrow(
       'the host’s network namespace /run/netns/sluice-absent is not there',
     );

@@ -1,5 +1,5 @@
-// The worst case for anything remembered: the next process gets the same pid, and its network namespace the same inode.
-// Made to happen, not waited for, by ns_last_pid in a pid namespace of the test's own (CONFIG_CHECKPOINT_RESTORE).
+// The worst case for anything remembered: the next process gets the same pid, and its network namespace the same inode. The
+// test makes this happen, and does not wait for it, by ns_last_pid in a pid namespace of its own (CONFIG_CHECKPOINT_RESTORE).
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { PATIENCE_MS, requires } from '@sluice/testbed';

@@ -39,7 +39,7 @@ describe('walkPods', () => {
     },
   );
 
-  it('finds none among the look-alikes', () => {
+  it('finds no pod among the look-alikes', () => {
     for (const [, path] of lookAlikes) if (path.startsWith('/')) make(path);
     expect([...walkPods(directory, 0)]).toEqual([]);
   });
@@ -67,7 +67,7 @@ describe('walkPods', () => {
     expect(found).toEqual([`${directory}/z/${pod}`, `${directory}/a/b/${pod}`]);
   });
 
-  it('goes on when the tree changes under it', () => {
+  it('goes on when the tree changes meanwhile', () => {
     const uids = ['a', 'b', 'c'].map((letter) => `${letter.repeat(8)}-1111-2222-3333-444444444444`);
     for (const uid of uids) make(`kubepods/besteffort/pod${uid}/${'2'.repeat(64)}`);
     const found: string[] = [];
@@ -81,7 +81,7 @@ describe('walkPods', () => {
     expect(found).toHaveLength(1);
   });
 
-  it('has nothing to say of a directory that is not there', () => {
+  it('knows nothing of a directory that does not exist', () => {
     expect([...walkPods(join(directory, 'absent'), 0)]).toEqual([]);
   });
 });
@@ -124,7 +124,7 @@ describe('errors', () => {
     expect(errorOf(() => findCgroup2(join(directory, 'absent')))).toMatchObject({ reason: 'proc-unusable' });
   });
 
-  it('refuses a cgroup root that is not one, or not there', () => {
+  it('refuses a cgroup root that is not one, or does not exist', () => {
     const error = errorOf(() => new CgroupResolver({ cgroupRoot: directory }));
     expect(error).toMatchObject({ reason: 'not-cgroup2', path: directory });
     expect(error.message).toContain('/sys/fs/cgroup/unified on a hybrid one');
