@@ -1,4 +1,4 @@
-// /proc/<pid>/stat: what it says of one process (proc_pid_stat(5)).
+// Reads /proc/<pid>/stat (proc_pid_stat(5)).
 import { readFileSync } from 'node:fs';
 
 /** A process as /proc shows it at one moment. */
@@ -8,15 +8,15 @@ export interface SeenProcess {
   /** Clock ticks (USER_HZ, 100 per second) from boot to start: with the pid, the process's identity. */
   readonly startTime: bigint;
   readonly parentPid: number;
-  /** Threads, a dead leader that still waits for the others included. */
+  /** The number of its threads, including a dead leader that still waits for the others. */
   readonly threads: number;
-  /** The first thread has ended (state Z or X); the process has ended too if it is the only one. */
+  /** The first thread has ended (state Z or X); if it is the only one, so has the process. */
   readonly leaderEnded: boolean;
   /** Where the program is mapped: an exec changes it (address space randomisation), a fork and a rename do not. */
   readonly image: string;
 }
 
-// Fields of stat, counted from 0 behind the comm's closing parenthesis; the manual page's numbers are 3 greater.
+// Fields of stat, counted from 0 after the comm's closing parenthesis; the manual page's numbers are 3 greater.
 const STATE = 0;
 const PARENT = 1;
 const THREADS = 17;
@@ -28,7 +28,7 @@ const ARG_START = 45;
 /** Pure. Undefined for text that is not a whole stat line. */
 export function parseStat(text: string): SeenProcess | undefined {
   const open = text.indexOf('(');
-  // The comm may hold spaces and parentheses itself: its end is the last one.
+  // The comm itself may contain spaces and parentheses: it ends at the last one.
   const close = text.lastIndexOf(') ');
   const pid = Number.parseInt(text, 10);
   if (open < 0 || close < open || Number.isNaN(pid)) return undefined;

@@ -3,7 +3,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseStat, readProcess } from '../src/proc-stat.js';
 
-/** A line with the fields that matter set apart: state, ppid, num_threads, starttime, startcode, startstack, arg_start. */
+/**
+ * A line with different values in the fields that matter: state, ppid, num_threads, starttime, startcode, startstack,
+ * arg_start.
+ */
 function line(pid: number, comm: string, state: string, startTime: string): string {
   const fields = [state, '7', ...Array.from({ length: 50 }, (_, index) => String(index + 100))];
   fields[17] = '3';
@@ -65,7 +68,7 @@ describe('readProcess', () => {
     });
   });
 
-  it('knows no process that is not there', () => {
+  it('finds no process that does not exist', () => {
     expect(readProcess('/nonexistent', 1)).toBeUndefined();
   });
 });

@@ -1,5 +1,5 @@
-// What a storm execs: nothing, as fast as can be. Without the C library, whose start-up alone costs a millisecond on a
-// virtual machine (every CPUID traps). With STAY defined it stays until the end of standard input.
+// The program that a storm execs: it does nothing, as fast as possible. It has no C library, whose start-up takes a
+// millisecond on a virtual machine (every CPUID traps). With STAY defined it stays until the end of standard input.
 #include <sys/syscall.h>
 
 static long call(long number, long first, long second, long third) {

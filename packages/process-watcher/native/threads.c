@@ -1,5 +1,5 @@
-// Processes whose threads end in unusual orders. Usage: threads MODE; each line of standard input lets the next thing
-// happen, and is answered by a line.
+// Processes whose threads end in unusual orders. Usage: threads MODE; each line of standard input starts the next step
+// and is answered by a line.
 //   leader-exits   the first thread ends, then the last one
 //   thread-execs   a thread that is not the first calls exec; the new program waits for one more line
 //   many           a hundred threads come and go, then the process ends

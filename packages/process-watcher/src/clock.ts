@@ -1,13 +1,13 @@
-// Kernel clocks: event timestamps turned into the ticks of /proc.
+// Turns event timestamps into the ticks of /proc.
 import { suspendedNs } from '@sluice/netlink-proc-connector';
 
 /** USER_HZ is 100 on every architecture that Node runs on (include/asm-generic/param.h), so a tick is 10 ms. */
 const NS_PER_TICK = 10_000_000n;
 
-/** Clock ticks since boot, as in /proc/<pid>/stat, of a CLOCK_MONOTONIC timestamp in nanoseconds. */
+/** Turns a CLOCK_MONOTONIC timestamp in nanoseconds into clock ticks since boot, as in /proc/<pid>/stat. */
 export type TicksOf = (timestampNs: bigint) => bigint;
 
-/** The suspended time is added for a machine that slept; it is read once, so a watcher does not follow a later suspend. */
+/** Adds the time during which the machine was suspended. That is read once, so a watcher does not follow a later suspend. */
 export function bootTicks(suspended: bigint = suspendedNs()): TicksOf {
   return (timestampNs) => (timestampNs + suspended) / NS_PER_TICK;
 }

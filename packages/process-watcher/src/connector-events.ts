@@ -4,7 +4,7 @@ import { Observable } from 'rxjs';
 import type { OpenConnector, ProcessWatcherOptions } from './options.js';
 import type { StatsCollector } from './stats.js';
 
-/** Fork, exec and exit of every thread. A refusal to open is the observable's error. It never completes. */
+/** Fork, exec and exit of every thread. A failure to open is the observable's error. It never completes. */
 export function connectorEvents(
   options: ProcessWatcherOptions,
   collector: StatsCollector,

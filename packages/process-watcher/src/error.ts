@@ -1,4 +1,4 @@
-// The one error of this package; what the connector itself refuses comes through as its ProcConnectorError.
+// The only error of this package; the connector's own failures come through as its ProcConnectorError.
 
 /** /proc cannot be read. `code` is the errno's name. */
 export class ProcessWatcherError extends Error {

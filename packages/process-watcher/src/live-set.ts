@@ -1,5 +1,5 @@
-// The set of processes that live, kept by events and put right by scans of /proc. No clock, no files: see the property
-// test for what it promises under any interleaving.
+// The set of processes that live, kept up to date by events and corrected by scans of /proc. It uses no clock and no files. The
+// property test shows what it guarantees under any interleaving.
 import type { TicksOf } from './clock.js';
 import type {
   Process,
@@ -11,7 +11,7 @@ import type {
 } from './process-event.js';
 import type { SeenProcess } from '@sluice/linux';
 
-/** Looks at one process in /proc now; undefined when it does not live. */
+/** Looks up one process in /proc now; undefined when it does not live. */
 export type Look = (pid: number) => SeenProcess | undefined;
 
 /** A process starts a moment before its fork event is stamped, and a tick may pass in between. */
@@ -25,12 +25,12 @@ interface Entry {
 }
 
 /**
- * Events reach us later than they happened, so a scan may already show what an event still waiting will tell, or what an
- * event already applied has undone. Two rules settle every such case:
+ * Events arrive later than they happened, so a scan may already show what a waiting event will report, or what an applied event
+ * has undone. Two rules settle every such case:
  *
- *  - while a scan runs, a pid that a fork or exit event speaks of is the events' business, and the scan's opinion of it is
- *    ignored: the last event of a pid is always right in the end;
- *  - an event older than the start of the process we know under its pid is about an earlier process, and is ignored.
+ * - while a scan runs, the events decide about a pid that a fork or exit event names, and what the scan says about it is
+ *   ignored: the last event of a pid is always right in the end;
+ * - an event older than the start of the process that is known under its pid is about an earlier process, and is ignored.
  */
 /** A change that is of one process. */
 type OfProcess = Extract<ProcessChange, { process: Process }>;
@@ -65,14 +65,14 @@ export class LiveSet {
     }
   }
 
-  /** To be called before the first look at /proc. */
+  /** Call this before the first look at /proc. */
   beginScan(): void {
     this.#touched = new Set();
     this.#stale = false;
   }
 
   /**
-   * Takes what a scan saw. `undefined` when something was lost meanwhile, so that the scan proves nothing: scan again.
+   * Takes what a scan saw. Returns `undefined` if something was lost meanwhile, so that the scan proves nothing: scan again.
    */
   endScan(seen: Iterable<SeenProcess>): ProcessChange[] | undefined {
     const touched = this.#touched ?? new Set();
@@ -97,10 +97,10 @@ export class LiveSet {
     if (known !== undefined && known.process.startTime > forkTick) return [];
     this.#touched?.add(pid);
     const now = this.#look(pid);
-    // What started after the event is a later process: its own fork event is still to come.
+    // A process that started after the event is a later one: its own fork event is still to come.
     const seen = now !== undefined && now.startTime <= forkTick ? now : undefined;
     if (known !== undefined) {
-      // A scan saw it before its event came, or the event that ended its predecessor was lost.
+      // A scan saw the process before its event came, or the event that ended its predecessor was lost.
       const same = seen === undefined ? forkTick - known.process.startTime <= TICK_ROUNDING : isSame(known, seen);
       if (same) return [];
     }
@@ -114,7 +114,7 @@ export class LiveSet {
     const known = this.#entries.get(pid);
     const now = this.#look(pid);
     if (known === undefined) {
-      // Not told of, and not scanned yet. If it has ended since, its exit event would only take it away again.
+      // No event has named it and no scan has seen it. If it has ended since, its exit event would only remove it again.
       if (now === undefined || now.startTime > this.#ticksOf(timestampNs)) return [];
       this.#touched?.add(pid);
       const started = this.#add(now, now.image, true);
@@ -155,7 +155,7 @@ export class LiveSet {
   }
 }
 
-/** The tick of a fork event is the start time or a little more; what starts after it is another process. */
+/** The tick of a fork event is the start time or a little more; a process that starts after it is another one. */
 function isSame(known: Entry, seen: SeenProcess): boolean {
   return known.exact ? known.process.startTime === seen.startTime : seen.startTime <= known.process.startTime;
 }

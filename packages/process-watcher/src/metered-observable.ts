@@ -1,4 +1,4 @@
-// An observable that can be asked for its counters.
+// An observable that has counters.
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 import type { ProcessWatcherStats, StatsCollector } from './stats.js';
 

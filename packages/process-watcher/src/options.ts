@@ -6,11 +6,11 @@ export interface ProcessWatcherOptions {
   procPath?: string;
   /** Receive buffer of the socket, in bytes; default 8 MiB. */
   receiveBufferBytes?: number;
-  /** How many events may wait for JavaScript, 64 bytes each; default 65 536. Beyond it: an overrun and a resync. */
+  /** How many events may wait for JavaScript, 64 bytes each; default 65 536. More cause an overrun and a resync. */
   ringRecords?: number;
   /** How long the reader lets events gather, in milliseconds; default 2. */
   lingerMs?: number;
 }
 
-/** What opens the connector; the tests put something else in its place. */
+/** Opens the connector; the tests use another function. */
 export type OpenConnector = typeof openProcConnector;

@@ -40,14 +40,14 @@ export type ProcessEvent = ProcessForkEvent | ProcessExecEvent | ProcessExitEven
 export interface Process {
   readonly pid: number;
   /**
-   * Field 22 of /proc/<pid>/stat: clock ticks (1/100 s) since boot. With the pid it names a process for good. A process
-   * that was gone before it could be looked at has the tick of its fork event here, which may be one too many.
+   * Field 22 of /proc/<pid>/stat: clock ticks (1/100 s) since boot. With the pid it identifies a process for ever. A process
+   * that was gone before it could be looked up has the tick of its fork event here, which may be one too many.
    */
   readonly startTime: bigint;
   readonly parentPid: number;
 }
 
-/** `synthetic`: found in /proc, not told by the kernel. */
+/** `synthetic`: it was found in /proc and not reported by the kernel. */
 export type ProcessChange =
   | { kind: 'started' | 'exec' | 'exited'; process: Process; synthetic: boolean }
   /** From here on the changes so far add up to the processes that live. */

@@ -1,4 +1,4 @@
-// processEvents(): the kernel's events, one level up from threads.
+// processEvents(): the kernel's events, about processes instead of threads.
 import type { Observable } from 'rxjs';
 import { bootTicks } from './clock.js';
 import { connectorEvents } from './connector-events.js';
@@ -14,10 +14,9 @@ import type { Inspect } from './thread-groups.js';
 export const DEFAULT_PROC_PATH = '/proc';
 
 /**
- * Fork, exec and exit of processes, and overruns in their places. Cold: each subscription opens a connector of its own
- * and sees what happens from then on; put `share()` behind it to let many see one. Never completes; errs with a
- * ProcConnectorError when the connector cannot be opened. A consumer that blocks loses events to a bounded ring and is
- * told by an overrun.
+ * Fork, exec and exit of processes, and overruns in their places. Cold: each subscription opens a connector of its own and sees
+ * what happens from then on; add `share()` to let many consumers use one. Never completes; errs with a ProcConnectorError when
+ * the connector cannot be opened. If a consumer blocks, events are lost when the bounded ring is full, and an overrun says so.
  */
 export function processEvents(options: ProcessWatcherOptions = {}): MeteredObservable<ProcessEvent> {
   const collector = new StatsCollector();
@@ -25,7 +24,7 @@ export function processEvents(options: ProcessWatcherOptions = {}): MeteredObser
   return new MeteredObservable(collector, (subscriber) => events.subscribe(subscriber));
 }
 
-/** The same, counting into a collector that is given. */
+/** The same, with a given collector for the counters. */
 export function processEventsOf(
   options: ProcessWatcherOptions,
   collector: StatsCollector,

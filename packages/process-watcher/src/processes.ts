@@ -10,10 +10,9 @@ import { lookAt, scanProcesses } from './scan.js';
 import { StatsCollector } from './stats.js';
 
 /**
- * Every process that lives, first as synthetic `started`, then `synced`, then changes as they happen. After an overrun
- * /proc is scanned again and synthetic changes make the sum right, up to the next `synced`. Cold: each subscription has a
- * connector, a scan and a set of its own. Never completes; errs with a ProcConnectorError, or a ProcessWatcherError when
- * /proc cannot be read.
+ * Every process that lives, first as synthetic `started`, then `synced`, then changes as they happen. After an overrun /proc is
+ * scanned again and synthetic changes correct the sum, until the next `synced`. Cold: each subscription has a connector, a scan
+ * and a set of its own. Never completes; errs with a ProcConnectorError, or a ProcessWatcherError when /proc cannot be read.
  */
 export function processes(options: ProcessWatcherOptions = {}): MeteredObservable<ProcessChange> {
   return processesOf(options);

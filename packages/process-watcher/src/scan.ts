@@ -1,4 +1,4 @@
-// One walk over /proc, in slices, so that it does not hold up the event loop.
+// Walks over /proc once, in slices, so that the event loop goes on.
 import { readdirSync } from 'node:fs';
 import { Observable } from 'rxjs';
 import { ProcessWatcherError } from './error.js';
@@ -39,7 +39,7 @@ export function scanProcesses(procPath: string): Observable<SeenProcess[]> {
   });
 }
 
-/** One process if it lives: a zombie whose threads have all ended does not. */
+/** One process, if it lives: a zombie whose threads have all ended does not. */
 export function lookAt(procPath: string, pid: number): SeenProcess | undefined {
   const seen = readProcess(procPath, pid);
   return seen === undefined || threadGroupState(procPath, seen) === 'gone' ? undefined : seen;

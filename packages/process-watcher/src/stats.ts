@@ -7,7 +7,7 @@ export interface ProcessWatcherStats extends Omit<ProcConnectorStats, 'receiveBu
   connectors: number;
   /** Scans of /proc whose result was used. */
   scans: number;
-  /** Scans that had to be done again, because something was lost meanwhile. */
+  /** Scans that had to be repeated, because something was lost meanwhile. */
   discardedScans: number;
 }
 

@@ -1,15 +1,15 @@
-// Whether a process lives, asked of /proc: its first thread may have ended long before its last.
+// Asks /proc whether a process lives: its first thread may have ended long before its last.
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseStat, type SeenProcess } from '@sluice/linux';
 
 /** `leaderless`: the first thread has ended, others run. */
 export type ThreadGroupState = 'running' | 'leaderless' | 'gone';
 
-/** The state at this moment of a process seen in /proc. */
+/** The present state of a process that was seen in /proc. */
 export function threadGroupState(procPath: string, seen: SeenProcess): ThreadGroupState {
   if (!seen.leaderEnded) return 'running';
   if (seen.threads <= 1) return 'gone';
-  // More than one thread is listed, but a traced one stays listed after its end, until its tracer has waited for it.
+  // More than one thread is listed, but a traced thread is listed after its end until its tracer has waited for it.
   return anyThreadRuns(`${procPath}/${seen.pid}/task`) ? 'leaderless' : 'gone';
 }
 

@@ -1,13 +1,10 @@
-// Turns events of threads into events of processes. A process has ended when its last thread has, and the kernel does
-// not say which one is the last; so what is known of a process's threads is kept, and /proc asked where it is not enough.
+// Turns events of threads into events of processes. A process has ended when its last thread has, and the kernel does not say
+// which one is the last. So what is known about a process's threads is remembered, and /proc is asked if that is not enough.
 import type { ExitEvent, ForkEvent, ProcEvent } from '@sluice/netlink-proc-connector';
 import type { ProcessEvent } from './process-event.js';
 import type { ThreadGroupState } from './thread-group-state.js';
 
-/**
- * Asks /proc for a process of which some thread ended at timestampNs. A process that started later, under the same pid,
- * counts as gone.
- */
+/** Asks /proc about a process of which a thread ended at timestampNs. If a later process has its pid, it counts as gone. */
 export type Inspect = (pid: number, timestampNs: bigint) => ThreadGroupState;
 
 /** `single`: seen from its fork on, and never a second thread. */
@@ -25,18 +22,18 @@ export class ThreadGroups {
     this.#inspect = inspect;
   }
 
-  /** The event of a process that this event of a thread amounts to, if it does. */
+  /** The event of a process that this event of a thread amounts to, if there is one. */
   next(event: ProcEvent): ProcessEvent | undefined {
     switch (event.kind) {
       case 'fork':
         return this.#fork(event);
       case 'exec':
-        // The kernel has given the thread that called exec the pid of its process before it reports.
+        // Before it reports, the kernel gives the thread that called exec the pid of its process.
         return { kind: 'exec', timestampNs: event.timestampNs, pid: event.tgid };
       case 'exit':
         return this.#exit(event);
       case 'overrun':
-        // Forks may be among what was lost: nothing is known to be single any more, and ended pids may live again.
+        // Forks may be among the lost events: no process is known to be single any more, and ended pids may live again.
         this.#known.clear();
         this.#ended.clear();
         return { kind: 'overrun', timestampNs: event.timestampNs, lost: event.lost, cause: event.cause };
@@ -59,7 +56,7 @@ export class ThreadGroups {
     const { pid, tgid } = event;
     const known = this.#known.get(tgid);
     if (pid === tgid) return known === 'single' ? this.#end(event) : this.#ask(event);
-    // A thread that is not the first ends the process only if the first has ended before.
+    // A thread that is not the first ends the process only if the first one has ended before.
     if (known === 'leaderless') return this.#ask(event);
     if (known !== undefined || this.#ended.has(tgid)) return undefined;
     const end = this.#ask(event);
@@ -71,7 +68,7 @@ export class ThreadGroups {
     const state = this.#inspect(event.tgid, event.timestampNs);
     if (state === 'gone') return this.#end(event);
     if (state === 'leaderless') this.#known.set(event.tgid, 'leaderless');
-    // Running, though its first thread has ended: another thread has called exec and has become the first.
+    // It runs although its first thread has ended: another thread has called exec and is the first one now.
     return undefined;
   }
 

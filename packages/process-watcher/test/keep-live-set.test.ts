@@ -49,7 +49,7 @@ const told = {
 const run = (body: Parameters<TestScheduler['run']>[0]): void => {
   new TestScheduler((actual, wanted) => expect(actual).toEqual(wanted)).run(body);
 };
-/** A tick is a nanosecond here; process 20 is there when looked at. */
+/** A tick is a nanosecond here; process 20 exists when it is looked up. */
 const makeSet = (): LiveSet =>
   new LiveSet(
     (pid) => (pid === 20 ? seen(20, 20n) : undefined),
@@ -67,7 +67,7 @@ describe('keepLiveSet', () => {
     });
   });
 
-  it('tells events while a scan runs at once, and the scan does not tell them again', () => {
+  it('reports events during a scan at once, and the scan does not report them again', () => {
     run(({ hot, cold, expectObservable }) => {
       const source = hot('-f-x--', events);
       const scan = cold('----(s|)', { s: [seen(10, 10n), seen(20, 20n)] });
@@ -75,7 +75,7 @@ describe('keepLiveSet', () => {
     });
   });
 
-  it('does not tell again by an event what the scan has told', () => {
+  it('does not report again by an event what the scan has reported', () => {
     run(({ hot, cold, expectObservable }) => {
       const source = hot('----f-x', events);
       const scan = cold('-(s|)', { s: [seen(20, 20n)] });
@@ -84,7 +84,7 @@ describe('keepLiveSet', () => {
     });
   });
 
-  it('scans again after an overrun and tells the difference', () => {
+  it('scans again after an overrun and reports the difference', () => {
     run(({ hot, cold, expectObservable }) => {
       const source = hot('-----o-----o-----o--', events);
       let scans = 0;
@@ -103,7 +103,7 @@ describe('keepLiveSet', () => {
     });
   });
 
-  it('does not believe a scan during which something was lost', () => {
+  it('does not use a scan during which something was lost', () => {
     run(({ hot, cold, expectObservable }) => {
       const outcomes: string[] = [];
       const source = hot('-o------', events);
@@ -135,7 +135,7 @@ describe('keepLiveSet', () => {
     });
   });
 
-  it('stops in the middle of a scan’s changes when the consumer leaves', () => {
+  it('stops amid a scan’s changes when the consumer leaves', () => {
     run(({ hot, cold }) => {
       const got: ProcessChange[] = [];
       const scan = cold('-(s|)', { s: [seen(10, 10n), seen(11, 10n), seen(12, 10n)] });

@@ -1,5 +1,5 @@
-// The merge under any interleaving: whatever the kernel does, whenever events arrive and scans look, whatever is lost,
-// the set is that of the kernel in the end, and the changes add up to it.
+// The merge under any interleaving: whatever the kernel does, whenever events arrive and scans look, and whatever is lost, the
+// set becomes that of the kernel in the end, and the changes add up to it.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LiveSet } from '../src/live-set.js';
@@ -8,7 +8,7 @@ import type { SeenProcess } from '@sluice/linux';
 import { View } from './view.js';
 
 const NS_PER_TICK = 10n;
-const PIDS = 4; // few, so that pids come round again at once
+const PIDS = 4; // few, so that pids are soon used again
 
 type Step =
   | { do: 'fork' | 'exec' | 'exit'; pid: number }
@@ -96,12 +96,12 @@ class World {
     if (!this.table.delete(of)) return;
     this.now += 1n;
     this.queue.push({ kind: 'exit', timestampNs: this.now, pid: of, exitCode: 0 });
-    // A pid is not given out again within the tick its process ended in: the kernel takes every other one first.
+    // A pid is not given out again within the tick in which its process ended: the kernel uses every other pid first.
     this.now += NS_PER_TICK;
   }
 
   #lose(count: number): void {
-    // The newest are lost, and the overrun stands in their place.
+    // The newest are lost, and the overrun takes their place.
     const lost = this.queue.splice(-count, count).filter((event) => event.kind !== 'overrun').length;
     this.queue.push({ kind: 'overrun', timestampNs: this.now, lost, cause: 'socket' });
   }
@@ -133,7 +133,7 @@ class World {
   #take(changes: readonly ProcessChange[]): void {
     for (const change of changes) {
       this.view.take(change);
-      // Never may a process that lives be said to have ended, not even for a moment.
+      // A living process must not be reported as ended, not even for a moment.
       if (change.kind === 'exited' && this.table.get(change.process.pid)?.startTime === change.process.startTime) {
         this.view.contradictions.push(`${change.process.pid} lives`);
       }
@@ -154,7 +154,7 @@ describe('LiveSet', () => {
           expect(world.set.size).toBe(truth.length);
           expect(world.view.contradictions).toEqual([]);
           expect(world.view.synced).toBe(true);
-          // The start time is that of /proc, or the tick of the fork event of a process that could not be looked at.
+          // The start time is that of /proc, or the tick of the fork event of a process that could not be looked up.
           for (const [known, startTime] of world.view.live) {
             const actual = world.table.get(known)?.startTime ?? -1n;
             expect(startTime - actual === 0n || startTime - actual === 1n).toBe(true);
@@ -165,7 +165,7 @@ describe('LiveSet', () => {
     );
   });
 
-  it('does not end a process by the late exit event of an earlier one with its pid', () => {
+  it('does not end a process because of the late exit event of an earlier one with its pid', () => {
     const world = new World();
     for (const action of ['fork', 'exit', 'fork'] as const) world.step({ do: action, pid: 1 });
     world.step({ do: 'scan', count: PIDS }); // sees the second one, and no event has been delivered yet
@@ -174,7 +174,7 @@ describe('LiveSet', () => {
     expect(world.view.contradictions).toEqual([]);
   });
 
-  it('tells an exec that was lost', () => {
+  it('reports an exec that was lost', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 3 }), (before) => {
         const world = new World();

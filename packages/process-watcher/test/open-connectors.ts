@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 /** NETLINK_CONNECTOR of linux/netlink.h. */
 const NETLINK_CONNECTOR = 11;
 
-/** Lines of /proc/net/netlink (sk, protocol, port, ..., inode) whose inode is behind one of our descriptors. */
+/** The lines of /proc/net/netlink (sk, protocol, port, ..., inode) whose inode belongs to one of our descriptors. */
 export function openConnectors(): number {
   const ours = new Set(
     readdirSync('/proc/self/fd').flatMap((descriptor) => {

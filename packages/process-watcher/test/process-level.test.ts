@@ -32,7 +32,7 @@ const forked = (pid: number): ProcessEvent => ({ kind: 'fork', timestampNs: 1n, 
 const execed = (pid: number): ProcessEvent => ({ kind: 'exec', timestampNs: 1n, pid });
 const exited = (pid: number, exitCode = pid): ProcessEvent => ({ kind: 'exit', timestampNs: 1n, pid, exitCode });
 
-/** Runs one diagram; `answers` are what /proc says, question by question: one too many or too few fails. */
+/** Runs one diagram; `answers` are those of /proc, one for each question: one too many or too few fails the test. */
 function diagram(
   input: string,
   events: Record<string, ProcEvent>,
@@ -49,7 +49,7 @@ function diagram(
 }
 
 describe('processLevel', () => {
-  it('passes the life of a process, without asking /proc', () => {
+  it('passes the life of a process on, without asking /proc', () => {
     diagram('-f-e-x-|', { f: fork(10), e: exec(10), x: exit(10) }, '-f-e-x-|', {
       f: forked(10),
       e: execed(10),
@@ -57,7 +57,7 @@ describe('processLevel', () => {
     });
   });
 
-  it('hides threads; at the end of one that had some, /proc is asked', () => {
+  it('hides threads, and asks /proc at the end of a process that had some', () => {
     diagram(
       '-f-t-u-x-|',
       { f: fork(10), t: fork(11, 10), u: exit(11, 10), x: exit(10) },
@@ -67,7 +67,7 @@ describe('processLevel', () => {
     );
   });
 
-  it('waits for the last thread when the first ends before', () => {
+  it('waits for the last thread when the first one ends before', () => {
     diagram(
       '-f-t-x-u-|',
       { f: fork(10), t: fork(11, 10), x: exit(10), u: exit(11, 10) },
@@ -87,7 +87,7 @@ describe('processLevel', () => {
     );
   });
 
-  it('says it once when both ends are seen too late', () => {
+  it('reports an end once when both ends are seen too late', () => {
     diagram(
       'ftxu|',
       { f: fork(10), t: fork(11, 10), x: exit(10), u: exit(11, 10) },
@@ -97,7 +97,7 @@ describe('processLevel', () => {
     );
   });
 
-  it('lets a process live whose other thread has called exec', () => {
+  it('keeps a process alive whose other thread has called exec', () => {
     diagram(
       'ftxex|',
       { f: fork(10), t: fork(11, 10), x: exit(10), e: exec(10) },
@@ -128,7 +128,7 @@ describe('processLevel', () => {
     );
   });
 
-  it('lets a pid live again, also when its fork was lost', () => {
+  it('accepts a pid again, also when its fork was lost', () => {
     diagram('fxfx|', { f: fork(10), x: exit(10) }, 'fxfx|', { f: forked(10), x: exited(10) });
     diagram(
       'fxoy|',

@@ -1,4 +1,4 @@
-// 50 000 processes while JavaScript is blocked for two seconds; afterwards the live set is that of /proc.
+// 50 000 processes while JavaScript is blocked for two seconds; afterwards the live set equals that of /proc.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -25,7 +25,7 @@ describe.skipIf(need.skip)(`processes() in a storm${need.label}`, () => {
     }
   });
 
-  /** `isLost`: what has to have been lost before JavaScript goes on. */
+  /** `isLost`: what must have been lost before JavaScript goes on. */
   async function weather(
     count: number,
     options: ProcessWatcherOptions,
@@ -59,7 +59,7 @@ describe.skipIf(need.skip)(`processes() in a storm${need.label}`, () => {
 
   it('of 50 000 processes, with the consumer blocked, ends with the set of /proc', async () => {
     const { view, stats } = await weather(50_000, {});
-    // Either every one was told of, or the loss was, and put right.
+    // Either every process was reported, or its loss was, and put right.
     if (stats.lost + stats.ringLost === 0 && stats.enobufs === 0) expect(view.counts.started).toBeGreaterThan(50_000);
     else expect(view.counts.overrun).toBeGreaterThan(0);
     expect(stats).toMatchObject({ foreign: 0, truncated: 0, malformed: 0, outOfOrder: 0 });
@@ -73,7 +73,7 @@ describe.skipIf(need.skip)(`processes() in a storm${need.label}`, () => {
   });
 
   it('that overruns the socket ends with the set of /proc', async () => {
-    // A reader that sleeps, so that a storm is too much for the buffer however slow the machine makes it.
+    // The reader sleeps, so that the storm is too much for the buffer however slow the machine is.
     const options = { receiveBufferBytes: 4096, lingerMs: 200 };
     const { view, stats } = await weather(5_000, options, ({ enobufs }) => enobufs > 0);
     expect(stats.scans).toBeGreaterThan(1);

@@ -1,4 +1,4 @@
-// Real processes whose threads end in unusual orders, and /proc while they do.
+// Real processes whose threads end in unusual orders, and what /proc says meanwhile.
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -12,7 +12,7 @@ import { processes, processEvents, type ProcessChange, type ProcessEvent } from 
 const need = requires('root', 'proc-connector');
 const program = fileURLToPath(new URL('../build/threads', import.meta.url));
 
-/** The program in one of its modes, led line by line. */
+/** The program in one of its modes, controlled line by line. */
 class Led {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
@@ -68,7 +68,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
     changes.filter((change) => 'process' in change && change.process.pid === pid).map((change) => change.kind);
   const settled = (pid: number, kinds: string[], changeKinds: string[]): Promise<void> =>
     expect.poll(() => [eventsOf(pid), changesOf(pid)]).toEqual([kinds, changeKinds]);
-  /** Until something that happened now has come through, so that whatever happened before has too. */
+  /** Waits until an event of this moment has arrived, so that all earlier ones have, too. */
   async function caughtUp(): Promise<void> {
     const marker = spawn('/bin/true');
     await once(marker, 'exit');
@@ -88,7 +88,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
     await settled(pid, ['fork', 'exec', 'exit'], ['started', 'exec', 'exited']);
   });
 
-  it('so it does when the watcher comes after its first thread has ended', async () => {
+  it('so it does when the watcher starts after its first thread has ended', async () => {
     const { pid } = start('leader-exits');
     led?.goOn();
     await led?.says('leaving');
@@ -111,7 +111,7 @@ describe.skipIf(need.skip)(`threads${need.label}`, () => {
     await settled(pid, ['fork', 'exec', 'exec', 'exit'], ['started', 'exec', 'exec', 'exited']);
   });
 
-  it('a hundred threads are no processes', async () => {
+  it('a hundred threads are not processes', async () => {
     await watch();
     const { pid } = start('many');
     await led?.says('joined');

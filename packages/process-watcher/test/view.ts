@@ -1,4 +1,4 @@
-// A consumer of processes(): it adds the changes up, and complains when they do not fit together.
+// A consumer of processes(): it adds up the changes, and complains when they do not fit together.
 import { readdirSync } from 'node:fs';
 import type { ProcessChange } from '../src/index.js';
 import { lookAt } from '../src/scan.js';
@@ -33,7 +33,7 @@ export class View {
   }
 }
 
-/** The same of /proc itself. */
+/** The same for /proc itself. */
 export function procIdentities(): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -44,10 +44,10 @@ export function procIdentities(): string[] {
     .sort();
 }
 
-/** How the view differs from /proc, processes left out that came or went during the comparison. */
+/** How the view differs from /proc, without processes that came or went during the comparison. */
 export async function difference(view: View): Promise<{ missing: string[]; extra: string[] }> {
   const before = procIdentities();
-  // What had happened before the first look is to be delivered; where that takes longer, who asks has to ask again.
+  // What happened before the first look should have arrived after this time; if it takes longer, the caller asks again.
   await new Promise((resolve) => setTimeout(resolve, 100));
   const now = new Set(view.identities());
   const after = new Set(procIdentities());

@@ -1,4 +1,4 @@
-// Subscriptions against the kernel: cold, closed by unsubscribing, counted, and refused with a reason.
+// Subscriptions against the kernel: cold, closed by unsubscribing, counted, and failing with a reason.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rmdir } from 'node:fs/promises';
@@ -29,7 +29,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     await expect.poll(() => events.stats().messages).toBeGreaterThanOrEqual(6);
     for (const subscription of subscriptions) subscription.unsubscribe();
     expect([openConnectors(), events.stats().connectors]).toEqual([0, 0]);
-    expect(events.stats().messages).toBeGreaterThanOrEqual(6); // what has been counted stays
+    expect(events.stats().messages).toBeGreaterThanOrEqual(6); // the counts so far stay
   });
 
   it('shares one connector behind share()', () => {
@@ -45,7 +45,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
     expect(openConnectors()).toBe(0);
   });
 
-  it('tells the life of a process', async () => {
+  it('reports the life of a process', async () => {
     const seen: ProcessEvent[] = [];
     subscriptions = [processEvents().subscribe((event) => seen.push(event))];
     const { pid } = spawnSync('sh', ['-c', 'exit 3']);
@@ -54,7 +54,7 @@ describe.skipIf(need.skip)(`processEvents()${need.label}`, () => {
       .toMatchObject([{ kind: 'fork', parentPid: process.pid }, { kind: 'exec' }, { kind: 'exit', exitCode: 3 << 8 }]);
   });
 
-  it('errs with the connector’s own words', async () => {
+  it('errs with the connector’s own message', async () => {
     const script = `
       import { processEvents } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
       processEvents().subscribe({ error: ({ name, message }) => console.log(name + ': ' + message) });`;
@@ -83,20 +83,20 @@ describe.skipIf(need.skip)(`processes()${need.label}`, () => {
     }
     const { connectors, scans } = changes.stats();
     expect(connectors).toBe(2);
-    // Of each one, and more where others on the machine have made so many processes that one lost some.
+    // At least one scan for each, and more if others on the machine made so many processes that one lost some.
     expect(scans).toBeGreaterThanOrEqual(2);
     subscription.unsubscribe();
     expect(openConnectors()).toBe(0);
   });
 
-  it('is gone at once when unsubscribed during its first scan', () => {
+  it('is closed at once when unsubscribed during its first scan', () => {
     subscription = processes().subscribe(() => expect.fail('nothing may come'));
     expect(openConnectors()).toBe(1);
     subscription.unsubscribe();
     expect(openConnectors()).toBe(0);
   });
 
-  it('says what to do when /proc is not there', async () => {
+  it('says what to do when /proc does not exist', async () => {
     const empty = await mkdtemp(join(tmpdir(), 'sluice-no-proc-'));
     try {
       await expect(firstValueFrom(processes({ procPath: empty }))).rejects.toThrow(

@@ -1,15 +1,15 @@
-// Operator: events of processes in, changes of the live set out: scanned at the start and again after every overrun.
+// Operator that turns events of processes into changes of the live set. It scans at the start and again after every overrun.
 import { Observable, Subscription, type OperatorFunction } from 'rxjs';
 import type { LiveSet } from '../live-set.js';
 import type { ProcessChange, ProcessEvent } from '../process-event.js';
 import type { SeenProcess } from '@sluice/linux';
 
 export interface KeepLiveSetOptions {
-  /** A set for each subscription. */
+  /** Makes the set of one subscription. */
   makeSet: () => LiveSet;
-  /** Emits what lives, once. It must not look before it is subscribed to. */
+  /** Emits all processes that live, once. It must not look before it is subscribed to. */
   scan: Observable<Iterable<SeenProcess>>;
-  /** Told of every scan, and whether it counted. */
+  /** Called after every scan, with whether it counted. */
   onScan?: (outcome: 'used' | 'discarded') => void;
 }
 
@@ -46,7 +46,7 @@ export function keepLiveSet(options: KeepLiveSetOptions): OperatorFunction<Proce
 
       // Registered before subscribing, so that a source that errs at once is torn down too.
       subscriber.add(teardown);
-      // Events first, scan second: what happens in between is told by the events.
+      // Events first, then the scan: the events report what happens in between.
       teardown.add(
         source.subscribe({
           next: (event) => {

@@ -1,4 +1,4 @@
-// Operator: events of threads in, events of processes out.
+// Operator that turns events of threads into events of processes.
 import type { ProcEvent } from '@sluice/netlink-proc-connector';
 import { Observable, type OperatorFunction } from 'rxjs';
 import type { ProcessEvent } from '../process-event.js';
