@@ -1,4 +1,4 @@
-// Makes the seed corpus: real messages of this machine's kernel, as fuzz_parse.cc wants them, and mutations of them.
+// Makes the seed corpus: real messages of this machine's kernel, as fuzz_parse.cc reads them, and mutations of them.
 // Usage (root): build/capture fuzz/corpus, while something forks, execs, exits and changes its ids.
 #include "../native/parse.h"
 #include "../native/socket.h"

@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     data += 3;
     size -= 3;
     const size_t take = length < size ? length : size;
-    // A copy of its own, so that the sanitizer sees the first byte read past the end.
+    // Each gets its own copy, so that the sanitizer sees a read past the end from the first byte on.
     const std::vector<uint8_t> datagram(data, data + take);
     data += take;
     size -= take;

@@ -39,7 +39,7 @@ int32_t intOption(const Napi::Object &options, const char *name) {
   return options.Get(name).As<Napi::Number>().Int32Value();
 }
 
-// What a wake needs, alive until the last wake is over even if the Connector has been collected by then.
+// What a wake needs. It lives until the last wake is over, even if the Connector has been collected by then.
 struct Channel {
   std::unique_ptr<Reader> reader; // empty once closed
 };
@@ -83,7 +83,7 @@ public:
 
 private:
   static void onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *context, void *) {
-    // A null env means that the environment is going down. The reader is gone when a wake was under way at close().
+    // A null env means that the environment is going down. The reader is gone if a wake was under way at close().
     if (env == nullptr || (*context)->reader == nullptr)
       return;
     bool more = false;
@@ -119,7 +119,7 @@ private:
     wake_.Release();
   }
 
-  // The next batch after one that was called with more = true.
+  // Takes the next batch, after one for which `more` was true.
   Napi::Value take(const Napi::CallbackInfo &info) {
     bool more = false;
     std::vector<Record> records;
@@ -182,8 +182,8 @@ private:
   Parser parser_;
 };
 
-// How far CLOCK_BOOTTIME (the start times in /proc) is ahead of CLOCK_MONOTONIC (the timestamps of events), in
-// nanoseconds: the time the machine was suspended.
+// How far CLOCK_BOOTTIME (start times in /proc) is ahead of CLOCK_MONOTONIC (timestamps of events), in nanoseconds: the
+// time during which the machine was suspended.
 Napi::Value suspendedNs(const Napi::CallbackInfo &info) {
   timespec boot, monotonic;
   clock_gettime(CLOCK_MONOTONIC, &monotonic);

@@ -1,5 +1,5 @@
 // The proc connector's wire format: nlmsghdr, cn_msg, proc_event (linux/netlink.h, linux/connector.h, linux/cn_proc.h).
-// Everything is copied out by memcpy: the bytes come from a socket and promise no alignment.
+// Everything is copied out by memcpy: the bytes come from a socket and may be unaligned.
 #include "parse.h"
 #include <cstring>
 #include <linux/cn_proc.h>
@@ -91,7 +91,7 @@ void Parser::feed(const uint8_t *data, size_t size, uint32_t senderPort, bool tr
     }
     std::memcpy(&header, data + at, sizeof header);
     if (header.nlmsg_len < sizeof header) {
-      counters_.malformed++; // where the next message starts is not known any more
+      counters_.malformed++; // it is not known any more where the next message starts
       return;
     }
     if (header.nlmsg_len > left) {
@@ -143,7 +143,7 @@ void Parser::feedConnectorMessage(const uint8_t *data, size_t size, std::vector<
     counters_.malformed++;
     return;
   }
-  // From here on the message counts as received, also one of an unknown kind: it took a sequence number.
+  // From here on the message counts as received, even if its kind is unknown, because it took a sequence number.
   trackSequence(record, out);
   counters_.messages++;
   if (needed < 0) {

@@ -1,4 +1,5 @@
-// Bytes of the proc connector in, records and counters out. No sockets and no clock here, so that it can be fuzzed.
+// Turns bytes of the proc connector into records and counters. It uses no sockets and no clock, so that it can be
+// fuzzed.
 #pragma once
 #include "record.h"
 #include <vector>
@@ -10,7 +11,7 @@ struct ParseCounters {
   uint64_t truncated = 0;      // datagrams or messages that end before their own header says so
   uint64_t malformed = 0;      // lengths that contradict each other, or a CPU number no kernel has
   uint64_t unexpectedType = 0; // netlink messages that are not NLMSG_DONE, or not of CN_IDX_PROC / CN_VAL_PROC
-  uint64_t unknownKind = 0;    // kinds that a newer kernel may have and that we do not know
+  uint64_t unknownKind = 0;    // kinds that a newer kernel may have and that this parser does not know
   uint64_t outOfOrder = 0;     // sequence numbers that went back
   uint64_t gaps = 0;           // places where sequence numbers jumped
   uint64_t lost = 0;           // the sum of those jumps: messages the kernel made and we never parsed
@@ -24,10 +25,11 @@ public:
   // sender_port is sockaddr_nl.nl_pid; truncated is MSG_TRUNC of the receive.
   void feed(const uint8_t *data, size_t size, uint32_t senderPort, bool truncated, std::vector<Record> &out);
 
-  // The socket said ENOBUFS. What was queued before the loss is still to come, so nothing is appended yet.
+  // The socket returned ENOBUFS. Messages that were queued before the loss are still to come, so nothing is appended
+  // yet.
   void noteSocketOverrun() { overrunUnreported_ = true; }
 
-  // The queue is empty. If no gap has shown yet what the noted overrun lost, appends one with an unknown count.
+  // The queue is empty. If no gap has shown yet what the noted overrun lost, appends an overrun with an unknown count.
   void flushSocketOverrun(uint64_t nowNs, std::vector<Record> &out);
 
   const ParseCounters &counters() const { return counters_; }

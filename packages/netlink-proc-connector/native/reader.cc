@@ -1,4 +1,4 @@
-// poll, linger, recvmmsg until empty, push; and again.
+// Poll, linger, recvmmsg until the queue is empty, push; and again.
 #include "reader.h"
 #include <linux/netlink.h>
 #include <poll.h>
@@ -72,7 +72,7 @@ void Reader::run() {
       return;
     if (fds[0].revents != 0)
       return;
-    // Waiting on the stop event rather than sleeping, so that closing never waits for the linger.
+    // Waits on the stop event instead of sleeping, so that closing never waits for the linger.
     if (options_.lingerMs > 0 && stopRequested(options_.lingerMs))
       return;
     drain();
@@ -103,7 +103,7 @@ void Reader::drain() {
       continue;
     if (errno == ENOBUFS) {
       // Reported once, ahead of everything that is still queued; the kernel queues nothing new until we have emptied
-      // the queue (NETLINK_S_CONGESTED), so the loss lies behind what we read now.
+      // the queue (NETLINK_S_CONGESTED), so the loss comes after what we read now.
       parser_.noteSocketOverrun();
       std::lock_guard<std::mutex> lock(statsMutex_);
       stats_.enobufs++;
@@ -125,7 +125,7 @@ void Reader::deliver() {
     std::lock_guard<std::mutex> lock(statsMutex_);
     stats_.parse = parser_.counters();
   }
-  // The filter stands here, behind the sequence numbers, and not in the kernel: see the README.
+  // The filter is here, after the sequence numbers, and not in the kernel: see the README.
   const uint32_t wanted = options_.kindMask | kindOverrun;
   size_t kept = 0;
   for (const Record &record : batch_) {

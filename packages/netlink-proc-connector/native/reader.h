@@ -1,4 +1,4 @@
-// The thread that empties the socket. Nothing that JavaScript does can make it wait.
+// The thread that empties the socket. Nothing in JavaScript can make it wait.
 #pragma once
 #include "native/thread.h"
 #include "parse.h"
@@ -12,7 +12,7 @@
 struct ReaderOptions {
   int receiveBufferBytes;
   int ackTimeoutMs;
-  int lingerMs;      // how long to let messages gather after the first one; 0 = read at once
+  int lingerMs;      // how long to let messages gather after the first one; 0 reads at once
   uint32_t kindMask; // kinds to hand on, as the kernel's bits
   size_t ringRecords;
 };
@@ -47,7 +47,7 @@ private:
 
   const ReaderOptions options_;
   const std::function<void()> wake_;
-  Parser parser_; // the constructor's until the thread runs, then the thread's
+  Parser parser_; // used by the constructor until the thread runs, then only by the thread
   std::unique_ptr<ConnectorSocket> socket_;
   Descriptor stopEvent_;
   std::atomic<bool> stop_{false};

@@ -16,7 +16,7 @@ enum Kind : uint32_t {
   kindComm = 0x00000200,
   kindCoredump = 0x40000000,
   kindExit = 0x80000000,
-  kindOverrun = 0x20000000, // not a kernel value: something was lost here
+  kindOverrun = 0x20000000, // not a kernel value: something was lost at this place
 };
 
 // Why an overrun happened: args[0] of a kindOverrun record.

@@ -13,7 +13,7 @@ bool Ring::push(const std::vector<Record> &records) {
       continue;
     }
     uint64_t worth = 1;
-    if (record.kind == kindOverrun) { // stands for what it counted
+    if (record.kind == kindOverrun) { // its count stands for what it replaces
       worth = record.args[2];
       droppedUnknown_ = droppedUnknown_ || record.args[1] == 0;
     }

@@ -8,13 +8,13 @@ class Ring {
 public:
   explicit Ring(size_t capacity) : slots_(capacity) {}
 
-  // Adds what fits. Once something did not fit, everything is dropped (and counted) until the queue has been emptied:
-  // the consumer has to resynchronise anyway, and one long overrun costs it less than many short ones.
-  // True when JavaScript must be woken, that is when it does not know yet that there is something to take.
+  // Adds what fits. When something does not fit, everything is dropped (and counted) until the queue has been emptied:
+  // the consumer has to resynchronise anyway, and one long overrun costs it less than many short ones. True if
+  // JavaScript must be woken, because it does not know yet that there is something to take.
   bool push(const std::vector<Record> &records);
 
-  // Takes up to max records, oldest first, and after the last one the overrun record if something was dropped.
-  // more tells whether there is anything left; if not, the next Push asks for a wake again.
+  // Takes up to max records, oldest first, and after the last one the overrun record if something was dropped. more
+  // tells whether there is anything left; if not, the next push() asks for a wake again.
   std::vector<Record> take(size_t max, uint64_t nowNs, bool &more);
 
   uint64_t lost() const;
@@ -25,8 +25,8 @@ private:
   size_t first_ = 0;
   size_t count_ = 0;
   bool dropping_ = false;
-  bool droppedUnknown_ = false; // an overrun of unknown size was among what was dropped
+  bool droppedUnknown_ = false; // one of the dropped records was an overrun of unknown size
   uint64_t dropped_ = 0;        // since the last overrun record
-  uint64_t lost_ = 0;           // in all
+  uint64_t lost_ = 0;           // in total
   bool woken_ = false;
 };

@@ -1,4 +1,4 @@
-// Subscribes to the proc connector and waits until the kernel has said yes.
+// Subscribes to the proc connector and waits until the kernel has acknowledged it.
 #include "socket.h"
 #include <cstring>
 #include <linux/cn_proc.h>
@@ -45,7 +45,7 @@ ConnectorSocket::ConnectorSocket(int receiveBufferBytes, int ackTimeoutMs, Parse
   fd_ = Descriptor(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
   if (!fd_.valid())
     fail("socket", procConnector);
-  // Before bind, so that not even the first burst meets the small default buffer.
+  // Set before bind, so that not even the first burst meets the small default buffer.
   if (receiveBufferBytes > 0 &&
       setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receiveBufferBytes, sizeof receiveBufferBytes) < 0)
     fail("setsockopt", procConnector);
@@ -64,13 +64,12 @@ ConnectorSocket::ConnectorSocket(int receiveBufferBytes, int ackTimeoutMs, Parse
 }
 
 ConnectorSocket::~ConnectorSocket() {
-  // Kernels before 6.6 count listeners and do not notice a close; without this they would go on making events for
-  // nobody.
+  // Kernels before 6.6 count listeners and do not notice a close: without this they would make events for nobody.
   try {
     if (fd_.valid())
       sendOperation(fd_.get(), PROC_CN_MCAST_IGNORE, 0);
   } catch (const Failure &) {
-    // Closing goes on: the descriptor is what must not leak.
+    // Closing goes on, because the descriptor must not leak.
   }
 }
 
@@ -78,7 +77,7 @@ void ConnectorSocket::awaitAck(uint32_t token, int timeoutMs, Parser &parser) {
   const int64_t deadline = monotonicMs() + timeoutMs;
   std::vector<Record> records;
   for (;;) {
-    // One datagram at a time: what follows the acknowledgement belongs to the reader.
+    // Reads one datagram at a time: what follows the acknowledgement belongs to the reader.
     uint8_t bytes[CONNECTOR_MAX_MSG_SIZE];
     iovec vector{bytes, sizeof bytes};
     sockaddr_nl from{};

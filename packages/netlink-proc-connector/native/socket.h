@@ -6,7 +6,7 @@
 #include "parse.h"
 #include <vector>
 
-// What failures are about.
+// The object that failures name.
 inline constexpr char procConnector[] = "proc connector";
 
 class ConnectorSocket {

@@ -1,4 +1,4 @@
-// A batch of records, decoded only where somebody looks. The layout is struct Record of native/record.h, in host byte
+// A batch of records, each decoded only if somebody reads it. The layout is struct Record of native/record.h, in host byte
 // order, hence typed arrays and no DataView.
 import { ALL_KINDS, KIND_BITS, OVERRUN_BIT, type ProcEvent, type ProcEventKind } from './event.js';
 
@@ -22,8 +22,8 @@ const KIND_NAMES = new Map<number, ProcEvent['kind']>([
 ]);
 
 /**
- * Events in the order of the socket. `kind`, `pid` and `tgid` look at one field of one event without making an object,
- * for consumers that drop most of what they see. A batch may be kept: nothing else writes to its memory.
+ * Events in the order of the socket. `kind`, `pid` and `tgid` read one field of one event without making an object, for
+ * consumers that drop most of what they see. A batch may be kept: nothing else writes to its memory.
  */
 export class ProcEventBatch implements Iterable<ProcEvent> {
   /** Number of events. */

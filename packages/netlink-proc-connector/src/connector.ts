@@ -1,4 +1,4 @@
-// Opens the proc connector: options made whole, errors explained, batches paced so that the event loop stays alive.
+// Opens the proc connector: completes the options, explains errors, and paces the batches so that the event loop goes on.
 import { ProcEventBatch } from './batch.js';
 import { explainOpenFailure, isSystemFailure, namespaceFacts, ProcConnectorError } from './error.js';
 import { KIND_BITS, type ProcEventKind } from './event.js';
@@ -10,7 +10,7 @@ const DEFAULT_RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 const DEFAULT_RING_RECORDS = 65_536;
 /** Letting messages gather for 2 ms costs a quarter of the CPU of reading each as it comes. */
 const DEFAULT_LINGER_MS = 2;
-/** The kernel answers within the system call; a second is an age. */
+/** The kernel answers within the system call; a second is far more than enough. */
 const DEFAULT_ACK_TIMEOUT_MS = 1000;
 const DEFAULT_KINDS: readonly ProcEventKind[] = ['fork', 'exec', 'exit'];
 /** SO_RCVBUFFORCE doubles the value, which has to stay an int. */
@@ -40,17 +40,17 @@ export interface ProcConnectorStats {
   foreign: number;
   /** Datagrams or messages shorter than their own headers say. */
   truncated: number;
-  /** Lengths or CPU numbers that cannot be. */
+  /** Lengths or CPU numbers that are impossible. */
   malformed: number;
-  /** Netlink messages that are not of the proc connector. */
+  /** Netlink messages that do not belong to the proc connector. */
   unexpectedType: number;
   /** Messages of a kind this version does not know. */
   unknownKind: number;
   /** Sequence numbers that went backwards. */
   outOfOrder: number;
-  /** Times that a CPU's sequence numbers jumped. */
+  /** Jumps in a CPU's sequence numbers. */
   gaps: number;
-  /** Messages missing by those jumps, exactly. */
+  /** Messages that are missing in these jumps: an exact count. */
   lost: number;
   /** Times that the kernel reported a full receive buffer. */
   enobufs: number;
@@ -129,7 +129,7 @@ class OpenConnector implements ProcConnector {
 
   #deliver(batch: ArrayBuffer, more: boolean): void {
     if (this.#closed) return;
-    // Scheduled before the call out, which may throw. Not in a loop: timers and other I/O have to get their turn.
+    // Scheduled before the callback, which may throw. It is not a loop, so that timers and other I/O get their turn.
     if (more) setImmediate(() => this.#takeNext());
     if (batch.byteLength > 0) this.#onBatch(new ProcEventBatch(batch));
   }

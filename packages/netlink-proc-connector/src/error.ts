@@ -1,7 +1,7 @@
-// Why the proc connector cannot be opened, in words: each failing system call with its cause and its remedy.
+// The messages for a proc connector that cannot be opened: each failing system call with its cause and its remedy.
 import { readlinkSync } from 'node:fs';
 
-/** What the native side reports of a failure. */
+/** What the native side reports about a failure. */
 export interface SystemFailure {
   code: string;
   errno: number;
@@ -12,7 +12,7 @@ export function isSystemFailure(error: unknown): error is Error & SystemFailure 
   return error instanceof Error && 'syscall' in error && 'errno' in error && 'code' in error;
 }
 
-/** Whether we live in the initial namespaces; undefined where that cannot be seen. */
+/** Whether this process is in the initial namespaces; undefined if that cannot be seen. */
 export interface NamespaceFacts {
   initialPid: boolean | undefined;
   initialUser: boolean | undefined;
@@ -52,7 +52,7 @@ export function namespaceFacts(procPath = '/proc'): NamespaceFacts {
   };
 }
 
-/** The message for a failed open: pure, so that causes which cannot be provoked are tested too. */
+/** The message for a failed open. It is pure, so that causes that cannot be provoked are tested, too. */
 export function explainOpenFailure(failure: SystemFailure, namespaces: NamespaceFacts): string {
   const what = `cannot open the proc connector: ${failure.syscall} failed with ${failure.code}`;
   return `${what}: ${causeAndRemedy(failure, namespaces)}`;

@@ -4,7 +4,7 @@
 interface Common {
   /** Nanoseconds of CLOCK_MONOTONIC at which the kernel made the event. */
   timestampNs: bigint;
-  /** The CPU that made the event; -1 where an overrun belongs to no single CPU. */
+  /** The CPU that made the event; -1 for an overrun that belongs to no single CPU. */
   cpu: number;
 }
 
@@ -66,7 +66,7 @@ export interface CoredumpEvent extends Task {
   parentTgid: number;
 }
 
-/** Something was lost at this place of the stream. Which processes it concerned is not known: look at /proc again. */
+/** Something was lost at this place of the stream. It is not known which processes it concerned: scan /proc again. */
 export interface OverrunEvent extends Common {
   kind: 'overrun';
   /** How many kernel messages, if that is known; saturates at 2^32 - 1. */
@@ -78,7 +78,7 @@ export interface OverrunEvent extends Common {
 export type ProcEvent =
   ForkEvent | ExecEvent | ExitEvent | CommEvent | IdEvent | SidEvent | PtraceEvent | CoredumpEvent | OverrunEvent;
 
-/** The kinds one can ask for; overruns always come. */
+/** The kinds that can be requested; overruns always come. */
 export type ProcEventKind = Exclude<ProcEvent['kind'], 'overrun'>;
 
 /** PROC_EVENT_* of linux/cn_proc.h. */

@@ -50,7 +50,7 @@ export interface NativeModule {
 
 let loaded: NativeModule | undefined;
 
-/** The addon, loaded at the first use, so that importing the package works where it has not been built. */
+/** The addon. It is loaded at its first use, so that importing the package works where it has not been built. */
 export function native(): NativeModule {
   if (loaded === undefined) {
     try {

@@ -11,7 +11,7 @@ const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 const descriptors = () => readdirSync('/proc/self/fd').length;
 
 switch (isMainThread ? mode : 'worker-body') {
-  case 'open': // open and close at once: exits by itself if close() lets go of the event loop
+  case 'open': // open and close at once: the process exits by itself if close() releases the event loop
     try {
       const connector = open();
       say({ opened: connector.stats() });
@@ -38,7 +38,7 @@ switch (isMainThread ? mode : 'worker-body') {
     open();
     process.exit(7);
     break;
-  case 'throw': // dies with it open
+  case 'throw': // dies of an exception while it is open
     open();
     throw new Error('deliberate');
   case 'batch-throws': // what onBatch throws is an uncaught exception, and the connector lives on
@@ -58,14 +58,14 @@ switch (isMainThread ? mode : 'worker-body') {
     }
     break;
   case 'many': {
-    open().close(); // what is made once is made here
+    open().close(); // what is made only once is made here
     const before = descriptors();
     for (let i = 0; i < 1000; i++) open().close();
     say({ leaked: descriptors() - before });
     break;
   }
   case 'collected': {
-    // Nothing but a finalizer can run here: the connector is closed, its object unreachable.
+    // Only a finalizer can clean up here: the connector is closed, and its object unreachable.
     for (let i = 0; i < 50; i++) open().close();
     globalThis.gc();
     await new Promise((resolve) => setImmediate(resolve));

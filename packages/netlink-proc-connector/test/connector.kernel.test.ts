@@ -89,7 +89,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
     for (let i = 0; i < SPAWNS; i++) spawnSync('/bin/true');
     const stats = () => connector?.stats() ?? expect.fail();
     await until(() => stats().enobufs > 0 && events.some((event) => event.kind === 'overrun'));
-    // Each CPU has to say something more before its loss can be known.
+    // The loss on a CPU is known only after its next message.
     await until(() => {
       spawnSync('/bin/true');
       return stats().lost > 0 && lostIn(events) === stats().lost;
@@ -110,7 +110,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
     expect(overrun).toBe(ringRecords);
     expect(events[overrun]).toMatchObject({ cause: 'ring', cpu: -1 });
     await until(() => lostIn(events) === opened.stats().ringLost);
-    // One of them, if others on the machine fill so small a ring again.
+    // One of these overruns, in case others on the machine fill so small a ring again.
     const later: number[] = [];
     await until(() => {
       later.push(spawnSync('/bin/true').pid);
@@ -121,7 +121,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
   it('takes a backlog in several batches, with the event loop running in between', async () => {
     const order: string[] = [];
     const opened = open({ onBatch: (batch) => order.push(`batch ${batch.length}`), kinds: ALL_KINDS });
-    // A fork and an exit each: more than the 4096 records of one batch, and they are in the ring before any is taken.
+    // Each makes a fork and an exit: more than the 4096 records of one batch, and all are in the ring before any is taken.
     execFileSync('sh', ['-c', 'i=0; while [ $i -lt 2500 ]; do (:); i=$((i+1)); done']);
     blockUntil('the backlog is in the ring', () => opened.stats().messages >= 5000);
     setImmediate(() => order.push('immediate'));
@@ -151,7 +151,7 @@ describe.skipIf(need.skip)(`the proc connector${need.label}`, () => {
     });
     spawnSync('/bin/true');
     await until(() => closing.closed);
-    // Another that is open hears of a process that comes later.
+    // Another connector that is open hears of a process that starts later.
     const { pid } = spawnSync('/bin/true');
     await until(() => exited(pid));
     expect(witness.closed).toBe(false);

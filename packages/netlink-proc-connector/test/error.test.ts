@@ -1,4 +1,4 @@
-// The words of every failure, those included that this machine cannot produce.
+// The messages of every failure, including those that this machine cannot produce.
 import { constants } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { openProcConnector } from '../src/index.js';
@@ -38,7 +38,7 @@ describe('explainOpenFailure', () => {
     expect(explainOpenFailure(failure(syscall, code), namespaces)).toMatch(expected);
   });
 
-  it('says nothing of namespaces it cannot see', () => {
+  it('says nothing about namespaces that it cannot see', () => {
     const unseen = namespaceFacts('/nonexistent');
     expect(unseen).toEqual({ initialPid: undefined, initialUser: undefined });
     expect(explainOpenFailure(failure('PROC_CN_MCAST_LISTEN', 'ETIMEDOUT'), unseen)).toMatch(

@@ -1,4 +1,4 @@
-// The committed corpus through the parser under ASan and UBSan, and a short walk from there.
+// The parser under ASan and UBSan, with the committed corpus and with mutations of it.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// Processes of their own: refusals with their messages, exits with the connector open, workers, and leaks.
+// Processes of their own: failures with their messages, exits with the connector open, workers, and leaks.
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -32,8 +32,8 @@ describe.skipIf(need.skip)(`a process that cannot have the connector is told why
     );
   });
 
-  it('where no thread can be made', async () => {
-    // Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with what else the test needs.
+  it('if no thread can be made', async () => {
+    // Root is under no limit on tasks (RLIMIT_NPROC), so the process is nobody's, with the capabilities that the test needs.
     const capabilities = '+net_admin,+dac_override';
     const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', `--inh-caps=${capabilities}`];
     expect(await runChild(['setpriv', ...nobody, `--ambient-caps=${capabilities}`], 'no-thread')).toEqual({
@@ -62,7 +62,7 @@ describe.skipIf(need.skip)(`a process that cannot have the connector is told why
     const wrapper = ['unshare', '--user', '--map-root-user'];
     const refused = await runChild(wrapper, 'open');
     expect(refused).toMatchObject({ code: 'EPERM', syscall: 'setsockopt' });
-    // Where nothing asks for the capability the kernel still does not answer.
+    // If nothing asks for the capability, the kernel still does not answer.
     const unanswered = await runChild(wrapper, 'open', { receiveBufferBytes: 0, ackTimeoutMs: 200 });
     expect(unanswered).toMatchObject({ code: 'ETIMEDOUT' });
     expect(unanswered).toHaveProperty('message', expect.stringMatching(/another user namespace.*hostUsers: true/));
@@ -82,7 +82,7 @@ describe.skipIf(need.skip)(`the life of a process with a connector${need.label}`
     try {
       const said = createInterface({ input: holder.stdout })[Symbol.asyncIterator]();
       expect(await said.next()).toMatchObject({ value: '"holding"' });
-      // It has nothing to do but to hear of other processes, and does.
+      // Its only task is to hear of other processes.
       for (let heard = 0; heard < 2; heard += 1) {
         spawnSync('/bin/true');
         expect(JSON.parse(String((await said.next()).value))).toEqual({ events: expect.any(Number) as unknown });

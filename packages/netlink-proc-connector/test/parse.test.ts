@@ -1,4 +1,4 @@
-// The native parser against messages written by hand: every kind, every way to be damaged, and the sequence numbers.
+// The native parser against messages written by hand: every kind, every kind of damage, and the sequence numbers.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ProcEventBatch } from '../src/index.js';
@@ -66,7 +66,7 @@ describe('the parser', () => {
     expect(nonZero(counters)).toEqual(expected);
   });
 
-  it('goes on behind a message that is not its own', () => {
+  it('goes on after a message that is not its own', () => {
     const { events, counters } = parse([
       concat([wire({ kind: EXEC }, { idx: 6 }), wire({ kind: FORK, words: [1, 1, 2, 2] })]),
     ]);
@@ -74,19 +74,19 @@ describe('the parser', () => {
     expect(nonZero(counters)).toEqual({ messages: 1, unexpectedType: 1 });
   });
 
-  it('believes the kernel only', () => {
+  it('believes only the kernel', () => {
     const { events, counters } = parse([wire({ kind: EXIT, words: [1, 1] })], 4242);
     expect(events).toEqual([]);
     expect(nonZero(counters)).toEqual({ foreign: 1 });
   });
 
-  it('skips what the receive cut off', () => {
+  it('skips what was truncated by the receive', () => {
     expect(nonZero(parse([wire({ kind: EXIT })], 0, true).counters)).toEqual({ truncated: 1 });
   });
 });
 
 describe('loss', () => {
-  it('is counted by the jump of a CPU and stands before the message that shows it', () => {
+  it('is counted by the jump of a CPU and precedes the message that shows it', () => {
     const { events, counters } = parse([
       wire({ kind: EXEC, cpu: 0, seq: 0xffff_fffe }),
       wire({ kind: EXEC, cpu: 1, seq: 500 }),
@@ -130,7 +130,7 @@ describe('loss', () => {
     expect(new ProcEventBatch(parser.flushSocketOverrun()).length).toBe(0);
   });
 
-  it('is counted exactly for any stream of which any messages are missing', () => {
+  it('is counted exactly for any stream, whichever messages are missing', () => {
     const message = fc.record({ cpu: fc.nat(7), delivered: fc.boolean() });
     fc.assert(
       fc.property(

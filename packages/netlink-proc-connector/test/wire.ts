@@ -1,4 +1,4 @@
-// Writes the proc connector's wire format, independently of the parser under test (linux/cn_proc.h).
+// Writes the proc connector's wire format independently of the parser under test (linux/cn_proc.h).
 import { endianness } from 'node:os';
 
 const LITTLE = endianness() === 'LE';
@@ -50,7 +50,7 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** Sixteen bytes of a comm as four words. */
+/** The sixteen bytes of a comm as four words. */
 export function commWords(text: string): number[] {
   const bytes = new Uint8Array(16);
   bytes.set(new TextEncoder().encode(text).subarray(0, 16));
