@@ -1,4 +1,4 @@
-// What Istio is told of a pod: the annotation that the agent writes, as the API server has it.
+// What Istio is told about a pod: the annotation that the agent writes, as the API server has it.
 import type { KubernetesCluster, Pod } from '@sluice/testbed';
 import type { Report } from './report.js';
 import { factRow } from './row.js';
@@ -13,13 +13,13 @@ export class Announced {
   readonly #cluster: KubernetesCluster | undefined;
   readonly #report: Report;
 
-  /** Without a cluster nobody is told anything, and there are no rows. */
+  /** Without a cluster nothing is announced, and there are no rows. */
   constructor(cluster: KubernetesCluster | undefined, report: Report) {
     this.#cluster = cluster;
     this.#report = report;
   }
 
-  /** A row for the pod's annotation, which is waited for: it follows what is done on the node. */
+  /** Adds a row for the pod's annotation, and waits for it: the annotation follows what is done on the node. */
   async becomes(pod: Pod, expected: Redirection): Promise<void> {
     const cluster = this.#cluster;
     if (cluster === undefined) return;

@@ -1,4 +1,4 @@
-// What inPod mode has besides: clients of other nodes, the client's own address, HBONE, a rollout of ztunnel, DNS.
+// What only inPod mode has: clients of other nodes, the client's own address, HBONE, a rollout of ztunnel, DNS.
 import { endpoint, type ClusterState, type DialResult, type StandInZtunnel, type TestNode } from '@sluice/testbed';
 import { OTHER_PORT, type Cast } from './cast.js';
 import type { DemoOptions } from './options.js';
@@ -9,7 +9,7 @@ import { zdsSocket } from './zds-socket.js';
 
 const inbound: Expectation = { kind: 'mesh', port: 15006, application: 'shop/cart' };
 
-/** HBONE's port on the pod: peers' ztunnels dial it, and nobody steers it. */
+/** The pod's HBONE port: peers' ztunnels dial it, and nothing steers it. */
 const HBONE_PORT = 15008;
 
 const NEXT_ZTUNNEL = 'ztunnel-new';
@@ -19,7 +19,7 @@ const seenBy = ({ hops }: DialResult): string => hostOf(hops.at(-1)?.peer ?? '')
 const hostOf = (address: string): string =>
   address.slice(0, address.lastIndexOf(':')).replace(/^\[::ffff:(.*)\]$/, '$1');
 
-/** Returns the ztunnel that is there in the end. */
+/** Returns the ztunnel that is left in the end. */
 export async function inPodScene(
   node: TestNode<ClusterState>,
   cast: Cast,
@@ -88,7 +88,7 @@ async function ztunnelRollout(
     () => cart.dial(to),
     ({ hops }) => hops[0]?.by === NEXT_ZTUNNEL,
   );
-  // Every pod has to be the new one's before the old one may leave.
+  // The new one must have every pod before the old one may leave.
   await next.until(() => next.workloads.size === ztunnel.workloads.size);
   await ztunnel.stop();
   for (const [from, load] of [

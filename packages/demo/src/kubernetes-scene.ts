@@ -1,4 +1,4 @@
-// What there is besides when the Kubernetes API is the source: what Istio is told, and an API server that goes away.
+// What only the Kubernetes API as source has: what Istio is told, and an API server that goes away.
 import {
   endpoint,
   type ClusterState,
@@ -24,7 +24,7 @@ export async function announcements({ cart, stock, blog, ztunnel }: Cast, announ
   await announced.becomes(ztunnel.pod, 'absent');
 }
 
-/** In inPod mode: `ztunnel` is the only one. */
+/** For inPod mode, with `ztunnel` as the only one. */
 export async function pendingUntilServed(
   node: TestNode<ClusterState>,
   ztunnel: StandInZtunnel,
@@ -57,7 +57,7 @@ export async function serverAway(
   const { history } = sluice.agent.process;
   const before = history.length;
   await cluster.away();
-  // Before the agent has noticed, nothing would be shown by what follows.
+  // Until the agent has noticed, the following would show nothing.
   const { result: noticed = 'nothing' } = await until(
     async () => /the Kubernetes API cannot be asked for \w+/.exec(history.slice(before).join('\n'))?.[0],
     (found) => found !== undefined,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// npm run demo: the main job, on a small node made of namespaces and cgroups.
+// npm run demo: Sluice's main job, on a small node made of namespaces and cgroups.
 import { requires, sweep } from '@sluice/testbed';
 import { createNode } from './demo-node.js';
 import { USAGE, UsageError, parseOptions, type DemoOptions } from './options.js';
@@ -12,7 +12,7 @@ async function run(options: DemoOptions): Promise<number> {
     process.stderr.write(`demo: it cannot run here${label.replace('skipped: ', '')}\n`);
     return 1;
   }
-  // What a demo left that was killed with -9.
+  // Removes what a demo left that was killed with -9.
   sweep();
   const report = new Report(options.output);
   await using node = await createNode(options.source);

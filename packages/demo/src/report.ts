@@ -11,12 +11,12 @@ export class Report {
     this.#output = output;
   }
 
-  /** Something worth knowing that is no row: not in the JSON. */
+  /** Something worth knowing that is not a row; it is not in the JSON. */
   step(text: string): void {
     if (this.#output === 'table') process.stdout.write(`\n${text}\n`);
   }
 
-  /** What a command printed: not in the JSON. */
+  /** What a command printed; it is not in the JSON. */
   text(lines: readonly string[]): void {
     if (this.#output === 'table') process.stdout.write(`${lines.join('\n')}\n`);
   }

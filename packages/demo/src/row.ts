@@ -1,4 +1,4 @@
-// One line of the demo: a connection that was made, what ought to have become of it, and what did.
+// One line of the demo: a connection that was made, what ought to have happened to it, and what did.
 import type { DialResult, LoadSummary } from '@sluice/testbed';
 
 /** How a connection ought to go. */
@@ -12,17 +12,17 @@ export interface Row {
   readonly what: string;
   readonly from: string;
   readonly to: string;
-  /** Who accepted the connection, and on which port. */
+  /** Which process accepted the connection, and on which port. */
   readonly acceptedBy: string;
   readonly port: number | undefined;
   /** The original destination that ztunnel read; only if ztunnel accepted. */
   readonly originalDst: string | undefined;
   /** What the application sees as its peer (getpeername). */
   readonly peerSeen: string;
-  /** Who answered in the end. */
+  /** Which application answered in the end. */
   readonly answeredBy: string;
   readonly expected: string;
-  /** How long the agent took to hear of the change and act, in ms; only where one was waited for. */
+  /** How long the agent took to notice the change and act, in ms; only where a change was waited for. */
   readonly afterMs?: number;
   readonly ok: boolean;
 }
@@ -70,7 +70,7 @@ export function factRow(what: string, from: string, found: string, expected: str
   };
 }
 
-/** What became of a load that had to be redirected all the time. */
+/** What happened to a load that had to be redirected all the time. */
 export function loadRow(from: string, { attempts, redirected, direct, refused, errors }: LoadSummary): Row {
   return factRow(
     'the load meanwhile',

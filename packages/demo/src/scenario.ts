@@ -23,7 +23,7 @@ export async function play(node: DemoNode, report: Report, options: DemoOptions)
   report.step('The agent starts: sluice run.');
   await sluice.agent.start();
   const cluster = node.kubernetes instanceof KubernetesCluster ? node.kubernetes : undefined;
-  // In node mode no one in the pod's namespace would take HBONE, so nothing is announced.
+  // In node mode nothing in the pod's namespace would take HBONE, so nothing is announced.
   const announced = new Announced(options.mode === 'inPod' ? cluster : undefined, report);
   const scene = new Scene(node, cast, sluice, announced, report);
   await scene.enrolled();

@@ -1,9 +1,9 @@
-// A connection that is tried until it is as it ought to be: the agent has to hear of a change first.
+// A connection that is tried until it is as it ought to be: the agent has to notice a change first.
 import type { DialResult } from '@sluice/testbed';
 import { rowOf, type Expectation, type Row } from './row.js';
 import { until } from './until.js';
 
-/** Whoever can dial. */
+/** Anything that can dial. */
 export interface Caller {
   dial(to: string): Promise<DialResult>;
 }

@@ -1,4 +1,4 @@
-// Waits for the agent to have acted: by trying, not by guessing how long it takes.
+// Waits until the agent has acted: by trying, not by guessing how long it takes.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PATIENCE_MS } from '@sluice/testbed';
 

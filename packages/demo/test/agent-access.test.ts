@@ -1,4 +1,4 @@
-// The demo's agent has the rights that the deployed one has: no more, or the demo would hide a rule that is missing.
+// The demo's agent has the rights that the deployed one has: with more, the demo would hide a missing rule.
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';

@@ -1,4 +1,4 @@
-// The demo as its users run it: every row right, nothing left behind, whichever way it ends.
+// The demo as its users run it: every row is right and nothing is left behind, whichever way it ends.
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { linkIds, linkInfo, programInfo } from '@sluice/libbpf';
@@ -23,7 +23,7 @@ interface ShownRow {
   ok: boolean;
 }
 
-/** What bears the name of a demo with this pid: cgroups, mounts, processes below them. */
+/** Everything that has the name of a demo with this pid: cgroups, mounts, processes below them. */
 function leftovers(pid: number): string[] {
   const name = `sluice-${pid}-`;
   const cgroups = readdirSync(cgroup2Root()).filter((entry) => entry.startsWith(name));
@@ -62,7 +62,7 @@ describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
     expect(shown).toEqual(expect.arrayContaining(['agent killed: redirection goes on', ...more]));
     expect([code, demo.stderr]).toEqual([0, '']);
     expect(leftovers(demo.pid)).toEqual([]);
-    // Those of another test that is just leaving go with it.
+    // Links of another test that is just ending go with it.
     await expect.poll(orphanLinks).toEqual([]);
   });
 
@@ -75,7 +75,7 @@ describe.skipIf(need.skip)(`npm run demo${need.label}`, () => {
     expect(leftovers(demo.pid)).toEqual([]);
   });
 
-  it('is swept up by the next one when it was killed', async () => {
+  it('is removed by the next one when it was killed', async () => {
     const killed = await LineProcess.start([...DEMO, '-o', 'json']);
     await killed.nextLine();
     killed.signal('SIGKILL');
