@@ -1,4 +1,4 @@
-// The agent under test as a child process: started, killed, started again.
+// The agent under test as a child process: it can be started, killed and started again.
 import type { Cgroup } from './cgroup.js';
 import { LineProcess, type Exit } from './line-process.js';
 import { enterCommand, PURE_V2_ROOT } from './peer-program.js';
@@ -6,9 +6,9 @@ import { enterCommand, PURE_V2_ROOT } from './peer-program.js';
 export interface AgentOptions {
   /** The program and its arguments. */
   readonly command: readonly string[];
-  /** The line of stdout or stderr that says it has taken over. */
+  /** Matches the line of stdout or stderr that says that the agent has taken over. */
   readonly ready: RegExp;
-  /** Default: this process's. */
+  /** Default: the environment of this process. */
   readonly env?: NodeJS.ProcessEnv;
   /** In the view of a pure cgroup2 machine; see TestNode.inPureV2View(). Default false. */
   readonly pureV2?: boolean;
@@ -20,24 +20,24 @@ export class Agent {
   #process: LineProcess | undefined;
   #spawned: Promise<LineProcess> | undefined;
 
-  /** `cgroup` is where it runs: outside everything that it watches. See TestNode.agent(). */
+  /** `cgroup` is where it runs: outside everything that the agent watches. See TestNode.agent(). */
   constructor(options: AgentOptions, cgroup: Cgroup) {
     this.#options = options;
     this.#cgroup = cgroup;
   }
 
-  /** Whether there is a process, running or ended. */
+  /** Whether there has been a process, running or ended. */
   get isStarted(): boolean {
     return this.#process !== undefined;
   }
 
-  /** The running process; throws when it has not been started. */
+  /** The running process; throws if none has been started. */
   get process(): LineProcess {
     if (this.#process === undefined) throw new Error('the agent has not been started');
     return this.#process;
   }
 
-  /** Fulfilled when it says that it is ready; rejects with its stderr when it ends before. */
+  /** Fulfilled when it reports that it is ready; rejects with its stderr when it ends before. */
   async start(): Promise<void> {
     const { command, ready, env, pureV2 } = this.#options;
     const place = { cgroup: this.#cgroup.path, ...(pureV2 === true ? { cgroup2At: PURE_V2_ROOT } : {}) };
@@ -47,14 +47,14 @@ export class Agent {
     await Promise.race([child.lineMatching(ready), child.stderrMatching(ready)]);
   }
 
-  /** SIGKILL: it cannot clean up. Of the one that is being started, if there is one. */
+  /** Sends SIGKILL, so that it cannot clean up. If one is being started, that one is killed. */
   async kill9(): Promise<void> {
     await this.#spawned;
     this.process.signal('SIGKILL');
     await this.process.exited;
   }
 
-  /** SIGTERM. */
+  /** Sends SIGTERM. */
   stop(): Promise<Exit> {
     return this.process.stop();
   }

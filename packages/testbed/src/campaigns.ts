@@ -1,4 +1,4 @@
-// Thousands of dials by one process of a container, judged there; only the summary comes back.
+// Thousands of dials by one process of a container, which judges them itself; only the summary comes back.
 import * as Schema from 'effect/Schema';
 import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
@@ -12,7 +12,7 @@ export interface Runner {
 export const CampaignCase = Schema.Struct({
   to: Schema.String,
   from: Schema.String,
-  /** The original destination that the first acceptor read, or its own address when it is no ztunnel. */
+  /** The original destination that the first acceptor read; its own address if it is not a ztunnel. */
   claimed: Schema.String,
   error: Schema.String,
   hops: Schema.Array(Schema.Unknown),
@@ -20,7 +20,7 @@ export const CampaignCase = Schema.Struct({
 export type CampaignCase = typeof CampaignCase.Type;
 
 export interface SourcePortCampaign {
-  /** Dialled in turn, such that a source port that comes round again dials another one. */
+  /** Dialled in turn, such that a source port that is used again dials another target. */
   readonly targets: readonly string[];
   /** First and last source port. */
   readonly ports: readonly [number, number];
@@ -29,7 +29,7 @@ export interface SourcePortCampaign {
 
 const SourcePortSummary = Schema.Struct({
   count: Schema.Int,
-  /** The first acceptor's claim was what had been dialled. */
+  /** Those for which the first acceptor's claim was what had been dialled. */
   ok: Schema.Int,
   redirected: Schema.Int,
   wrongCount: Schema.Int,
@@ -41,7 +41,7 @@ export type SourcePortSummary = typeof SourcePortSummary.Type;
 export const LoadSummary = Schema.Struct({
   attempts: Schema.Int,
   refused: Schema.Int,
-  /** Accepted by something that is no ztunnel. */
+  /** Those that were accepted by something that is not a ztunnel. */
   direct: Schema.Int,
   redirected: Schema.Int,
   errors: Schema.Int,
@@ -71,7 +71,7 @@ export class Load {
     this.#process = process;
   }
 
-  /** Fulfilled when it is under way. */
+  /** Fulfilled when it is running. */
   static async start(runner: Runner, targets: readonly string[], options: LoadOptions = {}): Promise<Load> {
     const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
     const process = await runner.exec(['dial', ...to(targets), '--load', ...pause]);
@@ -79,7 +79,7 @@ export class Load {
     return new Load(process);
   }
 
-  /** Fulfilled after this many more connections, all of them begun after the call. */
+  /** Fulfilled after this many more connections, all of which began after the call. */
   async progress(attempts: number): Promise<void> {
     this.#process.writeLine(`wait ${attempts}`);
     await this.#process.nextLine();

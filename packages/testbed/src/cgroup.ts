@@ -1,4 +1,4 @@
-// A cgroup of the testbed's own in the cgroup2 hierarchy, and its removal with everything in it.
+// A cgroup of the testbed's own in the cgroup2 hierarchy; removing it removes everything in it.
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { errorCode } from '@sluice/linux';
@@ -34,7 +34,7 @@ export class Cgroup {
     return new Cgroup(join(this.path, name));
   }
 
-  /** Kills every process in it and below, and removes the directories. Nothing happens when it is gone already. */
+  /** Kills every process in it and below, and removes the directories. Does nothing if it is gone already. */
   remove(): void {
     removeCgroup(this.path);
   }
@@ -56,12 +56,12 @@ export function removeCgroup(path: string): void {
   });
 }
 
-/** Where the hierarchies of cgroup v1 are mounted; none on a machine that has v2 alone. */
+/** Where the hierarchies of cgroup v1 are mounted; none on a machine that has only v2. */
 export function cgroup1Roots(): string[] {
   return mountsOf('cgroup');
 }
 
-/** Removes a cgroup of v1 and what is below it. Its processes have to have been ended: v1 cannot do that. */
+/** Removes a v1 cgroup and those below it. Its processes must have ended before: v1 cannot kill them. */
 export function removeCgroup1(path: string): void {
   unlessGone(() => removeTree(path));
 }

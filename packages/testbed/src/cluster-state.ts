@@ -1,11 +1,11 @@
-// What pods, tests and the demo tell Kubernetes, whichever way the agent then reads it.
+// What pods, tests and the demo tell Kubernetes, in whichever way the agent reads it.
 import type { KubernetesObject } from './kubernetes-objects.js';
 
 export interface ClusterState {
-  /** Writes an object, in the place of an older one of the same kind and name. */
+  /** Writes an object, and replaces an older one of the same kind and name. */
   write(object: KubernetesObject): void;
 
-  /** Removes an object; nothing happens when it is not there. */
+  /** Removes an object; does nothing if it does not exist. */
   remove(object: KubernetesObject): void;
 
   /** Writes a Namespace with exactly these labels (and the one that Kubernetes adds). */
@@ -14,6 +14,6 @@ export interface ClusterState {
   /** Writes a Namespace without labels unless it is there. */
   ensureNamespace(name: string): void;
 
-  /** Fulfilled when all of it can be read; rejects with the first failure since it was asked last. */
+  /** Fulfilled when all of it can be read; rejects with the first failure since the last call. */
   settled(): Promise<void>;
 }

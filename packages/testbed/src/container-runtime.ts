@@ -1,9 +1,9 @@
-// How a container of a pod comes to be. The direct way is what a runtime does, reduced to a cgroup and a netns.
+// How a container of a pod is made. The direct way does what a runtime does, reduced to a cgroup and a netns.
 import { Cgroup } from './cgroup.js';
 import { LineProcess } from './line-process.js';
 import { enterCommand, peerProgram } from './peer-program.js';
 
-/** Where a container is to be: all that a runtime needs to know of it. */
+/** Where a container is to run: all that a runtime needs to know. */
 export interface ContainerPlace {
   /** 64 hexadecimal digits, as containerd makes them. */
   readonly id: string;
@@ -15,7 +15,7 @@ export interface ContainerPlace {
 
 /** Runs the peer program in containers. The arguments are the peer's: ['serve', '--port', '80', ...]. */
 export interface ContainerRuntime {
-  /** Makes the container, with this as its first process. */
+  /** Makes the container, with the peer as its first process. */
   start(place: ContainerPlace, args: readonly string[]): Promise<LineProcess>;
   /** Runs one more process in a container that has been started. */
   exec(place: ContainerPlace, args: readonly string[]): Promise<LineProcess>;

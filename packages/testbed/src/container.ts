@@ -44,7 +44,7 @@ export class Container {
     return statSync(this.place.cgroup, { bigint: true }).ino;
   }
 
-  /** Dials from inside. Hundreds of dials a second are fine; they are made one after another. */
+  /** Dials from inside. Hundreds of dials per second are fine; they are made one after the other. */
   async dial(to: string, options?: DialOptions): Promise<DialResult> {
     this.#dialler ??= this.exec(['dial', '--stdin']).then((process) => new Dialler(process));
     return (await this.#dialler).dial(to, options);

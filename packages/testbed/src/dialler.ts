@@ -1,4 +1,4 @@
-// Dials from inside a pod: the request, the answer, and the process that makes them one after another.
+// Dials from inside a pod: the request, the answer, and the process that makes the dials one after the other.
 import * as Schema from 'effect/Schema';
 import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
@@ -12,7 +12,7 @@ export interface DialOptions {
   readonly method?: DialMethod;
   /** ip:port to bind() before connecting. */
   readonly bind?: string;
-  /** ip:port to connect the same socket to, when the first connect has been refused or its connection has ended. */
+  /** ip:port to connect the same socket to after the first connect was refused or its connection has ended. */
   readonly second?: string;
   /** SO_MARK of the socket. */
   readonly mark?: number;
@@ -32,7 +32,7 @@ export const Hop = Schema.Struct({
   local: Schema.optionalKey(Schema.String),
   originalDst: Schema.optionalKey(Schema.String),
   originalDstFrom: Schema.optionalKey(Schema.Literals(['SOL_IP', 'SOL_IPV6', 'local'])),
-  /** Of a ztunnel in inPod mode: the uid of the workload whose listener accepted. */
+  /** Only from a ztunnel in inPod mode: the uid of the workload whose listener accepted. */
   pod: Schema.optionalKey(Schema.String),
   /** It sends back what it gets; see Server. */
   echo: Schema.optionalKey(Schema.Boolean),
@@ -42,19 +42,19 @@ export const Hop = Schema.Struct({
 export type Hop = typeof Hop.Type;
 
 const OneDial = Schema.Struct({
-  /** As it was asked for: ip:port, [ip]:port. */
+  /** As in the request: ip:port, [ip]:port. */
   to: Schema.String,
   ok: Schema.Boolean,
-  /** errno of the connect; 0 when it was made. */
+  /** errno of the connect; 0 if it succeeded. */
   errno: Schema.Int,
   /** Its name, such as 'ECONNREFUSED', or ''. */
   error: Schema.String,
-  /** What getpeername() says; '' when the socket has no peer. */
+  /** The result of getpeername(); '' if the socket has no peer. */
   peername: Schema.String,
   sockname: Schema.String,
   /** Who accepted it, in order: a ztunnel first if there was one, then the application. */
   hops: Schema.Array(Hop),
-  /** The other side closed the connection in order. */
+  /** The other side closed the connection in an orderly way. */
   ended: Schema.Boolean,
   /** Name of the errno that ended the reading, or ''. */
   readError: Schema.String,
@@ -70,7 +70,7 @@ export const readDial = async (process: LineProcess): Promise<DialResult> =>
 /** A request that makes no sense. */
 const Fault = Schema.Struct({ fault: Schema.String });
 
-/** One process that dials what it is told, one after another, over a pipe. */
+/** One process that makes the requested dials one after the other, over a pipe. */
 export class Dialler {
   readonly process: LineProcess;
   #last: Promise<unknown>;
@@ -79,15 +79,15 @@ export class Dialler {
   constructor(process: LineProcess) {
     this.process = process;
     this.#last = process.lineMatching(/^ready$/);
-    this.#last.catch(() => {}); // whoever dials first hears of it
+    this.#last.catch(() => {}); // the first dial reports it
   }
 
-  /** Fulfilled when the process is in its place and waits for work. */
+  /** Fulfilled when the process is in its place and waits for requests. */
   async ready(): Promise<void> {
     await this.#last;
   }
 
-  /** Never rejects for a failed connect, only when the process is gone or the request makes no sense. */
+  /** Rejects only if the process is gone or the request makes no sense, never for a failed connect. */
   dial(to: string, options: DialOptions = {}): Promise<DialResult> {
     const words = Object.entries({ to, ...options }).map(([key, value]) => `${key}=${value}`);
     const answer = this.#last.then(async () => {

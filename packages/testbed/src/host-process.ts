@@ -1,4 +1,4 @@
-// A process of the node itself: in the node's netns, in a cgroup that is no pod's. The kubelet is one.
+// A process of the node itself: in the node's netns, in a cgroup that is not a pod's. The kubelet is one.
 import type { Cgroup } from './cgroup.js';
 import { Dialler, type DialOptions, type DialResult } from './dialler.js';
 import { LineProcess } from './line-process.js';
@@ -15,7 +15,7 @@ export class HostProcess {
     this.#dialler = new Dialler(process);
   }
 
-  /** `program` is the peer under the name that the process is to have (comm of proc(5)). */
+  /** `program` is the peer under the name (comm of proc(5)) that the process is to have. */
   static async start(program: string, cgroup: Cgroup, netns: string): Promise<HostProcess> {
     const argv = enterCommand({ cgroup: cgroup.path, netns }, [program, 'dial', '--stdin']);
     const host = new HostProcess(cgroup, await LineProcess.start(argv));

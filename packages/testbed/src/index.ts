@@ -1,4 +1,4 @@
-// The testbed's public surface: what tests, the demo and the benchmarks share.
+// The testbed's public surface, for tests, the demo and the benchmarks.
 export { Agent, type AgentOptions } from './agent.js';
 export {
   dialSourcePorts,

@@ -1,4 +1,4 @@
-// A cluster behind an API server: what the testbed publishes becomes creations, patches and deletions there, in order.
+// A cluster behind an API server: what the testbed publishes is created, patched and deleted there, in order.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cgroup } from './cgroup.js';
@@ -9,11 +9,11 @@ import { namespaceObject, type KubernetesObject } from './kubernetes-objects.js'
 import { objectPatch } from './object-patch.js';
 
 /**
- * The server is in a process of its own: whoever publishes keeps its event loop busy with a node full of processes, and a
- * client would wait for it. It is told by its standard input, so that objects can change while its port is closed.
+ * The server runs in a process of its own, because a client would have to wait for the event loop of a test with a node full of
+ * processes. It is controlled through its standard input, so that objects can change while its port is closed.
  */
 export class KubernetesCluster implements ClusterState, AsyncDisposable {
-  /** For all that has no method here; `settled()` first, if the order matters. */
+  /** For everything that has no method here; call `settled()` first if the order matters. */
   readonly api: KubernetesApiProcess;
   readonly #directory: string;
   /** What was written last under each name. */
@@ -33,8 +33,8 @@ export class KubernetesCluster implements ClusterState, AsyncDisposable {
   }
 
   /**
-   * Creates the object when it is new, its uid and status as given; patches the one that is there, see objectPatch(). One
-   * with another uid is another object: the old one is deleted first.
+   * Creates a new object with the given uid and status, or patches the existing one, see objectPatch(). One with another uid is
+   * another object: the old one is deleted first.
    */
   write(object: KubernetesObject): void {
     const wanted = structuredClone(object);
@@ -53,7 +53,7 @@ export class KubernetesCluster implements ClusterState, AsyncDisposable {
     });
   }
 
-  /** Deletes at once, with no grace. One of that name with another uid stays. */
+  /** Deletes at once, without a grace period. An object of that name with another uid stays. */
   remove(object: KubernetesObject): void {
     const { kind } = object;
     const { uid } = object.metadata;
@@ -84,38 +84,38 @@ export class KubernetesCluster implements ClusterState, AsyncDisposable {
     if (failure !== undefined) throw failure;
   }
 
-  /** The object as the server has it when all is settled. */
+  /** The object as the server has it when everything has settled. */
   async get(kind: string, at: ObjectPlace): Promise<ApiObject | undefined> {
     await this.settled();
     return (await this.api.call('get', kind, at)) ?? undefined;
   }
 
-  /** All objects of a kind, in all namespaces, as the server has them when all is settled. */
+  /** All objects of a kind, in all namespaces, as the server has them when everything has settled. */
   async list(kind: string): Promise<readonly ApiObject[]> {
     await this.settled();
     return this.api.call('list', kind);
   }
 
-  /** Once all is settled, the server's port is closed and every connection cut, until `back`. Objects can still change. */
+  /** When all has settled, closes the server's port and cuts every connection, until `back`. Objects can still change. */
   async away(): Promise<void> {
     await this.settled();
     await this.api.call('away');
   }
 
-  /** Once all is settled, the server is there again, on the same port. */
+  /** When everything has settled, opens the same port again. */
   async back(): Promise<void> {
     await this.settled();
     await this.api.call('back');
   }
 
   /**
-   * Path of a kubeconfig with this token, of one who may do everything by default. `api.call('allow', token, user)` says
-   * who another token is and what its rules allow.
+   * Path of a kubeconfig with this token; by default, the token of a user who may do everything. `api.call('allow', token,
+   * user)` defines another token's user and what its rules allow.
    */
   kubeconfig(token: string = this.api.adminToken): string {
     const known = this.#kubeconfigs.get(token);
     if (known !== undefined) return known;
-    // By a number: a token may be no file name.
+    // It has a number, because a token may not be a valid file name.
     const path = join(this.#directory, `kubeconfig-${this.#kubeconfigs.size}.yaml`);
     writeFileSync(path, this.api.kubeconfig(token), { mode: 0o600 });
     this.#kubeconfigs.set(token, path);

@@ -1,4 +1,4 @@
-// A directory of Kubernetes manifests, one object a file, as the agent's static inventory reads it.
+// A directory of Kubernetes manifests, one object per file, as the agent's static inventory reads it.
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterState } from './cluster-state.js';
@@ -13,7 +13,7 @@ export class KubernetesDirectory implements ClusterState {
     mkdirSync(path, { recursive: true });
   }
 
-  /** Writes an object, in the place of an older one of the same kind and name. No reader sees half a file. */
+  /** Writes an object, and replaces an older one of the same kind and name. No reader sees half a file. */
   write(object: KubernetesObject): void {
     this.writeText(fileName(object), toYaml(object));
   }
@@ -25,7 +25,7 @@ export class KubernetesDirectory implements ClusterState {
     renameSync(temporary, join(this.path, file));
   }
 
-  /** Removes an object; nothing happens when it is not there. */
+  /** Removes an object; does nothing if it does not exist. */
   remove(object: KubernetesObject): void {
     rmSync(join(this.path, fileName(object)), { force: true });
   }
@@ -41,7 +41,7 @@ export class KubernetesDirectory implements ClusterState {
     if (!this.#namespaces.has(name)) this.setNamespace(name, {});
   }
 
-  /** What was written is there already. */
+  /** Everything that was written can be read already. */
   async settled(): Promise<void> {}
 }
 

@@ -1,4 +1,4 @@
-// A child process that is spoken to in lines.
+// A child process with which the testbed speaks in lines.
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -12,13 +12,13 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** How a process ended: `code` is null when a signal ended it. */
+/** How a process ended: `code` is null if a signal ended it. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
-/** Those that have not ended. */
+/** The processes that have not ended. */
 const alive = new Set<LineProcess>();
 
 /** A started program whose stdout is read line by line. */
@@ -27,7 +27,7 @@ export class LineProcess {
   readonly pid: number;
   /** Fulfilled when the process has ended; never rejected. */
   readonly exited: Promise<Exit>;
-  /** Every line read so far, those already taken included. */
+  /** Every line read so far, including those that were taken. */
   readonly history: string[] = [];
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #unread: string[] = [];
@@ -43,7 +43,7 @@ export class LineProcess {
     this.argv = argv;
     this.pid = pid;
     this.#child = child;
-    child.stdin.on('error', () => {}); // EPIPE of a process that is gone; `exited` tells
+    child.stdin.on('error', () => {}); // EPIPE of a process that is gone; `exited` reports that
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-KEPT_STDERR);
       for (const look of this.#looking) look();
@@ -67,7 +67,7 @@ export class LineProcess {
     });
   }
 
-  /** Starts a program; rejects when it cannot be started at all. */
+  /** Starts a program; rejects if it cannot be started at all. */
   static async start(
     argv: readonly string[],
     options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
@@ -84,12 +84,12 @@ export class LineProcess {
     return this.#end === undefined;
   }
 
-  /** The end of what it wrote to stderr. */
+  /** The last part of what it wrote to stderr. */
   get stderr(): string {
     return this.#stderr;
   }
 
-  /** The next line not taken yet; rejects when the process ends without one. */
+  /** The next line that has not been taken; rejects when the process ends without one. */
   nextLine(): Promise<string> {
     const line = this.#unread.shift();
     if (line !== undefined) return Promise.resolve(line);
@@ -106,8 +106,8 @@ export class LineProcess {
   }
 
   /**
-   * The first line that fits, of those read so far (from the `from`-th) and those to come. Takes none: others may wait for
-   * the same line. Rejects when the process ends without it.
+   * The first line that fits, among those read so far (from the `from`-th on) and future ones. It takes none, because others
+   * may wait for the same line. Rejects when the process ends without one.
    */
   async until(fits: (line: string) => boolean, from = 0): Promise<string> {
     for (let i = from; ;) {
@@ -120,7 +120,7 @@ export class LineProcess {
     }
   }
 
-  /** Fulfilled when stderr has had a match; never when it has none. */
+  /** Fulfilled when stderr has a match; never if it has none. */
   stderrMatching(pattern: RegExp): Promise<void> {
     return new Promise((resolve) => {
       const look = (): void => {
@@ -137,12 +137,12 @@ export class LineProcess {
     this.#child.stdin.write(`${line}\n`);
   }
 
-  /** Sends a signal, unless it has ended. */
+  /** Sends a signal, unless the process has ended. */
   signal(name: NodeJS.Signals): void {
     if (this.running) this.#child.kill(name);
   }
 
-  /** SIGTERM, and SIGKILL after `graceMs`; fulfilled when it has ended. */
+  /** Sends SIGTERM, and SIGKILL after `graceMs`; fulfilled when the process has ended. */
   async stop(graceMs = PATIENCE_MS): Promise<Exit> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.signal('SIGKILL'), graceMs);
@@ -171,7 +171,7 @@ export async function allEnded(commandLine: RegExp): Promise<void> {
   await Promise.all(ours.map((process) => process.exited));
 }
 
-/** Runs a program to its end and returns its lines; rejects with its stderr when the status is not 0. */
+/** Runs a program until it ends and returns its lines; rejects with its stderr if the status is not 0. */
 export async function runToEnd(argv: readonly string[], input: readonly string[] = []): Promise<string[]> {
   const [program, ...rest] = argv;
   if (program === undefined) throw new Error('no program to run');

@@ -1,11 +1,11 @@
-// A network namespace of the testbed's own. A sleeping process holds it, so it cannot outlive the testbed by a mount.
+// A network namespace of the testbed's own. A sleeping process holds it, so that no mount makes it outlive the testbed.
 import type { Cgroup } from './cgroup.js';
 import { LineProcess, runToEnd } from './line-process.js';
 import { enterCommand, peerProgram } from './peer-program.js';
 
 /**
- * Duplicate address detection would hold IPv6 addresses back for a second. TCP Fast Open is on for both sides without
- * cookies, so that MSG_FASTOPEN really sends data in the first SYN (ip-sysctl.rst: 1|2|4|0x200|0x400).
+ * Duplicate address detection would delay IPv6 addresses by a second. TCP Fast Open is on for both sides without cookies, so
+ * that MSG_FASTOPEN really sends data in the first SYN (ip-sysctl.rst: 1|2|4|0x200|0x400).
  */
 const SYSCTLS = {
   'net.ipv6.conf.all.disable_ipv6': '0',
@@ -44,7 +44,7 @@ export class Namespace {
     await this.run(['ip', '-batch', '-'], commands);
   }
 
-  /** Runs a program of the machine inside, to its end, and returns its lines. */
+  /** Runs a program of the machine inside until it ends, and returns its lines. */
   run(argv: readonly string[], input: readonly string[] = []): Promise<string[]> {
     return runToEnd(enterCommand({ netns: this.path }, argv), input);
   }

@@ -1,5 +1,5 @@
-// A network namespace inside a pod, as Docker-in-Docker or a virtual machine's launcher makes them: its processes are in
-// the pod's cgroup, but their sockets are in another namespace, and their packets are forwarded by the pod's.
+// A network namespace inside a pod, as made by Docker-in-Docker or by a virtual machine's launcher: its processes are in the
+// pod's cgroup, but their sockets are in another namespace, and their packets are forwarded by the pod's.
 import { Container } from './container.js';
 import type { ContainerPlace } from './container-runtime.js';
 import { directRuntime } from './container-runtime.js';
@@ -8,7 +8,7 @@ import { runToEnd } from './line-process.js';
 import type { Namespace } from './namespace.js';
 import { enterCommand } from './peer-program.js';
 
-/** Where the nested namespace's packets go through. */
+/** The link through which the nested namespace's packets go. */
 export interface NestedLink {
   readonly ip4: string | undefined;
   readonly ip6: string | undefined;
@@ -29,7 +29,7 @@ export class NestedNetns {
     this.container = container;
   }
 
-  /** `place` is the container's, in the pod's cgroup and with the pod's namespace; `netns` is new and empty. */
+  /** `place` is the container's place: in the pod's cgroup and with the pod's namespace; `netns` is new and empty. */
   static async create(place: ContainerPlace, netns: Namespace, link: NestedLink): Promise<NestedNetns> {
     const outer = (argv: readonly string[], input: readonly string[], sysctls = {}): Promise<string[]> =>
       runToEnd(enterCommand({ netns: place.netns, sysctls }, argv), input);

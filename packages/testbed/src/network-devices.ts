@@ -1,11 +1,11 @@
-// Network devices of the machine that the testbed made: whose they are is their alias, for a name has room for 15 letters.
+// Network devices of the machine that the testbed made. Their alias names the owner: a name has room for only 15 letters.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const DEVICES = '/sys/class/net';
 
-/** The devices of this network namespace and their aliases, '' where there is none. */
+/** The devices of this network namespace and their aliases, '' if there is none. */
 export function networkDevices(): { readonly name: string; readonly alias: string }[] {
   return readdirSync(DEVICES).map((name) => {
     try {
@@ -16,7 +16,7 @@ export function networkDevices(): { readonly name: string; readonly alias: strin
   });
 }
 
-/** Removes a device, and nothing happens when it is gone. Synchronous, because it also runs when the process is about to exit. */
+/** Removes a device; does nothing if it is gone. It is synchronous, because it also runs when the process is about to exit. */
 export function removeNetworkDevice(name: string): void {
   try {
     execFileSync('ip', ['link', 'delete', name], { stdio: 'pipe' });

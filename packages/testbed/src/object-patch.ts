@@ -1,13 +1,13 @@
-// What brings an object at an API server to what the testbed wants of it now, and leaves alone what others wrote there.
+// Changes an object at an API server into what the testbed wants it to be, without touching what others wrote there.
 import type { ApiObject } from './kubernetes-api/resources.js';
 import type { KubernetesObject } from './kubernetes-objects.js';
 
 type Texts = Readonly<Record<string, string>>;
 
 /**
- * A JSON merge patch (RFC 7386). Labels become exactly those wanted. Of the annotations only those change that differ from
- * what the testbed wrote before (`written`), as kubectl apply does it: the agent's own are not the testbed's to undo. The
- * uid and the revision are the server's.
+ * A JSON merge patch (RFC 7386). The labels become exactly the wanted ones. Only those annotations change that differ from what
+ * the testbed wrote before (`written`), as with kubectl apply: the testbed must not undo the agent's. The uid and the revision
+ * belong to the server.
  */
 export function objectPatch(
   wanted: KubernetesObject,
@@ -29,7 +29,7 @@ function difference(before: Texts = {}, after: Texts = {}): Record<string, strin
   return { ...removed(before, after), ...Object.fromEntries(changed) };
 }
 
-/** null for every key that is not there any more. */
+/** null for every key that no longer exists. */
 function removed(before: Texts = {}, after: Texts = {}): Record<string, null> {
   const gone = Object.keys(before).filter((key) => !Object.hasOwn(after, key));
   return Object.fromEntries(gone.map((key) => [key, null]));

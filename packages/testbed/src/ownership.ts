@@ -1,4 +1,4 @@
-// Who made what: names that carry their owner, removal on every way out, and the sweep after an owner that was killed.
+// Who made what: names that contain their owner, removal however the owner ends, and the sweep after an owner was killed.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,38 +7,38 @@ import { readProcess } from '@sluice/linux';
 import { cgroup1Roots, cgroup2Root, removeCgroup, removeCgroup1 } from './cgroup.js';
 import { networkDevices, removeNetworkDevice } from './network-devices.js';
 
-/** sluice-<owner's pid>-<owner's start time, base 36>-<counter>, and a role behind it. */
+/** sluice-<owner's pid>-<owner's start time, base 36>-<counter>, and possibly a role. */
 const NAME = /^sluice-(\d+)-([0-9a-z]+)-\d+(?:-[a-z]+)?$/;
 
-/** Removers in the order of making; each is idempotent and synchronous. */
+/** Removers in the order in which things were made; each is idempotent and synchronous. */
 const removers = new Set<() => void>();
 let counter = 0;
 let listening = false;
 
-/** A name that no one else on this machine has, now or after a pid is used again. */
+/** A name that nothing else on this machine has, now or after a pid is used again. */
 export function uniqueName(): string {
   counter += 1;
   return `sluice-${process.pid}-${startTime(process.pid)}-${counter}`;
 }
 
-/** A directory under the system's temporary directory, by the name. */
+/** The directory of that name under the system's temporary directory. */
 export function workDirectory(name: string): string {
   const path = join(tmpdir(), name);
   mkdirSync(path, { recursive: true, mode: 0o755 });
   return path;
 }
 
-/** Runs `remove` when the process exits or is interrupted, unless the returned function was called before. */
+/** Runs `remove` when the process exits or is interrupted, unless the returned function is called before. */
 export function removeAtExit(remove: () => void): () => void {
   removers.add(remove);
   listen();
   return () => removers.delete(remove);
 }
 
-/** Removes everything that bears the name: processes, cgroups, network devices, mounts, files. */
+/** Removes everything that has the name: processes, cgroups, network devices, mounts, files. */
 export function removeEverything(name: string): void {
   const isIts = (entry: string): boolean => entry === name || entry.startsWith(`${name}-`);
-  // First what ends the processes; then what could not go before they had.
+  // First everything that ends the processes; then what could not be removed before they had ended.
   for (const path of namedIn(cgroup2Root(), isIts)) removeCgroup(path);
   for (const path of cgroup1Roots().flatMap((root) => namedIn(root, isIts))) removeCgroup1(path);
   for (const device of networkDevices()) if (device.alias === name) removeNetworkDevice(device.name);
@@ -48,8 +48,8 @@ export function removeEverything(name: string): void {
 }
 
 /**
- * Removes what dead owners left behind (one that was ended by SIGKILL cannot clean up). What belongs to a living process
- * is left alone. Returns the names removed.
+ * Removes what dead owners left behind (one that SIGKILL ended cannot clean up). What belongs to a living process is left
+ * alone. Returns the names of what was removed.
  */
 export function sweep(): string[] {
   const paths = [cgroup2Root(), ...cgroup1Roots(), tmpdir()].flatMap((root) => namedIn(root, () => true));
@@ -64,14 +64,14 @@ function isDead(name: string): boolean {
   return pid !== undefined && startTime(Number(pid)) !== start;
 }
 
-/** Paths of what is in a directory under a name of the testbed's. */
+/** Paths of the entries of a directory that have a name of the testbed's. */
 function namedIn(directory: string, wanted: (name: string) => boolean): string[] {
   return readdirSync(directory)
     .filter((entry) => NAME.test(entry) && wanted(entry))
     .map((entry) => join(directory, entry));
 }
 
-/** Another sweep may be at the same work. */
+/** Another sweep may remove it at the same time. */
 function unmount(target: string): void {
   try {
     execFileSync('umount', ['-l', target], { stdio: 'pipe' });
@@ -104,7 +104,7 @@ function listen(): void {
     const onSignal = (): void => {
       removeAll();
       process.off(signal, onSignal);
-      // With no one else listening the signal would have ended the process: let it.
+      // If nothing else listens, the signal would have ended the process: let it.
       if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
     };
     process.on(signal, onSignal);

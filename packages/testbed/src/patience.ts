@@ -1,20 +1,20 @@
-// Waiting for what comes in its own time: by asking again, with one limit that says only that it will never come.
+// Waits for what takes its own time: it asks again and again, with one limit that only means that it will never come.
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * In ms. Whoever waits for something that has to come waits as long as this, `expect.poll` of every test too
- * (vitest.workspace.ts). Nothing is measured by it: nothing that works has come near it, on two busy cores.
+ * In ms. Everything that has to happen is waited for as long as this, also by `expect.poll` in every test
+ * (vitest.workspace.ts). It measures nothing: nothing that works has come near it, on two busy cores.
  */
 export const PATIENCE_MS = 180_000;
 const PAUSE_MS = 50;
 const BLOCKED_PAUSE_MS = 5;
 
-/** Thrown by a probe where waiting is of no use any more. */
+/** A probe throws it when waiting is no longer of any use. */
 export class Hopeless extends Error {}
 
 /**
- * Asks until `probe` does not throw, and returns what it returned.
- * @param what the object and the state that it is to reach, for the error
+ * Calls `probe` until it does not throw, and returns its result.
+ * @param what the object and the state that it has to reach, for the error
  * @throws Hopeless at once; Error with the last reason when patience is over
  */
 export async function until<T>(what: string, probe: () => T | Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
@@ -34,8 +34,8 @@ export async function until<T>(what: string, probe: () => T | Promise<T>, patien
 }
 
 /**
- * The same where nothing may be awaited: the event loop stands still until another thread, another process or the kernel
- * has made it so.
+ * The same where nothing may be awaited: it blocks the event loop until another thread, another process or the kernel has made
+ * the condition true.
  * @throws Error when patience is over
  */
 export function blockUntil(what: string, holds: () => boolean): void {

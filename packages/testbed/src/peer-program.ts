@@ -1,8 +1,8 @@
-// Where the static peer program is, and how a command line enters a pod with it.
+// Where the static peer program is, and the command lines that start it inside a pod.
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** The absolute path of the built peer program; throws with the remedy when it is not built. */
+/** The absolute path of the built peer program; throws with the remedy if it is not built. */
 export function peerProgram(): string {
   const path = fileURLToPath(new URL('../build/peer', import.meta.url)); // the same from src/ and from dist/
   if (!existsSync(path)) throw new Error(`${path} is not built; run "make -C packages/testbed"`);
@@ -12,7 +12,7 @@ export function peerProgram(): string {
 /** Where cgroup2 is mounted on a machine that has nothing else. */
 export const PURE_V2_ROOT = '/sys/fs/cgroup';
 
-/** Where a program is to run. Everything that is left out stays as it is for the caller. */
+/** Where a program is to run. Whatever is left out is as for the caller. */
 export interface Place {
   /** Directory of a cgroup to move into. */
   readonly cgroup?: string;
@@ -22,9 +22,9 @@ export interface Place {
   readonly newNetns?: boolean;
   /** Set in that network namespace, such as `net.ipv4.ip_forward: '1'`. */
   readonly sysctls?: Readonly<Record<string, string>>;
-  /** In private mounts, mount cgroup2 here, over whatever is mounted: the view of a pure-v2 machine. */
+  /** Mount cgroup2 here in private mounts, over anything that is mounted: the view of a pure-v2 machine. */
   readonly cgroup2At?: string;
-  /** SIGKILL when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG). Default true. */
+  /** Send SIGKILL when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG). Default true. */
   readonly dieWithParent?: boolean;
 }
 

@@ -1,4 +1,4 @@
-// A pod: network namespace, cgroup, sandbox, containers, and the manifest that the API server would have of it.
+// A pod: network namespace, cgroup, sandbox, containers, and the manifest that the API server would have.
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import {
@@ -36,18 +36,18 @@ export interface PodSpec {
   readonly cgroupStyle?: CgroupStyle;
   /** Real containers by runc instead of plain processes. Default 'direct'. */
   readonly runtime?: 'direct' | 'runc';
-  /** In the node's network namespace, with the node's addresses. Default false. */
+  /** Whether it is in the node's network namespace, with the node's addresses. Default false. */
   readonly hostNetwork?: boolean;
   /** Its address families. Default both. Without 6 it still has ::1, unless `sysctls` disable IPv6. */
   readonly families?: readonly (4 | 6)[];
-  /** Set in its network namespace before it has a device, such as `net.ipv6.conf.all.disable_ipv6: '1'`. */
+  /** Set in its network namespace before it has a device, for example `net.ipv6.conf.all.disable_ipv6: '1'`. */
   readonly sysctls?: Readonly<Record<string, string>>;
-  /** Addresses instead of the next free ones; a recycled Pod IP, for example. */
+  /** Addresses to use instead of the next free ones, for example a recycled Pod IP. */
   readonly ip4?: string;
   readonly ip6?: string;
   /** Ports on which the pod's application listens from the start, on every address. */
   readonly serve?: readonly number[];
-  /** Tell Kubernetes of it as soon as it is up. Default true. */
+  /** Whether Kubernetes is told of it as soon as it is up. Default true. */
   readonly publish?: boolean;
 }
 
@@ -61,9 +61,9 @@ export interface PodSurroundings {
   readonly kubepodsParent: Cgroup;
   readonly runtime: ContainerRuntime;
   readonly kubernetes: ClusterState;
-  /** Puts one more address on a device of the pod, and routes it to the pod. */
+  /** Adds an address to a device of the pod, and routes it to the pod. */
   readonly addAddress: (ip: string, device: string) => Promise<void>;
-  /** A namespace behind the pod's own, whose container goes into this cgroup. */
+  /** Makes a namespace behind the pod's own, whose container goes into this cgroup. */
   readonly nest: (place: ContainerPlace) => Promise<NestedNetns>;
   /** Called once, when the pod is deleted. */
   readonly release: () => Promise<void>;
@@ -97,12 +97,12 @@ export class Pod {
     this.cgroup = podCgroup(around.kubepodsParent, this.uid, spec.qosClass ?? 'besteffort', this.#style);
   }
 
-  /** Throws when it has none. */
+  /** Throws if it has none. */
   get ip4(): string {
     return this.#around.ip4 ?? this.#lacks('IPv4');
   }
 
-  /** Throws when it has none. */
+  /** Throws if it has none. */
   get ip6(): string {
     return this.#around.ip6 ?? this.#lacks('IPv6');
   }
@@ -120,7 +120,7 @@ export class Pod {
     return this.#spec.cgroupStyle ?? 'cgroupfs';
   }
 
-  /** The container that the pod was started with, behind its sandbox. */
+  /** The container that the pod was started with, beside its sandbox. */
   get app(): Container {
     const app = this.containers.find((container) => container.name === 'app');
     if (app === undefined) throw new Error(`pod ${this.namespace}/${this.name} has not been started`);
@@ -139,7 +139,7 @@ export class Pod {
     await this.#around.kubernetes.settled();
   }
 
-  /** One more container. `args` are the peer's; without them its first process waits to dial. */
+  /** Starts another container. `args` are the peer's; without them its first process waits to dial. */
   async startContainer(name: string, args?: readonly string[]): Promise<Container> {
     const id = randomBytes(32).toString('hex');
     const directory = this.#style === 'systemd' ? `cri-containerd-${id}.scope` : id;
@@ -154,12 +154,12 @@ export class Pod {
     return this.app.dial(to, options);
   }
 
-  /** A load from the application container until it is stopped; see Load. */
+  /** Starts a load from the application container, which runs until it is stopped; see Load. */
   load(targets: readonly string[], options?: LoadOptions): Promise<Load> {
     return Load.start(this.app, targets, options);
   }
 
-  /** Sequential dials over few source ports, from the application container; see dialSourcePorts(). */
+  /** Makes sequential dials with few source ports, from the application container; see dialSourcePorts(). */
   dialSourcePorts(campaign: SourcePortCampaign): Promise<SourcePortSummary> {
     return dialSourcePorts(this.app, campaign);
   }
@@ -169,7 +169,7 @@ export class Pod {
     return readResolution(await this.app.exec(resolveArguments(options)));
   }
 
-  /** A long connection from the application container, to a server that echoes; see Stream. */
+  /** Opens a long connection from the application container to a server that echoes; see Stream. */
   async stream(to: string): Promise<Stream> {
     return Stream.start(await this.app.exec(['stream', '--to', to]));
   }
@@ -187,25 +187,25 @@ export class Pod {
   }
 
   /**
-   * One more address that Kubernetes does not know of, reachable from everywhere. On 'eth0', on 'lo', or on another
-   * device, which is made when it is not there.
+   * Adds an address that Kubernetes does not know of and that is reachable from everywhere: on 'eth0', on 'lo', or on another
+   * device, which is made if it does not exist.
    */
   addAddress(ip: string, device = 'eth0'): Promise<void> {
     return this.#around.addAddress(ip, device);
   }
 
-  /** A process of this pod (by cgroup) in a network namespace of its own, behind the pod's. */
+  /** Starts a process of this pod (by its cgroup) in a network namespace of its own, behind the pod's. */
   nestedNetns(): Promise<NestedNetns> {
     return this.#around.nest(this.app.place);
   }
 
-  /** Tells Kubernetes of it as it is now; `node.kubernetes.settled()` waits until it is told. */
+  /** Tells Kubernetes what the pod is like now; `node.kubernetes.settled()` waits until that is done. */
   publish(): void {
     this.#around.kubernetes.ensureNamespace(this.namespace);
     this.#around.kubernetes.write(this.manifest());
   }
 
-  /** Changes what the API server says of the pod, and publishes it. */
+  /** Changes what the API server says about the pod, and publishes it. */
   update(change: { labels?: Readonly<Record<string, string>>; phase?: PodPhase; ready?: boolean }): void {
     this.#labels = change.labels ?? this.#labels;
     this.#phase = change.phase ?? this.#phase;
@@ -262,7 +262,7 @@ export class Pod {
     };
   }
 
-  /** Ends its processes, takes its cgroup and its namespace away, and removes it from Kubernetes. Idempotent. */
+  /** Ends its processes, removes its cgroup and its namespace, and removes it from Kubernetes. Idempotent. */
   async delete(): Promise<void> {
     if (this.#deleted) return;
     this.#deleted = true;

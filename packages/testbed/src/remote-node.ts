@@ -14,7 +14,7 @@ import { endpoint, REMOTE_NETWORK } from './topology.js';
 const DNS_PORT = 53;
 
 export class RemoteNode {
-  /** The first of its addresses that serve; `hosts` has them all. */
+  /** The first of its addresses that serve; `hosts` has all of them. */
   readonly ip4 = REMOTE_NETWORK.hosts4[0];
   readonly ip6 = REMOTE_NETWORK.hosts6[0];
   readonly hosts: readonly string[] = [...REMOTE_NETWORK.hosts4, ...REMOTE_NETWORK.hosts6];
@@ -28,13 +28,13 @@ export class RemoteNode {
     this.#cgroup = cgroup;
   }
 
-  /** Serves on every address of the other node, or on one. */
+  /** Serves on every address of the other node, or on one of them. */
   serve(ports: readonly number[], options: ServeOptions = {}): Promise<Server> {
     const args = serveArguments(ports, options.name ?? 'remote', options);
     return Server.start(() => this.exec(args));
   }
 
-  /** A DNS server on port 53, UDP and TCP, of every address in `hosts`; it answers all names with DNS_ANSWERS.remote. */
+  /** Starts a DNS server on port 53, UDP and TCP, of every address in `hosts`; it answers all names with DNS_ANSWERS.remote. */
   async serveDns(): Promise<Server> {
     const { A, AAAA } = DNS_ANSWERS.remote;
     const at = this.hosts.flatMap((host) => ['--at', endpoint(host, DNS_PORT)]);
@@ -44,7 +44,7 @@ export class RemoteNode {
     return this.#dns;
   }
 
-  /** The DNS server that the node was made with, unless it was told otherwise; its port is free when it is stopped. */
+  /** The DNS server that the node starts with, unless configured otherwise; stopping it frees its port. */
   get dns(): Server {
     if (this.#dns === undefined) throw new Error('the other node has no DNS server; serveDns() starts one');
     return this.#dns;
@@ -56,17 +56,17 @@ export class RemoteNode {
     return (await this.#client).dial(to, options);
   }
 
-  /** A load from the other node until it is stopped; see Load. */
+  /** Starts a load from the other node, which runs until it is stopped; see Load. */
   load(targets: readonly string[], options?: LoadOptions): Promise<Load> {
     return Load.start(this, targets, options);
   }
 
-  /** A long connection from the other node, to a server that echoes; see Stream. */
+  /** Opens a long connection from the other node to a server that echoes; see Stream. */
   async stream(to: string): Promise<Stream> {
     return Stream.start(await this.exec(['stream', '--to', to]));
   }
 
-  /** A client of one's own on the other node. */
+  /** Starts a client of its own on the other node. */
   client(): Promise<HostProcess> {
     return HostProcess.start(peerProgram(), this.#cgroup, this.netns.path);
   }

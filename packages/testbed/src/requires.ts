@@ -1,8 +1,8 @@
-// The gate in front of every kernel test: what the machine must have, and the words to say when it has not.
+// The gate of every kernel test: what the machine must have, and what to say if it does not.
 import { accessSync, constants, existsSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Something a test needs of the machine. */
+/** Something that a test needs from the machine. */
 export type Need =
   | 'root'
   | 'bpf'
@@ -13,10 +13,10 @@ export type Need =
   | 'busybox'
   | 'qemu'
   | 'iptables'
-  /** The programs of a real cluster; `npm run test:cluster` has them. */
+  /** The programs of a real cluster; `npm run test:cluster` provides them. */
   | 'kubernetes';
 
-/** What to do with a test: `label` is '' or ' [skipped: needs ...]', to be put behind the test's name. */
+/** What to do with a test: `label` is '' or ' [skipped: needs ...]', to be appended to the test's name. */
 export interface Gate {
   readonly skip: boolean;
   readonly label: string;
@@ -27,7 +27,7 @@ const INITIAL_PID_NAMESPACE = 'pid:[4026531836]';
 /** Bit numbers of include/uapi/linux/capability.h. */
 const CAP_NET_ADMIN = 12n;
 const CAP_SYS_ADMIN = 21n;
-/** What a real cluster is made of, a CNI plugin included. */
+/** The programs of a real cluster, including a CNI plugin. */
 const CLUSTER_PROGRAMS =
   'etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl containerd containerd-shim-runc-v2 ctr runc host-local';
 const SBIN = ['/usr/local/sbin', '/usr/sbin', '/sbin'];

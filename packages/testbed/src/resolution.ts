@@ -1,4 +1,4 @@
-// A question to DNS servers, and from whom the answer came.
+// A question to DNS servers, and where the answer came from.
 import * as Schema from 'effect/Schema';
 import { parseLine } from './json-line.js';
 import type { LineProcess } from './line-process.js';
@@ -6,14 +6,14 @@ import { endpoint } from './topology.js';
 
 /** Which server answers with which addresses: the same for every name. */
 export const DNS_ANSWERS = {
-  /** The stand-in ztunnel in inPod mode: from the ranges of Istio's address allocation. */
+  /** The stand-in ztunnel in inPod mode: addresses from the ranges of Istio's address allocation. */
   ztunnel: { A: '240.240.0.1', AAAA: '2001:2::f0f0:1' },
-  /** RemoteNode's: from the ranges for documentation. */
+  /** RemoteNode: addresses from the ranges for documentation. */
   remote: { A: '198.51.100.53', AAAA: '2001:db8::53' },
 } as const;
 
 export interface ResolveOptions {
-  /** An address (port 53), or an address and a port; several are asked at once by one socket, as musl does. */
+  /** An address (port 53), or an address and a port; one socket asks several at once, as musl does. */
   readonly server: string | readonly string[];
   /** Default 'a.example'. */
   readonly name?: string;
@@ -30,23 +30,23 @@ export interface ResolveOptions {
 const SaidAnswer = Schema.Struct({
   /** The server that was asked. */
   server: Schema.String,
-  /** '' when it knows none of that type. */
+  /** '' if it has none of that type. */
   answer: Schema.String,
-  /** ip:port that recvfrom() shows, or getpeername() where it is TCP. */
+  /** ip:port that recvfrom() shows, or with TCP getpeername(). */
   from: Schema.String,
 });
 const SaidResolution = Schema.Struct({
   answers: Schema.Array(SaidAnswer),
-  /** Name of the errno, or ''. ETIMEDOUT when not all servers have answered. */
+  /** Name of the errno, or ''. ETIMEDOUT if not all servers have answered. */
   error: Schema.String,
-  /** getpeername(); '' when the socket has no peer. */
+  /** The result of getpeername(); '' if the socket has no peer. */
   peername: Schema.String,
   sockname: Schema.String,
 });
 
 export type DnsAnswer = typeof SaidAnswer.Type & { readonly by: keyof typeof DNS_ANSWERS | 'unknown' };
 
-/** The first answer's fields, and all of them. Without any answer, `error` says why, and the fields are ''. */
+/** The fields of the first answer, and all answers. Without any answer, `error` says why, and the fields are ''. */
 export type Resolution = typeof SaidResolution.Type &
   Omit<DnsAnswer, 'server' | 'by'> & {
     readonly by: DnsAnswer['by'] | '';

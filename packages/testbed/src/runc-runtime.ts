@@ -1,4 +1,4 @@
-// Real containers by runc, in private mounts where cgroup2 is alone: how a current Kubernetes node looks to a runtime.
+// Real containers by runc, in private mounts with only cgroup2: how a current Kubernetes node looks to a runtime.
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { cgroup2Root, type Cgroup } from './cgroup.js';
@@ -7,7 +7,7 @@ import { LineProcess } from './line-process.js';
 import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
 import { findProgram } from './requires.js';
 
-/** What a container is allowed: to serve on low ports and, for the stand-in ztunnel, SO_MARK and IP_TRANSPARENT. */
+/** What a container may do: serve on low ports and, for the stand-in ztunnel, set SO_MARK and IP_TRANSPARENT. */
 const CAPABILITIES = ['CAP_NET_BIND_SERVICE', 'CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_KILL'];
 
 export class RuncRuntime implements ContainerRuntime {
@@ -15,7 +15,7 @@ export class RuncRuntime implements ContainerRuntime {
   readonly #supervisors: Cgroup;
   readonly #runc: string;
 
-  /** `directory` gets the state, the bundles and the root file system; `supervisors` is where runc itself runs. */
+  /** `directory` gets the state, the bundles and the root file system; runc itself runs in `supervisors`. */
   constructor(directory: string, supervisors: Cgroup) {
     this.#directory = directory;
     this.#supervisors = supervisors;

@@ -1,12 +1,12 @@
-// An application that listens: a process that can be ended and started again on its port, as a rollout in place does.
+// An application that listens: a process that can be ended and started again on its port, like in a rollout in place.
 import type { Exit, LineProcess } from './line-process.js';
 
 export interface ServeOptions {
   /** What its answers say. */
   readonly name?: string;
-  /** An address instead of all. */
+  /** One address to listen at, instead of all. */
   readonly bind?: string;
-  /** After its line it sends back what it gets, for as long as the client likes; see Stream. Default false. */
+  /** Whether it sends back, after its line, what it gets, for as long as the client likes; see Stream. Default false. */
   readonly echo?: boolean;
 }
 
@@ -24,14 +24,14 @@ export class Server {
     this.#launch = launch;
   }
 
-  /** Fulfilled when it listens; rejects with what the kernel said when it cannot. */
+  /** Fulfilled when it listens; rejects with the kernel's error if it cannot. */
   static async start(launch: () => Promise<LineProcess>): Promise<Server> {
     const server = new Server(launch);
     await server.start();
     return server;
   }
 
-  /** The process of this moment. */
+  /** The present process. */
   get process(): LineProcess {
     if (this.#process === undefined) throw new Error('the server has not been started');
     return this.#process;
@@ -46,12 +46,12 @@ export class Server {
     await this.#process.lineMatching(/^ready$/);
   }
 
-  /** SIGTERM. Its connections break. */
+  /** Sends SIGTERM. Its connections break. */
   stop(): Promise<Exit> {
     return this.process.stop();
   }
 
-  /** Ends it, and starts it again at once. Rejects with EADDRINUSE's text when somebody has its port now. */
+  /** Ends it, and starts it again at once. Rejects with EADDRINUSE's text if another process has its port now. */
   async restart(): Promise<void> {
     await this.stop();
     await this.start();

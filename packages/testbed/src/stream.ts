@@ -1,4 +1,4 @@
-// One connection that lives long and carries data both ways all the time: it notices every break.
+// One long connection that carries data both ways all the time, so that it notices every break.
 import * as Schema from 'effect/Schema';
 import { Hop } from './dialler.js';
 import { parseLine } from './json-line.js';
@@ -6,9 +6,9 @@ import type { LineProcess } from './line-process.js';
 
 const StreamSummary = Schema.Struct({
   event: Schema.Literal('end'),
-  /** '' when stop() ended it; otherwise the errno's name, 'EOF', or 'EBADMSG' for an echo that was not what was sent. */
+  /** '' if stop() ended it; otherwise the errno's name, 'EOF', or 'EBADMSG' if the echo was not what was sent. */
   broken: Schema.String,
-  /** How often 1 KiB went there and came back. */
+  /** How often 1 KiB was sent and came back. */
   rounds: Schema.Int,
   bytes: Schema.Int,
   hops: Schema.Array(Hop),
@@ -21,7 +21,7 @@ const Progress = Schema.Union([Schema.Struct({ event: Schema.Literal('rounds') }
 export class Stream {
   /** Who accepted it, in order. */
   readonly hops: readonly Hop[];
-  /** Fulfilled when it is over, for whatever reason. */
+  /** Fulfilled when it is over, whatever the reason is. */
   readonly ended: Promise<StreamSummary>;
   readonly #process: LineProcess;
 
@@ -29,10 +29,10 @@ export class Stream {
     this.#process = process;
     this.hops = hops;
     this.ended = process.until((line) => line.includes('"event":"end"')).then((line) => parseLine(StreamSummary, line));
-    this.ended.catch(() => {}); // whoever waits for it hears of it
+    this.ended.catch(() => {}); // a caller that waits for it sees it
   }
 
-  /** `process` is a `peer stream` to a server that echoes. Rejects when no echo can be had. */
+  /** `process` is a `peer stream` to a server that echoes. Rejects if no echo comes. */
   static async start(process: LineProcess): Promise<Stream> {
     const said = parseLine(Begin, await process.nextLine());
     if (said.event === 'end') throw new Error(`the connection broke before the first echo (${said.broken})`);
@@ -43,7 +43,7 @@ export class Stream {
     return this.#process.running;
   }
 
-  /** Fulfilled after this many more rounds; rejects when it broke before. */
+  /** Fulfilled after this many more rounds; rejects if it breaks before. */
   async progress(rounds = 1): Promise<void> {
     this.#process.writeLine(`wait ${rounds}`);
     const said = parseLine(Progress, await this.#process.nextLine());

@@ -1,4 +1,4 @@
-// A whole Kubernetes node in namespaces, and its removal: the one object that most tests make.
+// A whole Kubernetes node in namespaces: the one object that most tests make. Removing it removes everything.
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, type AgentOptions } from './agent.js';
@@ -35,7 +35,7 @@ const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding':
 export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implements AsyncDisposable {
   /** The Kubernetes name of the node. */
   readonly name: string;
-  /** The unique name that everything of this node bears on the machine. */
+  /** The unique name that everything of this node has on the machine. */
   readonly id: string;
   /** The cgroup to attach programs to; `kubepods/`, `kubelet/` and `system/` are below it. */
   readonly cgroup: Cgroup;
@@ -110,7 +110,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     }
   }
 
-  /** The node's address on the bridge: what a pod sees of a host process. */
+  /** The node's address on the bridge, which a pod sees when a host process dials. */
   get ip4(): string {
     return POD_NETWORK.gateway4;
   }
@@ -119,7 +119,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     return POD_NETWORK.gateway6;
   }
 
-  /** Path of a kubeconfig of someone who may do everything; throws when there is no API server. */
+  /** Path of a kubeconfig for a user who may do everything; throws if there is no API server. */
   get kubeconfig(): string {
     if (this.kubernetes instanceof KubernetesCluster) return this.kubernetes.kubeconfig();
     throw new Error(
@@ -127,7 +127,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     );
   }
 
-  /** A running pod, published unless told otherwise. */
+  /** A running pod, published unless configured otherwise. */
   async pod(spec: PodSpec): Promise<Pod> {
     const own = spec.hostNetwork === true ? undefined : await this.#podNetwork(spec);
     const pod = new Pod(spec, {
@@ -159,19 +159,19 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
   }
 
   /**
-   * A process in the pod's network namespace but not in its cgroup, as an administrator's nsenter(1) makes one. Its
-   * cgroup is `system/` unless told otherwise.
+   * Starts a process in the pod's network namespace but not in its cgroup, like an administrator's nsenter(1). Its cgroup is
+   * `system/` by default.
    */
   nsenter(pod: Pod, cgroup = 'system'): Promise<HostProcess> {
     return HostProcess.start(peerProgram(), this.cgroup.child(cgroup), pod.netns);
   }
 
-  /** A process named kubelet, in the cgroup `kubelet/`. */
+  /** Starts a process named kubelet, in the cgroup `kubelet/`. */
   kubelet(): Promise<HostProcess> {
     return this.hostProcess('kubelet', 'kubelet');
   }
 
-  /** A process of the node, outside every pod. Its comm is `name`; its cgroup is `system/` unless told otherwise. */
+  /** Starts a process of the node, outside every pod. Its comm is `name`; its cgroup is `system/` by default. */
   hostProcess(name = 'host', cgroup = 'system'): Promise<HostProcess> {
     const directory = join(this.directory, 'bin');
     mkdirSync(directory, { recursive: true });
@@ -185,14 +185,14 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
   }
 
   /**
-   * Starts a program in private mounts where /sys/fs/cgroup is cgroup2 and nothing else, as on a machine without the
-   * old hierarchies. The node's cgroup is then `/sys/fs/cgroup/<id>`.
+   * Starts a program in private mounts in which /sys/fs/cgroup is cgroup2 and nothing else, as on a machine without the old
+   * hierarchies. The node's cgroup is then `/sys/fs/cgroup/<id>`.
    */
   inPureV2View(argv: readonly string[]): Promise<LineProcess> {
     return LineProcess.start(enterCommand({ cgroup: this.#outside.path, cgroup2At: PURE_V2_ROOT }, argv));
   }
 
-  /** A new bpffs of the node's own; returns its mount point. */
+  /** Mounts a new bpffs of the node's own; returns its mount point. */
   async bpffs(): Promise<string> {
     const target = join(this.directory, 'bpffs');
     mkdirSync(target);
@@ -239,7 +239,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     );
     const inside: Namespace[] = [];
     const release = async (): Promise<void> => {
-      await this.netns.ip(`link del ${device}`); // now, and not whenever the kernel gets round to the namespace
+      await this.netns.ip(`link del ${device}`); // now, and not whenever the kernel removes the namespace
       await Promise.all([netns, ...inside].map((namespace) => namespace.close()));
     };
     return { ip4, ip6, netns, inside, release };
@@ -253,7 +253,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     if (via === undefined) throw new Error(`${ip} is of a family that the pod has no route for`);
     const devices = await netns.run(['ip', '-o', 'link', 'show']);
     if (!devices.some((line) => line.includes(` ${device}:`) || line.includes(` ${device}@`)))
-      // Both ends of a pair in one place stand for a tunnel: every kernel that has pods has veth.
+      // Both ends of a pair in one place serve as a tunnel: every kernel that has pods has veth.
       await netns.ip(
         `link add ${device} type veth peer name ${device}-end`,
         `link set ${device} up`,
@@ -296,12 +296,12 @@ interface PodNetwork {
   readonly release: () => Promise<void>;
 }
 
-/** Whether the other node has a route for it already. */
+/** Whether the address is behind the other node's existing route. */
 function isInside(ip: string): boolean {
   return ip.startsWith('10.66.0.') || /^fd66::[^:]+$/.test(ip);
 }
 
-/** An API server that knows of the node. Its cgroup is removed with it, also when the owner is interrupted. */
+/** Starts an API server that knows the node. Its cgroup is removed with it, also if the owner is interrupted. */
 async function startCluster(name: string, directory: string, cgroup: Cgroup): Promise<KubernetesCluster> {
   const cluster = await KubernetesCluster.start(directory, cgroup);
   cluster.write({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'kubernetes.io/hostname': name } } });
@@ -309,11 +309,11 @@ async function startCluster(name: string, directory: string, cgroup: Cgroup): Pr
   return cluster;
 }
 
-/** The bridge, the wire to the other node, and routes both ways. */
+/** Makes the bridge, the wire to the other node, and routes both ways. */
 async function connectNodes(node: Namespace, other: Namespace): Promise<void> {
   const { bridge, gateway4, gateway6, subnet4, subnet6 } = POD_NETWORK;
   await node.ip(
-    // A fixed address: the bridge would change its own with every pod, and leave stale neighbours behind.
+    // The address is fixed: the bridge would change its own with every pod, and leave stale neighbours behind.
     `link add ${bridge} address 02:66:00:00:00:01 type bridge mcast_snooping 0`,
     `addr add ${gateway4}/24 dev ${bridge}`,
     `addr add ${gateway6}/64 dev ${bridge} nodad`,

@@ -1,4 +1,4 @@
-// The addresses of a testbed node, in one place. They exist only inside the testbed's namespaces.
+// All addresses of a testbed node. They exist only inside the testbed's namespaces.
 
 /** The node's bridge, on which its pods are. IPv4 /24 and IPv6 /64. */
 export const POD_NETWORK = {
@@ -45,7 +45,7 @@ export function nestedAddresses(n: number): {
   };
 }
 
-/** Pods get .10, .11, ... up to .254, and the same number, as written, behind fd66::. */
+/** Pods get .10, .11, ... up to .254, and the same digits after fd66::. */
 const FIRST_POD = 10;
 const LAST_POD = 254;
 
@@ -56,7 +56,7 @@ export function podAddresses(n: number): { ip4: string; ip6: string } {
   return { ip4: `10.66.0.${host}`, ip6: `fd66::${host}` };
 }
 
-/** The link address of a pod, by its IP: neighbours stay right when another pod gets the same IP. */
+/** The link address of a pod, derived from its IP: neighbours stay right when another pod gets the same IP. */
 export function hardwareAddress(ip4: string): string {
   const bytes = ip4.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
   return `02:42:${bytes.join(':')}`;

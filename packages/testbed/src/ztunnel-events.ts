@@ -1,4 +1,4 @@
-// What the stand-in ztunnel reports of itself in inPod mode, beside the connections that it accepts.
+// What the stand-in ztunnel reports about itself in inPod mode, besides the connections that it accepts.
 import * as Schema from 'effect/Schema';
 
 const event = <const Name extends string, const Fields extends Schema.Struct.Fields>(name: Name, fields: Fields) =>
@@ -9,7 +9,7 @@ const reason = { reason: Schema.String };
 export const ZtunnelEvent = Schema.Union([
   /** Hello has been sent. */
   event('connected', {}),
-  /** It connects again by itself, and keeps what it has meanwhile. */
+  /** It connects again by itself, and meanwhile keeps what it has. */
   event('disconnected', reason),
   event('added', {
     ...pod,
@@ -21,7 +21,7 @@ export const ZtunnelEvent = Schema.Union([
   }),
   /** An Add for a namespace that it serves already. */
   event('unchanged', pod),
-  /** An Add that it refused, for want of a listener; it tries again every 5 s. */
+  /** An Add that it refused because a listener could not be opened; it tries again every 5 s. */
   event('refused', { ...pod, ...reason }),
   event('retried', pod),
   event('kept', pod),
@@ -42,7 +42,7 @@ export const ZtunnelEvent = Schema.Union([
     peer: Schema.String,
   }),
   event('draining', {}),
-  /** `left`: sockets of connections that had not ended in time. */
+  /** `left`: sockets of connections that did not end in time. */
   event('drained', { left: Schema.Int }),
 ]);
 export type ZtunnelEvent = typeof ZtunnelEvent.Type;

@@ -1,4 +1,4 @@
-// The stand-in ztunnel: a pod of istio-system that accepts what is redirected and says what it read.
+// The stand-in ztunnel: a pod of istio-system that accepts redirected connections and says what it read.
 import * as Schema from 'effect/Schema';
 import { Hop } from './dialler.js';
 import { parseLine } from './json-line.js';
@@ -10,7 +10,7 @@ import { servedAfter, ZtunnelEvent } from './ztunnel-events.js';
 /** The ports of ztunnel (its config.rs). */
 export const ZTUNNEL_PORTS = { outbound: 15001, inbound: 15006, hbone: 15008, dns: 15053 } as const;
 
-/** What makes a pod ztunnel for istiod's charts: the label, the service account and the namespace together. */
+/** What makes a pod ztunnel in istiod's charts: the label, the service account and the namespace together. */
 export const ZTUNNEL_POD = {
   namespace: 'istio-system',
   labels: { app: 'ztunnel', 'istio.io/dataplane-mode': 'none' },
@@ -19,26 +19,26 @@ export const ZTUNNEL_POD = {
 
 /** It listens in its own pod. */
 export interface NodeZtunnelOptions {
-  /** relay: its line, then the application's (default). answer: its line alone. */
+  /** relay: sends its line, then the application's (default). answer: sends only its own line. */
   readonly mode?: 'relay' | 'answer';
-  /** Of the pod, and what its lines say. Default 'ztunnel'. */
+  /** The name of the pod, and of the acceptor in its lines. Default 'ztunnel'. */
   readonly name?: string;
   /** Default: 15001, 15006 and 15008. */
   readonly ports?: readonly number[];
 }
 
-/** As ztunnel since 1.23: it listens in the network namespaces that the agent hands it, and relays. */
+/** Like ztunnel since 1.23: it listens in the network namespaces that the agent hands over, and relays. */
 export interface InPodZtunnelOptions {
   readonly mode: 'inPod';
-  /** Path of the agent's ZDS socket, which need not be there yet. */
+  /** Path of the agent's ZDS socket, which need not exist yet. */
   readonly zdsSocket: string;
-  /** Of the pod, and what its lines say. Default 'ztunnel'. */
+  /** The name of the pod, and of the acceptor in its lines. Default 'ztunnel'. */
   readonly name?: string;
   /** Applications see the client's address (ENABLE_ORIG_SRC). Default true. */
   readonly originalSource?: boolean;
   /** Whether it answers DNS on 15053. Default true. */
   readonly dns?: boolean;
-  /** How long stop() lets open connections go on, in ms. Default PATIENCE_MS. */
+  /** How long stop() waits for open connections to end, in ms. Default PATIENCE_MS. */
   readonly drainMs?: number;
 }
 
@@ -50,7 +50,7 @@ export class StandInZtunnel {
   readonly pod: Pod;
   readonly #options: ZtunnelOptions;
   #process: LineProcess | undefined;
-  /** The lines of this process's history that have been read, and what they say. */
+  /** How many lines of this process's history have been read. */
   #read = 0;
   #said: (Hop | ZtunnelEvent)[] = [];
 
@@ -78,7 +78,7 @@ export class StandInZtunnel {
     return this.#lines().filter((line): line is Hop => 'originalDst' in line);
   }
 
-  /** What else it did, in order; in inPod mode only. */
+  /** What else it did, in order; only in inPod mode. */
   get events(): ZtunnelEvent[] {
     return this.#lines().filter((line): line is ZtunnelEvent => 'event' in line);
   }
@@ -88,17 +88,17 @@ export class StandInZtunnel {
     return servedAfter(this.events);
   }
 
-  /** Why it ended itself: an agent that keeps to the protocol never makes it. */
+  /** Why it ended itself: an agent that keeps to the protocol never causes this. */
   get protocolErrors(): string[] {
     return this.events.flatMap((event) => (event.event === 'protocol-error' ? [event.reason] : []));
   }
 
-  /** Fulfilled when the process has ended: status 1 after an error of the protocol. */
+  /** Fulfilled when the process has ended: status 1 after a protocol error. */
   get exited(): Promise<Exit> {
     return this.process.exited;
   }
 
-  /** The first event of this process that fits, whether it was there already or comes; rejects when it ends without. */
+  /** The first event of this process that fits, past or future; rejects if the process ends without one. */
   async event<Kind extends ZtunnelEvent['event']>(
     kind: Kind,
     fits: (event: Extract<ZtunnelEvent, { event: Kind }>) => boolean = () => true,
@@ -111,14 +111,14 @@ export class StandInZtunnel {
     }
   }
 
-  /** Fulfilled when it is so, looked at now and after each line that it says. */
+  /** Fulfilled when the condition holds, which is checked now and after each of its lines. */
   async until(condition: (ztunnel: this) => boolean): Promise<this> {
     for (let seen = this.process.history.length; !condition(this); seen = this.process.history.length)
       await this.process.until(() => true, seen);
     return this;
   }
 
-  /** Starts the process. A node-mode ztunnel listens then, one in inPod mode connects as soon as the agent is there. */
+  /** Starts the process. In node mode it then listens; in inPod mode it connects as soon as the agent is there. */
   async start(): Promise<void> {
     const name = ['--name', this.#options.name ?? 'ztunnel'];
     this.#process = await this.pod.app.exec(['ztunnel', ...name, ...argumentsOf(this.#options)]);
@@ -128,8 +128,8 @@ export class StandInZtunnel {
   }
 
   /**
-   * Ends the process by SIGTERM, and its listeners; the pod stays. In inPod mode it stops accepting at once and ends when
-   * its connections have, or after `drainMs`. start() brings it back.
+   * Ends the process by SIGTERM, and its listeners; the pod stays. In inPod mode it stops accepting at once and ends when its
+   * connections have ended, or after `drainMs`. start() brings it back.
    */
   async stop(): Promise<void> {
     const drainMs = this.#options.mode === 'inPod' ? (this.#options.drainMs ?? PATIENCE_MS) : 0;

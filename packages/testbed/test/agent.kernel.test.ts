@@ -1,4 +1,4 @@
-// The agent's life as a child process, with a shell in its part; and the view of a pure cgroup2 machine.
+// The agent's life as a child process, with a shell as the agent; and the view of a pure cgroup2 machine.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { requires, TestNode } from '../src/index.js';
 

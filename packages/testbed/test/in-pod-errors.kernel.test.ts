@@ -1,5 +1,5 @@
-// What the stand-in ztunnel makes of an agent that is wrong: an error of the protocol ends it, bytes that are no message
-// make it come back, and what it serves goes on.
+// How the stand-in ztunnel reacts to a faulty agent: a protocol error ends it, bytes that are not a message make it connect
+// again, and the workloads that it serves go on.
 import { closeSync, openSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { endpoint, requires, TestNode, type Pod, type StandInZtunnel } from '../src/index.js';
@@ -8,7 +8,7 @@ import { add, addWithoutInfo, del, HELLO_V1, keep, snapshotSent, WireServer } fr
 
 const need = requires('root', 'cgroup2', 'netns');
 
-describe.skipIf(need.skip)(`a ztunnel with a wrong agent${need.label}`, () => {
+describe.skipIf(need.skip)(`a ztunnel with a faulty agent${need.label}`, () => {
   let node: TestNode;
   let pod: Pod;
   let netns: number;
@@ -47,7 +47,7 @@ describe.skipIf(need.skip)(`a ztunnel with a wrong agent${need.label}`, () => {
     expect(await server.isClosed()).toBe(true);
   });
 
-  test('what it cannot read is refused; it leaves, comes back, and has kept what it had', async () => {
+  test('what it cannot read is refused; it disconnects, connects again, and has kept what it had', async () => {
     const { server, ztunnel } = await connect();
     using _server = server;
     expect(await server.ask(add('x'), [netns])).toBe('');
@@ -68,13 +68,13 @@ describe.skipIf(need.skip)(`a ztunnel with a wrong agent${need.label}`, () => {
       expect((await pod.dial(endpoint(pod.ip4, 15008))).hops[0]?.pod).toBe('x');
     }
     expect(ztunnel.protocolErrors).toEqual([]);
-    // A snapshot that names nothing is no error: it drops everything.
+    // A snapshot that names nothing is not an error: it drops everything.
     expect(await server.ask(snapshotSent())).toBe('');
     expect((await pod.dial(endpoint(pod.ip4, 15008))).error).toBe('ECONNREFUSED');
     await ztunnel.stop();
   });
 
-  test('a Del before the snapshot takes back the name, and one for nothing is acknowledged', async () => {
+  test('a Del before the snapshot takes back the name, and one for an unknown uid is acknowledged', async () => {
     const { server, ztunnel } = await connect();
     using _server = server;
     expect(await server.ask(add('x'), [netns])).toBe('');
@@ -87,7 +87,7 @@ describe.skipIf(need.skip)(`a ztunnel with a wrong agent${need.label}`, () => {
     await ztunnel.stop();
   });
 
-  test('a descriptor that is no network namespace is refused, and the conversation goes on', async () => {
+  test('a descriptor that is not a network namespace is refused, and the conversation goes on', async () => {
     const { server, ztunnel } = await connect();
     using _server = server;
     const other = openSync('/proc/self/ns/uts', 'r');

@@ -1,5 +1,5 @@
-// The stand-in ztunnel behind the redirection that istio-cni makes by iptables: what it is worth as a ztunnel shows here,
-// where nothing of ours is in between. Original destinations, original sources, DNS, restarts, draining.
+// The stand-in ztunnel behind the redirection that istio-cni makes with iptables: its quality as a ztunnel shows here, without
+// any code of ours in between. Original destinations, original sources, DNS, restarts, draining.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { endpoint, enterCommand, requires, runToEnd, TestNode, type Pod, type StandInZtunnel } from '../src/index.js';
 import { socketPath, Zds } from './in-pod.js';
@@ -71,8 +71,8 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode behind iptables${need.label}
 
   beforeAll(async () => {
     node = await TestNode.create();
-    // A connection that is half made when its listener closes goes to the other ztunnel's (ip-sysctl.rst); without this one
-    // in some thousand would be reset, and ztunnel has no way to help it.
+    // A connection that is half made when its listener closes goes to the other ztunnel's (ip-sysctl.rst). Without this setting
+    // one in some thousand would be reset, and ztunnel has no means against it.
     const sysctls = { 'net.ipv4.tcp_migrate_req': '1' };
     shop = await node.pod({ namespace: 'shop', name: 'a', serve: [8080], sysctls });
     bank = await node.pod({ namespace: 'bank', name: 'b', serve: [8080] });
@@ -104,7 +104,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode behind iptables${need.label}
     }
   });
 
-  test('what a pod dials arrives with the pod’s address; in another pod of the mesh by way of two listeners', async () => {
+  test('what a pod dials arrives from the pod’s address; in another pod of the mesh through two listeners', async () => {
     for (const [out, to, own] of [
       [node.remote.ip4, bank.ip4, shop.ip4],
       [node.remote.ip6, bank.ip6, shop.ip6],

@@ -1,5 +1,5 @@
-// The stand-in ztunnel in inPod mode, with the real ZDS server in the agent's place: it listens where it is told, with
-// ztunnel's options, and behaves to the server as ztunnel does. No program is attached: its ports are dialled directly.
+// The stand-in ztunnel in inPod mode, with the real ZDS server in the agent's place: it listens where it is told to, with
+// ztunnel's options, and treats the server as ztunnel does. No program is attached: its ports are dialled directly.
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -25,17 +25,17 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
 
   beforeAll(async () => {
     node = await TestNode.create();
-    // A connection that is half made when its listener closes goes to the other ztunnel's (ip-sysctl.rst); without this one
-    // in some thousand would be reset, and ztunnel has no way to help it.
+    // A connection that is half made when its listener closes goes to the other ztunnel's (ip-sysctl.rst). Without this setting
+    // one in some thousand would be reset, and ztunnel has no means against it.
     const sysctls = { 'net.ipv4.tcp_migrate_req': '1' };
     shop = await node.pod({ namespace: 'shop', name: 'a', serve: [8080], sysctls });
     bank = await node.pod({ namespace: 'bank', name: 'b', serve: [8080] });
   });
   afterAll(() => node?.close());
 
-  // A server that hears an acknowledgement may be ahead of the test that reads what ztunnel says: each test waits for both.
+  // A server that gets an acknowledgement may be ahead of the test that reads ztunnel's lines: each test waits for both.
 
-  /** A ztunnel of one's own, connected or not. */
+  /** A ztunnel of the test's own, connected or not. */
   const start = (zdsSocket: string, options: { drainMs?: number; originalSource?: boolean; dns?: boolean } = {}) =>
     node.ztunnel({ mode: 'inPod', zdsSocket, name: `ztunnel-${names++}`, drainMs: 0, ...options });
 
@@ -68,7 +68,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     expect((await node.remote.dial(endpoint(shop.ip4, 15008))).error).toBe('ECONNREFUSED');
   });
 
-  test('its listeners have the options of ztunnel, and the pod sees its DNS', async () => {
+  test("its listeners have ztunnel's options, and the pod sees its DNS", async () => {
     const path = socketPath(node);
     await using zds = new Zds(path, [shop]);
     const ztunnel = await start(path);
@@ -102,7 +102,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     }
     await ztunnel.event('disconnected');
     expect((await shop.dial(endpoint(shop.ip4, 15008))).hops[0]?.by).toBe(ztunnel.pod.name);
-    // Another snapshot, without shop: it is drained at once, and bank is new.
+    // Another snapshot, without shop: shop is drained at once, and bank is new.
     await using zds = new Zds(path, [bank]);
     await zds.event('synced');
     await ztunnel.event('added', ({ pod }) => pod === bank.uid);
@@ -128,7 +128,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
       expect(ztunnel.workloads).toEqual(new Set([shop.uid]));
       expect((await shop.dial(endpoint(bank.ip4, 15008))).error).toBe('ECONNREFUSED');
     }
-    // shop again, and a Keep for what it does not know.
+    // shop again, and a Keep for a uid that it does not know.
     await using zds = new Zds(path, [shop]);
     zds.server.set({ ...zds.workloadOf(bank), netns: 'unknown' });
     await zds.event('synced');
@@ -146,7 +146,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
 
   test('refuses a workload whose port is taken, says why, and has it as soon as the port is free', async () => {
     const path = socketPath(node);
-    // A new pod: a port on which a ztunnel has accepted is not free at once, because ztunnel does not set SO_REUSEADDR.
+    // A new pod, because a port on which a ztunnel has accepted is not free at once: ztunnel does not set SO_REUSEADDR.
     const busy = await node.pod({ namespace: 'bank', name: 'busy' });
     const squatter = await busy.serve([15006]);
     await using zds = new Zds(path, [shop, busy], { backOff: { baseMs: 20, capMs: 20 } });
@@ -155,7 +155,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     expect(nack).toMatchObject({ uid: busy.uid });
     expect(nack.reason).toContain('bind [::]:15006: Address already in use');
     await zds.event('synced');
-    // It has gone on behind the snapshot, where it would have said that it is ready.
+    // It has read on after the snapshot, where it would have reported that it is ready.
     await ztunnel.until(({ events }) => {
       const kinds = events.map(({ event }) => event);
       return kinds.includes('snapshot') && kinds.lastIndexOf('refused') > kinds.indexOf('snapshot');
@@ -169,7 +169,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     await busy.delete();
   });
 
-  test('tries by itself again when the agent does not', async () => {
+  test('tries again by itself if the agent does not', async () => {
     const path = socketPath(node);
     const busy = await node.pod({ namespace: 'bank', name: 'busier' });
     const squatter = await busy.serve([15001]);
@@ -209,7 +209,7 @@ describe.skipIf(need.skip)(`a ztunnel in inPod mode${need.label}`, () => {
     await echo.stop();
   });
 
-  test('only answers DNS where it is asked to, and on ::1 only where there is one', async () => {
+  test('answers DNS only where it is asked to, and on ::1 only where that exists', async () => {
     const path = socketPath(node);
     const v4 = await node.pod({
       namespace: 'shop',

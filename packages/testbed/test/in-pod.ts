@@ -7,7 +7,7 @@ import type { Pod, TestNode } from '../src/index.js';
 
 let sockets = 0;
 
-/** A path for a socket that is not there yet. */
+/** A path for a socket that does not exist yet. */
 export function socketPath(node: TestNode): string {
   return join(node.directory, `zds-${sockets++}.sock`);
 }
@@ -40,7 +40,7 @@ export class Zds implements AsyncDisposable {
     return { uid, name, namespace, serviceAccount: 'default', netns };
   }
 
-  /** Fulfilled when there are so many events of a kind that fit. */
+  /** Fulfilled when there are so many matching events of a kind. */
   async event<Kind extends ZdsEvent['kind']>(
     kind: Kind,
     fits: (event: Extract<ZdsEvent, { kind: Kind }>) => boolean = () => true,

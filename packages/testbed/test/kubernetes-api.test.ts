@@ -1,4 +1,4 @@
-// The API double by itself: what the tests of its clients take for granted.
+// The API double by itself: what the tests of its clients rely on.
 import { Agent, request } from 'node:https';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KubernetesApi, KubernetesApiProcess, type PolicyRule } from '../src/index.js';
@@ -79,7 +79,7 @@ describe('the API double', () => {
     expect((await ask(api, path, { token: 't', method, ...patching })).code).toBe(code);
   });
 
-  it('refuses in the words of the real one', async () => {
+  it("refuses with the real server's texts", async () => {
     api.allow('t', { name: 'system:serviceaccount:a:b', rules: [] });
     const message = async (path: string, options: Parameters<typeof ask>[2] = {}): Promise<string | undefined> =>
       (await ask(api, path, { token: 't', ...options })).body.message;
@@ -120,7 +120,7 @@ describe('the API double', () => {
     expect(new Set(body.items?.map(({ metadata }) => metadata.name))).toEqual(new Set(names));
   });
 
-  it('marks a pod of a node for its end, and deletes it with no grace', async () => {
+  it('marks a pod of a node for its end, and deletes it without a grace period', async () => {
     const place = { namespace: 'n', name: 'p' };
     api.create('Pod', { metadata: place, spec: { nodeName: 'a' } });
     const path = '/api/v1/namespaces/n/pods/p';

@@ -1,4 +1,4 @@
-// What is published to the API double is what a client of a real server would see of it: creations, patches, deletions.
+// A client sees of the API double what it would see of a real server: creations, patches, deletions.
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -71,7 +71,7 @@ describe('a cluster behind the API double', () => {
     expect(later?.['status']).toMatchObject({ phase: 'Failed', podIPs: [{ ip: '10.66.0.10' }] });
   });
 
-  test('of the annotations an update changes those alone that are written otherwise than before', async () => {
+  test('of the annotations an update changes only those whose text differs from before', async () => {
     cluster.write(pod({ annotations: { [REDIRECTION]: 'enabled', ports: '80', gone: 'x' } }));
     await cluster.settled();
     await annotate(null);
@@ -79,7 +79,7 @@ describe('a cluster behind the API double', () => {
     expect((await metadata())?.annotations).toEqual({ ports: '81' });
   });
 
-  test('nothing that is written again uses up a revision', async () => {
+  test('writing the same again uses no revision', async () => {
     cluster.write(pod());
     const first = await metadata();
     cluster.write(pod());
@@ -96,7 +96,7 @@ describe('a cluster behind the API double', () => {
     expect(await cluster.get('Pod', at)).toBeUndefined();
   });
 
-  test('what is written counts as it was then, and in the order of the calls', async () => {
+  test('an object counts as it was when it was written, in the order of the calls', async () => {
     const labels: Record<string, string> = { n: '0' };
     for (let n = 1; n <= 20; n++) {
       labels['n'] = String(n);
@@ -106,7 +106,7 @@ describe('a cluster behind the API double', () => {
     expect((await metadata())?.labels).toEqual({ n: '20' });
   });
 
-  test('a failure is told once, and does not hold up what comes after it', async () => {
+  test('a failure is reported once, and does not hold up what comes after it', async () => {
     cluster.write({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'a', namespace: 'shop' } });
     cluster.write(pod());
     await expect(cluster.settled()).rejects.toThrow(
@@ -123,7 +123,7 @@ describe('a cluster behind the API double', () => {
     expect((await metadata())?.uid).toBe('u1');
   });
 
-  test('a kubeconfig for each token, which no one else may read', () => {
+  test('a kubeconfig for each token, which nobody else may read', () => {
     const paths = [cluster.kubeconfig(), cluster.kubeconfig('../agent'), cluster.kubeconfig()];
     expect(paths[2]).toBe(paths[0]);
     for (const [path, token] of [

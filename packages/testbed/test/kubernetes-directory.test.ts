@@ -37,7 +37,7 @@ test('blocks, lists of objects, empty values and awkward strings', () => {
   );
 });
 
-test('one file an object, replaced and removed by kind and name', () => {
+test('one file per object, replaced and removed by kind and name', () => {
   const directory = new KubernetesDirectory(path);
   directory.ensureNamespace('shop');
   directory.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });

@@ -1,4 +1,4 @@
-// A node whose pods are published to the API double: what a client of the server gets to see of their lives.
+// A node whose pods are published to the API double: what a client of the server sees of their lives.
 import { readFileSync, existsSync } from 'node:fs';
 import { request } from 'node:https';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -11,7 +11,7 @@ interface Kubeconfig {
   readonly users: readonly { readonly user: { readonly token: string } }[];
 }
 
-/** The status code of an answer, asked for with nothing but what the kubeconfig says. */
+/** The status code of an answer to a request made only with what the kubeconfig says. */
 function get(kubeconfig: string, path: string): Promise<number> {
   const { clusters, users } = JSON.parse(readFileSync(kubeconfig, 'utf8')) as Kubeconfig;
   const { server = '', 'certificate-authority-data': authority = '' } = clusters[0]?.cluster ?? {};

@@ -1,4 +1,4 @@
-// The testbed's node: who reaches whom without any program attached, in every way of dialling.
+// The testbed's node: what can reach what without any program attached, in every way of dialling.
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {

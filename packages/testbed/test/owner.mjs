@@ -1,4 +1,4 @@
-// A program that makes a node with an API server and never cleans up by itself; the removal tests interrupt and kill it.
+// Makes a node with an API server and never cleans up by itself; the removal tests interrupt and kill it.
 import { TestNode } from '../dist/index.js';
 
 const node = await TestNode.create({ kubernetes: 'api' });

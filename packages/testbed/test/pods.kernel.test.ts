@@ -1,4 +1,4 @@
-// Pods that are not like the others: one family, more addresses, namespaces inside; and what their applications can do.
+// Pods that are unlike the others: one family, more addresses, namespaces inside; and what their applications can do.
 import { readFile, readlink } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DNS_ANSWERS, endpoint, requires, TestNode, type Pod } from '../src/index.js';
@@ -15,7 +15,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
   });
   afterAll(() => node?.close());
 
-  test('with IPv4 or IPv6 alone', async () => {
+  test('with only IPv4 or only IPv6', async () => {
     const v4 = await node.pod({ name: 'v4', families: [4], serve: [80] });
     const v6 = await node.pod({ name: 'v6', families: [6], serve: [80] });
     expect(v4.ips).toEqual([v4.ip4]);
@@ -43,7 +43,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
     }
   });
 
-  test('with a namespace inside, whose processes are the pod’s by cgroup alone', async () => {
+  test('with a namespace inside, whose processes are the pod’s only by their cgroup', async () => {
     const nested = await shop.nestedNetns();
     const { pid } = nested.container.process;
     expect(await readFile(`/proc/${pid}/cgroup`, 'utf8')).toContain(`pod${shop.uid}/${shop.app.id}\n`);
@@ -59,7 +59,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
     }
   });
 
-  test('and a process that only entered the pod’s namespace', async () => {
+  test('with a process that only entered the pod’s namespace', async () => {
     const entered = await node.nsenter(shop);
     expect(await readlink(`/proc/${entered.pid}/ns/net`)).toBe(await readlink(shop.netns));
     expect(await readFile(`/proc/${entered.pid}/cgroup`, 'utf8')).toMatch(/\/system\n/);
@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
     await entered.close();
   });
 
-  test('a server is started again on its port, and says who has it when it cannot be', async () => {
+  test('a server is started again on its port, and reports who has the port if that fails', async () => {
     const server = await shop.serve([9000]);
     const before = server.pid;
     await server.restart();
@@ -80,7 +80,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
 
   test('a stream carries data both ways, and knows how it ended', async () => {
     const server = await node.remote.serve([7000], { echo: true });
-    // A dial hears who it is, and leaves.
+    // A dial hears who accepted it, and leaves.
     expect((await shop.dial(endpoint(node.remote.ip4, 7000))).hops).toMatchObject([{ by: 'remote', echo: true }]);
     const kept = await shop.stream(endpoint(node.remote.ip4, 7000));
     expect(kept.hops).toMatchObject([{ by: 'remote', port: 7000, echo: true }]);
@@ -110,7 +110,7 @@ describe.skipIf(need.skip)(`pods of all kinds${need.label}`, () => {
       }
   });
 
-  test('several servers are asked by one socket, of both families as musl does; a dead one is named', async () => {
+  test('one socket asks several servers, of both families as musl does; a dead one is named', async () => {
     const { ip4, ip6, hosts } = node.remote;
     const all = await shop.resolve({ server: [ip4, ip6] });
     expect(all.answers.map(({ server }) => server).toSorted()).toEqual(

@@ -1,4 +1,4 @@
-// A program that starts a cluster with a pod and never cleans up by itself; the tests interrupt and kill it.
+// Starts a cluster with a pod and never cleans up by itself; the tests interrupt and kill it.
 import { applicationDeployment, RealCluster } from '../dist/index.js';
 
 const cluster = await RealCluster.start();

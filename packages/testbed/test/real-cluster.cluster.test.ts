@@ -21,7 +21,7 @@ import { traces } from './traces.js';
 const need = requires('root', 'cgroup2', 'netns', 'busybox', 'kubernetes');
 const owner = fileURLToPath(new URL('real-cluster-owner.mjs', import.meta.url));
 
-/** What kubelet, containerd and the CNI plugins would write to, were they the machine's own. */
+/** What the kubelet, containerd and the CNI plugins would write to if they were the machine's own. */
 const FILES = [
   '/var/lib/kubelet',
   '/var/lib/containerd',
@@ -71,7 +71,7 @@ describe.skipIf(need.skip)(`a real cluster${need.label}`, () => {
     expect(JSON.parse(answer)).toMatchObject({ errno: 0, peername: api });
   });
 
-  test('its pods are in the cgroup tree of its own, and nothing of it is attached elsewhere', () => {
+  test('its pods are in its own cgroup tree, and nothing of it is attached elsewhere', () => {
     for (const { metadata } of pods) {
       const cgroup = join(cluster.cgroup.path, 'kubepods/burstable', `pod${metadata.uid}`);
       expect(existsSync(cgroup), cgroup).toBe(true);
@@ -80,7 +80,7 @@ describe.skipIf(need.skip)(`a real cluster${need.label}`, () => {
     expect(cluster.cgroup.child('kubelet').pids).toHaveLength(1);
   });
 
-  test('tells what a pod says', async () => {
+  test('reports what a pod says', async () => {
     const pod = {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -128,7 +128,7 @@ describe.skipIf(need.skip)(`a real cluster whose owner ends${need.label}`, () =>
     sweep();
   });
 
-  /** A program that starts a cluster with a pod, says its name, and waits. */
+  /** Starts a program that starts a cluster with a pod, prints its name, and waits. */
   async function startOwner(): Promise<{ owner: LineProcess; id: string }> {
     process = await LineProcess.start([globalThis.process.execPath, owner]);
     return { owner: process, id: await process.lineMatching(/^sluice-/) };

@@ -19,7 +19,7 @@ describe.skipIf(need.skip)(`removal${need.label}`, () => {
     sweep();
   });
 
-  /** A program of its own that makes a node with an API server, pods of both runtimes, a ztunnel and a bpffs, and waits. */
+  /** Starts a program that makes a node with an API server, pods of both runtimes, a ztunnel and a bpffs, and waits. */
   async function startOwner(): Promise<{ owner: LineProcess; id: string }> {
     const process = await LineProcess.start([globalThis.process.execPath, owner]);
     owners.push(process);
@@ -65,7 +65,7 @@ describe.skipIf(need.skip)(`removal${need.label}`, () => {
     expect(traces(id)).not.toEqual([]);
     owner.signal('SIGKILL');
     await owner.exited;
-    // A test elsewhere on the machine may sweep at the same moment, and be the one that finds it.
+    // A test elsewhere on the machine may sweep at the same moment and find it first.
     sweep();
     await expect.poll(() => traces(id)).toEqual([]);
     expect(traces(living.id)).not.toEqual([]);

@@ -1,4 +1,4 @@
-// The gate must tell the truth on this machine and must never let CI skip.
+// The gate must be right about this machine and must never let CI skip.
 import { afterEach, expect, test, vi } from 'vitest';
 import { findProgram, requires, type Need } from '../src/index.js';
 
@@ -20,7 +20,7 @@ test('a missing need is named in the label, and is an error on CI', () => {
   expect(() => requires(missing)).toThrow(`needs ${missing}`);
 });
 
-test('programs are found in sbin although PATH is bare', () => {
+test('programs are found in sbin although PATH does not have it', () => {
   vi.stubEnv('PATH', '');
   expect(findProgram('no-such-program')).toBeUndefined();
 });

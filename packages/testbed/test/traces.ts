@@ -1,11 +1,11 @@
-// Everything on the machine that bears a name of the testbed's.
+// Everything on the machine that has a name of the testbed's.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroup1Roots, cgroup2Root } from '../src/cgroup.js';
 import { networkDevices } from '../src/network-devices.js';
 
-/** Processes, mounts, cgroups, files and devices. A zombie is gone; the init of the machine reaps it when it likes. */
+/** Processes, mounts, cgroups, files and devices. A zombie does not count: the machine's init reaps it in its own time. */
 export function traces(id: string): string[] {
   const processes = readdirSync('/proc')
     .filter((pid) => /^\d+$/.test(pid))

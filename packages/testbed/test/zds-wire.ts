@@ -1,4 +1,4 @@
-// A ZDS server that says what it likes: the packets of a wrong agent, written byte by byte.
+// A ZDS server that sends anything: the packets of a faulty agent, written byte by byte.
 import { listenSeqpacket, type SeqpacketConnection, type SeqpacketListener } from '@sluice/linux';
 
 const LENGTH_DELIMITED = 2;
@@ -37,12 +37,12 @@ export class WireServer implements Disposable {
   async ask(bytes: Uint8Array, fds: readonly number[] = []): Promise<string> {
     await this.#connection?.send(bytes, fds);
     const answer = await this.#receive();
-    // WorkloadResponse{ack=1{error=1}}: two tags and two lengths in front of the text, or one pair and nothing.
+    // WorkloadResponse{ack=1{error=1}}: two tags and two lengths before the text, or one of each and nothing.
     if (answer[0] !== 0x0a) throw new Error(`no WorkloadResponse: ${answer.toString('hex')}`);
     return answer[1] === 0 ? '' : answer.subarray(4).toString();
   }
 
-  /** Whether the peer has left. */
+  /** Whether the peer has disconnected. */
   async isClosed(): Promise<boolean> {
     return (await this.#connection?.receive()) === undefined;
   }

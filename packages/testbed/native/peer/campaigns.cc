@@ -21,12 +21,12 @@ std::string join(const std::vector<std::string> &items) {
   return out + "]";
 }
 
-// Did ztunnel accept this one?
+// Whether ztunnel accepted this one.
 bool is_redirected(const DialOutcome &outcome) {
   return !outcome.hops.empty() && !field_of(outcome.hops.front(), "originalDst").empty();
 }
 
-// What the first acceptor believes that we dialled.
+// What the first acceptor takes for the destination that we dialled.
 std::string claimed(const DialOutcome &outcome) {
   return outcome.hops.empty() ? "" : field_of(outcome.hops.front(), is_redirected(outcome) ? "originalDst" : "local");
 }
@@ -41,10 +41,10 @@ std::string describe(const DialRequest &request, const DialOutcome &outcome) {
       .str();
 }
 
-// What standard input asks for while a load runs: "wait N".
+// The requests on standard input while a load runs: "wait N".
 class Orders {
 public:
-  // A number above `attempts` when somebody wants to hear that so many are over; 0 when nobody does.
+  // The number of attempts that is waited for, if somebody waits for it and it is above `attempts`; 0 otherwise.
   long awaited(long attempts) {
     pollfd item{0, POLLIN, 0};
     while (open_ && poll(&item, 1, 0) > 0)
@@ -71,7 +71,7 @@ std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t l
   long ok = 0, redirected = 0, bad = 0;
   std::vector<std::string> wrong;
   for (long i = 0; i < count; i++) {
-    // Shifted by one each round, so that a port that comes round again dials something else.
+    // The targets shift by one each round, so that a port that is used again dials another target.
     DialRequest request = targets[static_cast<size_t>(i + i / ports) % targets.size()];
     Address from = request.bind ? *request.bind : parse_ip(request.address.family() == AF_INET ? "0.0.0.0" : "::", 0);
     from.set_port(static_cast<uint16_t>(low + i % ports));

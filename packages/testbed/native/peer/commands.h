@@ -1,4 +1,4 @@
-// The subcommands, one source file each. Every one gets the words behind its name and returns the exit status.
+// The subcommands, one source file each. Each takes the words after its name and returns the exit status.
 #pragma once
 
 int run_pause(int argc, char **argv);

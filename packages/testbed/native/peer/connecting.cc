@@ -39,8 +39,8 @@ int blocking_result(ssize_t result) {
   return errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
 }
 
-// A connect() that was interrupted goes on by itself, like a non-blocking one (connect(2), EINTR). What interrupts it
-// here is the end of an io_uring of an earlier dial, which the kernel works off in this thread.
+// An interrupted connect() goes on by itself, like a non-blocking one (connect(2), EINTR). Here the end of an io_uring
+// of an earlier dial interrupts it, which the kernel completes in this thread.
 int connect_and_wait(int fd, const Address &to, long long deadline_ms) {
   if (connect(fd, to.raw(), to.length) == 0)
     return 0;
@@ -50,11 +50,11 @@ int connect_and_wait(int fd, const Address &to, long long deadline_ms) {
     return errno;
   if (!wait_for(fd, POLLOUT, deadline_ms))
     return ETIMEDOUT;
-  // SO_ERROR would say how it ended, too, but leave the socket connecting: the next connect() would be ECONNABORTED.
+  // SO_ERROR would report the result, too, but leave the socket connecting: the next connect() would get ECONNABORTED.
   return connect(fd, to.raw(), to.length) == 0 ? 0 : errno;
 }
 
-// connect() only notes the address; the first write sends the SYN (tcp(7), TCP_FASTOPEN_CONNECT).
+// connect() only stores the address; the first write sends the SYN (tcp(7), TCP_FASTOPEN_CONNECT).
 int connect_with_first_write(int fd, const Address &to) {
   const int on = 1;
   if (setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) != 0)

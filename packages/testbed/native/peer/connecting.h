@@ -1,4 +1,4 @@
-// The ways in which a program can connect a socket, and what the kernel says of each.
+// The ways in which a program can connect a socket, and the kernel's result for each.
 #pragma once
 #include "sockets.h"
 #include <string>
@@ -6,11 +6,11 @@
 
 enum class Method { plain, nonblock, fastopen, fastopen_connect, iouring, mptcp, udp };
 
-// Throws std::runtime_error for a name that is none.
+// Throws std::runtime_error for an unknown name.
 Method method_of(const std::string &name);
-// The socket that the method needs, for this address family; below 0 with errno set when the kernel has none.
+// The socket that the method needs, for this address family; below 0, with errno set, if the kernel has none.
 Descriptor socket_for(Method method, int family);
-// 0 or an errno. For the two fast-open methods the first byte of data is part of it.
+// 0 or an errno. The two fast-open methods also send the first byte of data.
 int connect_by(Method method, int fd, const Address &to, long long deadline_ms);
 // IORING_OP_CONNECT on a ring of its own, by raw system calls (io_uring_enter(2)).
 int connect_by_iouring(int fd, const Address &to, long long deadline_ms);

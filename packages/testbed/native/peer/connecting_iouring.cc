@@ -1,4 +1,4 @@
-// connect() by io_uring, without liburing: a ring of one entry, made for one connect and thrown away.
+// connect() by io_uring, without liburing: the ring has one entry and is made for one connect.
 #include "connecting.h"
 #include <cerrno>
 #include <cstring>
@@ -47,7 +47,7 @@ int connect_by_iouring(int fd, const Address &to, long long deadline_ms) {
   connect_entry->flags = IOSQE_IO_LINK;
   connect_entry->fd = fd;
   connect_entry->addr = reinterpret_cast<uint64_t>(to.raw());
-  connect_entry->off = to.length; // addr_len travels in the field "off" (io_uring_prep_connect(3))
+  connect_entry->off = to.length; // addr_len is passed in the field "off" (io_uring_prep_connect(3))
   connect_entry->user_data = 1;
   const long long left = deadline_ms > now_ms() ? deadline_ms - now_ms() : 1;
   const __kernel_timespec limit{left / 1000, (left % 1000) * 1000000};

@@ -1,4 +1,4 @@
-// peer dial: the client of a pod. Dials once, or what its standard input asks for, or in long campaigns.
+// peer dial: the client of a pod. It dials once, or as its standard input asks, or in long campaigns.
 #include "campaigns.h"
 #include "commands.h"
 #include "dialling.h"
@@ -36,7 +36,7 @@ DialRequest request_of(const std::string &to, const Words &words) {
   return request;
 }
 
-// A request a line, of key=value words: "to=10.66.1.2:80 method=nonblock".
+// One request per line, of key=value words: "to=10.66.1.2:80 method=nonblock".
 int serve_stdin() {
   puts("ready");
   fflush(stdout);

@@ -27,7 +27,7 @@ void read_hops(int fd, long long deadline_ms, DialOutcome &outcome) {
       break;
     }
     text.append(buffer, static_cast<size_t>(count));
-    // A server that echoes keeps the connection open, and says no more by itself.
+    // A server that echoes keeps the connection open and sends nothing more by itself.
     if (text.back() == '\n' && text.find("\"echo\":true") != std::string::npos)
       break;
   }

@@ -27,7 +27,7 @@ int run_dns(int argc, char **argv) {
   const Options options(argc, argv, {});
   const auto service = std::make_shared<const DnsService>(
       DnsService{options.need("name"), "", options.need("answer4"), options.need("answer6")});
-  // One socket for each address: a reply then comes from the address that was asked.
+  // One socket for each address, so that a reply comes from the address that was asked.
   std::vector<Descriptor> sockets;
   std::vector<pollfd> items;
   for (const std::string &at : options.all("at"))

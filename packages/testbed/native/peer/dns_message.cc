@@ -7,7 +7,7 @@ namespace {
 constexpr size_t HEADER = 12;
 constexpr uint16_t FLAG_RESPONSE = 0x8000, FLAG_RECURSION_DESIRED = 0x0100, FLAG_RECURSION_AVAILABLE = 0x0080;
 constexpr uint16_t CLASS_IN = 1;
-constexpr uint32_t TTL_SECONDS = 1; // nobody is to remember it
+constexpr uint32_t TTL_SECONDS = 1; // nobody should cache it
 constexpr uint8_t POINTER = 0xc0;   // RFC 1035, 4.1.4
 
 void put16(std::string &out, uint16_t value) {
@@ -43,7 +43,7 @@ std::string question_section(const DnsQuestion &question) {
   return out;
 }
 
-// Where the name that starts at `at` ends; 0 when it does not. `name` gets the labels in front of a pointer.
+// Where the name that starts at `at` ends; 0 if it does not end. `name` gets the labels before a pointer.
 size_t read_name(std::string_view message, size_t at, std::string &name) {
   while (at < message.size()) {
     const uint8_t length = byte_at(message, at);

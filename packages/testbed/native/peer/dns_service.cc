@@ -22,7 +22,7 @@ std::string bytes_of(const std::string &ip) {
   return {reinterpret_cast<const char *>(&v6.sin6_addr), sizeof v6.sin6_addr};
 }
 
-// Empty for what is no query: a server says nothing to that.
+// Empty for what is not a query: a server does not answer that.
 std::string reply_to(std::string_view query, const char *protocol, const Address &peer, const DnsService &service) {
   const std::optional<DnsQuestion> question = decode_question(query);
   if (!question)
@@ -57,7 +57,7 @@ bool receive_exactly(int fd, char *to, size_t size) {
   return true;
 }
 
-// Two bytes of length in front of each message (RFC 1035, 4.2.2).
+// Each message is preceded by its length in two bytes (RFC 1035, 4.2.2).
 void serve_connection(const Descriptor &client, const DnsService &service) {
   for (;;) {
     uint8_t length[2];

@@ -1,4 +1,4 @@
-// A DNS server with one answer for every name, so that who asks learns which server he got.
+// A DNS server with one answer for every name, which shows a client which server it reached.
 #pragma once
 #include <memory>
 #include <string>
@@ -9,7 +9,7 @@ struct DnsService {
   std::string ip4, ip6; // the answers to A and AAAA
 };
 
-// Answers every datagram that waits at a non-blocking socket. Each is reported.
+// Answers every datagram that waits at a non-blocking socket, and reports each.
 void answer_waiting_datagrams(int socket, const DnsService &service);
-// Takes every connection that waits at a non-blocking listener, and serves each in a thread.
+// Accepts every connection that waits at a non-blocking listener, and serves each in a thread.
 void accept_waiting_dns(int listener, const std::shared_ptr<const DnsService> &service);

@@ -1,4 +1,4 @@
-// peer enter: puts a program where a pod's process would be: in its cgroup, its netns, its own mounts.
+// peer enter: starts a program where a pod's process would be: in the pod's cgroup and netns, with its own mounts.
 #include "commands.h"
 #include "options.h"
 #include "sockets.h"
@@ -53,9 +53,9 @@ void leave_mounts() {
     fail("make mounts private");
 }
 
-// On a hybrid machine this is what a machine with cgroup2 alone looks like.
+// Makes a hybrid machine look like one that has only cgroup2.
 void mount_cgroup2(const std::string &directory) {
-  umount2(directory.c_str(), MNT_DETACH); // takes what is mounted below it along; nothing there is fine too
+  umount2(directory.c_str(), MNT_DETACH); // also removes what is mounted below it; it is fine if nothing is mounted
   if (mount("none", directory.c_str(), "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
     fail("mount cgroup2 at " + directory);
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 namespace {
-// One socket of the workload, and what is done when something waits there.
+// One socket of the workload, and what is done when something waits at it.
 struct Door {
   enum class Kind { tcp, dns_udp, dns_tcp };
   Kind kind;
@@ -50,8 +50,8 @@ void attend(const Door &door, const std::shared_ptr<const ZtunnelService> &servi
   }
 }
 
-// A thread belongs to a network namespace by itself (setns(2)), and those that it starts inherit it. So everything that
-// is dialled on behalf of the workload leaves from there.
+// Each thread has a network namespace of its own (setns(2)), which the threads that it starts inherit. So every dial on
+// behalf of the workload leaves from there.
 void live(const InPodWorkloadOptions &options, int netns, int stopping, std::promise<void> opened) {
   std::vector<Door> doors;
   try {
@@ -61,9 +61,9 @@ void live(const InPodWorkloadOptions &options, int netns, int stopping, std::pro
   } catch (...) {
     return opened.set_exception(std::current_exception());
   }
-  opened.set_value(); // from here on the caller's descriptor may be gone
+  opened.set_value(); // from here on the caller's descriptor may be closed
   const auto service = std::make_shared<const ZtunnelService>(options.service);
-  // The addresses that ztunnel gives to names which the mesh has no address for: 240.240.0.0/16 and 2001:2::/48
+  // The addresses that ztunnel gives to names for which the mesh has no address: 240.240.0.0/16 and 2001:2::/48
   // (Istio's address allocation).
   const auto dns = std::make_shared<const DnsService>(
       DnsService{options.service.name, options.service.pod, "240.240.0.1", "2001:2::f0f0:1"});
@@ -74,8 +74,8 @@ void live(const InPodWorkloadOptions &options, int netns, int stopping, std::pro
   do {
     if (poll(items.data(), items.size(), -1) < 0)
       continue;
-    // When it is time to stop, what the kernel has accepted is taken before the listeners close. ztunnel is not that
-    // kind, but then a test could not tell a connection broken by this race from one that was lost.
+    // When it is time to stop, connections that the kernel has accepted are taken before the listeners close. ztunnel
+    // does not do that, but otherwise a test could not tell a connection broken by this race from one that was lost.
     for (size_t i = 0; i < doors.size(); i++)
       if (items[i].revents != 0 || items.back().revents != 0)
         attend(doors[i], service, dns);

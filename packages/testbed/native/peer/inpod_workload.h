@@ -1,4 +1,4 @@
-// What ztunnel has in the network namespace of one workload: its listeners, and a thread that lives there.
+// What ztunnel has in the network namespace of one workload: its listeners, and a thread inside it.
 #pragma once
 #include "dns_service.h"
 #include "ztunnel_connection.h"
@@ -12,7 +12,8 @@ struct InPodWorkloadOptions {
 
 class InPodWorkload {
 public:
-  // Opens the listeners in the namespace. Throws std::runtime_error: it is none, or a listener cannot be had.
+  // Opens the listeners in the namespace. Throws std::runtime_error if it is no namespace or a listener cannot be
+  // opened.
   InPodWorkload(InPodWorkloadOptions options, const Descriptor &netns);
   InPodWorkload(const InPodWorkload &) = delete;
   InPodWorkload &operator=(const InPodWorkload &) = delete;
@@ -21,7 +22,7 @@ public:
 
   bool is_in(const Descriptor &netns) const;
   ino_t netns_inode() const { return identity_.st_ino; }
-  // Takes what has been accepted by the kernel, and closes the listeners: the connections go on. Idempotent.
+  // Takes the connections that the kernel has accepted, and closes the listeners: the connections go on. Idempotent.
   void stop_accepting();
   const std::shared_ptr<OpenConnections> &connections() const { return options_.service.connections; }
 

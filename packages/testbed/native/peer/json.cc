@@ -1,4 +1,4 @@
-// The JSON that the peer writes, and the little of it that it reads; see json.h.
+// The JSON that the peer writes, and the little that it reads; see json.h.
 #include "json.h"
 #include <cstdio>
 

@@ -8,7 +8,7 @@ public:
   JsonLine &text(std::string_view key, std::string_view value);
   JsonLine &number(std::string_view key, long long value);
   JsonLine &boolean(std::string_view key, bool value);
-  // A value that is JSON already.
+  // A value that is already JSON.
   JsonLine &raw(std::string_view key, std::string_view json);
   std::string str() const { return body_ + "}"; }
 
@@ -18,5 +18,5 @@ private:
 };
 
 std::string json_string(std::string_view value);
-// The string behind "key":" in one of our own lines; empty when it is not there. Enough for lines without escapes.
+// The string after "key":" in one of our own lines; empty if it is not there. It suffices for lines without escapes.
 std::string field_of(const std::string &line, const std::string &key);

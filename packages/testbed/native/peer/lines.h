@@ -1,4 +1,4 @@
-// Whole lines of a descriptor that may have less, or more.
+// Reads whole lines from a descriptor, which may deliver less or more at a time.
 #pragma once
 #include <cerrno>
 #include <string>
@@ -7,7 +7,7 @@
 class Lines {
 public:
   explicit Lines(int fd) : fd_(fd) {}
-  // 0 when there is more to be had, below 0 at the end, with errno 0, or at an error.
+  // 0 if there may be more, below 0 at the end (errno is 0) or after an error.
   int fill() {
     char buffer[4096];
     const ssize_t count = read(fd_, buffer, sizeof buffer);

@@ -1,4 +1,4 @@
-// peer: what runs in the testbed's pods. One static program, so that it works in an empty root file system.
+// peer: the program that runs in the testbed's pods. It is static, so that it works in an empty root file system.
 #include "commands.h"
 #include <csignal>
 #include <cstdio>
@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
   for (const Command &command : commands) {
     if (strcmp(argv[1], command.name) != 0)
       continue;
-    // The first process of a pid namespace ignores signals that it has no handler for.
+    // The first process of a pid namespace ignores signals for which it has no handler.
     signal(SIGTERM, [](int) { _exit(0); });
     signal(SIGINT, [](int) { _exit(0); });
     try {

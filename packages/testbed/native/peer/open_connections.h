@@ -1,4 +1,4 @@
-// The sockets of the connections that are under way, so that somebody else can wait for their end or bring it about.
+// The sockets of the open connections, so that another thread can wait for their end or cause it.
 #pragma once
 #include <condition_variable>
 #include <mutex>
@@ -6,9 +6,9 @@
 
 class OpenConnections {
 public:
-  // Ends every connection, and those that come later as soon as they come.
+  // Ends every connection, and later ones as soon as they come.
   void break_all();
-  // How many sockets are still there at the deadline (CLOCK_MONOTONIC, ms); returns earlier when there are none.
+  // How many sockets are left at the deadline (CLOCK_MONOTONIC, ms); returns earlier if there are none.
   size_t wait_until_none(long long deadline_ms);
 
 private:
@@ -19,7 +19,7 @@ private:
   bool broken_ = false;
 };
 
-// One socket, for as long as this exists; it must be gone before the descriptor is closed.
+// One socket, for as long as this object exists; destroy it before the descriptor is closed.
 class OpenConnection {
 public:
   OpenConnection(OpenConnections &all, int socket);

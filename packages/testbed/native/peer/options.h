@@ -1,4 +1,4 @@
-// The command line of a subcommand: "--key value", "--flag", and what stands behind "--".
+// The command line of a subcommand: "--key value", "--flag", and what comes after "--".
 #pragma once
 #include <map>
 #include <set>
@@ -8,7 +8,7 @@
 
 class Options {
 public:
-  // flags: the names that take no value. Throws std::runtime_error for anything that is not an option.
+  // flags: the names that have no value. Throws std::runtime_error for anything that is not an option.
   Options(int argc, char **argv, const std::set<std::string> &flags);
 
   bool has(const std::string &key) const { return values_.count(key) != 0; }

@@ -1,4 +1,4 @@
-// SO_ORIGINAL_DST as ztunnel asks for it; see original_destination.h.
+// SO_ORIGINAL_DST as ztunnel reads it; see original_destination.h.
 #include "original_destination.h"
 
 namespace {

@@ -1,4 +1,4 @@
-// peer pause: the sandbox of a pod. Sleeps until SIGTERM, and reaps, as the first process of a pid namespace must.
+// peer pause: the sandbox of a pod. It sleeps until SIGTERM, and reaps, as the first process of a pid namespace must.
 #include "commands.h"
 #include <csignal>
 #include <cstdio>

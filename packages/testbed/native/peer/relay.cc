@@ -8,7 +8,7 @@
 namespace {
 enum class Turn { more, ended, broken };
 
-// One direction, one turn. The end of the source is passed on.
+// One turn of one direction. The end of the source is passed on.
 Turn pump(int from, int to) {
   char buffer[16384];
   const ssize_t count = recv(from, buffer, sizeof buffer, MSG_DONTWAIT);

@@ -1,4 +1,4 @@
-// What a server says on its standard output, one whole line at a time, from any thread.
+// What a server writes to its standard output: one whole line at a time, from any thread.
 #pragma once
 #include <string>
 

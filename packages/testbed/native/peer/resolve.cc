@@ -1,5 +1,5 @@
-// peer resolve: asks DNS servers for an address, in the ways of resolvers: connected or not, one server or several by
-// one socket, UDP or TCP; and says from whom each answer came, as the socket calls show it.
+// peer resolve: asks DNS servers for an address, in the ways of resolvers: connected or not, one server or several with
+// one socket, UDP or TCP. It says where each answer came from, as the socket calls show it.
 #include "commands.h"
 #include "dns_message.h"
 #include "json.h"
@@ -13,7 +13,7 @@
 namespace {
 struct Query {
   std::vector<std::string> texts;
-  std::vector<Address> servers; // of one family: IPv4 ones are mapped when there is an IPv6 one
+  std::vector<Address> servers; // of one family: IPv4 addresses are mapped if one is IPv6
   DnsQuestion question;
   long long deadline = 0;
 };
@@ -33,7 +33,7 @@ std::string text_or_empty(const Address &address) {
   return address.length == 0 ? "" : to_text(address);
 }
 
-// Each server is asked under an id of its own, so that the answers tell them apart.
+// Each server is asked with its own id, so that the answers can be told apart.
 std::string packet_for(const Query &query, size_t server) {
   DnsQuestion question = query.question;
   question.id = static_cast<uint16_t>(question.id + server);
@@ -86,7 +86,7 @@ Outcome by_udp(const Query &query, bool connected) {
   return outcome;
 }
 
-// One connection for each server, one after another.
+// One connection to each server, one after the other.
 Outcome by_tcp(const Query &query) {
   Outcome outcome;
   for (size_t i = 0; i < query.servers.size(); i++) {

@@ -1,5 +1,5 @@
-// peer serve: the application of a pod. Answers every connection with one line about who accepted it and where; with
-// --echo it then sends back what it gets, for as long as the client likes.
+// peer serve: the application of a pod. It answers every connection with one line that says who accepted it and where;
+// with --echo it then sends back what it gets, for as long as the client likes.
 #include "commands.h"
 #include "json.h"
 #include "options.h"
@@ -40,8 +40,8 @@ void watch(const Descriptor &epoll, int fd) {
     fail("epoll_ctl");
 }
 
-// The line goes out at once; the connection is closed when the client has closed, because close() with unread
-// bytes would send RST, and that throws the line away.
+// The line goes out at once. The connection is closed after the client has closed, because close() with unread bytes
+// would send RST, which discards the line.
 void answer(const Descriptor &epoll, int listener, uint16_t port, const std::string &name, bool echo) {
   for (;;) {
     Descriptor connection(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -61,7 +61,7 @@ void answer(const Descriptor &epoll, int listener, uint16_t port, const std::str
   }
 }
 
-// Sends back what comes, or throws it away. Who wants an echo waits for it before he sends more: nothing is kept here.
+// Sends back what arrives, or discards it. A client that wants an echo sends more only after it, so nothing is kept.
 void take(int connection, bool echo) {
   char buffer[4096];
   for (;;) {

@@ -1,4 +1,4 @@
-// peer stream: one connection that lives long. It sends and gets back data all the time, and says when it breaks.
+// peer stream: one long connection. It sends data and gets it back all the time, and reports when it breaks.
 #include "commands.h"
 #include "connecting.h"
 #include "json.h"
@@ -13,7 +13,7 @@
 namespace {
 constexpr size_t ROUND_BYTES = 1024;
 
-// "17 ......": a number, and as many dots as fill the round.
+// "17 ......": a number, and enough dots to fill the round.
 std::string round_of(long number) {
   std::string line = std::to_string(number) + " ";
   line.append(ROUND_BYTES - line.size() - 1, '.');
@@ -25,7 +25,7 @@ public:
   Stream(Descriptor fd, long long interval_ms)
       : fd_(std::move(fd)), interval_ms_(interval_ms), echoes_(fd_.get()), orders_(0) {}
 
-  // The name of what broke it; empty when it was asked to stop.
+  // The name of what broke it; empty if it was asked to stop.
   std::string run() {
     long long next_send = 0, answer_by = now_ms() + PATIENCE_MS;
     for (;;) {
@@ -64,11 +64,11 @@ public:
   }
 
 private:
-  // True when it is our turn again.
+  // True if it is our turn again.
   bool take_echoes() {
     bool turn = false;
     for (std::string line; echoes_.next(line);) {
-      if (!echoing_) { // the acceptors say who they are; the last one echoes from then on
+      if (!echoing_) { // the acceptors say who they are; after that the last one echoes
         hops_ += (hops_.empty() ? "" : ",") + line;
         echoing_ = turn = line.find("\"echo\":true") != std::string::npos;
         if (echoing_)
@@ -88,7 +88,7 @@ private:
     return turn;
   }
 
-  // "wait N": say so when N more rounds are over. False for "stop", and at the end of the input.
+  // "wait N": report when N more rounds are over. False for "stop", and at the end of the input.
   bool take_orders() {
     if (orders_.fill() != 0)
       return false;

@@ -61,7 +61,7 @@ bool ZdsClient::run() {
   return true;
 }
 
-// Nothing when it is time to stop.
+// Nothing if it is time to stop.
 std::unique_ptr<ZdsConnection> ZdsClient::connect() {
   for (long long pause = FIRST_RECONNECT_MS;;) {
     if (wait_for(stopping_.get(), POLLIN, now_ms()))
@@ -118,7 +118,7 @@ void ZdsClient::converse(ZdsConnection &connection) {
   }
 }
 
-// What is to be answered: '' or the reason of a refusal.
+// The answer: '' or the reason of a refusal.
 std::string ZdsClient::handle(ReceivedRequest &received) {
   const ZdsRequest &request = received.request;
   switch (request.kind) {
@@ -207,7 +207,7 @@ void ZdsClient::start(const ZdsRequest &request, const Descriptor &netns) {
   workloads_[request.uid] = std::move(workload);
 }
 
-// A workload that is gone is drained at once: its listeners close, and its connections break.
+// A deleted workload is drained at once: its listeners close, and its connections break.
 void ZdsClient::drop(const std::string &uid) {
   const auto found = workloads_.find(uid);
   if (found == workloads_.end())

@@ -9,7 +9,7 @@ class ZdsClient {
 public:
   ZdsClient(std::string socket_path, InPodWorkloadOptions prototype);
 
-  // Serves until stop() is called from another thread. True; false after an error of the protocol, which ends ztunnel.
+  // Serves until another thread calls stop(), and returns true; false after a protocol error, which ends ztunnel.
   bool run();
   void stop();
   // Closes all listeners, and waits for the connections to end. Returns how many sockets are left at the deadline.
@@ -46,5 +46,5 @@ private:
   std::set<std::string> named_; // on this connection
   bool synced_ = false;
   bool ready_ = false;
-  long long retry_at_ = 0; // 0: nothing to be tried again
+  long long retry_at_ = 0; // 0: there is nothing to try again
 };

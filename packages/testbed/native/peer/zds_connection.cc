@@ -7,7 +7,7 @@
 
 namespace {
 constexpr size_t LONGEST_MESSAGE = 1024; // ztunnel's buffer (src/inpod/protocol.rs)
-constexpr size_t MOST_DESCRIPTORS = 8;   // more than is ever right, so that they can be counted
+constexpr size_t MOST_DESCRIPTORS = 8;   // more than is ever allowed, so that they can be counted
 
 std::vector<Descriptor> descriptors_of(msghdr &message) {
   std::vector<Descriptor> out;

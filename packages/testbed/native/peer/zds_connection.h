@@ -1,11 +1,11 @@
-// The seqpacket socket to the node agent: one packet is one message, and a descriptor may come with it.
+// The seqpacket socket to the node agent: one packet is one message, and may carry a descriptor.
 #pragma once
 #include "sockets.h"
 #include "zds_message.h"
 #include <stdexcept>
 #include <string>
 
-// Bytes or descriptors that are no message: ztunnel refuses them, leaves, and comes back.
+// Bytes or descriptors that are not a message: ztunnel refuses them, disconnects, and connects again.
 struct UnreadableMessage : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -17,11 +17,11 @@ struct ReceivedRequest {
 
 class ZdsConnection {
 public:
-  // Throws std::runtime_error when nobody listens, or Hello cannot be sent.
+  // Throws std::runtime_error if nobody listens or Hello cannot be sent.
   explicit ZdsConnection(const std::string &path);
 
   int fd() const { return socket_.get(); }
-  // False: the other side has closed. Throws UnreadableMessage, and std::runtime_error when the socket is broken.
+  // False if the other side has closed. Throws UnreadableMessage, and std::runtime_error if the socket is broken.
   bool receive(ReceivedRequest &received);
   // An empty error is an acknowledgement. Throws std::runtime_error.
   void answer(const std::string &error);

@@ -1,5 +1,5 @@
-// See zds_message.h. Of the wire format (protobuf.dev/programming-guides/encoding) these messages use varints and
-// length-delimited fields.
+// See zds_message.h. These messages use varints and length-delimited fields of the wire format
+// (protobuf.dev/programming-guides/encoding).
 #include "zds_message.h"
 #include <cstdint>
 #include <stdexcept>
@@ -10,7 +10,7 @@ constexpr uint64_t VERSION_V1 = 1;
 
 struct Field {
   uint64_t number = 0, wire = 0;
-  std::string_view bytes; // of a length-delimited one
+  std::string_view bytes; // of a length-delimited field
 };
 
 class Reader {
@@ -128,7 +128,7 @@ ZdsRequest decode_request(std::string_view bytes) {
       break;
     case 3:
       request.kind = ZdsRequest::Kind::snapshot_sent;
-      text_of(message, 0); // it has no fields; what is there must be readable
+      text_of(message, 0); // it has no fields; anything in it must be readable
       break;
     default:
       request.kind = ZdsRequest::Kind::keep;

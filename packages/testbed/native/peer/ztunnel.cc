@@ -1,6 +1,6 @@
-// peer ztunnel: a stand-in for ztunnel. Its listeners have ztunnel's options; it tells each client which original
-// destination it read, and then relays in plain text, so that the client also hears the application.
-// With --zds it listens where the node agent says, as ztunnel does since 1.23; without, in the netns that it is in.
+// peer ztunnel: a stand-in for ztunnel. Its listeners have ztunnel's options. It tells each client which original
+// destination it read, and then relays in plain text, so that the client also hears the application. With --zds it
+// listens where the node agent says, as ztunnel does since 1.23; without, in the netns that it is in.
 #include "commands.h"
 #include "json.h"
 #include "options.h"
@@ -42,7 +42,7 @@ int run_in_pods(const Options &options) {
   sigemptyset(&ends);
   sigaddset(&ends, SIGTERM);
   sigaddset(&ends, SIGINT);
-  sigprocmask(SIG_BLOCK, &ends, nullptr); // in every thread; this one takes them
+  sigprocmask(SIG_BLOCK, &ends, nullptr); // for every thread; this one takes the signals
   InPodWorkloadOptions prototype;
   prototype.service.name = options.get("name", "ztunnel");
   prototype.service.ports = {OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT};
@@ -62,7 +62,7 @@ int run_in_pods(const Options &options) {
   report(JsonLine().text("event", "draining").str());
   const size_t left = client.drain(now_ms() + options.number("drain-ms", DRAIN_MS));
   report(JsonLine().text("event", "drained").number("left", static_cast<long long>(left)).str());
-  _exit(0); // the threads of what is left end with the process
+  _exit(0); // threads that are left end with the process
 }
 } // namespace
 

@@ -41,9 +41,9 @@ std::string describe(int client, uint16_t port, const OriginalDestination &wante
   return line.str();
 }
 
-// Inbound, ztunnel refuses its own ports wherever they are (inbound_passthrough.rs). Outbound it does so on loopback
-// only (outbound.rs); on the pod's own address it would go on by HBONE, to itself, and be refused there. In plain text
-// nothing would refuse it, for ever, so it ends here, as it does for a ztunnel that listens in its own pod.
+// Inbound, ztunnel refuses its own ports at any address (inbound_passthrough.rs). Outbound it does so only on loopback
+// (outbound.rs); to the pod's own address it would go on by HBONE, to itself, and be refused there. In plain text
+// nothing would ever refuse it, so it ends here, as for a ztunnel that listens in its own pod.
 bool is_self_call(int client, const Address &to, uint16_t port, const ZtunnelService &service) {
   if (std::find(service.ports.begin(), service.ports.end(), to.port()) == service.ports.end())
     return false;
@@ -51,7 +51,7 @@ bool is_self_call(int client, const Address &to, uint16_t port, const ZtunnelSer
          same_ip(to, peer_address(client));
 }
 
-// Outbound connections leave from the pod as they are; inbound ones keep the client's address, unless that is the
+// Outbound connections leave from the pod's address; inbound ones keep the client's address, unless it is the
 // destination's own (proxy.rs).
 std::optional<Address> source_for(int client, uint16_t port, const Address &to, const ZtunnelService &service) {
   const Address peer = unmapped(peer_address(client));
@@ -86,7 +86,7 @@ void accept_waiting(int listener, uint16_t port, const std::shared_ptr<const Ztu
   for (;;) {
     const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (client >= 0) {
-      // Counted here and not in its thread, which may start when somebody has looked already whether all have ended.
+      // It is counted here and not in its thread, which may start after somebody has checked whether all have ended.
       auto open = std::make_unique<OpenConnection>(*service->connections, client);
       std::thread([client, port, service, open = std::move(open)]() mutable {
         const Descriptor owned(client);
@@ -96,7 +96,7 @@ void accept_waiting(int listener, uint16_t port, const std::shared_ptr<const Ztu
       continue;
     }
     if (errno == EMFILE || errno == ENFILE)
-      usleep(1000); // wait for a connection to end rather than spin
+      usleep(1000); // wait for a connection to end instead of spinning
     else if (errno != EINTR && errno != ECONNABORTED)
       return;
   }

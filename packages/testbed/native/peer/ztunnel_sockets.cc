@@ -18,7 +18,7 @@ Descriptor bound_socket(const Address &at, int type) {
   Descriptor fd(socket(at.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd.get() < 0)
     fail("socket for " + to_text(at));
-  // No SO_REUSEADDR: that ztunnel does without is what an application meets that wants its port back.
+  // No SO_REUSEADDR, because ztunnel does not set it: an application that wants its port back meets that.
   set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT");
   set(fd.get(), SOL_SOCKET, SO_MARK, ZTUNNEL_MARK, "SO_MARK");
   if (at.family() == AF_INET6)
@@ -35,7 +35,7 @@ Descriptor blocking(Descriptor fd) {
 
 // 0 or an errno.
 int bind_to_foreign_address(int fd, Address source) {
-  // IP_TRANSPARENT and IP_FREEBIND are one bit each for both families; this level reaches it on AF_INET6 sockets too.
+  // IP_TRANSPARENT and IP_FREEBIND are one bit each for both families; this level sets them on AF_INET6 sockets, too.
   const int on = 1;
   if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) != 0 ||
       setsockopt(fd, SOL_IP, IP_FREEBIND, &on, sizeof on) != 0)

@@ -10,6 +10,6 @@ constexpr uint16_t OUTBOUND_PORT = 15001, INBOUND_PORT = 15006, HBONE_PORT = 150
 Descriptor ztunnel_listener(const Address &at, bool transparent);
 // The same for UDP.
 Descriptor ztunnel_datagram_socket(const Address &at);
-// A connection from the caller's netns; with `source`, from that IP address, which need not be ours. Below 0 with
+// A connection from the caller's netns; with `source`, from that IP address, which may be a foreign one. Below 0 with
 // errno.
 Descriptor ztunnel_dial(const Address &to, const std::optional<Address> &source);

@@ -1,4 +1,4 @@
-// The API double in a process of its own, so that its event loop is not that of what is tested.
+// The API double in a process of its own, so that it does not share an event loop with the code under test.
 import { fileURLToPath } from 'node:url';
 import * as Schema from 'effect/Schema';
 import type { Cgroup } from '../cgroup.js';
@@ -11,16 +11,16 @@ import { kubeconfigOf } from './kubeconfig.js';
 const Ready = Schema.Struct({ url: Schema.String, ca: Schema.String, token: Schema.String });
 const Failure = Schema.Struct({ id: Schema.Int, error: Schema.String });
 
-/** Its standard input is its life line: it ends when whoever started it has ended. */
+/** Its standard input is its lifeline: it ends when the process that started it has ended. */
 export class KubernetesApiProcess {
   readonly url: string;
   /** PEM. */
   readonly ca: string;
-  /** Of someone who may do everything. */
+  /** The token of a user who may do everything. */
   readonly adminToken: string;
   readonly process: LineProcess;
   #calls = 0;
-  /** Calls one after the other: the answers come in their order. */
+  /** The calls are made one after the other, so the answers come in the same order. */
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(process: LineProcess, ready: typeof Ready.Type) {
@@ -30,7 +30,7 @@ export class KubernetesApiProcess {
     this.adminToken = ready.token;
   }
 
-  /** `port` 0, the default, takes a free one. It runs in the caller's cgroup unless told otherwise. */
+  /** `port` 0, the default, uses a free one. It runs in the caller's cgroup unless told otherwise. */
   static async start({ port = 0, cgroup }: { port?: number; cgroup?: Cgroup } = {}): Promise<KubernetesApiProcess> {
     // Compiled, also for tests that run this file from src/, which is as deep as dist/.
     const main = fileURLToPath(new URL('../../dist/kubernetes-api/main.js', import.meta.url));
@@ -41,7 +41,7 @@ export class KubernetesApiProcess {
     return new KubernetesApiProcess(child, parseLine(Ready, await child.nextLine()));
   }
 
-  /** As the method of the same name of `KubernetesApi`. Rejects with its error's message. */
+  /** Like the method of the same name of `KubernetesApi`. Rejects with its error's message. */
   call<Name extends CallName>(name: Name, ...given: Given<Name>): Promise<Answer<Name>> {
     const success = Schema.Struct({ id: Schema.Int, result: CALLS[name].answer });
     const answered = this.#last.then(async () => {

@@ -1,4 +1,4 @@
-// The Kubernetes API double: real HTTPS on loopback, in this process. What it knows of Kubernetes is in the files beside.
+// The Kubernetes API double: real HTTPS on loopback, in this process. The files beside it have what it knows about Kubernetes.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { User } from './authorization.js';
 import { selfSignedCertificate, type Certificate } from './certificate.js';
@@ -25,13 +25,13 @@ import { WatchStream } from './watch-stream.js';
 import { create, patch, patched, remove } from './writes.js';
 
 export interface KubernetesApiOptions {
-  /** 0 takes a free one. */
+  /** 0 uses a free one. */
   readonly port?: number;
   /** Real servers send one a minute. */
   readonly bookmarkEveryMs?: number;
 }
 
-/** A request that was answered, for assertions. `code` is 0 when a fault ate the answer. */
+/** A request that was answered, for assertions. `code` is 0 if a fault swallowed the answer. */
 export interface AnsweredRequest {
   readonly user: string;
   readonly verb: string;
@@ -43,17 +43,17 @@ export interface AnsweredRequest {
   readonly query: URLSearchParams;
 }
 
-/** When a client asks for no `timeoutSeconds`: the API server's --min-request-timeout. */
+/** The time of a watch without `timeoutSeconds`: the API server's --min-request-timeout. */
 const DEFAULT_WATCH_MS = 1_800_000;
 const REMEMBERED_REQUESTS = 100_000;
 
 export class KubernetesApi {
   readonly faults = new Faults();
-  /** The token of someone who may do everything. */
+  /** The token of a user who may do everything. */
   readonly adminToken = 'admin';
-  /** The latest ones, in the order of their answers' beginnings. */
+  /** The latest requests, in the order in which their answers began. */
   readonly requests: AnsweredRequest[] = [];
-  /** Milliseconds; undefined withholds bookmarks from watches that begin from now on. */
+  /** In milliseconds; undefined withholds bookmarks from new watches. */
   bookmarkEveryMs: number | undefined;
   readonly #store = new ObjectStore();
   readonly #users = new Map<string, User>();
@@ -85,7 +85,7 @@ export class KubernetesApi {
     return `https://127.0.0.1:${this.#port.number}`;
   }
 
-  /** PEM; what a service account has as ca.crt. */
+  /** PEM: what a service account has as ca.crt. */
   get ca(): string {
     return this.#certificate.certificate;
   }
@@ -99,12 +99,12 @@ export class KubernetesApi {
     return [...this.#watches];
   }
 
-  /** From now on the token is this user. */
+  /** From now on the token belongs to this user. */
   allow(token: string, user: User): void {
     this.#users.set(token, user);
   }
 
-  /** From now on the token gets 401, as one that has expired. */
+  /** From now on the token gets 401, like an expired one. */
   revoke(token: string): void {
     this.#users.delete(token);
   }
@@ -114,7 +114,7 @@ export class KubernetesApi {
     return kubeconfigOf({ url: this.url, ca: this.ca, token });
   }
 
-  /** Makes an object past the HTTP side, its status and uid as given. */
+  /** Makes an object without HTTP, with the given status and uid. */
   create(kind: string, template: ObjectTemplate): ApiObject {
     return this.#store.create(resourceOf(kind), template);
   }
@@ -126,7 +126,7 @@ export class KubernetesApi {
     return this.#store.update(resourceOf(kind), before, patched(before, body));
   }
 
-  /** Deletes at once, with no grace. */
+  /** Deletes at once, without a grace period. */
   remove(kind: string, at: ObjectPlace): void {
     this.#store.delete(resourceOf(kind), at.namespace, at.name);
   }
@@ -139,17 +139,17 @@ export class KubernetesApi {
     return this.#store.list(resourceOf(kind));
   }
 
-  /** Forgets the history: watches and continued lists from before get 410. */
+  /** Forgets the history: older watches and continued lists get 410. */
   compact(): void {
     this.#store.compact();
   }
 
-  /** The port is closed and every connection cut, until `back`. */
+  /** Closes the port and cuts every connection, until `back`. */
   away(): Promise<void> {
     return this.#port.close();
   }
 
-  /** On the same port. */
+  /** Opens the same port again. */
   back(): Promise<void> {
     return this.#port.open();
   }
@@ -183,7 +183,7 @@ export class KubernetesApi {
       else send(response, ...this.#serve({ ...parsed, target }, request, body));
       record(response.statusCode);
     } catch (error) {
-      if (request.destroyed && !request.complete) return; // the client has gone away in the middle of its body
+      if (request.destroyed && !request.complete) return; // the client went away in the middle of its body
       const { status, headers } = error instanceof Refusal ? error : new Refusal(internalError(String(error)));
       record(status.code);
       send(response, status.code, status, headers);
@@ -242,7 +242,7 @@ export class KubernetesApi {
     if (fault?.kind === 'gone') watch.gone();
   }
 
-  /** True when the request is to be served all the same. */
+  /** True if the request is to be served nevertheless. */
   async #misbehave(fault: Fault, verb: string, response: ServerResponse): Promise<boolean> {
     switch (fault.kind) {
       case 'silence':

@@ -1,4 +1,4 @@
-// Who a bearer token is, and what its rules allow (rbac/v1 PolicyRule; authorization/rbac/rbac.go).
+// To whom a bearer token belongs, and what the rules allow (rbac/v1 PolicyRule; authorization/rbac/rbac.go).
 import * as Schema from 'effect/Schema';
 import type { Target } from './resources.js';
 
@@ -10,9 +10,9 @@ const PolicyRule = Schema.Struct({
   /** `pods`, `pods/status`, `*`. A subresource is not covered by its resource. */
   resources: strings,
   verbs: strings,
-  /** Only these objects; then list and watch are allowed with `fieldSelector=metadata.name=...` alone. */
+  /** Only these objects; list and watch are then allowed only with `fieldSelector=metadata.name=...`. */
   resourceNames: Schema.optionalKey(strings),
-  /** Only in these namespaces, as a RoleBinding there would do. */
+  /** Only in these namespaces, like a RoleBinding there. */
   namespaces: Schema.optionalKey(strings),
 });
 export type PolicyRule = typeof PolicyRule.Type;

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export interface Certificate {
-  /** PEM; also the authority that clients are to trust. */
+  /** PEM; clients trust it as an authority, too. */
   readonly certificate: string;
   readonly key: string;
 }
 
-/** For 127.0.0.1, ::1 and localhost; good for ten years. Throws with openssl's words when it cannot. */
+/** For 127.0.0.1, ::1 and localhost; valid for ten years. Throws with openssl's message if it fails. */
 export function selfSignedCertificate(commonName: string): Certificate {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-certificate-'));
   try {

@@ -1,11 +1,11 @@
-// What may be told to an API double from outside its process.
+// What an API double accepts from outside its process.
 import * as Schema from 'effect/Schema';
 import type { KubernetesApi } from './api-server.js';
 import { User } from './authorization.js';
 import { FaultFilter, SentFault } from './faults.js';
 import { ApiObject, ObjectPlace, ObjectTemplate } from './resources.js';
 
-/** What is done to every watch under way. */
+/** What is done to every open watch. */
 const WatchAction = Schema.Literals(['bookmark', 'corrupt', 'drop', 'end', 'garbage', 'gone', 'silence', 'truncate']);
 export type WatchAction = typeof WatchAction.Type;
 
@@ -30,7 +30,7 @@ export const CALLS = {
   create: { given: Schema.Tuple([kind, ObjectTemplate]), answer: ApiObject },
   patch: { given: Schema.Tuple([kind, ObjectPlace, Schema.Unknown]), answer: ApiObject },
   remove: { given: Schema.Tuple([kind, ObjectPlace]), answer: nothing },
-  /** null when it is not there. */
+  /** null if it does not exist. */
   get: { given: Schema.Tuple([kind, ObjectPlace]), answer: Schema.NullOr(ApiObject) },
   list: { given: Schema.Tuple([kind]), answer: Schema.Array(ApiObject) },
   compact: { given: none, answer: nothing },
@@ -41,7 +41,7 @@ export const CALLS = {
   inject: { given: Schema.Tuple([SentFault, Schema.optionalKey(FaultFilter)]), answer: nothing },
   clearFaults: { given: none, answer: nothing },
   watches: { given: Schema.Tuple([WatchAction]), answer: nothing },
-  /** Of the latest requests, who asked what and the answer's code. */
+  /** Who asked what in the latest requests, and the codes of the answers. */
   requests: { given: none, answer: Schema.Array(AnsweredCall) },
   away: { given: none, answer: nothing },
   back: { given: none, answer: nothing },

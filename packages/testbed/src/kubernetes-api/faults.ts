@@ -1,10 +1,9 @@
-// What the API double does wrong on command, to requests that are still to come. `watches` has what is done to watches
-// that are under way.
+// What the API double does wrong on command, to future requests. `watches` has what is done to open watches.
 import * as Schema from 'effect/Schema';
 
 /** Those that can be told to a server in another process. */
 export const SentFault = Schema.Union([
-  /** An error answer, with a Status, as a server in trouble gives it. */
+  /** An error answer with a Status, as from a server in trouble. */
   Schema.Struct({
     kind: Schema.Literal('status'),
     code: Schema.Int,
@@ -12,7 +11,7 @@ export const SentFault = Schema.Union([
   }),
   /** The request is read and never answered; the connection stays open. */
   Schema.Struct({ kind: Schema.Literal('silence') }),
-  /** The connection is closed after so many bytes of the answer, its head included. */
+  /** The connection is closed after so many bytes of the answer, including its head. */
   Schema.Struct({ kind: Schema.Literal('drop'), afterBytes: Schema.Int }),
   Schema.Struct({ kind: Schema.Literal('slow'), delayMs: Schema.Finite }),
   /** The body of the answer is not JSON. */
@@ -28,7 +27,7 @@ export type SentFault = typeof SentFault.Type;
 
 export type Fault =
   | SentFault
-  /** The answer comes when this is fulfilled. For a server in the process that injects it. */
+  /** The answer comes when this is fulfilled. Only for a server in the same process. */
   | { readonly kind: 'held'; readonly until: Promise<unknown> };
 
 export const FaultFilter = Schema.Struct({
@@ -38,7 +37,7 @@ export const FaultFilter = Schema.Struct({
   resource: Schema.optionalKey(Schema.String),
   /** Only lists that go on from a `continue` token. */
   continued: Schema.optionalKey(Schema.Boolean),
-  /** How often; once by default, Infinity until `clear`. */
+  /** How often; once by default, and with Infinity until `clear`. */
   times: Schema.optionalKey(Schema.Number),
 });
 export type FaultFilter = typeof FaultFilter.Type;
@@ -52,7 +51,7 @@ interface Armed {
 export class Faults {
   readonly #armed: Armed[] = [];
 
-  /** The next request that fits gets the fault; the earliest injected comes first. */
+  /** The next matching request gets the fault; faults are used in the order in which they were injected. */
   inject(fault: Fault, filter: FaultFilter = {}): void {
     this.#armed.push({ fault, filter, left: filter.times ?? 1 });
   }
@@ -61,12 +60,12 @@ export class Faults {
     this.#armed.length = 0;
   }
 
-  /** How many are waiting for a request. */
+  /** How many faults wait for a request. */
   get waiting(): number {
     return this.#armed.length;
   }
 
-  /** The fault of one request, which is then used up. */
+  /** The fault for one request, which is then used up. */
   take(request: { verb: string; resource: string; continued: boolean }): Fault | undefined {
     const index = this.#armed.findIndex(
       ({ filter }) =>

@@ -1,4 +1,4 @@
-// A port on loopback that can be closed, with every connection cut, and opened again under the same number.
+// A port on loopback that can be closed, which cuts every connection, and opened again with the same number.
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
@@ -12,7 +12,7 @@ export class HttpsPort {
   #server: Server | undefined;
   #number: number;
 
-  /** 0 takes a free one when it is opened. */
+  /** 0 uses a free port when it is opened. */
   constructor(
     number: number,
     certificate: Certificate,
@@ -56,7 +56,7 @@ export class HttpsPort {
   }
 }
 
-/** Cuts the connection when so many bytes of plain text have been written to it. */
+/** Cuts the connection after so many bytes of plain text have been written to it. */
 export function cutAfter(response: ServerResponse, bytes: number): void {
   const { socket } = response;
   if (socket === null) return;

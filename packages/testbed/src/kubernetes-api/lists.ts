@@ -59,7 +59,7 @@ export function list(store: ObjectStore, target: Target, query: URLSearchParams)
   };
 }
 
-/** The items of a list bear neither kind nor apiVersion. */
+/** The items of a list have neither kind nor apiVersion. */
 function withoutType({ kind: _kind, apiVersion: _apiVersion, ...object }: ApiObject): unknown {
   return object;
 }

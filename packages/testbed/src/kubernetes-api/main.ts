@@ -24,5 +24,5 @@ for await (const line of input) {
     say({ id, error: error instanceof Error ? error.message : String(error) });
   }
 }
-// Whoever started it is gone.
+// The process that started this one is gone.
 await api.close();

@@ -1,9 +1,9 @@
-// What etcd is to an API server: objects, one revision counter for all of them, and a history that can be compacted.
+// What etcd is for an API server: objects, one revision counter for all of them, and a history that can be compacted.
 import { randomUUID } from 'node:crypto';
 import { apiVersion, type ApiObject, type ObjectTemplate, type Resource } from './resources.js';
 import { alreadyExists, notFound, Refusal } from './status.js';
 
-/** One change. `before` and `after` are the object's whole states; neither is changed afterwards. */
+/** One change. `before` and `after` are the object's whole states, and are never modified. */
 export interface Revision {
   readonly revision: number;
   readonly resource: Resource;
@@ -12,7 +12,7 @@ export interface Revision {
 }
 
 export class ObjectStore {
-  /** Real servers start somewhere, too; 1 digit would hide text comparisons of numbers. */
+  /** Real servers start somewhere, too; with one digit, comparing numbers as text would go unnoticed. */
   #revision = 90;
   #compactedTo = 90;
   #history: Revision[] = [];
@@ -32,12 +32,12 @@ export class ObjectStore {
     return this.#of(resource).get(keyOf(namespace, name));
   }
 
-  /** In the order of their keys, as etcd has them. */
+  /** In the order of their keys, as in etcd. */
   list(resource: Resource): ApiObject[] {
     return sorted(this.#of(resource));
   }
 
-  /** As it was at a revision that is not compacted. */
+  /** The state at a revision that is not compacted. */
   listAt(resource: Resource, revision: number): ApiObject[] {
     const past = new Map(this.#of(resource));
     for (const change of this.#history.toReversed()) {
@@ -50,7 +50,7 @@ export class ObjectStore {
     return sorted(past);
   }
 
-  /** The server's fields (uid, resourceVersion, creationTimestamp) are set here. */
+  /** Sets the server's fields (uid, resourceVersion, creationTimestamp). */
   create(resource: Resource, template: ObjectTemplate): ApiObject {
     const { name, namespace } = template.metadata;
     if (this.get(resource, namespace, name) !== undefined) throw new Refusal(alreadyExists(resource, name));
@@ -68,7 +68,7 @@ export class ObjectStore {
     });
   }
 
-  /** Nothing happens, and no revision is used, when nothing changes: as in etcd3/store.go. */
+  /** If nothing changes, it does nothing and uses no revision, as in etcd3/store.go. */
   update(resource: Resource, before: ApiObject, after: ApiObject): ApiObject {
     if (
       JSON.stringify({
@@ -88,7 +88,7 @@ export class ObjectStore {
     return before;
   }
 
-  /** Forgets what was before the revision (all history by default). */
+  /** Forgets the history before the revision (by default all of it). */
   compact(to: number = this.#revision): void {
     this.#compactedTo = Math.max(this.#compactedTo, Math.min(to, this.#revision));
     this.#history = this.#history.filter(({ revision }) => revision > this.#compactedTo);
@@ -105,7 +105,7 @@ export class ObjectStore {
     return this.#history.filter((change) => change.resource === resource).slice(-count);
   }
 
-  /** Calls for every change from now on, until the returned function is called. */
+  /** Calls the listener for every change from now on, until the returned function is called. */
   listen(listener: (revision: Revision) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -1,4 +1,4 @@
-// What a request asks for, who asks, and whether it is allowed (apiserver/pkg/endpoints/request/requestinfo.go).
+// What a request asks for, who makes it, and whether it is allowed (apiserver/pkg/endpoints/request/requestinfo.go).
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { isAllowed, type User } from './authorization.js';
@@ -9,7 +9,7 @@ import { badRequest, forbidden, Refusal } from './status.js';
 
 export interface ParsedRequest {
   readonly verb: string;
-  /** undefined for a path that is no resource of the double's. */
+  /** undefined for a path that is not a resource of the double. */
   readonly target: Target | undefined;
   /** `pods`, `pods/status`, or the path. */
   readonly resource: string;
@@ -40,7 +40,7 @@ export function authorize(user: User, verb: string, target: Target, query: URLSe
     throw new Refusal(forbidden(user.name, verb, resource, { namespace, name, subresource }));
 }
 
-/** {} when there is none. @throws Refusal 400 */
+/** {} if there is none. @throws Refusal 400 */
 export async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>> {
   const body = await text(request);
   if (body === '') return {};

@@ -1,4 +1,4 @@
-// The resources that the API double knows: enough for a node agent. Another one is a row.
+// The resources that the API double knows: enough for a node agent. To add one, add a row.
 
 import * as Schema from 'effect/Schema';
 
@@ -51,7 +51,7 @@ export interface Resource {
   readonly kind: string;
   readonly namespaced: boolean;
   readonly hasStatus: boolean;
-  /** What `fieldSelector` may name, beside metadata.name and metadata.namespace. */
+  /** What `fieldSelector` may name besides metadata.name and metadata.namespace. */
   readonly selectableFields: readonly string[];
 }
 
@@ -129,7 +129,7 @@ export interface Target {
 const PATH =
   /^\/(?:api|apis\/(?<group>[^/]+))\/(?<version>v[^/]+)(?:\/namespaces\/(?<namespace>[^/]+)(?=\/[^/]))?\/(?<plural>[^/]+)(?:\/(?<name>[^/]+)(?:\/(?<subresource>[^/]+))?)?$/;
 
-/** undefined for a path that is no resource of the double's. */
+/** undefined for a path that is not a resource of the double. */
 export function parsePath(path: string): Target | undefined {
   const subresourceOfNamespace = /^\/api\/v1\/namespaces\/([^/]+)\/(status|finalize)$/.exec(path);
   if (subresourceOfNamespace !== null) {

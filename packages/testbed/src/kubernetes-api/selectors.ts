@@ -1,4 +1,4 @@
-// Label and field selectors, as list and watch take them (apimachinery/pkg/labels, pkg/fields).
+// Label and field selectors, as in list and watch (apimachinery/pkg/labels, pkg/fields).
 import { memberOf } from './merge-patch.js';
 import type { ApiObject, Resource } from './resources.js';
 import { badRequest, Refusal } from './status.js';
@@ -7,7 +7,7 @@ export type Match = (object: ApiObject) => boolean;
 
 const SET = /^(?<key>[^\s!=,()]+)\s+(?<operator>in|notin)\s*\((?<values>[^)]*)\)$/;
 
-/** `a=b,c!=d,e,!f,g in (h,i),j notin (k)`; a `Refusal` for what is none. */
+/** `a=b,c!=d,e,!f,g in (h,i),j notin (k)`; throws a `Refusal` for anything else. */
 export function labelSelector(text: string): Match {
   const requirements = splitOutsideParentheses(text).map((term): Match => {
     const set = SET.exec(term)?.groups;
@@ -28,7 +28,7 @@ export function labelSelector(text: string): Match {
   return (object) => requirements.every((matches) => matches(object));
 }
 
-/** `spec.nodeName=a,metadata.name!=b`; a `Refusal` for a field that the resource does not select by. */
+/** `spec.nodeName=a,metadata.name!=b`; throws a `Refusal` for a field that cannot select this resource. */
 export function fieldSelector(text: string, resource: Resource): Match {
   const selectable = ['metadata.name', 'metadata.namespace', ...resource.selectableFields];
   const requirements = text
@@ -44,7 +44,7 @@ export function fieldSelector(text: string, resource: Resource): Match {
   return (object) => requirements.every((matches) => matches(object));
 }
 
-/** The one name that `metadata.name=x` asks for: the authorizer then judges the request as one for that object. */
+/** The one name that `metadata.name=x` asks for: the authorizer then treats the request as one for that object. */
 export function onlyName(fieldSelectorText: string): string | undefined {
   return /(?:^|,)metadata\.name==?([^,]+)/.exec(fieldSelectorText)?.[1];
 }
@@ -53,7 +53,7 @@ function label(object: ApiObject, key: string): string | undefined {
   return object.metadata.labels?.[key];
 }
 
-/** An absent field selects as the empty string does. */
+/** An absent field counts as the empty string. */
 function fieldOf(object: ApiObject, path: string): string {
   let value: unknown = object;
   for (const step of path.split('.')) value = memberOf(value, step);

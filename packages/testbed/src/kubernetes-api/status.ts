@@ -1,4 +1,4 @@
-// The Status objects that an API server answers with, in its own words (apimachinery/pkg/api/errors/errors.go).
+// The Status objects that an API server answers with, with their original texts (apimachinery/pkg/api/errors/errors.go).
 import { qualifiedName, type Resource } from './resources.js';
 
 export interface Status {
@@ -110,7 +110,7 @@ export const tooLargeResourceVersion = (asked: string, current: string): Status 
     },
   });
 
-/** endpoints/handlers/responsewriters/errors.go, forbiddenMessage; rbac says nothing more when no rule allows. */
+/** endpoints/handlers/responsewriters/errors.go, forbiddenMessage; rbac says nothing more if no rule allows the request. */
 export function forbidden(
   user: string,
   verb: string,

@@ -1,4 +1,4 @@
-// One watch under way: a chunked answer of JSON lines, which can be made to misbehave.
+// One open watch: a chunked answer of JSON lines, which can be made to misbehave.
 import type { ServerResponse } from 'node:http';
 import type { ObjectStore, Revision } from './object-store.js';
 import { apiVersion, type ApiObject, type Resource } from './resources.js';
@@ -63,57 +63,57 @@ export class WatchStream {
     this.#event({ type: 'BOOKMARK', object });
   }
 
-  /** The orderly end, as after `timeoutSeconds`. */
+  /** An orderly end, as after `timeoutSeconds`. */
   end(): void {
     if (this.#silent) return;
     this.#response.end();
     this.#close();
   }
 
-  /** Nothing more comes, and the connection stays open: what a client sees of a server behind a dead link. */
+  /** Nothing more comes, and the connection stays open: this is how a client sees a server behind a dead link. */
   silence(): void {
     this.#silent = true;
   }
 
-  /** The connection is cut. */
+  /** Cuts the connection. */
   drop(): void {
     this.#response.socket?.destroy();
     this.#close();
   }
 
-  /** A line that is no JSON, and on it goes. */
+  /** Sends a line that is not JSON, and goes on. */
   garbage(line = '\u0000\u00ff{"type":]'): void {
     this.#write(`${line}\n`);
   }
 
-  /** The next event's line loses a byte. */
+  /** The line of the next event loses a byte. */
   corrupt(): void {
     this.#corruptNext = true;
   }
 
-  /** The beginning of an event, and the orderly end in the middle of it. */
+  /** Sends the beginning of an event, and ends in an orderly way in the middle of it. */
   truncate(): void {
     this.#write('{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":"tru');
     this.end();
   }
 
-  /** The last changes once more. */
+  /** Sends the last changes once more. */
   duplicate(count: number): void {
     for (const change of this.#store.last(count, this.resource)) this.#send(change);
   }
 
-  /** 410 as an event, and the end. */
+  /** Sends 410 as an event, and ends. */
   gone(): void {
     this.#event({ type: 'ERROR', object: tooOldResourceVersion('1', String(this.#store.revision)) });
     this.end();
   }
 
-  /** An event as it is given. */
+  /** Sends the given event. */
   send(type: WatchEvent['type'], object: unknown): void {
     this.#event({ type, object });
   }
 
-  /** A change of an object that begins or ceases to match is its coming or going (storage/cacher/cache_watcher.go). */
+  /** If an object begins or ceases to match, that is an ADDED or a DELETED event (storage/cacher/cache_watcher.go). */
   #send({ before, after, revision }: Revision): void {
     const was = before !== undefined && this.#matches(before);
     const is = after !== undefined && this.#matches(after);
@@ -123,7 +123,7 @@ export class WatchStream {
 
   #event(event: WatchEvent): void {
     const line = JSON.stringify(event);
-    // The quotation mark that ends the key "type": what is left is no JSON.
+    // It loses the quotation mark that ends the key "type": the rest is not JSON.
     this.#write(`${this.#corruptNext ? line.slice(0, 6) + line.slice(7) : line}\n`);
     this.#corruptNext = false;
   }

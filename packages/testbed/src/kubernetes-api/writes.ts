@@ -40,7 +40,7 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
     );
   const template: ObjectTemplate = {
     ...body,
-    // The status of what is created is the server's to set (pod/strategy.go, PrepareForCreate).
+    // The server sets the status of a new object (pod/strategy.go, PrepareForCreate).
     ...(resource.hasStatus && {
       status: resource.plural === 'namespaces' ? { phase: 'Active' } : { phase: 'Pending' },
     }),
@@ -57,7 +57,7 @@ export function patched(before: ApiObject, body: unknown): ApiObject {
   return after;
 }
 
-/** `status` of a main resource and everything but `status` and metadata of a subresource are left as they were. */
+/** A main resource keeps its `status`; a subresource keeps everything but `status` and metadata. */
 export function patch(store: ObjectStore, target: Target & { name: string }, body: Body): ApiObject {
   const { resource, name, namespace, subresource } = target;
   const before = store.get(resource, namespace, name);
@@ -83,7 +83,7 @@ export function patch(store: ObjectStore, target: Target & { name: string }, bod
   return store.update(resource, before, after);
 }
 
-/** A pod on a node ends gracefully: it is marked, and it is the kubelet that deletes it with a grace period of 0. */
+/** A pod on a node ends gracefully: it is marked, and the kubelet deletes it later with a grace period of 0. */
 export function remove(
   store: ObjectStore,
   target: Target & { name: string },

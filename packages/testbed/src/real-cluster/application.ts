@@ -7,17 +7,17 @@ export interface ApplicationOptions {
   readonly name: string;
   /** Default 1. */
   readonly replicas?: number;
-  /** Of its pods, beside `app: <name>`. */
+  /** Labels of its pods, besides `app: <name>`. */
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** It says `<namespace>/<pod>` at 8080, and HTTP is spoken at 8081. */
+/** It answers `<namespace>/<pod>` at 8080, and speaks HTTP at 8081. */
 export const APPLICATION_PORTS = { application: 8080, web: 8081 } as const;
 
-/** A machine that is busy answers late, which is no failure; who refuses does so at once. In seconds. */
+/** In seconds. A busy machine answers late, which is not a failure; a server that refuses does so at once. */
 const PATIENCE = 60;
 const probe = (how: Readonly<Record<string, unknown>>) => ({ ...how, periodSeconds: 1, timeoutSeconds: PATIENCE });
-/** By exec, and by asking the kernel: the other probes begin when somebody listens, so that none of them ever fails. */
+/** Runs a command that asks the kernel: the other probes begin when something listens, so that none of them ever fails. */
 const listening = (port: number) => ({
   ...probe({ exec: { command: ['/bin/sh', '-c', `netstat -ltn | grep -q ':${port} '`] } }),
   failureThreshold: PATIENCE,
@@ -43,7 +43,7 @@ export function applicationDeployment(options: ApplicationOptions): KubernetesOb
       template: {
         metadata: { labels },
         spec: {
-          // The first process of a pid namespace does not hear SIGTERM unless it says so, and these do not.
+          // The first process of a pid namespace ignores SIGTERM unless it handles it, and these do not.
           terminationGracePeriodSeconds: 1,
           containers: [
             {

@@ -15,7 +15,7 @@ export interface ContainerdPlace {
   readonly network: ClusterNetwork;
 }
 
-/** As the node sees them. */
+/** As the node sees it. */
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
 const CONFIG = '/var/lib/containerd/config.toml';
 const CNI_CONFIG = '/var/lib/cni/conf';
@@ -29,13 +29,13 @@ export class Containerd {
     this.#mounts = mounts;
   }
 
-  /** @param sandboxImage the name of the image that holds a pod's namespaces; to be imported */
+  /** @param sandboxImage the name of the image that holds a pod's namespaces; import it before the first pod */
   static async start(place: ContainerdPlace, sandboxImage: string): Promise<Containerd> {
     const { mounts, network, cgroup, logs } = place;
     for (const file of [CONFIG, join(CNI_CONFIG, 'x')]) mkdirSync(dirname(mounts.path(file)), { recursive: true });
     writeFileSync(mounts.path(CONFIG), configuration(sandboxImage));
     writeFileSync(mounts.path(join(CNI_CONFIG, '10-bridge.conflist')), JSON.stringify(bridgeNetwork(network)));
-    // The shim and runc are looked for in PATH.
+    // The shim and runc are found through PATH.
     const argv = mounts.command([clusterProgram('containerd'), '--config', CONFIG]);
     const daemon = await Daemon.start('containerd', argv, { cgroup, logs });
     const containerd = new Containerd(daemon, mounts);
@@ -43,9 +43,9 @@ export class Containerd {
     return containerd;
   }
 
-  /** @param archive a docker-archive: a tar file with one image or several, and their names */
+  /** @param archive a docker-archive: a tar file with one or more images and their names */
   async importImage(archive: string): Promise<void> {
-    // It may be where the node sees something else.
+    // It may be at a path where the node sees something else.
     const inside = join('/var/tmp', basename(archive));
     const copy = this.#mounts.path(inside);
     await copyFile(archive, copy);
@@ -92,7 +92,7 @@ function bridgeNetwork(network: ClusterNetwork): unknown {
     routes: [{ dst: '0.0.0.0/0' }],
     dataDir: '/var/lib/cni/networks',
   };
-  // As a gateway it gives pods a default route, which leads to the node and no farther: the machine does not forward.
+  // As a gateway it gives pods a default route, which leads to the node and no further: the machine does not forward.
   const bridge = { type: 'bridge', bridge: network.bridge, isGateway: true, ipMasq: false, hairpinMode: true, ipam };
   return { cniVersion: '0.4.0', name: 'testbed', plugins: [bridge] };
 }

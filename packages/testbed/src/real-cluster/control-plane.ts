@@ -10,7 +10,7 @@ import { clusterProgram } from './programs.js';
 
 const ETCD_CLIENT_PORT = 2379;
 const ETCD_PEER_PORT = 2380;
-/** The service `kubernetes` has this port; there is no kube-proxy to translate it, so the API server has it too. */
+/** The service `kubernetes` has this port. Without kube-proxy nothing translates it, so the API server has it, too. */
 const API_PORT = 443;
 
 export interface ControlPlanePlace {
@@ -23,9 +23,9 @@ export interface ControlPlanePlace {
 export class ControlPlane {
   /** https://address:443 */
   readonly server: string;
-  /** An administrator's (group system:masters). */
+  /** The token of an administrator (group system:masters). */
   readonly token: string;
-  /** Path of a PEM file: whom to trust. */
+  /** Path of a PEM file: the authority to trust. */
   readonly ca: string;
   /** Path of a file for kubectl, helm and the daemons. */
   readonly kubeconfig: string;
@@ -87,7 +87,7 @@ export class ControlPlane {
       `--listen-peer-urls=${peer}`,
       `--initial-advertise-peer-urls=${peer}`,
       `--initial-cluster=default=${peer}`,
-      // Nothing of it is to survive the machine.
+      // Nothing of it has to survive the machine.
       '--unsafe-no-fsync',
     ]);
   }
@@ -107,7 +107,7 @@ export class ControlPlane {
       `--service-account-key-file=${join(this.#directory, 'accounts.pub')}`,
       `--service-account-signing-key-file=${join(this.#directory, 'accounts.key')}`,
       '--service-account-issuer=https://kubernetes.default.svc',
-      // Names of nodes are in no DNS; logs and exec go to their addresses.
+      // No DNS has the names of nodes; logs and exec go to their addresses.
       '--kubelet-preferred-address-types=InternalIP',
       '--profiling=false',
     ]);
@@ -115,7 +115,7 @@ export class ControlPlane {
     await api.until('the API server is ready', () => this.#askReady());
   }
 
-  /** Whoever watches loses his connection; what is stored stays. */
+  /** Watches lose their connection; what is stored stays. */
   async stopApi(): Promise<void> {
     await this.#api?.stop();
   }
@@ -124,7 +124,7 @@ export class ControlPlane {
     await this.#start('kube-controller-manager', [
       ...this.#clientArguments(10_257),
       `--service-account-private-key-file=${join(this.#directory, 'accounts.key')}`,
-      // Pods trust what signed the API server's certificate; it made that itself.
+      // Pods trust the authority that signed the API server's certificate; the server made that itself.
       `--root-ca-file=${this.ca}`,
     ]);
   }

@@ -1,4 +1,4 @@
-// A daemon of a cluster: a process in a cgroup of its own whose output is a file, and that dies with the testbed.
+// A daemon of a cluster: a process in a cgroup of its own that writes its output to a file and dies with the testbed.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cgroup } from '../cgroup.js';
@@ -28,7 +28,7 @@ export class Daemon {
     this.process = process;
   }
 
-  /** What was in the log stays, and it goes on behind it. */
+  /** The log keeps what was in it, and grows. */
   static async start(name: string, argv: readonly string[], place: DaemonPlace): Promise<Daemon> {
     const log = join(place.logs, `${name}.log`);
     const logged = ['sh', '-c', 'exec >>"$0" 2>&1 "$@"', log, ...argv];
@@ -36,7 +36,7 @@ export class Daemon {
     return new Daemon(name, log, process);
   }
 
-  /** As until(), but hopeless once the daemon has ended. */
+  /** Like until(), but hopeless once the daemon has ended. */
   until<T>(what: string, probe: () => T | Promise<T>): Promise<T> {
     return until(what, () => {
       if (!this.process.running) throw new Hopeless(`${this.name} has ended; the end of its log:\n${this.tail()}`);

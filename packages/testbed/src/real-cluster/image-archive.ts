@@ -5,18 +5,18 @@ import { dirname, join } from 'node:path';
 import { runToEnd } from '../line-process.js';
 
 export interface ImageContents {
-  /** With a registry and a tag, as a pod's specification says it. */
+  /** With a registry and a tag, as in a pod's specification. */
   readonly name: string;
-  /** Paths in the image, and the programs of the machine that they are copies of. */
+  /** Paths in the image, and the programs of the machine that are copied there. */
   readonly programs: Readonly<Record<string, string>>;
-  /** Paths in the image, and where they lead. */
+  /** Symbolic links: paths in the image, and their targets. */
   readonly links?: Readonly<Record<string, string>>;
   readonly entrypoint: readonly string[];
 }
 
-/** Node's names of processors, and Go's. */
+/** Names of processors in Node and in Go. */
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' };
-/** A process wants these to be there. */
+/** A process expects these directories. */
 const DIRECTORIES = ['tmp', 'etc', 'proc', 'sys', 'dev'];
 
 /** Writes the archive to `<directory>/<file>` and returns its path. */

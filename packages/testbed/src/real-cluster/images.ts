@@ -1,10 +1,10 @@
-// The two images that the testbed makes for a cluster, for nothing can be pulled: a pod's sandbox, and an application.
+// The two images that the testbed makes for a cluster, because nothing can be pulled: a pod's sandbox, and an application.
 import { peerProgram } from '../peer-program.js';
 import { findProgram } from '../requires.js';
 import { writeImageArchive } from './image-archive.js';
 
 export const SANDBOX_IMAGE = 'testbed.local/pause:1';
-/** /bin/peer, and busybox's applets that a probe or a person may want. */
+/** It has /bin/peer, and busybox's applets that a probe or a person may need. */
 export const APPLICATION_IMAGE = 'testbed.local/application:1';
 
 const APPLETS = ['sh', 'cat', 'ls', 'grep', 'netstat', 'sleep', 'echo', 'httpd', 'wget', 'ip', 'ps'];

@@ -1,4 +1,4 @@
-// kubectl as an administrator: what a person would type, with objects for answers.
+// kubectl as an administrator: what a person would type, with objects as answers.
 import * as Schema from 'effect/Schema';
 import { parseLine } from '../json-line.js';
 import { runToEnd } from '../line-process.js';
@@ -31,7 +31,7 @@ export class Kubectl {
     return [clusterProgram('kubectl'), `--kubeconfig=${this.#kubeconfig}`, ...args];
   }
 
-  /** Runs it to its end and returns its lines; rejects with what it said. */
+  /** Runs it until it ends and returns its lines; rejects with its error message. */
   run(args: readonly string[], input: readonly string[] = []): Promise<string[]> {
     return runToEnd(this.command(args), input);
   }
@@ -45,7 +45,7 @@ export class Kubectl {
     return parseLine(schema, (await this.run(['get', kind, name, '-o', 'json'])).join('\n'));
   }
 
-  /** @param args a namespace and selectors, as kubectl has them; default all namespaces */
+  /** @param args a namespace and selectors, as for kubectl; default all namespaces */
   async list<Value>(
     schema: Schema.Decoder<Value>,
     kind: string,
@@ -55,7 +55,7 @@ export class Kubectl {
     return parseLine(Schema.Struct({ items: Schema.Array(schema) }), answer).items;
   }
 
-  /** Runs a program in a pod's first container, or the one named, and returns its lines. */
+  /** Runs a program in a pod's first container, or in the named one, and returns its lines. */
   exec(namespace: string, pod: string, argv: readonly string[], container?: string): Promise<string[]> {
     const which = container === undefined ? [] : ['-c', container];
     return this.run(['exec', '-n', namespace, pod, ...which, '--', ...argv]);

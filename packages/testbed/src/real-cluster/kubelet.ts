@@ -1,4 +1,4 @@
-// The kubelet of a cluster's one node, and its restart.
+// The kubelet of the cluster's only node, and its restart.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Cgroup } from '../cgroup.js';
 import { CONTAINERD_SOCKET } from './containerd.js';
@@ -11,7 +11,7 @@ import { clusterProgram } from './programs.js';
 export interface KubeletPlace {
   /** The kubelet's own, below `pods`. */
   readonly cgroup: Cgroup;
-  /** Path within every hierarchy of the cgroup below which pods are. */
+  /** Path of the cgroup that contains the pods, the same in every hierarchy. */
   readonly cgroupRoot: string;
   readonly logs: string;
   readonly mounts: NodeMounts;
@@ -41,7 +41,7 @@ export class Kubelet {
     write(KUBECONFIG, readFileSync(controlPlane.kubeconfig, 'utf8').replace(controlPlane.ca, CA));
   }
 
-  /** The process of this moment. */
+  /** The present process. */
   get daemon(): Daemon {
     if (this.#daemon === undefined) throw new Error('the kubelet has not been started');
     return this.#daemon;
@@ -63,7 +63,7 @@ export class Kubelet {
     this.#daemon = await Daemon.start('kubelet', mounts.command(argv), { cgroup, logs });
   }
 
-  /** Pods go on meanwhile. */
+  /** Restarts the kubelet; pods go on meanwhile. */
   async restart(): Promise<void> {
     await this.daemon.stop();
     await this.start();
@@ -74,7 +74,7 @@ function configuration({ nodeIp }: ClusterNetwork, cgroupRoot: string): unknown 
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
-    // The API server asks it for logs and exec; nobody else is on this network.
+    // The API server asks it for logs and exec; nothing else is on this network.
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     address: nodeIp,
@@ -85,13 +85,13 @@ function configuration({ nodeIp }: ClusterNetwork, cgroupRoot: string): unknown 
     cgroupsPerQOS: true,
     enforceNodeAllocatable: [],
     failSwapOn: false,
-    // Nothing of the machine's: no chains of iptables, no directories below /usr.
+    // It must not use the machine's: no iptables chains, no directories below /usr.
     makeIPTablesUtilChains: false,
     volumePluginDir: `${ROOT}/volume-plugins`,
     clusterDomain: 'cluster.local',
     clusterDNS: [nodeIp],
     resolvConf: '/dev/null',
-    // A machine with a full disk is none of this cluster's business; images that were imported cannot be had again.
+    // A full disk of the machine does not concern this cluster; imported images could not be pulled again.
     evictionHard: { 'nodefs.available': '0%', 'nodefs.inodesFree': '0%', 'imagefs.available': '0%' },
     imageGCHighThresholdPercent: 100,
     nodeStatusUpdateFrequency: '2s',

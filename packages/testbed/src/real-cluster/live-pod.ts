@@ -1,4 +1,4 @@
-// A pod as the API server has it, cut down to what tests look at.
+// A pod as the API server has it, reduced to what tests read.
 import * as Schema from 'effect/Schema';
 import { LiveObject } from './kubectl.js';
 
@@ -34,7 +34,7 @@ export function isReady(pod: LivePod): boolean {
   return pod.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
 }
 
-/** Of all its containers together. */
+/** The sum of all its containers. */
 export function restarts(pod: LivePod): number {
   return (pod.status.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
 }

@@ -2,8 +2,8 @@
 import { runToEnd } from '../line-process.js';
 
 /**
- * 198.18.0.0/15 is set aside for tests of network devices (RFC 2544): no machine has a route to it. Each cluster has two
- * of its /24: pods and the node, and services.
+ * 198.18.0.0/15 is reserved for tests of network devices (RFC 2544): no machine has a route to it. Each cluster has two of its
+ * /24 networks: one for pods and the node, one for services.
  */
 const CLUSTERS = 256;
 
@@ -15,8 +15,8 @@ export class ClusterNetwork {
   }
 
   /**
-   * Makes the bridge under a name that nobody has, which settles whose subnets they are. It bears the owner's name as its
-   * alias, by which removeEverything() finds it.
+   * Makes the bridge under a name that nothing else has, which also decides whose subnets they are. Its alias is the owner's
+   * name, by which removeEverything() finds it.
    */
   static async claim(owner: string): Promise<ClusterNetwork> {
     for (let number = 0; number < CLUSTERS; number++) {
@@ -31,7 +31,7 @@ export class ClusterNetwork {
       const setup = [
         `link set ${bridge} alias ${owner}`,
         `addr add ${nodeIp}/24 dev ${bridge}`,
-        // Where kube-proxy would be: the one service there is has its address on the machine itself.
+        // In place of kube-proxy: the only service has its address on the machine itself.
         `addr add ${serviceIp}/32 dev ${bridge}`,
         `link set ${bridge} up`,
       ];
@@ -47,7 +47,7 @@ export class ClusterNetwork {
     return `sluice-k${this.#number}`;
   }
 
-  /** The node's, and the pods' gateway. */
+  /** The node's address, which is also the pods' gateway. */
   get nodeIp(): string {
     return this.#address(0, 1);
   }
@@ -57,7 +57,7 @@ export class ClusterNetwork {
     return `${this.#address(0, 0)}/24`;
   }
 
-  /** Of the service `kubernetes`: always the first of the services' range. */
+  /** The address of the service `kubernetes`, always the first one of the services' range. */
   get serviceIp(): string {
     return this.#address(1, 1);
   }

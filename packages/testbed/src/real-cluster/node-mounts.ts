@@ -1,5 +1,5 @@
-// What the node sees of the machine's files: private mounts in which /var, /run and /sys/fs/bpf are the cluster's own. So
-// kubelet, containerd and what they run have their usual paths, and the machine has nothing of theirs.
+// What the node sees of the machine's files: private mounts in which /var, /run and /sys/fs/bpf are the cluster's own. So the
+// kubelet, containerd and what they run have their usual paths, and the machine has none of their files.
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cgroup } from '../cgroup.js';
@@ -7,9 +7,9 @@ import { LineProcess, runToEnd } from '../line-process.js';
 import { enterCommand, peerProgram } from '../peer-program.js';
 
 /**
- * What the kubelet (setupKernelTunables in pkg/kubelet/cm) and the CNI bridge want of the kernel. They write it, for the
- * whole machine, unless it is so; files with these values in the place of the kernel's satisfy them. Pods of one bridge
- * need no forwarding.
+ * What the kubelet (setupKernelTunables in pkg/kubelet/cm) and the CNI bridge want from the kernel. If a value differs they
+ * write it for the whole machine, so files with these values are mounted over the kernel's. Pods on one bridge need no
+ * forwarding.
  */
 const WANTED_SYSCTLS = {
   'vm/overcommit_memory': '1',
@@ -21,7 +21,7 @@ const WANTED_SYSCTLS = {
   'net/ipv4/ip_forward': '1',
 } as const;
 
-/** Shared among themselves: a volume with mountPropagation needs that. $1: the directory; the rest: sysctls. */
+/** Shared among themselves, which a volume with mountPropagation needs. $1: the directory; the rest: sysctls. */
 const MOUNTS = `set -e
 directory=$1 peer=$2
 shift 2
@@ -44,7 +44,7 @@ export class NodeMounts {
     const lib = join(directory, 'var/lib');
     for (const path of [lib, join(directory, 'var/log'), join(directory, 'var/tmp')])
       mkdirSync(path, { recursive: true });
-    // Relative, so that it leads to the same place for whoever looks in from outside.
+    // It is relative, so that it leads to the same place when seen from outside.
     symlinkSync('../run', join(directory, 'var/run'));
     for (const [name, value] of Object.entries(WANTED_SYSCTLS)) {
       mkdirSync(join(directory, 'sysctl', name, '..'), { recursive: true });
@@ -57,17 +57,17 @@ export class NodeMounts {
     return new NodeMounts(holder);
   }
 
-  /** The command line that runs another one among these mounts. */
+  /** The command line that runs another one inside these mounts. */
   command(argv: readonly string[]): string[] {
     return ['nsenter', `--mount=/proc/${this.#holder.pid}/ns/mnt`, '--', ...argv];
   }
 
-  /** Runs a program among them to its end, and returns its lines. */
+  /** Runs a program inside them until it ends, and returns its lines. */
   run(argv: readonly string[]): Promise<string[]> {
     return runToEnd(this.command(argv));
   }
 
-  /** Where a file of the node is, for whoever is not among these mounts. */
+  /** The path of a file of the node, as seen from outside these mounts. */
   path(inside: string): string {
     return `/proc/${this.#holder.pid}/root${inside}`;
   }

@@ -1,4 +1,4 @@
-// The one node of a cluster: its mounts, its container runtime with the images, and its kubelet.
+// The only node of a cluster: its mounts, its container runtime with the images, and its kubelet.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
@@ -36,7 +36,7 @@ export class ClusterNode {
     this.kubelet = parts.kubelet;
   }
 
-  /** Fulfilled when Kubernetes says that it is Ready. */
+  /** Fulfilled when Kubernetes reports that it is Ready. */
   static async start({ directory, cgroup, network, controlPlane, images }: NodePlace): Promise<ClusterNode> {
     const logs = join(directory, 'node');
     mkdirSync(logs);
@@ -47,7 +47,7 @@ export class ClusterNode {
     );
     for (const archive of [...(await writeTestbedImages(logs)), ...images]) await containerd.importImage(archive);
     const kubelet = new Kubelet(NAME, {
-      // Of its own, as a service of systemd has one: by it the kubelet's probes are told from other connections.
+      // It has a cgroup of its own, like a service of systemd: by that the kubelet's probes are recognised.
       cgroup: cgroup.child('kubelet'),
       cgroupRoot: cgroup.hierarchyPath,
       logs,

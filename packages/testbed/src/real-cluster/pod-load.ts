@@ -14,7 +14,7 @@ export class PodLoad {
     this.#stop = stop;
   }
 
-  /** Fulfilled when it is under way. The kubelet must not be restarted meanwhile: it would be cut off. */
+  /** Fulfilled when it is running. The kubelet must not be restarted meanwhile, because that would cut it off. */
   static async start(
     kubectl: Kubectl,
     from: LivePod,
@@ -24,7 +24,7 @@ export class PodLoad {
     const { namespace = 'default', name } = from.metadata;
     const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
     const dial = ['/bin/peer', 'dial', ...to.flatMap((address) => ['--to', address]), '--load', ...pause];
-    // A signal to kubectl would not reach it; its own pid in the pod is known this way.
+    // A signal to kubectl would not reach the process; this way its own pid in the pod is known.
     const command = ['/bin/sh', '-c', 'echo $$; exec "$@"', 'sh', ...dial];
     const process = await LineProcess.start(kubectl.command(['exec', '-n', namespace, name, '--', ...command]));
     const pid = await process.lineMatching(/^\d+$/);

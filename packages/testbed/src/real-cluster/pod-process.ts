@@ -1,4 +1,4 @@
-// The first process of a pod's container, found where the kubelet's naming (cgroupfs driver) says that it is.
+// The first process of a pod's container, found by the kubelet's naming scheme (cgroupfs driver).
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LivePod } from './live-pod.js';
@@ -7,9 +7,9 @@ import type { LivePod } from './live-pod.js';
 const CLASSES = ['.', 'burstable', 'besteffort'];
 
 /**
- * Of the pod's first container, and not of the sandbox.
+ * The process of the pod's first container, not of the sandbox.
  * @param root the cgroup that `kubepods` is in
- * @throws Error when there is none
+ * @throws Error if there is none
  */
 export function podProcess(root: string, { metadata, status }: LivePod): number {
   const id = status.containerStatuses?.[0]?.containerID?.replace(/^\w+:\/\//, '') ?? '';

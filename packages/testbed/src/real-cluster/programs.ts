@@ -1,4 +1,4 @@
-// Where the programs that a real cluster is made of are: in PATH, to which scripts/cluster/run.sh adds what it has built.
+// Where the programs of a real cluster are: in PATH, to which scripts/cluster/run.sh adds those that it has built.
 import { findProgram } from '../requires.js';
 
 export function clusterProgram(name: string): string {

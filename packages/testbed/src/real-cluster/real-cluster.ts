@@ -17,14 +17,14 @@ import { PodLoad } from './pod-load.js';
 import { podProcess } from './pod-process.js';
 
 export interface RealClusterOptions {
-  /** false: the control plane alone. Default true. */
+  /** false: only the control plane. Default true. */
   readonly node?: boolean;
-  /** Archives (docker-archive) of images beside the testbed's own. */
+  /** Archives (docker-archive) of images, besides the testbed's own. */
   readonly images?: readonly string[];
 }
 
 export class RealCluster implements AsyncDisposable {
-  /** The unique name that everything of this cluster bears on the machine. */
+  /** The unique name that everything of this cluster has on the machine. */
   readonly id: string;
   /** Logs, keys, the node's /var; removed with the cluster. */
   readonly directory: string;
@@ -57,14 +57,14 @@ export class RealCluster implements AsyncDisposable {
     this.#forget = parts.forget;
   }
 
-  /** Fulfilled when the node is Ready, or the API server where there is to be none. */
+  /** Fulfilled when the node is Ready, or without a node when the API server is. */
   static async start(options: RealClusterOptions = {}): Promise<RealCluster> {
     const id = uniqueName();
     const forget = removeAtExit(() => removeEverything(id));
     try {
       const directory = workDirectory(id);
       const cgroup = new Cgroup(join(cgroup2Root(), id));
-      // The kubelet wants its part of the tree to be there in every hierarchy.
+      // The kubelet wants its part of the tree to exist in every hierarchy.
       for (const root of cgroup1Roots()) mkdirSync(join(root, id));
       const network = await ClusterNetwork.claim(id);
       const place = { directory: join(directory, 'control-plane'), cgroup: cgroup.child('control-plane'), network };
@@ -86,7 +86,7 @@ export class RealCluster implements AsyncDisposable {
     return this.#node;
   }
 
-  /** Those that are not being deleted, in the order of their names. */
+  /** The pods that are not being deleted, sorted by name. */
   async pods(namespace: string, selector = ''): Promise<LivePod[]> {
     const all = await this.kubectl.list(LivePod, 'pods', ['-n', namespace, '-l', selector]);
     return all.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
@@ -94,21 +94,21 @@ export class RealCluster implements AsyncDisposable {
 
   /**
    * Fulfilled when every pod of a Deployment or DaemonSet is new and ready.
-   * @param what as kubectl says it: deployment/shop
+   * @param what as for kubectl: deployment/shop
    */
   async rolledOut(namespace: string, what: string): Promise<void> {
     const patience = `--timeout=${PATIENCE_MS / 1000}s`;
     await this.kubectl.run(['rollout', 'status', what, '-n', namespace, patience]);
   }
 
-  /** Dials from inside a pod that has the testbed's application image, one after another. */
+  /** Dials from inside a pod with the testbed's application image, one after the other. */
   async dial(from: LivePod, ...to: string[]): Promise<DialResult[]> {
     const { namespace = 'default', name } = from.metadata;
     const argv = ['/bin/peer', 'dial', ...to.flatMap((address) => ['--to', address])];
     return (await this.kubectl.exec(namespace, name, argv)).map((line) => parseLine(DialResult, line));
   }
 
-  /** Connections from inside such a pod until they are stopped. */
+  /** Makes connections from inside such a pod until they are stopped. */
   load(from: LivePod, to: readonly string[], options: LoadOptions = {}): Promise<PodLoad> {
     return PodLoad.start(this.kubectl, from, to, options);
   }

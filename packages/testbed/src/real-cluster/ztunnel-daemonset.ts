@@ -1,4 +1,4 @@
-// The stand-in ztunnel for a real cluster: a DaemonSet with the names, rights and volume that Istio's chart gives to ztunnel.
+// The stand-in ztunnel for a real cluster: a DaemonSet with the names, rights and volume of ztunnel in Istio's chart.
 import type { KubernetesObject } from '../kubernetes-objects.js';
 import { ZTUNNEL_POD } from '../ztunnel.js';
 import { APPLICATION_IMAGE } from './images.js';
@@ -6,7 +6,7 @@ import { APPLICATION_IMAGE } from './images.js';
 const { namespace, labels, serviceAccountName } = ZTUNNEL_POD;
 const DIRECTORY = '/var/run/ztunnel';
 
-/** In inPod mode. Its lines say its pod's name; they are its log. The namespace has to be there. */
+/** It runs in inPod mode. Its lines contain the name of its pod; they are its log. The namespace must exist. */
 export function ztunnelDaemonSet(): KubernetesObject[] {
   const metadata = { namespace, name: serviceAccountName };
   const container = {
