@@ -92,7 +92,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     expect(table.stdout).toMatch(/^ztunnel +istio-system\/ztunnel \(connected for .*has every pod\)$/m);
     const { body } = await host.get('/metrics');
     expect(body).toMatch(/^ztunnel_connected(\{[^}]*\})? 1$/m);
-    expect(body).toMatch(/^sluice_zds_workloads\{[^}]*which="pending"[^}]*\} 0$/m);
+    expect(body).toMatch(/^sluice_zds_workloads\{[^}]*which="unacked"[^}]*\} 0$/m);
     expect(body).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
   });
 

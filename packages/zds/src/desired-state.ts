@@ -21,7 +21,7 @@ export interface ZdsWorkload extends WorkloadIdentity {
 export type WorkloadStatus =
   | { readonly state: 'acked' }
   /** `reason`: why it is not, in words for a human. */
-  | { readonly state: 'pending'; readonly reason: string };
+  | { readonly state: 'unacked'; readonly reason: string };
 
 export interface DesiredWorkload {
   readonly uid: string;
@@ -60,8 +60,8 @@ export class DesiredState {
     return this.#entries.get(uid)?.status;
   }
 
-  pending(): string[] {
-    return [...this.#entries].filter(([, { status }]) => status.state === 'pending').map(([uid]) => uid);
+  unacked(): string[] {
+    return [...this.#entries].filter(([, { status }]) => status.state === 'unacked').map(([uid]) => uid);
   }
 
   setStatus(uid: string, status: WorkloadStatus): void {
@@ -100,7 +100,7 @@ export class DesiredState {
     // ztunnel goes on serving a workload whose namespace we cannot find: what was acknowledged stays so.
     const stays = before?.status.state === 'acked' && netns === undefined && identityKey === before.desired.identityKey;
     const reason = netns === undefined ? 'its network namespace is not known' : 'no ztunnel has acknowledged it';
-    this.#entries.set(uid, { desired, status: stays ? { state: 'acked' } : { state: 'pending', reason } });
+    this.#entries.set(uid, { desired, status: stays ? { state: 'acked' } : { state: 'unacked', reason } });
     return true;
   }
 

@@ -28,7 +28,7 @@ export type ZdsEvent =
       readonly retryMs: number | undefined;
     }
   /** A workload that was acked is not any more. */
-  | { readonly kind: 'pending'; readonly uid: string; readonly reason: string }
+  | { readonly kind: 'unacked'; readonly uid: string; readonly reason: string }
   /** A ztunnel acknowledged that it left the workload's namespace. */
   | { readonly kind: 'removed'; readonly uid: string; readonly connection: number }
   /** A peer that may not speak, or one too many; nothing that it sent was read. */

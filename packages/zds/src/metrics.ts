@@ -20,7 +20,7 @@ export interface ZdsMetrics extends Readonly<ZdsCounters> {
   readonly connections: number;
   readonly workloads: number;
   /** Workloads that no ztunnel has acknowledged in their present namespace. */
-  readonly workloadsPending: number;
+  readonly workloadsUnacked: number;
 }
 
 export const zeroCounters = (): ZdsCounters => ({

@@ -108,8 +108,8 @@ export class ZdsServer implements AsyncDisposable {
     const before = this.#desired.status(workload.uid);
     if (!this.#desired.set(workload)) return;
     const after = this.#desired.status(workload.uid);
-    if (before?.state === 'acked' && after?.state === 'pending')
-      this.#emit({ kind: 'pending', uid: workload.uid, reason: after.reason });
+    if (before?.state === 'acked' && after?.state === 'unacked')
+      this.#emit({ kind: 'unacked', uid: workload.uid, reason: after.reason });
     for (const session of this.#sessions) session.changed(workload.uid);
   }
 
@@ -130,7 +130,7 @@ export class ZdsServer implements AsyncDisposable {
       ...this.#counters,
       connections: this.#sessions.length,
       workloads: this.#desired.size,
-      workloadsPending: this.#desired.pending().length,
+      workloadsUnacked: this.#desired.unacked().length,
     };
   }
 
@@ -253,11 +253,11 @@ export class ZdsServer implements AsyncDisposable {
       onSynced: (session) => this.#emit({ kind: 'synced', connection: session.id }),
       onAcked: (session, workload) => this.#acked(session, workload),
       onStillAcked: (session, workload) => {
-        if (this.#desired.status(workload.uid)?.state === 'pending') this.#acked(session, workload);
+        if (this.#desired.status(workload.uid)?.state === 'unacked') this.#acked(session, workload);
       },
       onNacked: (session, uid, request, reason, retryMs) => {
         if (request === 'add' && this.#sessions.at(-1) === session)
-          this.#becomesPending(uid, `ztunnel refused it: ${reason}`);
+          this.#becomesUnacked(uid, `ztunnel refused it: ${reason}`);
         this.#emit({ kind: 'nacked', uid, connection: session.id, reason, retryMs });
       },
       onRemoved: (session, uid) => this.#emit({ kind: 'removed', uid, connection: session.id }),
@@ -271,10 +271,10 @@ export class ZdsServer implements AsyncDisposable {
     this.#emit({ kind: 'acked', uid: workload.uid, connection: session.id });
   }
 
-  #becomesPending(uid: string, reason: string): void {
+  #becomesUnacked(uid: string, reason: string): void {
     const before = this.#desired.status(uid);
-    this.#desired.setStatus(uid, { state: 'pending', reason });
-    if (before?.state === 'acked') this.#emit({ kind: 'pending', uid, reason });
+    this.#desired.setStatus(uid, { state: 'unacked', reason });
+    if (before?.state === 'acked') this.#emit({ kind: 'unacked', uid, reason });
   }
 
   #left(session: Session, peer: PeerCredentials, end: End): void {
@@ -292,7 +292,7 @@ export class ZdsServer implements AsyncDisposable {
     this.#emit({ kind: 'disconnected', connection, peer, reason, detail });
     if (!wasNewest || this.#closed) return;
     if (session.adding !== undefined)
-      this.#becomesPending(session.adding, 'the connection broke before ztunnel had answered');
+      this.#becomesUnacked(session.adding, 'the connection broke before ztunnel had answered');
     this.#fallBackTo(this.#sessions.at(-1));
   }
 
@@ -302,7 +302,7 @@ export class ZdsServer implements AsyncDisposable {
     for (const uid of this.#desired.uids()) {
       const workload = this.#desired.get(uid);
       if (workload?.netns !== undefined && !session.hasAcked(workload))
-        this.#becomesPending(uid, 'the ztunnel that had it is gone');
+        this.#becomesUnacked(uid, 'the ztunnel that had it is gone');
     }
     session.changedAll();
   }

@@ -8,7 +8,7 @@ const test = harness();
 const quick = { backOff: { baseMs: 1, capMs: 4 } };
 
 describe('a refusal', () => {
-  it('makes the workload pending, holds nothing else up, and is tried again until it is taken', async () => {
+  it('leaves the workload unacknowledged, holds nothing else up, and is tried again until it is taken', async () => {
     const server = test.serve([workload('a'), workload('b')], quick);
     let refusals = 0;
     const client = test.client((request) => (request === 'add a' && refusals++ < 3 ? 'bind: address in use' : ''));
@@ -18,16 +18,16 @@ describe('a refusal', () => {
     await test.event('acked', ({ uid }) => uid === 'a');
     expect(client.log.filter((request) => request === 'add a')).toHaveLength(4);
     expect(client.log.indexOf('snapshot')).toBeLessThan(client.log.lastIndexOf('add a'));
-    expect(server.metrics()).toMatchObject({ nacks: 3, addsSent: 5, workloadsPending: 0 });
+    expect(server.metrics()).toMatchObject({ nacks: 3, addsSent: 5, workloadsUnacked: 0 });
   });
 
-  it('is visible as the reason why the workload is pending', async () => {
+  it('is visible as the reason why the workload is not acknowledged', async () => {
     const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
     await test.client((request) => (request === 'add a' ? 'no\nsuch\u202Ething' : '')).until((c) => c.ready);
     const { retryMs } = await test.event('nacked');
     expect(retryMs).toBeGreaterThanOrEqual(500_000);
-    expect(server.status('a')).toEqual({ state: 'pending', reason: 'ztunnel refused it: no?such?thing' });
-    expect(server.metrics().workloadsPending).toBe(1);
+    expect(server.status('a')).toEqual({ state: 'unacked', reason: 'ztunnel refused it: no?such?thing' });
+    expect(server.metrics().workloadsUnacked).toBe(1);
   });
 
   it('does not delay what the caller changes meanwhile', async () => {
@@ -83,7 +83,7 @@ describe('a change', () => {
     const client = await test.client().until((c) => c.ready);
     await test.event('acked');
     server.set(workload('a', netnsAt(1)));
-    expect(server.status('a')?.state).toBe('pending');
+    expect(server.status('a')?.state).toBe('unacked');
     await client.until((c) => c.inodes.length === 2);
     expect(client.log).toEqual(['add a', 'snapshot', 'add a']);
     expect(client.workloads.get('a')?.inode).toBe(inodeOf(netnsPath(1)));
@@ -111,7 +111,7 @@ describe('a change', () => {
     // Not asked for in between, so that nothing tells it from the first but its cookie.
     server.delete('a');
     server.set(workload('a', { ...first, cookie: first.cookie + 1n }));
-    expect(server.status('a')?.state).toBe('pending');
+    expect(server.status('a')?.state).toBe('unacked');
     await client.until((c) => c.inodes.length === 2);
     expect(client.log).toEqual(['add a', 'snapshot', 'add a']);
   });
@@ -152,7 +152,7 @@ describe('a change', () => {
     await client.until((c) => c.workloads.has('c'));
     expect(client.log).toEqual(['add a', 'snapshot', 'add c']);
     expect(server.status('a')).toEqual({ state: 'acked' });
-    expect(server.status('b')).toMatchObject({ state: 'pending' });
+    expect(server.status('b')).toMatchObject({ state: 'unacked' });
     server.set(workload('b', netnsAt(3)));
     await client.until((c) => c.workloads.has('b'));
   });
@@ -184,7 +184,7 @@ describe('a change', () => {
 });
 
 describe('a connection that breaks in the middle of an add', () => {
-  it('leaves the workload pending until the next snapshot has it', async () => {
+  it('leaves the workload unacknowledged until the next snapshot has it', async () => {
     const server = test.serve([workload('a')]);
     const first = await test.client((request) => (request === 'add b' ? silence : '')).until((c) => c.ready);
     server.set(workload('b'));
@@ -193,7 +193,7 @@ describe('a connection that breaks in the middle of an add', () => {
     await test.event('disconnected');
     expect(server.status('a')).toEqual({ state: 'acked' });
     expect(server.status('b')).toEqual({
-      state: 'pending',
+      state: 'unacked',
       reason: 'the connection broke before ztunnel had answered',
     });
     const second = await test.client(undefined, first).until((c) => c.ready);
@@ -247,12 +247,12 @@ describe('the newest ztunnel', () => {
     await test.client().until((c) => c.ready);
     expect(server.status('a')).toEqual({ state: 'acked' });
     await test.client((request) => (request === 'add a' ? 'cannot' : '')).until((c) => c.ready);
-    expect(server.status('a')).toEqual({ state: 'pending', reason: 'ztunnel refused it: cannot' });
-    expect(await test.event('pending')).toMatchObject({ uid: 'a' });
+    expect(server.status('a')).toEqual({ state: 'unacked', reason: 'ztunnel refused it: cannot' });
+    expect(await test.event('unacked')).toMatchObject({ uid: 'a' });
   });
 
   it.each([
-    ['yes', '', 'cannot', 'pending'],
+    ['yes', '', 'cannot', 'unacked'],
     ['no', 'cannot', '', 'acked'],
   ])('is not overruled by the %s of an older one', async (_, older, newer, state) => {
     const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });

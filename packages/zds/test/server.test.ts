@@ -76,7 +76,7 @@ describe('workloads', () => {
     expect(client.log).toEqual([...uids.map((uid) => `add ${uid}`), 'snapshot']);
     expect(client.inodes).toEqual(uids.map((_, i) => inodeOf(netnsPath(i))));
     await test.event('synced');
-    expect(server.metrics()).toMatchObject({ workloads: 1000, workloadsPending: 0, acks: 1001 });
+    expect(server.metrics()).toMatchObject({ workloads: 1000, workloadsUnacked: 0, acks: 1001 });
   });
 
   it('with names as long as Kubernetes allows fit; longer ones are refused with a reason', async () => {

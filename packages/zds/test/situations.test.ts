@@ -63,7 +63,7 @@ describe('what istio-cni’s server does, this one does', () => {
     client.close();
     await test.event('disconnected');
     expect(server.metrics().connections).toBe(0);
-    expect(server.status('a')).toMatchObject({ state: 'pending' });
+    expect(server.status('a')).toMatchObject({ state: 'unacked' });
   });
 
   it('gives each of two ztunnels a snapshot, adds to the newest, and deletes from both', async () => {
@@ -91,7 +91,7 @@ describe('what istio-cni’s server does, this one does', () => {
     await newer.until((c) => c.workloads.has('b'));
     newer.close();
     await older.until((c) => c.workloads.has('b'));
-    expect(await test.event('pending')).toMatchObject({ uid: 'b', reason: 'the ztunnel that had it is gone' });
+    expect(await test.event('unacked')).toMatchObject({ uid: 'b', reason: 'the ztunnel that had it is gone' });
     server.set(workload('c', netnsAt(2)));
     await older.until((c) => c.workloads.has('c'));
     await test.event('acked', ({ uid, connection }) => uid === 'c' && connection === 1);

@@ -156,7 +156,7 @@ describe('after Hello', () => {
     await expectServing();
   });
 
-  it('no answer ends the connection, and the workload is pending', async () => {
+  it('no answer ends the connection, and the workload is not acknowledged', async () => {
     const clock = stopTheClock();
     const peer = await asked();
     await clock.missDeadline();

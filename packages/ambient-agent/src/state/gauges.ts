@@ -59,12 +59,12 @@ export const refreshZds = (zds: Zds['Service']): Effect.Effect<void> =>
   Effect.suspend(() => {
     const counts = zds.metrics();
     if (counts === undefined) return Effect.void;
-    const { connections, workloads, workloadsPending, ...events } = counts;
+    const { connections, workloads, workloadsUnacked, ...events } = counts;
     return Effect.all(
       [
         metrics.zdsConnections(connections),
         metrics.zdsWorkloads('all', workloads),
-        metrics.zdsWorkloads('pending', workloadsPending),
+        metrics.zdsWorkloads('unacked', workloadsUnacked),
         ...Object.entries(events).map(([event, count]) => metrics.zdsEvent(event, count)),
       ],
       { discard: true },

@@ -149,7 +149,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           case 'nacked': {
             // Of the newest ztunnel only: the server's own status says whose word it was.
             const status = server?.status(event.uid);
-            if (status?.state === 'pending') acknowledgements.refused(event.uid, status.reason, options.isServed);
+            if (status?.state === 'unacked') acknowledgements.refused(event.uid, status.reason, options.isServed);
             break;
           }
           default:
