@@ -74,7 +74,7 @@ export class Endpoint {
   readonly socket: number;
   readonly object: string;
   readonly all: Sockets;
-  readonly pending = new Set<number>();
+  readonly unsettled = new Set<number>();
   closed = false;
   awaiting = false;
 
@@ -96,12 +96,12 @@ export class Endpoint {
       systemCall(() => {
         // True: done at once, nothing to wait for.
         if (start(request) === true) resolve(undefined);
-        else this.pending.add(request);
+        else this.unsettled.add(request);
       });
-      if (!this.pending.has(request)) return;
+      if (!this.unsettled.has(request)) return;
       this.all.wait(request, {
         settle: (completion) => {
-          this.pending.delete(request);
+          this.unsettled.delete(request);
           if (completion.kind === 'failed') reject(failure(completion.errno, completion.syscall, this.object));
           else resolve(read(completion));
         },
@@ -130,7 +130,7 @@ export class Endpoint {
     if (this.closed) return;
     this.closed = true;
     this.all.closed(this.socket);
-    for (const request of this.pending) this.all.forget(request)?.cancel();
-    this.pending.clear();
+    for (const request of this.unsettled) this.all.forget(request)?.cancel();
+    this.unsettled.clear();
   }
 }
