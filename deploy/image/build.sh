@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build.sh DIRECTORY: builds, in the image's build stage, what the image needs and no more (no fuzzers, no fixtures of tests), and
-# puts it into DIRECTORY. `npm run build` is the whole of it, for a checkout.
+# build.sh DIRECTORY: builds, in the image's build stage, only what the image needs (no fuzzers, no fixtures of tests), and
+# puts it into DIRECTORY. In a checkout, `npm run build` builds everything.
 set -euo pipefail
 for makefile in packages/*/Makefile; do
   addon=$(sed -n 's/^ADDON := //p' "$makefile")

@@ -1,4 +1,4 @@
-# Sourced: buildah with a store of its own below .cache/image, so that nothing of the machine's is used or left changed.
+# Sourced: runs buildah with a store of its own below .cache/image, so that it neither uses nor changes the machine's.
 build_tool() {
   nice -n 19 buildah --root "$PWD/.cache/image/store" --runroot "$PWD/.cache/image/run" --storage-driver overlay "$@"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# image.sh NAME: builds the image from the Dockerfile, as root on Debian 12, and leaves it under that name in the store below
+# image.sh NAME: builds the image from the Dockerfile, as root on Debian 12, and stores it under that name below
 # .cache/image. Installs buildah and debootstrap if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,7 +25,7 @@ base=$(sed -n 's/^ARG BASE=//p' deploy/Dockerfile)
 bash deploy/image/base.sh "$base"
 
 echo 'image: building'
-# chroot isolation: the build needs no container network or cgroup of its own, and reaches what this machine reaches.
+# With chroot isolation the build needs no container network or cgroup of its own, and has the network of this machine.
 log=.cache/image/build.log
 build_tool build --isolation chroot --pull-never --layers --ignorefile deploy/Dockerfile.dockerignore \
   -f deploy/Dockerfile -t "$image" . >"$log" 2>&1 || { tail -n 40 "$log" >&2 && exit 1; }

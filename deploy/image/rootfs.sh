@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# rootfs.sh DIRECTORY: completes the image's root file system around DIRECTORY/opt/sluice: Node, the shared libraries that it
-# and the addons need, and Debian's records of those libraries, so that scanners know what they look at.
+# rootfs.sh DIRECTORY: completes the image's root file system around DIRECTORY/opt/sluice with Node, the shared libraries that it
+# and the addons need, and Debian's records of those libraries, so that scanners can identify them.
 set -euo pipefail
 root=$1
 install -d "$root"/{etc/sluice,usr/local/bin,proc,sys,dev,run,tmp,var/lib/dpkg/status.d}
@@ -13,18 +13,18 @@ ln -s /opt/sluice/dist/sluice.js "$root/usr/local/bin/sluice"
 declare -A packages=()
 for binary in "$root/usr/local/bin/node" "$root"/opt/sluice/build/*.node; do
   if ldd "$binary" | grep -q 'not found'; then
-    echo "rootfs: $binary needs a library that is not there:" >&2
+    echo "rootfs: $binary needs a library that does not exist here:" >&2
     ldd "$binary" >&2
     exit 1
   fi
-  # "libbpf.so.1 => /lib/.../libbpf.so.1 (0x...)", and the loader, which comes without an arrow.
+  # "libbpf.so.1 => /lib/.../libbpf.so.1 (0x...)", and the loader, which has no arrow.
   while read -r library; do
     target=$root$library
     if [ ! -e "$target" ]; then
       mkdir -p "$(dirname "$target")"
       cp -L "$library" "$target"
     fi
-    # dpkg knows a file by the path that it was packed with: /lib or /usr/lib, which are one.
+    # dpkg knows a file by the path in its package: /lib or /usr/lib, which are the same directory.
     file=$(readlink -f "$library")
     owner=$(dpkg -S "$file" 2>/dev/null || dpkg -S "${file#/usr}" 2>/dev/null || true)
     [ -z "$owner" ] || packages[${owner%%:*}]=1

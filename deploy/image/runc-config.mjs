@@ -1,6 +1,6 @@
-// runc-config.mjs ROOT COMMAND...: an OCI configuration that runs a command of the image as the chart's DaemonSet does: its
+// runc-config.mjs ROOT COMMAND...: prints an OCI configuration that runs a command of the image as the chart's DaemonSet does, with its
 // user, capabilities and mounts, a read-only root, no new privileges, the host's pid and network namespaces, and the seccomp
-// profile that CRI-O and podman use by default. EXTRA_MOUNTS: more binds, as source=destination, separated by commas.
+// profile that CRI-O and podman use by default. EXTRA_MOUNTS has more binds, as source=destination, separated by commas.
 import { existsSync, readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 
@@ -13,11 +13,11 @@ const [agent] = daemonSet.spec.template.spec.containers;
 const { securityContext: context } = agent;
 const capabilities = context.capabilities.add.map((name) => `CAP_${name}`);
 
-// libseccomp's names, as `uname -m` and Go have them.
+// The architecture by Node's name: Go's name, and libseccomp's.
 const architectures = { x64: ['amd64', 'SCMP_ARCH_X86_64'], arm64: ['arm64', 'SCMP_ARCH_AARCH64'] };
 const [goArch, seccompArch] = architectures[process.arch];
 
-/** The part of a containers-common profile that holds for our capabilities. */
+/** The part of a containers-common profile that applies with our capabilities. */
 function seccomp(path) {
   const profile = JSON.parse(readFileSync(path, 'utf8'));
   const fits = ({ includes = {}, excludes = {} }) =>
@@ -69,7 +69,7 @@ const config = {
       options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
     },
     { destination: '/sys', type: 'bind', source: '/sys', options: ['rbind', 'ro', 'nosuid', 'noexec', 'nodev'] },
-    // The test's own, so that what it pins ends with it.
+    // The test mounts its own bpffs, so that its pins end with it.
     { destination: '/sys/fs/bpf', type: 'bpf', source: 'bpf' },
     bind('/proc', '/host/proc'),
     bind('/sys/fs/cgroup', '/host/sys/fs/cgroup'),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# npm run test:image: builds the image for real (image.sh), looks into it, and runs it with the chart's security context. As
+# npm run test:image: builds the image (image.sh), looks into it, and runs it with the chart's security context. Needs
 # root on Debian 12; installs runc if it is missing. Caches are in .cache/image.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,9 +39,9 @@ check() {
     echo "  FAIL  $what"
   fi
 }
-# A directory may have the name: Debian's records are in var/lib/dpkg.
+# Only files count: Debian's records are in the directory var/lib/dpkg.
 absent() { [ -z "$(find "$mount" \( -type f -o -type l \) -name "$1" -print -quit)" ]; }
-# The chart's own container, by runc: its capabilities, user, read-only root, and no new privileges.
+# Runs a command by runc as in the chart's container: its capabilities, user, read-only root, and no new privileges.
 in_image() {
   node deploy/image/runc-config.mjs "$mount" "$@" >"$bundle/config.json"
   runc run --bundle "$bundle" "$name"
@@ -57,14 +57,14 @@ says() {
 for tool in gcc g++ cc1 clang ld as npm npx sh bash apt dpkg; do check "there is no $tool" absent "$tool"; done
 check 'there is no node_modules' [ -z "$(find "$mount" -name node_modules -print -quit)" ]
 check 'the addons are stripped' bash -c "! file -b $mount/opt/sluice/build/*.node | grep -q 'not stripped'"
-check 'the BPF objects are there' test -s "$mount/opt/sluice/dist/sluice.bpf.o" -a -s "$mount/opt/sluice/dist/inbound.bpf.o"
-check 'libbpf and its Debian record are there' test -e "$mount/var/lib/dpkg/status.d/libbpf1"
+check 'the BPF objects are in the image' test -s "$mount/opt/sluice/dist/sluice.bpf.o" -a -s "$mount/opt/sluice/dist/inbound.bpf.o"
+check 'libbpf and its Debian record are in the image' test -e "$mount/var/lib/dpkg/status.d/libbpf1"
 check 'sluice version' says '^sluice [0-9]' /usr/local/bin/sluice version
 check 'sluice --help' says 'USAGE' /usr/local/bin/sluice --help
 check 'the native parts load (sluice status finds no agent)' says 'no agent has run here' /usr/local/bin/sluice status
 check 'the uninstall hook starts' says 'NAMESPACE DAEMONSET SECONDS' /usr/local/bin/node /opt/sluice/dist/uninstall.js
 
-# A pod as a runtime would leave it: a network namespace that holds an IP, and a process of it in a pod's cgroup.
+# A pod as a runtime makes it: a network namespace that holds an IP, with a process in a pod's cgroup.
 readonly pod_uid=11111111-2222-3333-4444-555555555555 pod_ip=10.99.0.2
 start_pod() {
   local cgroup=$1/kubepods/besteffort/pod$pod_uid/$(printf 'c%.0s' {1..64})
@@ -88,8 +88,8 @@ MANIFEST
 }
 in_pod() { nsenter --net="/proc/$pod/ns/net" "$@"; }
 
-# The agent itself, as the DaemonSet runs it, with a pod to enrol. Where it attaches is a cgroup of the test's own, and so is
-# its BPF file system.
+# The agent itself, as the DaemonSet runs it, with a pod to enrol. The cgroup to which it attaches and its BPF file system
+# belong to the test.
 agent_runs() {
   local cgroup log=$work/agent.log status=0 agent
   cgroup=$(findmnt --noheadings --types cgroup2 --output TARGET | head -n 1)/$name-pods
@@ -105,15 +105,15 @@ CONFIG
   # Ready, or ended, whichever comes first.
   while kill -0 "$agent" 2>/dev/null && ! grep -q '"ready"' "$log"; do sleep 0.2; done
   if grep -q '"ready"' "$log"; then
-    check '  it enters the pod, which waits for ztunnel' wait_for status_says pending
+    check '  it enters the pod, which is pending until ztunnel acknowledges it' wait_for status_says pending
     check '  it sets a sysctl in the pod’s namespace, through /host/proc' wait_for sysctl_is 1
     check '  it adds its rule there' wait_for rule_is_there
     check '  it listens for ztunnel' [ -S "$work/ztunnel/ztunnel.sock" ]
     runc kill "$name" TERM
   else status=1; fi
   wait "$agent" || status=1
-  check '  cleanup gives the pod’s namespace back' says 'tcp_fwmark_accept' /usr/local/bin/sluice cleanup
-  check '  and it is as it was' sysctl_is 0
+  check '  cleanup undoes the changes in the pod’s namespace' says 'tcp_fwmark_accept' /usr/local/bin/sluice cleanup
+  check '  and the sysctl is as it was' sysctl_is 0
   unset EXTRA_MOUNTS
   kill "$pod" && wait "$pod" 2>/dev/null || true
   find "$cgroup" -depth -type d -exec rmdir {} \;

@@ -1,5 +1,5 @@
-// Bundles the command into one directory that needs nothing but Node: the image's content. It is laid out like a package
-// (dist/, build/, package.json), because the native parts and the BPF object are looked up relative to the code.
+// Bundles the command into one directory that needs only Node: the image's content. It is laid out like a package
+// (dist/, build/, package.json), because the code looks up the addons and the BPF objects relative to itself.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,13 +14,13 @@ export interface Bundle {
   readonly packages: readonly string[];
 }
 
-// CommonJS parts (cli-table3, ipaddr.js) call require() for Node's own modules, which an ES module does not have.
+// CommonJS parts (cli-table3, ipaddr.js) call require() for Node's own modules; an ES module does not have that function.
 const banner = `import { createRequire as sluiceCreateRequire } from 'node:module';
 const require = sluiceCreateRequire(import.meta.url);`;
 
 const ownPackage = /^packages[\\/]([^\\/]+)[\\/]/;
 
-/** Where Node is in the image; a shebang, so that the command is one there. */
+/** Where Node is in the image, for the command's shebang. */
 const NODE = '/usr/local/bin/node';
 
 const Manifest = Schema.Struct({
@@ -52,9 +52,9 @@ function licenceTexts(directories: Iterable<string>): string {
 }
 
 /**
- * Writes the command, and the chart's uninstall hook, to a directory that is made.
- * Everything has to be built before (`npm run build`).
- * @throws Error when a package's native part is not there, two are of one name, or the versions of the packages differ
+ * Writes the command, and the chart's uninstall hook, to a directory, which it makes.
+ * Everything has to be built first (`npm run build`).
+ * @throws Error when a package's addon is missing, two files have one name, or the versions of the packages differ
  */
 export async function bundleCommand(directory: string): Promise<Bundle> {
   const entryPoints = {
@@ -62,19 +62,19 @@ export async function bundleCommand(directory: string): Promise<Bundle> {
     uninstall: fileURLToPath(new URL('../dist/uninstall.js', import.meta.url)),
   };
   for (const path of Object.values(entryPoints))
-    if (!existsSync(path)) throw new Error(`${path} is not there: npm run build`);
+    if (!existsSync(path)) throw new Error(`${path} does not exist: run npm run build`);
   const { metafile } = await build({
     entryPoints,
     outdir: join(directory, 'dist'),
     bundle: true,
-    // What a command does not use is not read: help and version stay fast.
+    // A command reads only the parts that it uses, so help and version stay fast.
     splitting: true,
     chunkNames: '[name]-[hash]',
     platform: 'node',
     format: 'esm',
     target: 'node20',
     charset: 'utf8',
-    // 17 MB for a kubeconfig, which a pod does not have: it has a service account.
+    // It takes 17 MB and reads kubeconfigs; a pod has a service account instead.
     external: ['@kubernetes/client-node'],
     legalComments: 'none',
     banner: { js: banner },
@@ -88,11 +88,11 @@ export async function bundleCommand(directory: string): Promise<Bundle> {
   const versions = new Set(own.map((name) => manifestOf(repositoryPath(`packages/${name}`)).version));
   const [version] = versions;
   if (version === undefined || versions.size > 1) {
-    throw new Error(`the packages have to have one version, and have ${[...versions].join(', ')}`);
+    throw new Error(`the packages must have one version, but have ${[...versions].join(', ')}`);
   }
   const copied: string[] = [];
   const copy = (from: string, to: string): void => {
-    if (copied.includes(to)) throw new Error(`${from}: there is a ${to} of another package; rename one`);
+    if (copied.includes(to)) throw new Error(`${from}: another package has a ${to}, too; rename one`);
     mkdirSync(dirname(join(directory, to)), { recursive: true });
     copyFileSync(from, join(directory, to));
     copied.push(to);
@@ -101,7 +101,7 @@ export async function bundleCommand(directory: string): Promise<Bundle> {
     const root = repositoryPath(`packages/${name}`);
     const natives = existsSync(join(root, 'Makefile')) ? filesOf(join(root, 'build'), '.node') : [];
     if (existsSync(join(root, 'native/addon.cc')) && natives.length === 0) {
-      throw new Error(`packages/${name}/build holds no addon: npm run build`);
+      throw new Error(`packages/${name}/build holds no addon: run npm run build`);
     }
     for (const path of natives) copy(path, `build/${basename(path)}`);
     for (const path of filesOf(join(root, 'dist'), '.bpf.o')) copy(path, `dist/${basename(path)}`);

@@ -21,9 +21,9 @@ export interface RenderOptions {
   readonly namespace?: string;
   /** As a values file; JSON is YAML. */
   readonly values?: Readonly<Record<string, unknown>>;
-  /** The Kubernetes that it is rendered for; default 1.33.0. */
+  /** The version of Kubernetes to render for; default 1.33.0. */
   readonly kubeVersion?: string;
-  /** Without the hooks, as a plain manifest has to be; default true. */
+  /** Whether to render the hooks, which a plain manifest cannot have; default true. */
   readonly hooks?: boolean;
   /** Another chart's directory; default Sluice's. */
   readonly chart?: string;
@@ -31,7 +31,7 @@ export interface RenderOptions {
 
 /**
  * The chart's manifests as one YAML text.
- * @throws Error what Helm printed, when it refuses the values; or that there is no Helm
+ * @throws Error with what Helm printed if it refuses the values, or saying that there is no Helm
  */
 export function renderChart(options: RenderOptions = {}): string {
   const { release = 'sluice', namespace = 'istio-system', values = {}, kubeVersion = '1.33.0', hooks = true } = options;

@@ -1,4 +1,4 @@
-// What the files hold that show the agent's settings or hand them on, made of the declaration.
+// Generates, from the declaration of the agent's settings, the files that show the settings or pass them on.
 import { entriesOf, type Entry } from '@sluice/ambient-agent';
 import * as Schema from 'effect/Schema';
 import { Document, isMap, isScalar, parseDocument, stringify, visit, type Pair, type Scalar } from 'yaml';
@@ -7,7 +7,7 @@ const LINE_WIDTH = 120;
 const layout = { lineWidth: 0, flowCollectionPadding: false } as const;
 const OFF = 'OFF';
 
-/** Sets a key and the comment before it; a key that is there keeps its place. */
+/** Sets a key and the comment before it; an existing key keeps its place. */
 function put(document: Document, path: readonly string[], value: unknown, comment: string): Pair<Scalar, Scalar> {
   const map = document.getIn(path.slice(0, -1), true);
   if (!isMap<Scalar, Scalar>(map)) throw new Error(`there is no section for ${path.join('.')}`);
@@ -24,7 +24,7 @@ function put(document: Document, path: readonly string[], value: unknown, commen
   return pair;
 }
 
-/** deploy/sluice.yaml. What has no default is commented out. */
+/** deploy/sluice.yaml. A setting without a default is commented out. */
 export function exampleFile(declared: Entry): string {
   const document = new Document({});
   for (const [path, { isOneValue, default: value, examples = [], description }] of entriesOf(declared)) {
@@ -51,7 +51,7 @@ export function referencePage(declared: Entry, page: string): string {
     const text = value === undefined ? '' : `\`${stringify(value, { ...layout, collectionStyle: 'flow' }).trim()}\``;
     const shown = text.length > LONGEST_CELL ? 'as in [the example](../deploy/sluice.yaml)' : text || '-';
     const meaning =
-      formerly === undefined ? description : `${description} Was called \`${formerly}\`, and still may be.`;
+      formerly === undefined ? description : `${description} Files may still use its former name, \`${formerly}\`.`;
     return [`| \`${path.join('.')}\` | ${typeOf(entry)} | ${shown} | ${meaning.replaceAll('|', '\\|')} |\n`];
   });
   const table = ['| setting | type | default | meaning |\n', '| - | - | - | - |\n', ...rows];
@@ -64,7 +64,7 @@ const mayBeEmpty = ({ chart, isOneValue }: Entry): boolean => isOneValue === tru
 
 interface InChart {
   readonly values: { readonly path: readonly string[]; readonly entry: Entry; readonly value: unknown }[];
-  /** Of the template that hands them on. */
+  /** The lines of the template that passes them on. */
   readonly lines: string[];
 }
 
@@ -80,7 +80,7 @@ function inChart(section: Entry, above: readonly string[] = []): InChart {
       const below = inChart(entry, path);
       const all = below.values.map((value) => `.Values.${value.path.join('.')}`);
       const isOptional = Object.values(properties).every((child) => child.chart?.isAbsent || mayBeEmpty(child));
-      // An empty section would do no harm, but it would be seen.
+      // An empty section would do no harm, but people would see it in the rendering.
       const [before, after] = isOptional ? [[`{{- if or ${all.join(' ')} }}`], ['{{- end }}']] : [[], []];
       if (below.lines.length > 0) lines.push(...before, start, ...below.lines, ...after);
       values.push(...below.values);
@@ -107,7 +107,7 @@ export function chartValues(declared: Entry, yaml: string): string {
   for (const { path, entry, value } of inChart(declared).values) {
     const about = declared.properties?.[path[0] ?? '']?.description ?? '';
     if (!document.hasIn(path.slice(0, 1))) put(document, path.slice(0, 1), {}, about);
-    const more = entry.chart?.default === undefined ? '' : ' Empty: left to the agent.';
+    const more = entry.chart?.default === undefined ? '' : ' An empty value leaves it out.';
     put(document, path, value, entry.description + more);
   }
   return document.toString(layout);

@@ -1,5 +1,5 @@
-// npm run generate: writes the files of the repository that are made from others. With --check, as npm run lint runs it, it
-// writes nothing and names those that are stale.
+// npm run generate: writes the generated files of deploy/ and docs/. With --check, as npm run lint runs it, it
+// writes nothing and names the files that are stale.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { jsonSchemaOf, settings } from '@sluice/ambient-agent';
 import { format, getFileInfo, resolveConfig } from 'prettier';
@@ -7,13 +7,13 @@ import { helmPath, renderChart } from './chart.js';
 import { chartSchema, chartTemplate, chartValues, exampleFile, referencePage } from './configuration.js';
 import { repositoryPath } from './repository.js';
 
-// The oldest Kubernetes that the chart is for: what is rendered for it, newer ones take as well.
+// The oldest Kubernetes that the chart supports; newer ones accept what is rendered for it.
 const MANIFEST_KUBERNETES = '1.20.0';
 
 const manifestHead = `# Sluice as one file, for those who do not use Helm. Generated from deploy/helm/sluice by npm run generate.
 #
-# ambient.enabled is true here: what is labelled istio.io/dataplane-mode=ambient is enrolled, at once.
-# It wants the namespace istio-system, and the image localhost/sluice on the nodes, or its real name written below.
+# ambient.enabled is true here: what is labelled istio.io/dataplane-mode=ambient is enrolled at once.
+# It needs the namespace istio-system. Write the name of your image below, unless the nodes have localhost/sluice.
 # docs/install.md, "Without Helm", says how to apply it and, above all, how to delete it again.
 `;
 
@@ -25,7 +25,7 @@ const manifest = (): string =>
 
 const declared = jsonSchemaOf(settings);
 
-/** What each ought to hold, of what it holds; what is made from another comes after it. */
+/** What each file ought to hold, from what it holds now. A file that is generated from another one comes after it. */
 const contents: Readonly<Record<string, (current: string) => string>> = {
   'deploy/sluice.yaml': () => exampleFile(declared),
   'docs/configuration.md': (page) => referencePage(declared, page),
@@ -43,7 +43,7 @@ async function formatted(filepath: string, text: string): Promise<string> {
 const isCheck = process.argv.includes('--check');
 for (const [path, content] of Object.entries(contents)) {
   if (content === manifest && helmPath() === undefined) {
-    console.error(`${path} is left as it is: there is no helm (npm ci installs it)`);
+    console.error(`${path} is not checked or written, because there is no helm (npm ci installs it)`);
     if (!isCheck) process.exitCode = 1;
     continue;
   }
@@ -56,6 +56,6 @@ for (const [path, content] of Object.entries(contents)) {
     process.exitCode = 1;
   } else {
     writeFileSync(file, wanted);
-    console.log(`${path} is written`);
+    console.log(`wrote ${path}`);
   }
 }

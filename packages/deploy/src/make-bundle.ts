@@ -1,9 +1,9 @@
-// make-bundle.js DIRECTORY: what the Dockerfile runs.
+// make-bundle.js DIRECTORY: bundles the command; the Dockerfile runs it.
 import { bundleCommand } from './bundle.js';
 
 const [directory] = process.argv.slice(2);
 if (directory === undefined) {
-  console.error('make-bundle: DIRECTORY is expected');
+  console.error('make-bundle: the argument DIRECTORY is missing');
   process.exit(2);
 }
 const { files, packages } = await bundleCommand(directory);

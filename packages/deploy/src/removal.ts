@@ -1,5 +1,5 @@
-// Takes the agents away before the chart is deleted: deletes their DaemonSet so that it stays until its pods have ended,
-// and waits. Runs in a pod of its own; nothing but Node is needed.
+// Ends the agents before the chart is deleted: deletes their DaemonSet in the foreground, so that it stays until its pods have
+// ended, and waits. Runs in a pod of its own and needs only Node.
 import { request } from 'node:https';
 import { request as plainRequest } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +18,7 @@ export interface RemovalOptions {
   readonly say?: (line: string) => void;
 }
 
-/** `gone`: no agent is left. `left`: the DaemonSet is still there; `nodes` of its pods had not ended. */
+/** `gone`: no agent is left. `left`: the DaemonSet still exists, and `nodes` of its pods have not ended. */
 export type Removal = { readonly outcome: 'gone' } | { readonly outcome: 'left'; readonly nodes: number | undefined };
 
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -57,7 +57,7 @@ function ask(options: RemovalOptions, method: string, body?: string): Promise<An
 const memberOf = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 
-/** Pods that the DaemonSet still has, by its status. */
+/** How many pods the DaemonSet still has, by its status. */
 function podsLeft(body: string): number | undefined {
   try {
     const left = memberOf(memberOf(JSON.parse(body), 'status'), 'currentNumberScheduled');
@@ -70,8 +70,8 @@ function podsLeft(body: string): number | undefined {
 const isTransient = (status: number): boolean => status === 429 || status >= 500;
 
 /**
- * Deletes and waits. What passes (no answer, 429, 5xx) is tried again until the time is over.
- * @throws Error what the API server refuses for good
+ * Deletes and waits. After a passing failure (no answer, 429, 5xx) it tries again until the time is over.
+ * @throws Error when the API server refuses for good
  */
 export async function removeDaemonSet(options: RemovalOptions): Promise<Removal> {
   const { namespace, name, timeoutMs, pollMs = DEFAULT_POLL_MS, say = () => {} } = options;
@@ -90,13 +90,13 @@ export async function removeDaemonSet(options: RemovalOptions): Promise<Removal>
       if (answer.status >= 200 && answer.status < 300) {
         isAsked = true;
         nodes = podsLeft(answer.body);
-        tell(`DaemonSet ${namespace}/${name} is being deleted; agents that are still there: ${nodes ?? 'unknown'}`);
+        tell(`DaemonSet ${namespace}/${name} is being deleted; agents that still run: ${nodes ?? 'unknown'}`);
       } else if (isTransient(answer.status)) tell(`the API server answered ${answer.status}; trying again`);
       else
         throw new Refusal(`DaemonSet ${namespace}/${name}: the API server answered ${answer.status}: ${answer.body}`);
     } catch (error) {
       if (error instanceof Refusal) throw error;
-      tell(`the API server cannot be asked (${error instanceof Error ? error.message : String(error)}); trying again`);
+      tell(`the API server does not answer (${error instanceof Error ? error.message : String(error)}); trying again`);
     }
     await delay(pollMs);
   } while (performance.now() < end);

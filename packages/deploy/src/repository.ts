@@ -1,7 +1,7 @@
-// Where things are in the checkout: the same from src/ and from dist/.
+// Paths in the checkout; they are the same from src/ and from dist/.
 import { fileURLToPath } from 'node:url';
 
-/** An absolute path, of one relative to the repository's root. */
+/** Makes a path that is relative to the repository's root absolute. */
 export function repositoryPath(relative: string): string {
   return fileURLToPath(new URL(`../../../${relative}`, import.meta.url));
 }

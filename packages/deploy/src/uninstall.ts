@@ -8,7 +8,9 @@ const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 const [namespace, name, seconds] = process.argv.slice(2);
 const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
 if (namespace === undefined || name === undefined || !(Number(seconds) > 0) || host === undefined) {
-  console.error('uninstall: NAMESPACE DAEMONSET SECONDS are expected, and a pod whose service account is mounted');
+  console.error(
+    'uninstall: needs the arguments NAMESPACE DAEMONSET SECONDS, in a pod whose service account is mounted',
+  );
   process.exit(2);
 }
 try {

@@ -1,4 +1,4 @@
-// The chart, rendered by the real Helm: every rendering is valid Kubernetes, its configuration is one that the agent takes,
+// The chart, rendered by the real Helm: every rendering is valid Kubernetes, the agent accepts its configuration,
 // and the promises about privileges hold in each.
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -112,7 +112,7 @@ function rendered(options: RenderOptions) {
   return { objects, issues, of, daemonSet, container: daemonSet.spec.template.spec.containers[0], config };
 }
 
-/** Helm renders NOTES.txt only at an installation: a copy of the chart shows it in a ConfigMap. */
+/** Helm renders NOTES.txt only when it installs, so a copy of the chart shows it in a ConfigMap. */
 function notes(values: Values): string {
   const chart = mkdtempSync(join(tmpdir(), 'sluice-notes-'));
   try {
@@ -129,14 +129,14 @@ function notes(values: Values): string {
   }
 }
 
-/** The paths of what is in no further mapping. */
+/** The paths of the values that are not mappings. */
 function* leaves(tree: unknown, below: (node: Values) => unknown, above = ''): Generator<string> {
   const inner = typeof tree === 'object' && tree !== null && !Array.isArray(tree) ? below(tree as Values) : undefined;
   if (inner === undefined) yield above;
   else for (const [name, child] of Object.entries(inner as Values)) yield* leaves(child, below, `${above}.${name}`);
 }
 
-it('has no value, and none in its schema, that no template uses', () => {
+it('has no value, and its schema has none, that no template uses', () => {
   const directory = join(chartPath, 'templates');
   const templates = readdirSync(directory).map((name) => readFileSync(join(directory, name), 'utf8'));
   const isUsed = (path: string): boolean => {
@@ -155,19 +155,19 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
   beforeAll(() => vi.stubEnv('NODE_NAME', 'node-1'));
   afterAll(() => vi.unstubAllEnvs());
 
-  it.each(renderings)('renders valid manifests and a configuration that the agent takes: $title', (options) => {
+  it.each(renderings)('renders valid manifests and a configuration that the agent accepts: $title', (options) => {
     const { issues, daemonSet, container, config } = rendered(options);
     expect(issues).toEqual([]);
     const { paths, inventory, mode } = config();
     expect({ mode, source: inventory.source }).toEqual({ mode: 'inPod', source: 'kubernetes' });
 
-    // Whatever the configuration names is mounted.
+    // Every path that the configuration names is mounted.
     const mounted = container.volumeMounts.map(({ mountPath }) => mountPath);
     for (const path of [paths.proc, paths.bpffs, paths.runDir]) expect(mounted).toContain(path);
     const { volumes } = daemonSet.spec.template.spec;
     expect(container.volumeMounts.map(({ name }) => name).sort()).toEqual(volumes.map(({ name }) => name).sort());
 
-    // What selects the pods is on them, and what istiod's untaint controller looks for.
+    // The pods have the labels of the selector, and the one that istiod's untaint controller looks for.
     expect(daemonSet.spec.template.metadata.labels).toMatchObject({
       ...daemonSet.spec.selector.matchLabels,
       'k8s-app': 'istio-cni-node',
@@ -215,7 +215,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
     }
   });
 
-  it('says the agent’s own defaults, but for places and what Kubernetes is', () => {
+  it('writes the agent’s own defaults, except for paths and for what is different in Kubernetes', () => {
     const { inventory, paths, metrics, nodeName, ...chart } = rendered({
       values: { ambient: { enabled: true } },
     }).config();
@@ -263,7 +263,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
     expect(checksum({ uninstall: { timeoutSeconds: 60 } })).toBe(checksum({}));
   });
 
-  it('unconfines AppArmor where each Kubernetes looks for it', () => {
+  it('turns AppArmor off in the place where each Kubernetes looks for it', () => {
     const old = rendered({ kubeVersion: '1.29.9' });
     const since = rendered({ kubeVersion: '1.30.0' });
     const annotation = 'container.apparmor.security.beta.kubernetes.io/agent';
@@ -284,7 +284,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
     expect(container.securityContext['seLinuxOptions']).toEqual({ type: 'spc_t' });
   });
 
-  it('says after an installation what to do next, and what is dangerous', () => {
+  it('says after an installation what to do next, and which settings are dangerous', () => {
     expect(notes({})).toContain('Nothing is enrolled, because ambient.enabled is false');
     const on = notes({ ambient: { enabled: true } });
     expect(on).toContain('kubectl label namespace NAME istio.io/dataplane-mode=ambient');

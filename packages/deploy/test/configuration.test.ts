@@ -1,4 +1,4 @@
-// How a declared setting reaches the files that tell of it, on a small declaration; and what is committed is valid.
+// How a declared setting reaches the generated files, for a small declaration; and whether the committed files are valid.
 import { readFileSync } from 'node:fs';
 import { notInChart, optional, jsonSchemaOf, section, setting } from '@sluice/ambient-agent';
 import * as Schema from 'effect/Schema';
@@ -30,7 +30,7 @@ const declared = jsonSchemaOf(
 );
 
 describe('a declared setting', () => {
-  it('is in the example at its default, and commented out where it has none', () => {
+  it('is in the example at its default, and commented out if it has none', () => {
     expect(exampleFile(declared)).toBe(`# Head of the file. Written by npm run generate.
 
 # One | or the other.
@@ -61,7 +61,7 @@ sizes:
 `);
   });
 
-  it('is in the table of the reference, and nothing else of the page is touched', () => {
+  it('is in the table of the reference, and the rest of the page stays', () => {
     const page = referencePage(declared, 'Before.\n\n| setting | x |\n| - | - |\n| old | x |\n\nAfter.\n');
     expect(page.split('\n')).toEqual([
       'Before.',
@@ -69,7 +69,7 @@ sizes:
       '| setting | type | default | meaning |',
       '| - | - | - | - |',
       '| `mode` | `a` or `b` | `a` | One \\| or the other. |',
-      '| `names` | list of strings | `[x, y]` | Whose they are. Was called `log.names`, and still may be. |',
+      '| `names` | list of strings | `[x, y]` | Whose they are. Files may still use its former name, `log.names`. |',
       '| `log.level` | `a` or `b` | `a` | How much. |',
       `| \`log.place\` | string | - | Where ${'far '.repeat(30)}away. |`,
       '| `log.secret` | boolean | `false` | Nobody knows. |',
@@ -81,7 +81,7 @@ sizes:
     ]);
   });
 
-  it('is handed on by the template of the chart', () => {
+  it('is passed on by the template of the chart', () => {
     expect(chartTemplate(declared).split('\n').slice(1)).toEqual([
       '{{- define "sluice.config" -}}',
       'mode: b',
@@ -109,18 +109,18 @@ sizes:
 describe('the values of the chart', () => {
   const before = '# Head.\n\n# The chart’s.\nhub: x\n\n# By hand.\nown:\n  # Old words.\n  level: b\n  mine: [1]\n';
 
-  it('have a value for each setting, at the place where it was, and keep what is the chart’s own', () => {
+  it('have a value for each setting, at its old place, and keep the chart’s own values', () => {
     const values = chartValues(declared, before);
     expect(values.slice(0, 100)).toContain(
       '# Head.\n\n# The chart’s.\nhub: x\n\n# By hand.\nown:\n  # How much.\n  level: a',
     );
-    expect(values).toContain('extra:\n  # Where. Empty: left to the agent.\n  at: ""\n\n# Sizes.\nsizes: {}\n');
+    expect(values).toContain('extra:\n  # Where. An empty value leaves it out.\n  at: ""\n\n# Sizes.\nsizes: {}\n');
     expect(values).toContain('mine: [1]');
     expect(values).not.toContain('secret');
     expect(chartValues(declared, values)).toBe(values);
   });
 
-  it('have a schema that knows each, and no other', () => {
+  it('have a schema that has each of them and no others', () => {
     const own = { type: 'object', additionalProperties: false, properties: { level: {}, mine: { type: 'array' } } };
     const schema = chartSchema(declared, JSON.stringify({ title: 'Values', properties: { own } }));
     expect(JSON.parse(schema)).toEqual({

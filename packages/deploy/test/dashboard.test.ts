@@ -8,7 +8,7 @@ const dashboard = JSON.parse(readFileSync(repositoryPath('deploy/grafana/sluice.
   panels: { id: number; gridPos: { x: number; y: number; w: number; h: number } }[];
 };
 
-/** The agent makes every metric in one directory, by a name that is written there. */
+/** The agent makes every metric in one directory, where its name is written. */
 const exported = new Set(
   readdirSync(repositoryPath('packages/ambient-agent/src/observe'))
     .map((file) => readFileSync(repositoryPath(`packages/ambient-agent/src/observe/${file}`), 'utf8'))
@@ -30,7 +30,7 @@ describe('deploy/grafana/sluice.json', () => {
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
   });
 
-  it('reads names out of queries, and nothing else', () => {
+  it('reads only names of metrics out of queries', () => {
     const nested = {
       panels: [{ title: 'sluice_title', targets: [{ expr: 'rate(sluice_a_total{x="y"}[5m]) / ztunnel_b' }] }],
     };

@@ -21,7 +21,7 @@ describe('deploy/Dockerfile', () => {
     expect(dockerfile).toMatch(/^ARG BASE=\S+:\S+$/m);
   });
 
-  it('copies only what is there, and what the ignore file lets through', () => {
+  it('copies only files that exist and that the ignore file admits', () => {
     const ignore = readFileSync(repositoryPath('deploy/Dockerfile.dockerignore'), 'utf8').split('\n');
     const sources = instructions
       .filter((line) => line.startsWith('COPY ') && !line.includes('--from'))
@@ -32,7 +32,7 @@ describe('deploy/Dockerfile', () => {
     }
   });
 
-  it('says the version that the packages have', () => {
+  it('has the version of the packages', () => {
     const { version } = JSON.parse(readFileSync(repositoryPath('packages/cli/package.json'), 'utf8')) as {
       version: string;
     };
@@ -91,7 +91,7 @@ describe('the bundle', () => {
     for (const file of bundle.files) expect(existsSync(join(directory, file)), file).toBe(true);
   });
 
-  it('finds everything that its code looks for beside itself', () => {
+  it('holds everything that its code looks up relative to itself', () => {
     const code = readdirSync(join(directory, 'dist')).filter((file) => file.endsWith('.js'));
     const wanted = code.flatMap((file) => {
       const text = readFileSync(join(directory, 'dist', file), 'utf8');
@@ -109,11 +109,11 @@ describe('the bundle', () => {
     expect(status.text).toContain('no agent has run here');
   });
 
-  it('does without the client that reads kubeconfigs', () => {
+  it('leaves out the client that reads kubeconfigs', () => {
     expect(bundle.packages.filter((name) => name.startsWith('@kubernetes/'))).toEqual([]);
   });
 
-  it('carries the licences of whose code it carries', () => {
+  it('carries the licence of every package whose code it carries', () => {
     const text = readFileSync(join(directory, 'THIRD-PARTY-LICENSES'), 'utf8');
     for (const name of bundle.packages) expect(text).toContain(name.replace(/@(?=[^@]+$)/, ' '));
   });

@@ -1,4 +1,4 @@
-// The linter's directions of imports, on a small repository with one import of each kind that points the wrong way.
+// The linter's rules about the direction of imports, for a small repository with one wrong import of each kind.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ const sound = {
   'packages/house/src/cellar/wine.ts': "export { brick as wine } from '@sluice/bricks';\n",
 };
 
-/** What the linter says of a repository with these files: its exit status and its messages. */
+/** Runs the linter on a repository with these files: its exit status and its messages. */
 function lint(files: Readonly<Record<string, string>>): { status: number | null; output: string } {
   const root = mkdtempSync(join(tmpdir(), 'sluice-imports-'));
   directories.push(root);

@@ -9,7 +9,7 @@ const pod = (container: string): string =>
   `{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [${container}]}}`;
 
 describe('validateManifests', () => {
-  it('takes what is right', () => {
+  it('accepts what is right', () => {
     expect(problems(pod('{name: c, image: i, ports: [{containerPort: 80}], env: [{name: A, value: b}]}'))).toEqual([]);
     expect(
       problems('{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r, namespace: n}}'),
@@ -36,7 +36,7 @@ describe('validateManifests', () => {
     expect(problems(yaml)).toEqual([expected]);
   });
 
-  it('finds a key that is said twice, and leaves foreign kinds alone only where told', () => {
+  it('finds a duplicate key, and ignores only the foreign kinds that it is told to ignore', () => {
     expect(problems('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {}\ndata: {}')[0]).toContain('unique');
     const foreign = '{apiVersion: x.io/v1, kind: Thing, metadata: {name: t}}';
     expect(problems(foreign)).toHaveLength(1);

@@ -1,5 +1,5 @@
-// Checks manifests against the Kubernetes API's own types: those that its client is generated from. Names and types come
-// from the client's type maps, which fields are required from its declarations.
+// Checks manifests against the Kubernetes API's own types, from which its client is generated. Names and types come
+// from the client's type maps; which fields are required comes from its declarations.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,7 +49,7 @@ function requiredOf(type: string): ReadonlySet<string> {
   return names;
 }
 
-/** The model of an apiVersion and kind: the client's names have the version before the kind, and rarely the group. */
+/** The model of an apiVersion and kind. The client's names have the version before the kind, and rarely the group. */
 function modelOf(apiVersion: string, kind: string): string | undefined {
   const version = apiVersion.split('/').at(-1) ?? '';
   const capital = version.charAt(0).toUpperCase() + version.slice(1);
@@ -95,7 +95,7 @@ function checkModel(value: unknown, type: string, path: string, say: (path: stri
   }
 }
 
-/** What is wrong with one object. Kinds that are not Kubernetes' own are checked only where the caller says which they are. */
+/** What is wrong with one object. The caller names the kinds that are not Kubernetes' own; they are not checked. */
 export function validateManifest(manifest: unknown, foreignKinds: readonly string[] = []): ManifestIssue[] {
   const issues: ManifestIssue[] = [];
   const { apiVersion, kind, metadata } = isTree(manifest) ? manifest : {};
@@ -112,7 +112,7 @@ export function validateManifest(manifest: unknown, foreignKinds: readonly strin
   return issues;
 }
 
-/** The objects of a YAML text, and what is wrong with them; a name that is said twice is an error, as for the API server. */
+/** The objects of a YAML text, and what is wrong with them. A duplicate key is an error, as it is for the API server. */
 export function validateManifests(
   text: string,
   foreignKinds: readonly string[] = [],

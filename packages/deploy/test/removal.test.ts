@@ -1,5 +1,5 @@
-// The uninstall hook against a server that answers as an API server does: deletion in the foreground, pods that take their
-// time, an API server that is away for a moment, and refusals.
+// The uninstall hook against a server that answers as an API server does: deletion in the foreground, pods that end
+// slowly, an API server that is unreachable for a moment, and refusals.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -15,7 +15,7 @@ afterEach(async () => {
   }
 });
 
-/** A server that gives the answers in turn, the last one for ever; what it was asked is recorded. */
+/** A server that gives the answers in turn, and repeats the last one; it records the requests. */
 async function api(answers: readonly Answer[]) {
   const asked: { method: string; url: string; token: string; body: string }[] = [];
   let at = 0;
@@ -56,15 +56,15 @@ describe('removeDaemonSet', () => {
     );
     expect(JSON.parse(asked[0]?.body ?? '')).toMatchObject({ propagationPolicy: 'Foreground' });
     expect(asked[0]?.token).toBe('Bearer secret');
-    expect(lines.join('\n')).toContain('still there: 3');
+    expect(lines.join('\n')).toContain('still run: 3');
   });
 
-  it('is done at once where there is none', async () => {
+  it('ends at once if there is no DaemonSet', async () => {
     const { options } = await api([{ status: 404 }]);
     expect(await removeDaemonSet(options)).toEqual({ outcome: 'gone' });
   });
 
-  it('tries again what passes: connections cut, 429, 5xx', async () => {
+  it('tries again after a passing failure: a cut connection, 429, 5xx', async () => {
     const { asked, options } = await api([
       'drop',
       { status: 503 },
@@ -77,7 +77,7 @@ describe('removeDaemonSet', () => {
     expect(asked.map(({ method }) => method)).toEqual(['DELETE', 'DELETE', 'DELETE', 'GET', 'GET', 'GET']);
   });
 
-  it('says what the API server refuses', async () => {
+  it('reports what the API server refuses', async () => {
     const { options } = await api([{ status: 403 }]);
     await expect(removeDaemonSet(options)).rejects.toThrow('answered 403');
   });

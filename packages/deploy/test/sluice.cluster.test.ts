@@ -1,4 +1,4 @@
-// Sluice in a real cluster: installed by Helm, run by a kubelet, and then all that happens to pods, nodes and agents. After
+// Sluice in a real cluster, installed by Helm and run by a kubelet, and everything that happens to pods, nodes and agents. After
 // each step every connection of every pod has to go where the decision table sends it (cluster/applications.ts).
 import { readdirSync, readFileSync } from 'node:fs';
 import {
@@ -66,7 +66,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     cluster.kubectl.run(['label', 'namespace', namespace, '--overwrite', mode === '' ? `${MODE}-` : `${MODE}=${mode}`]);
   const run = (...args: string[]): Promise<string[]> => cluster.kubectl.run(args);
 
-  /** What a pod in the mesh dials all the time while something is done: nothing may fail, and nothing go past ztunnel. */
+  /** A pod in the mesh dials without a pause while something is done: no dial may fail, and none may bypass ztunnel. */
   async function underLoad(action: () => Promise<void>): Promise<void> {
     const [caller, neighbour] = await applications.podsOf('shop', 'cart');
     const [outsider] = await applications.podsOf('shop', 'recluse');
@@ -105,7 +105,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
 
     const may = async (verb: string, what: string, ...args: string[]): Promise<string> => {
       const as = `--as=system:serviceaccount:${NAMESPACE}:sluice`;
-      // It exits with 1 where the answer is no.
+      // The command exits with 1 if the answer is no.
       return (await run('auth', 'can-i', verb, what, as, ...args).catch(() => ['no']))[0] ?? '';
     };
     expect(await may('patch', 'pods', '--subresource=status', '-A')).toBe('yes');
@@ -213,8 +213,8 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
   });
 
   test('ztunnel is exchanged', async () => {
-    // A DaemonSet of 1.20 ends the old pod before it starts the new one, and on a busy machine that takes so long that
-    // owners of pods have to be told.
+    // A DaemonSet of 1.20 ends the old pod before it starts the new one. On a busy machine that takes so long that
+    // the agent sends Events to the owners of pods.
     applications.excuse(/ztunnel does not listen for it|no ztunnel is connected/);
     await run('rollout', 'restart', '-n', NAMESPACE, 'daemonset/ztunnel');
     await cluster.rolledOut(NAMESPACE, 'daemonset/ztunnel');
@@ -244,7 +244,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     expect(await uids()).toEqual(before);
 
     const { mounts } = cluster.node;
-    // The kernel itself puts *.debug there.
+    // The kernel itself puts *.debug into it.
     const pins = readdirSync(mounts.path('/sys/fs/bpf')).filter((name) => !name.endsWith('.debug'));
     const files = ['/run/sluice', '/run/ztunnel'].flatMap((path) => readdirSync(mounts.path(path)));
     expect({ pins, files }).toEqual({ pins: [], files: [] });
@@ -255,7 +255,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
 
     const pods = await applications.pods();
     const states = await Promise.all(pods.map((pod) => podNetnsState(cluster.podProcess(pod))));
-    // One that was never in the mesh.
+    // This pod was never in the mesh.
     const untouched = states[pods.findIndex(({ metadata }) => metadata.labels?.[MODE] === 'none')];
     expect(untouched).toBeDefined();
     for (const [i, state] of states.entries()) expect(state, pods[i]?.metadata.name).toEqual(untouched);

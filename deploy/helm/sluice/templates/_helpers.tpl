@@ -1,4 +1,4 @@
-{{/* The image: istio-cni's rule, so that an image with a slash is the whole of it. */}}
+{{/* The image, by istio-cni's rule: an image with a slash is the whole name. */}}
 {{- define "sluice.image" -}}
 {{- if contains "/" .Values.image -}}
 {{ .Values.image }}
@@ -26,13 +26,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.metrics.listen }}{{ regexFind "[0-9]+$" .Values.metrics.listen }}{{ end -}}
 {{- end -}}
 
-{{/* The address that the kubelet must ask, if the agent listens on one only; nothing: on the node's own. */}}
+{{/* The address that the kubelet must probe, if the agent listens on a single one; otherwise nothing, for the node's own. */}}
 {{- define "sluice.probeHost" -}}
 {{- $host := regexReplaceAll ":[0-9]+$" .Values.metrics.listen "" | trimPrefix "[" | trimSuffix "]" -}}
 {{- if not (has $host (list "" "0.0.0.0" "::")) }}{{ $host }}{{ end -}}
 {{- end -}}
 
-{{/* The selectors of the agent's configuration: none while nothing is to be enrolled. */}}
+{{/* The selectors of the agent's configuration; there are none while nothing is to be enrolled. */}}
 {{- define "sluice.enablementSelectors" -}}
 {{- if include "sluice.enabled" . }}
 {{ toYaml .Values.ambient.enablementSelectors | indent 2 }}

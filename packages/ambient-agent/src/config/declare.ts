@@ -1,35 +1,35 @@
-// What settings.ts declares the configuration with: schemas that know their defaults, and are annotated with what documents
-// and the chart say of them.
+// The functions with which settings.ts declares the configuration: schemas that know their defaults, annotated with what
+// documents and the chart say of them.
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
 import * as Schema from 'effect/Schema';
 import * as SchemaGetter from 'effect/SchemaGetter';
 
 interface InChart {
-  /** It is left to the agent. */
+  /** The chart has no such value, and the agent uses its default. */
   readonly isAbsent?: boolean;
-  /** The path of the value, if it is another than the setting's. */
+  /** The path of the value, if it differs from the setting's. */
   readonly value?: string;
-  /** The value's default, if it is another than the setting's; an empty value leaves it to the agent then. */
+  /** The value's default, if it differs from the setting's. An empty value then leaves the default to the agent. */
   readonly default?: unknown;
-  /** What the values' JSON schema says beside the setting's own. */
+  /** What the values' JSON schema says in addition to the setting's own. */
   readonly schema?: object;
-  /** What the template writes in the value's place; if no `value` is named, there is none. */
+  /** What the template writes instead of the value. If `value` is left out, there is no value. */
   readonly writes?: string;
 }
 
 type About<Written> = {
   /** One paragraph. */
   readonly description: string;
-  /** What is shown of a setting that has no default, or one that is another on every machine. */
+  /** What documents show for a setting whose default is missing or differs from machine to machine. */
   readonly examples?: readonly Written[];
-  /** The path that the setting had before; a file may go on to use it. */
+  /** The path that the setting had before; files may still use it. */
   readonly formerly?: string;
   /** Where it is in the Helm chart. If left out, there is a value of the same path and default. */
   readonly chart?: InChart;
 };
 
-/** Of a setting that the Helm chart leaves to the agent. */
+/** For a setting that the Helm chart leaves to the agent. */
 export const notInChart: InChart = { isAbsent: true };
 
 type Written = Schema.Codec<unknown, unknown>;
@@ -47,7 +47,7 @@ export function setting<S extends Written>(
   return annotated(schema, { ...about, default: value }).pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)));
 }
 
-/** A setting without a default, which is undefined if it is left out. */
+/** A setting without a default: undefined if it is left out. */
 export const optional = <S extends Written>(
   schema: S,
   about: About<S['Encoded']> & Required<Pick<About<S['Encoded']>, 'examples' | 'chart'>>,
@@ -59,14 +59,14 @@ export const optional = <S extends Written>(
     }),
   );
 
-/** @param isOneValue whether the chart has all of it as one value, in which what is left out is left to the agent */
+/** @param isOneValue whether the chart has the section as one value, whose missing parts the agent fills in */
 export const section = <F extends Schema.Struct.Fields>(
   description: string,
   fields: F,
   { isOneValue = false } = {},
 ): Schema.Struct<F> => annotated(Schema.Struct(fields), { description, isOneValue });
 
-/** A section (what has `isOneValue`) or a setting, as JSON schema with the annotations. */
+/** A section (which has `isOneValue`) or a setting, as JSON schema with the annotations. */
 export interface Entry extends About<unknown> {
   readonly title?: string;
   readonly type?: string;

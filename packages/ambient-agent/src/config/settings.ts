@@ -1,5 +1,5 @@
-// Every setting, in the order of the documents: the one place that says its name, type, default and meaning, and where it is in
-// the chart. `npm run generate` carries it on to deploy/sluice.yaml, docs/configuration.md and the chart.
+// Every setting, in the order of the documents. Only this file says its name, type, default and meaning, and where it is in
+// the chart; `npm run generate` writes them to deploy/sluice.yaml, docs/configuration.md and the chart.
 import { hostname } from 'node:os';
 import { defaultCapacities, type Capacities } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
@@ -17,7 +17,7 @@ const isNotExempt = { matchExpressions: [{ key: DATAPLANE_MODE_LABEL, operator: 
 
 const nameOfThisNode = Effect.sync(() => process.env['NODE_NAME'] ?? hostname());
 
-/** Of what the datapath's maps take no more, by the names of their capacities. */
+/** What the datapath's maps limit, by the names of their capacities. */
 const limited: Readonly<Record<keyof Capacities, string>> = {
   cgroups: 'cgroups of pods',
   netns: 'network namespaces of pods',
@@ -35,14 +35,14 @@ export const settings = section('Every setting of Sluice at its default. All of 
     chart: { writes: 'inPod' },
   }),
   nodeName: setting(Schema.String, nameOfThisNode, {
-    description: "Pods with this spec.nodeName are ours. Default: $NODE_NAME, or the host's name.",
+    description: "The node whose pods (by spec.nodeName) the agent enrols. Default: $NODE_NAME, or the host's name.",
     examples: ['node-1'],
     chart: notInChart,
   }),
-  inventory: section('Where what is wanted is read: Namespaces, and Pods with their status.', {
+  inventory: section('Where the agent reads what is wanted: Namespaces, and Pods with their status.', {
     source: setting(Schema.Literals(['static', 'kubernetes']), 'static', {
       description:
-        'static: ordinary manifests in a directory, watched for change. kubernetes: the API server, which is also told what has become of each pod.',
+        'static: ordinary manifests in a directory, which is watched for changes. kubernetes: the API server, which is also told whether each pod is in the mesh.',
       chart: { writes: 'kubernetes' },
     }),
     directory: setting(Schema.String, '/etc/sluice/inventory', {
@@ -52,14 +52,14 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
     kubeconfig: optional(Schema.String, {
       description:
-        "The file by which the API is reached. Default: $KUBECONFIG, or the pod's service account, or ~/.kube/config.",
+        "The kubeconfig for the API server. Default: $KUBECONFIG, or the pod's service account, or ~/.kube/config.",
       examples: ['/etc/sluice/kubeconfig'],
       chart: notInChart,
     }),
     // Twice the time between two bookmarks of an API server (apiserver/pkg/storage/cacher/cacher.go).
     watchSilence: setting(duration, '120s', {
       description:
-        'A watch of the API on which nothing comes for so long is taken for dead and begun again; servers send a bookmark a minute.',
+        'A watch of the API that receives nothing for this long is taken for dead and started again; servers send a bookmark every minute.',
       chart: notInChart,
     }),
   }),
@@ -68,16 +68,16 @@ export const settings = section('Every setting of Sluice at its default. All of 
     Schema.Array(EnablementSelector),
     [{ podSelector: isEnrolled }, { podSelector: isNotExempt, namespaceSelector: isEnrolled }],
     {
-      description: "A pod is wanted in the mesh if any of these matches it: Istio's rules.",
+      description: "A pod is wanted in the mesh if any of these matches it, by Istio's rules.",
       chart: { value: 'ambient.enablementSelectors', writes: '{{- include "sluice.enablementSelectors" . }}' },
     },
   ),
   excludeNamespaces: setting(Schema.Array(Schema.String), ['kube-system'], {
-    description: 'Never in the mesh, whatever their labels.',
+    description: 'Namespaces that are never in the mesh, whatever their labels.',
   }),
   ztunnel: section('How ztunnel is recognised.', {
     namespace: setting(Schema.String, 'istio-system', {
-      description: "The namespace of ztunnel's pods; their labels and their service account must fit as well.",
+      description: "The namespace of ztunnel's pods; their labels and their service account must match as well.",
       chart: { schema: { minLength: 1 } },
     }),
     labels: setting(
@@ -91,21 +91,21 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
     byMark: setting(Schema.Boolean, false, {
       description:
-        'Also believe sockets marked 0x539 (mask 0xfff). A pod with CAP_NET_ADMIN could then leave the mesh by marking its own.',
+        'Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel, too. A pod with CAP_NET_ADMIN could then leave the mesh by marking its own sockets.',
       chart: notInChart,
     }),
   }),
   policy: section('What happens to connections that cannot go through ztunnel.', {
     noZtunnel: setting(Schema.Literals(['closed', 'open']), 'closed', {
       description:
-        "What happens to a meshed pod's connection while no ztunnel is known: closed refuses it, open lets it go directly.",
+        "What happens to a meshed pod's connections while no ztunnel is known: closed refuses them, open lets them go directly.",
     }),
     pending: setting(Schema.Literals(['hold', 'open']), 'hold', {
       description:
         'What happens to the connections of a pod that is wanted in the mesh and that ztunnel has not acknowledged yet: hold refuses them, open lets them go directly.',
     }),
   }),
-  zds: section('How ztunnel hears of its pods.', {
+  zds: section('How ztunnel learns of its pods.', {
     // Where ztunnel looks unless INPOD_UDS tells it otherwise (ztunnel src/config.rs).
     socket: setting(socketPath, '/var/run/ztunnel/ztunnel.sock', {
       description: 'inPod mode: the socket at which ztunnel (its INPOD_UDS) asks which pods to serve.',
@@ -115,28 +115,29 @@ export const settings = section('Every setting of Sluice at its default. All of 
   probes: section('How the host reaches meshed pods.', {
     exempt: setting(Schema.Literals(['kubelet', 'host']), 'kubelet', {
       description:
-        'Whose connections from the host to a meshed pod do not go through ztunnel: kubelet, those of the kubelet; host, those of every process of the host, as istio-cni does.',
+        'Whose connections from the host to a meshed pod bypass ztunnel. kubelet: those of the kubelet. host: those of every process of the host, as with istio-cni.',
     }),
   }),
   ambient: section("What is done for meshed pods, by istio-cni's names.", {
     dnsCapture: setting(Schema.Boolean, true, {
       description:
-        "inPod mode: DNS queries of meshed pods go to ztunnel. A pod's annotation ambient.istio.io/dns-capture overrules it.",
+        'inPod mode: whether DNS queries of meshed pods go to ztunnel. The annotation ambient.istio.io/dns-capture on a pod overrides this.',
     }),
-    ipv6: setting(Schema.Boolean, true, { description: 'inPod mode: IPv6 is set up in the pods, too.' }),
+    ipv6: setting(Schema.Boolean, true, { description: 'inPod mode: whether IPv6 is set up in the pods, too.' }),
   }),
   exclude: section('What is never captured.', {
     outboundPorts: setting(Schema.Array(port), [], {
-      description: "Ports that every pod reaches without the mesh, beside the pods' own annotations.",
+      description: "Ports that every pod reaches without the mesh, in addition to the pods' own annotations.",
     }),
     outboundCIDRs: setting(Schema.Array(cidr), [], {
-      description: "Ranges of addresses that every pod reaches without the mesh, beside the pods' own annotations.",
+      description:
+        "Ranges of addresses that every pod reaches without the mesh, in addition to the pods' own annotations.",
     }),
   }),
   paths: section('Where things are.', {
     proc: setting(Schema.String, '/proc', {
       description:
-        "Where proc is mounted. In a container: the host's, because the container's own proc/sys is read-only.",
+        "Where proc is mounted. In a container this has to be the host's, because the container's own proc/sys is read-only.",
       chart: { writes: '/host/proc' },
     }),
     bpffs: setting(Schema.String, '/sys/fs/bpf', {
@@ -144,11 +145,12 @@ export const settings = section('Every setting of Sluice at its default. All of 
       chart: { writes: '/sys/fs/bpf' },
     }),
     runDir: setting(Schema.String, '/run/sluice', {
-      description: "The agent's lock and state.",
+      description: "The directory of the agent's lock and state.",
       chart: { writes: '/run/sluice' },
     }),
     cgroupRoot: optional(Schema.String, {
-      description: 'Where pods are looked for and programs attached. Default: the cgroup2 mount.',
+      description:
+        'The cgroup below which pods are looked for, and to which programs are attached. Default: the cgroup2 mount.',
       examples: ['/sys/fs/cgroup'],
       chart: notInChart,
     }),
@@ -164,16 +166,17 @@ export const settings = section('Every setting of Sluice at its default. All of 
       chart: { default: [] },
     }),
     cgroup: optional(Schema.String, {
-      description: "The kubelet's cgroup directory as the agent sees it, if it is known; nothing is searched for then.",
+      description:
+        "The kubelet's cgroup directory as the agent sees it. If it is set, the agent does not search for the kubelet.",
       examples: ['/sys/fs/cgroup/system.slice/kubelet.service'],
       chart: { default: '' },
     }),
   }),
   capacities: section(
-    "Sizes of the datapath's maps; what is left out is as large as the agent makes it.",
+    "Sizes of the datapath's maps; for one that is left out the agent has a default.",
     Record.map(limited, (what, name) =>
       setting(count(1), defaultCapacities[name], {
-        description: `The most ${what}. A full map refuses an enrolment, loudly.`,
+        description: `The most ${what}. A full map refuses new entries, and the agent reports it.`,
       }),
     ),
     { isOneValue: true },
@@ -181,17 +184,19 @@ export const settings = section('Every setting of Sluice at its default. All of 
   sampling: setting(count(0), 0, {
     description: 'One decision in this many is reported to `sluice watch --decisions`; 0 reports none.',
   }),
-  resyncInterval: setting(duration, '30s', { description: 'How often everything is looked at again without a hint.' }),
+  resyncInterval: setting(duration, '30s', {
+    description: 'How often the agent looks at everything again without a hint.',
+  }),
   log: section('What is logged, on standard output.', {
-    level: setting(Schema.Literals(logLevels), 'info', { description: 'The least that is logged.' }),
+    level: setting(Schema.Literals(logLevels), 'info', { description: 'The lowest level that is logged.' }),
     format: setting(Schema.Literals(['json', 'pretty']), 'json', {
-      description: 'json, one object a line; pretty, for people.',
+      description: 'json: one object per line. pretty: lines for people.',
     }),
   }),
   metrics: section('What others may ask the agent.', {
     listen: optional(listenAddress, {
       description:
-        'Where /metrics, /healthz and /readyz are served; [::]:15014 suits nodes without IPv4. If it is left out nothing listens, and in Kubernetes nothing probes the agent.',
+        'The address at which /metrics, /healthz and /readyz are served; [::]:15014 suits nodes without IPv4. If it is left out, nothing listens, and in Kubernetes nothing probes the agent.',
       examples: ['127.0.0.1:15014'],
       chart: { default: '0.0.0.0:15014', schema: { pattern: '^$|:[0-9]{1,5}$' } },
     }),

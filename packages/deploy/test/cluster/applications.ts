@@ -1,4 +1,4 @@
-// The applications of the test: who is there, who ought to be in the mesh, and whether every connection goes as it must.
+// The applications of the test: which pods run, which of them ought to be in the mesh, and whether every connection goes as it must.
 import {
   enterCommand,
   isReady,
@@ -35,7 +35,7 @@ interface AgentStatus {
 export class Applications {
   readonly #cluster: RealCluster;
   readonly #namespaces: readonly string[];
-  /** Addresses that our own dials from the node came from: all others there are probes. */
+  /** The source addresses of our own dials from the node: all other connections from the node are probes. */
   readonly #dialled = new Set<string>();
   readonly #excused: RegExp[] = [];
 
@@ -49,21 +49,21 @@ export class Applications {
     return (await Promise.all(this.#namespaces.map((name) => this.#cluster.pods(name)))).flat();
   }
 
-  /** Of an application, by its label. */
+  /** The pods of an application, by its label. */
   async podsOf(namespace: string, application: string): Promise<LivePod[]> {
     return this.#cluster.pods(namespace, `app=${application}`);
   }
 
-  /** From now on Events of Sluice with such a message are right. */
+  /** From now on the test accepts Events of Sluice with such a message. */
   excuse(message: RegExp): void {
     this.#excused.push(message);
   }
 
   /**
-   * Waits until every pod is ready and Kubernetes shows it in or out of the mesh as it ought to be, and the agent says the
-   * same. From then on every connection of every pod to every pod, and of the node to every pod, has to go its way, and
+   * Waits until every pod is ready, and Kubernetes and the agent both show it in or out of the mesh as it ought to be. Then
+   * every connection of every pod to every pod, and of the node to every pod, has to go where the table sends it, and
    * no probe may ever have failed or met ztunnel.
-   * @param isInstalled whether Sluice is there; without it nobody is in the mesh
+   * @param isInstalled whether Sluice is installed; without it no pod is in the mesh
    */
   async check(isInstalled: boolean): Promise<void> {
     const parties = await until('every pod is ready, and annotated as its labels ask for', () =>
@@ -139,7 +139,7 @@ export class Applications {
     return results;
   }
 
-  /** None of these pods has a trouble of its own that Sluice might tell of. */
+  /** None of these pods has a problem of its own, so Sluice must send no Event about it. */
   #warnings(events: readonly Event[]): string[] {
     return events
       .filter(({ source }) => source?.component === 'sluice')
@@ -147,7 +147,7 @@ export class Applications {
       .filter((message) => !this.#excused.some((pattern) => pattern.test(message)));
   }
 
-  /** Connections from the node that ztunnel accepted and that we did not make. */
+  /** Connections from the node that ztunnel accepted and that the test did not make. */
   async #capturedProbes(): Promise<Hop[]> {
     const ztunnels = await this.#cluster.pods(NAMESPACE, 'app=ztunnel');
     const logs = await Promise.all(
@@ -162,7 +162,7 @@ export class Applications {
   }
 }
 
-/** But for startup probes, which wait for the application. */
+/** Startup probes are left out, because they fail until the application listens. */
 function failedProbes(events: readonly Event[], parties: readonly Party[]): string[] {
   const uids = new Set(parties.map(({ pod }) => pod.metadata.uid));
   return events

@@ -1,7 +1,7 @@
-// Pods that dial from their first moment on: in the short time until the agent has heard of them nothing may get out.
+// Pods that dial from their first moment on: before the agent knows of them, nothing may leave.
 import { APPLICATION_IMAGE } from '@sluice/testbed';
 
-/** They dial one after another, without a pause, and log each answer until a ztunnel has accepted; then `served`. */
+/** Each dials without a pause and logs every answer, until a ztunnel has accepted; then it logs `served`. */
 const DIAL = `while :; do
   answer=$(/bin/peer dial --to "$0")
   echo "$answer"
@@ -10,7 +10,7 @@ done
 echo served
 exec sleep 1000000`;
 
-/** Several at once, since each has one first moment only. */
+/** Several at once, since each has only one first moment. */
 const REPLICAS = 5;
 
 export function earlyDeployment(namespace: string, to: string): unknown {

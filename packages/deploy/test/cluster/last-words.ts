@@ -1,4 +1,4 @@
-// What the agents, ztunnel and Kubernetes said last: shown when a test has failed, for the cluster goes with it.
+// What the agents, ztunnel and Kubernetes logged last. It is shown when a test has failed, because the cluster is removed then.
 import type { RealCluster } from '@sluice/testbed';
 import { NAMESPACE } from './release.js';
 

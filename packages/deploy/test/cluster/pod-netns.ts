@@ -1,4 +1,4 @@
-// What is set in the network namespace of a pod, beside its devices and addresses.
+// What is set in the network namespace of a pod, apart from its devices and addresses.
 import { runToEnd } from '@sluice/testbed';
 
 const COMMANDS = [
@@ -11,10 +11,10 @@ const COMMANDS = [
   ['sysctl', 'net.ipv4.tcp_fwmark_accept', 'net.ipv4.fwmark_reflect', 'net.ipv6.fwmark_reflect'],
 ];
 
-/** Rules, routes, filters and sysctls, in the words of the programs that show them. */
+/** Rules, routes, filters and sysctls, as ip(8), tc(8) and sysctl(8) print them. */
 export async function podNetnsState(pid: number): Promise<Record<string, string[]>> {
   const shown = COMMANDS.map(async (argv): Promise<[string, string[]]> => {
-    // A table that nobody has made is an error to ip(8).
+    // For ip(8), a table that nobody has made is an error.
     const lines = await runToEnd(['nsenter', `--net=/proc/${pid}/ns/net`, '--', ...argv]).catch(() => []);
     return [argv.join(' '), lines];
   });

@@ -5,7 +5,7 @@ import { chartPath, helmPath } from '../../src/index.js';
 
 export const NAMESPACE = 'istio-system';
 const RELEASE = 'sluice';
-/** Helm waits for hooks and nothing else; a hook that hangs is ended by it. */
+/** Helm waits only for hooks, and ends a hook that hangs. */
 const PATIENCE = `${PATIENCE_MS / 1000}s`;
 
 export class Release {
@@ -15,7 +15,7 @@ export class Release {
     this.#cluster = cluster;
   }
 
-  /** The chart's defaults, but for where the cluster's cgroup tree is, and an address that only this cluster has. */
+  /** The chart's defaults, except for the path of the cluster's cgroup tree and an address that only this cluster has. */
   get values(): Readonly<Record<string, string>> {
     const { cgroup, network } = this.#cluster;
     return { 'ambient.enabled': 'true', 'host.cgroup': cgroup.path, 'metrics.listen': `${network.nodeIp}:15014` };
@@ -37,7 +37,7 @@ export class Release {
     const helm = helmPath();
     if (helm === undefined) throw new Error('there is no helm: install the optional npm packages (npm ci)');
     const { controlPlane, directory } = this.#cluster;
-    // What it would keep in the home directory goes with the cluster.
+    // What Helm would keep in the home directory is removed with the cluster.
     const home = ['CACHE', 'CONFIG', 'DATA'].map((kind) => `HELM_${kind}_HOME=${join(directory, 'helm', kind)}`);
     const place = ['--kubeconfig', controlPlane.kubeconfig, '--namespace', NAMESPACE, '--timeout', PATIENCE];
     return runToEnd(['env', ...home, helm, ...args, ...place]);

@@ -1,4 +1,4 @@
-// The way that a connection has to take, by the decision table, and the way that it took.
+// Where a connection has to go, by the decision table, and where it went.
 import { APPLICATION_PORTS, ZTUNNEL_PORTS, type DialResult, type Hop, type LivePod } from '@sluice/testbed';
 
 /** An end of a connection: a pod, and whether it is in the mesh. */
@@ -21,13 +21,13 @@ export function expectedWay(from: Party | undefined, to: Party): string[] {
     `ztunnel accepts at ${port} in ${whose.metadata.uid}, for ${addressOf(to.pod)}`;
   return [
     ...(from?.isMeshed === true ? [ztunnel(ZTUNNEL_PORTS.outbound, from.pod)] : []),
-    // The stand-in goes on in plain text, where a real ztunnel would speak HBONE to 15008.
+    // The stand-in continues in plain text; a real ztunnel would speak HBONE to 15008.
     ...(to.isMeshed ? [ztunnel(ZTUNNEL_PORTS.inbound, to.pod)] : []),
     application,
   ];
 }
 
-/** @param result undefined: there was none */
+/** @param result undefined if there was none */
 export function wayOf(result: DialResult | undefined): string[] {
   if (result === undefined) return ['not dialled'];
   return result.error === '' ? result.hops.map(inWords) : [`${result.error}, for ${result.to}`];
