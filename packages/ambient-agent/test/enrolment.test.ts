@@ -66,9 +66,9 @@ describe('membership', () => {
     expect(desired.cgroups.size).toBe(state === 'in' ? 3 : 0);
   });
 
-  it('waits for a pod whose cgroup is not there', () => {
+  it('leaves a pod that has no cgroup yet pending, and out of the maps', () => {
     const { statuses, desired, isIncomplete } = enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })] });
-    expect(statuses[0]).toMatchObject({ state: 'waiting', reason: 'waiting: no cgroup on this node yet' });
+    expect(statuses[0]).toMatchObject({ state: 'pending', reason: 'pending: no cgroup on this node yet' });
     expect([desired.cgroups.size, desired.localPods.size, isIncomplete]).toEqual([0, 0, true]);
   });
 
@@ -184,7 +184,7 @@ describe('entries', () => {
     const thief = enrolWorld({ pods: [pod('t', { annotations: claimed })], workloads: [workload('victim', 100n)] });
     expect(thief.statuses.map(({ uid, state }) => [uid, state])).toEqual([
       ['victim', 'unknown'],
-      ['t', 'waiting'],
+      ['t', 'pending'],
     ]);
   });
 

@@ -71,17 +71,21 @@ const told = (test: (told: Told) => Generator<Effect.Effect<unknown>, void, neve
   );
 
 describe('the annotation', () => {
+  const cgroups = [{ path: '/kubepods/poda', id: '1' }];
+
   it.each([
     ['in', 'enabled'],
     ['pending', 'pending'],
-    ['waiting', undefined],
     ['out', undefined],
     ['unknown', undefined],
   ] as const)('of a pod that is %s is %s', (state, value) =>
-    expect(redirectionOf({ state, role: 'workload' })).toBe(value),
+    expect(redirectionOf({ state, role: 'workload', cgroups })).toBe(value),
   );
 
-  it('is never ztunnel’s', () => expect(redirectionOf({ state: 'in', role: 'ztunnel' })).toBeUndefined());
+  it('is absent from a pod that has no cgroup yet', () =>
+    expect(redirectionOf({ state: 'pending', role: 'workload', cgroups: [] })).toBeUndefined());
+
+  it('is never ztunnel’s', () => expect(redirectionOf({ state: 'in', role: 'ztunnel', cgroups })).toBeUndefined());
 });
 
 describe('the writer', () => {

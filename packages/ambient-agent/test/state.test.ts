@@ -1,5 +1,5 @@
 // What the agent leaves for others to read: the state file, the log, the metrics.
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as Effect from 'effect/Effect';
@@ -89,6 +89,15 @@ describe('the state file', () => {
     expect(readNodeStatus(directory).warnings.slice(1)).toEqual([]);
   });
 
+  it('of an earlier version that says waiting says pending', () => {
+    const workloads = dateStatuses(enrolWorld({ pods: [pod('a')] }).statuses, [], new Date(0));
+    stateFile(directory).replace(state({ workloads }));
+    const { path } = stateFile(directory);
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"state":"pending"', '"state":"waiting"'));
+    expect(readFileSync(path, 'utf8')).toContain('"state":"waiting"');
+    expect(readState(directory)).toMatchObject({ kind: 'state', state: { workloads: [{ state: 'pending' }] } });
+  });
+
   it('that is absent, damaged or of another version is no surprise', () => {
     expect(() => readNodeStatus(directory)).toThrow(
       /no agent has run here: there is no .*state.json; start one with `sluice run`/,
@@ -107,9 +116,9 @@ describe('the state file', () => {
 describe('since', () => {
   it('changes with the state or the reason, and with nothing else', () => {
     const at = (ms: number): Date => new Date(ms);
-    const waiting = dateStatuses(enrolWorld({ pods: [pod('a')] }).statuses, [], at(1));
-    const later = dateStatuses(enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })] }).statuses, waiting, at(2));
-    expect(later[0]?.since).toBe(waiting[0]?.since);
+    const pending = dateStatuses(enrolWorld({ pods: [pod('a')] }).statuses, [], at(1));
+    const later = dateStatuses(enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })] }).statuses, pending, at(2));
+    expect(later[0]?.since).toBe(pending[0]?.since);
     const out = dateStatuses(enrolWorld({ pods: [pod('a', { namespace: 'plain' })] }).statuses, later, at(3));
     expect(out[0]?.since).toBe(at(3).toISOString());
   });

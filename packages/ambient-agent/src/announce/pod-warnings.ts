@@ -53,7 +53,7 @@ export class PodWarnings {
 
   #lookAt(status: WorkloadStatus, nowMs: number): Effect.Effect<unknown> {
     const { uid, namespace, name, state, role, reason, problems } = status;
-    if (role === 'ztunnel' || (state !== 'in' && state !== 'pending' && state !== 'waiting')) {
+    if (role === 'ztunnel' || (state !== 'in' && state !== 'pending')) {
       this.#pods.delete(uid);
       return Effect.void;
     }

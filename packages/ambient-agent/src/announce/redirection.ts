@@ -7,9 +7,13 @@ export const REDIRECTION_ANNOTATION = 'ambient.istio.io/redirection';
 /** `enabled`: peers may send HBONE. `pending`: wanted in the mesh and not served yet. Undefined: there is no annotation. */
 export type Redirection = 'enabled' | 'pending' | undefined;
 
-/** Pure. */
-export function redirectionOf({ state, role }: Pick<WorkloadStatus, 'state' | 'role'>): Redirection {
+/** Pure. A pod without a cgroup has not started, and nothing is said of it. */
+export function redirectionOf({
+  state,
+  role,
+  cgroups,
+}: Pick<WorkloadStatus, 'state' | 'role' | 'cgroups'>): Redirection {
   if (role === 'ztunnel') return undefined;
   if (state === 'in') return 'enabled';
-  return state === 'pending' ? 'pending' : undefined;
+  return state === 'pending' && cgroups.length > 0 ? 'pending' : undefined;
 }

@@ -139,7 +139,7 @@ function wantedStatus(
   const common = { ...describe(pod, workload), role: 'workload' as const };
   if (workload === undefined) {
     maps.isIncomplete = true;
-    return { ...common, state: 'waiting', reason: 'waiting: no cgroup on this node yet', problems: [] };
+    return { ...common, state: 'pending', reason: 'pending: no cgroup on this node yet', problems: [] };
   }
   const { problems, pending, inbound } = maps.addMeshed(pod, workload, owners.of(pod));
   return {

@@ -1,20 +1,28 @@
 // What the agent says of a pod: for `sluice status`, the log and the metrics. Plain JSON; 64-bit numbers are decimal text.
 
 import * as Schema from 'effect/Schema';
+import * as SchemaGetter from 'effect/SchemaGetter';
 import { Decimal } from '../run-directory/kept-file.js';
 
 export const WorkloadState = Schema.Literals([
-  /** Its connections go through the mesh. */
-  'in',
-  /** Wanted in the mesh and held (or let through, by policy) until ztunnel serves it; `inPod` mode only. */
-  'pending',
-  'out',
-  /** Wanted in the mesh, but not there to be enrolled. */
-  'waiting',
-  /** A pod's cgroup of which the inventory knows no pod. */
+  /** The cgroup of a pod that the inventory does not know. */
   'unknown',
+  /** Wanted in the mesh, and something is missing. A pod with a cgroup is held meanwhile, or let through, by policy. */
+  'pending',
+  /** The decision table decides about its connections. */
+  'in',
+  /** Not wanted in the mesh. */
+  'out',
 ]);
 export type WorkloadState = typeof WorkloadState.Type;
+
+/** State files of earlier versions call a pending pod that has no cgroup `waiting`. */
+const KeptState = Schema.Literals([...WorkloadState.literals, 'waiting']).pipe(
+  Schema.decodeTo(WorkloadState, {
+    decode: SchemaGetter.transform((state) => (state === 'waiting' ? 'pending' : state)),
+    encode: SchemaGetter.passthroughSubtype(),
+  }),
+);
 
 export const CgroupStatus = Schema.Struct({ path: Schema.String, id: Decimal });
 export type CgroupStatus = typeof CgroupStatus.Type;
@@ -28,10 +36,10 @@ export const WorkloadStatus = Schema.Struct({
   cgroups: Schema.Array(CgroupStatus),
   netnsCookie: Schema.optional(Decimal),
   role: Schema.Literals(['workload', 'ztunnel']),
-  state: WorkloadState,
+  state: KeptState,
   /** In `inPod` mode, whether what comes in goes to ztunnel: yes, no (not yet), or bypassed by an annotation. */
   inbound: Schema.optionalKey(Schema.Literals(['yes', 'no', 'bypassed'])),
-  /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `waiting: ...` */
+  /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `pending: it has no IP yet` */
   reason: Schema.String,
   problems: Schema.Array(Schema.String),
 });

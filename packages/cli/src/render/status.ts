@@ -4,14 +4,8 @@ import { age } from './age.js';
 import { table } from './table.js';
 
 const none = '-';
-const states = ['in', 'pending', 'out', 'waiting', 'unknown'] as const;
-const stateWords = {
-  in: 'in the mesh',
-  pending: 'pending',
-  out: 'out of it',
-  waiting: 'waiting',
-  unknown: 'unknown',
-} as const;
+const states = ['in', 'pending', 'out', 'unknown'] as const;
+const stateWords = { in: 'in the mesh', pending: 'pending', out: 'out of it', unknown: 'unknown' } as const;
 
 function podOf({ namespace, name, uid }: DatedStatus): string {
   return name === '' ? `(uid ${uid})` : `${namespace}/${name}`;
