@@ -11,8 +11,8 @@ export interface BackOff {
 export const defaultBackOff: BackOff = { baseMs: 100, capMs: 5000 };
 
 /**
- * The wait after the given number of refusals (1, 2, ...): doubled each time, and half of it drawn at random, so that
- * workloads refused together are not offered together for ever.
+ * The wait after the given number of refusals (1, 2, ...): it doubles each time, and half of it is random, so that workloads
+ * refused together are not offered together for ever.
  * @param random From 0 to below 1.
  */
 export function backOffMs({ baseMs, capMs }: BackOff, refusals: number, random: number = Math.random()): number {

@@ -1,5 +1,5 @@
-// One connection as question and answer: at most one message under way, a deadline for each, and no packet that was not
-// asked for. Whatever goes wrong ends it, once, with a reason.
+// One connection as question and answer: at most one message under way, a deadline for each, and no packet that was not asked
+// for. Anything that goes wrong ends it, once, with a reason.
 import type { SeqpacketConnection, SeqpacketPacket } from '@sluice/linux';
 import type { EndReason } from './events.js';
 import { decodeHello, decodeResponse, longestMessage, type Decoded } from './messages.js';
@@ -9,7 +9,7 @@ export interface End {
   readonly detail: string;
 }
 
-/** Thrown at whoever waits for an answer when the conversation is over. */
+/** Thrown to callers that wait for an answer when the conversation is over. */
 export class ConversationEnded extends Error {
   override readonly name = 'ConversationEnded';
   readonly end: End;
@@ -59,7 +59,7 @@ export class Conversation {
    * @throws ConversationEnded
    */
   async ask(what: string, request: Uint8Array, fds: readonly number[]): Promise<string> {
-    // An answer to nothing must not be taken for the answer to this; the listener finds it and ends the conversation.
+    // An old answer must not be taken for the answer to this request; the listener finds it and ends the conversation.
     if (this.#end === undefined && this.#connection.readable()) throw new ConversationEnded(await this.ended);
     const answer = this.#expect(what, decodeResponse);
     this.#connection.send(request, fds).catch((error: unknown) => this.#fail(error));
@@ -106,7 +106,7 @@ export class Conversation {
     });
   }
 
-  /** Always one receive() under way: it is how a peer that leaves, or speaks out of turn, is noticed. */
+  /** One receive() is always under way, so that a peer that leaves, or sends something unasked, is noticed. */
   async #listen(): Promise<void> {
     try {
       while (this.#end === undefined) {
@@ -131,7 +131,7 @@ export class Conversation {
 
 function faultOf(packet: SeqpacketPacket): string | undefined {
   if (packet.truncated) return `a packet of more than ${longestMessage} bytes`;
-  // None is ever taken: room for none was given, so the kernel cut them off.
+  // No descriptor is ever taken: the call has no room for any, so the kernel cut them off.
   if (packet.controlTruncated || packet.fds.length > 0) return 'a packet with file descriptors';
   if (packet.malformedControl) return 'a packet with broken ancillary data';
   return undefined;

@@ -1,10 +1,10 @@
-// What ztunnel is to have: the workloads, their namespaces, and whether the newest ztunnel has acknowledged them.
+// What ztunnel ought to have: the workloads, their namespaces, and whether the newest ztunnel has acknowledged them.
 import { fstatSync, statSync } from 'node:fs';
 import type { Netns } from '@sluice/linux';
 import { ZdsError } from './errors.js';
 import { encodeRequest, type WorkloadIdentity } from './messages.js';
 
-/** As much of an open network namespace as is needed here: the cookie tells it from every other, for good. */
+/** The parts of an open network namespace that are needed here: the cookie distinguishes it from every other one for ever. */
 export type LentNetns = Pick<Netns, 'fd' | 'cookie'>;
 
 /** A pod that ztunnel is to serve. */
@@ -12,8 +12,8 @@ export interface ZdsWorkload extends WorkloadIdentity {
   /** The key: the pod's UID. */
   readonly uid: string;
   /**
-   * Lent, and to be open, until the workload is deleted, or set with another. 'unknown': it is in the mesh, but its
-   * namespace cannot be found now; ztunnel is asked to keep what it has.
+   * It is lent, and must stay open until the workload is deleted or set with another. 'unknown': the workload is in the mesh,
+   * but its namespace cannot be found now; ztunnel is asked to keep what it has.
    */
   readonly netns: LentNetns | 'unknown';
 }
@@ -70,7 +70,7 @@ export class DesiredState {
   }
 
   /**
-   * Adds or changes one.
+   * Adds or changes a workload.
    * @returns Whether ztunnel must hear of it.
    * @throws ZdsError invalid-workload, message-too-long, own-netns; nothing is changed then.
    */
@@ -92,19 +92,19 @@ export class DesiredState {
       netns?.cookie === before.desired.netns?.cookie &&
       identityKey === before.desired.identityKey
     ) {
-      // The former one may be closed from now on.
+      // From now on the old one may be closed.
       before.desired.netns = netns;
       return false;
     }
     const desired = { uid, identity, identityKey, netns };
-    // ztunnel goes on serving a workload whose namespace we cannot find: what was acknowledged stays so.
+    // ztunnel goes on serving a workload whose namespace we cannot find, so an acknowledgement stays valid.
     const stays = before?.status.state === 'acked' && netns === undefined && identityKey === before.desired.identityKey;
     const reason = netns === undefined ? 'its network namespace is not known' : 'no ztunnel has acknowledged it';
     this.#entries.set(uid, { desired, status: stays ? { state: 'acked' } : { state: 'unacked', reason } });
     return true;
   }
 
-  /** @returns Whether it was there. */
+  /** @returns Whether it existed. */
   delete(uid: string): boolean {
     return this.#entries.delete(uid);
   }

@@ -1,4 +1,4 @@
-// What a ZDS server reports of itself as it happens.
+// What a ZDS server reports about itself as it happens.
 import type { PeerCredentials } from '@sluice/linux';
 
 /** Why a connection is over. */
@@ -8,7 +8,7 @@ export type EndReason = 'peer-closed' | 'violation' | 'deadline' | 'failed' | 's
 export type ZdsEvent =
   /** A ztunnel said Hello; it is the newest now, and its snapshot begins. */
   | { readonly kind: 'connected'; readonly connection: number; readonly peer: PeerCredentials }
-  /** It acknowledged SnapshotSent: it has every workload whose namespace is known, but the refused ones. */
+  /** It acknowledged SnapshotSent: it has every workload whose namespace is known, except the refused ones. */
   | { readonly kind: 'synced'; readonly connection: number }
   | {
       readonly kind: 'disconnected';
@@ -19,7 +19,7 @@ export type ZdsEvent =
     }
   /** The newest ztunnel listens in the workload's present namespace. */
   | { readonly kind: 'acked'; readonly uid: string; readonly connection: number }
-  /** A ztunnel refused a workload (or its removal); it hears of it again after `retryMs`, if that is a number. */
+  /** A ztunnel refused a workload (or its removal); it is told again after `retryMs`, if that is a number. */
   | {
       readonly kind: 'nacked';
       readonly uid: string;
@@ -27,7 +27,7 @@ export type ZdsEvent =
       readonly reason: string;
       readonly retryMs: number | undefined;
     }
-  /** A workload that was acked is not any more. */
+  /** A workload that was acknowledged no longer is. */
   | { readonly kind: 'unacked'; readonly uid: string; readonly reason: string }
   /** A ztunnel acknowledged that it left the workload's namespace. */
   | { readonly kind: 'removed'; readonly uid: string; readonly connection: number }

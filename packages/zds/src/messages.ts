@@ -1,4 +1,4 @@
-// The messages of proto/zds.proto as bytes, and back. What a peer sends is checked here, and never throws.
+// Encodes and decodes the messages of proto/zds.proto. What a peer sends is checked here, which never throws.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ZdsError } from './errors.js';
 import {
@@ -15,10 +15,10 @@ import {
 
 /** Both ends read into buffers of this many bytes (ztunnel: src/inpod/protocol.rs; istio-cni: ztunnelserver.go). */
 export const longestMessage = 1024;
-/** Characters of a refusal's text that are kept: it is the peer's, and goes into logs. */
+/** How many characters of a refusal's text are kept: it comes from the peer, and goes into logs. */
 const longestReason = 512;
 
-/** Who a workload is, as the mesh's control plane knows it: ztunnel finds it, and makes its SPIFFE id, by these. */
+/** Who a workload is, as the mesh's control plane knows it: by these ztunnel finds it and makes its SPIFFE id. */
 export interface WorkloadIdentity {
   readonly name: string;
   readonly namespace: string;
@@ -71,7 +71,7 @@ export function decodeHello(bytes: Uint8Array): Decoded<'V1'> {
   }
 }
 
-/** An acknowledgement: '' is a yes, anything else the reason of a no. */
+/** An acknowledgement: '' accepts, anything else is the reason of a refusal. */
 export function decodeResponse(bytes: Uint8Array): Decoded<string> {
   try {
     const { payload } = fromBinary(WorkloadResponseSchema, bytes);
@@ -82,8 +82,8 @@ export function decodeResponse(bytes: Uint8Array): Decoded<string> {
   }
 }
 
-/** The text of a peer, fit for one line of a log. Never '' for what was not ''. */
+/** The text of a peer in a form that fits one line of a log. The result is '' only for ''. */
 function printable(text: string): string {
-  // Control characters (Cc), formatting ones such as direction marks (Cf), and line and paragraph separators.
+  // Control characters (Cc), format characters such as direction marks (Cf), and line and paragraph separators.
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?').slice(0, longestReason);
 }

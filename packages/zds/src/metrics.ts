@@ -1,4 +1,4 @@
-// Counters of a ZDS server. They only grow; the three at the end are as things are now.
+// Counters of a ZDS server. They only grow; the last three are present values.
 
 export interface ZdsCounters {
   connectionsAccepted: number;

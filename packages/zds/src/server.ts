@@ -1,4 +1,4 @@
-// The ZDS server: accepts ztunnels, decides which may speak, and keeps each of them told of what is wanted.
+// The ZDS server: accepts ztunnels, decides which may speak, and tells each of them what is wanted.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listenSeqpacket, type PeerCredentials, type SeqpacketConnection, type SeqpacketListener } from '@sluice/linux';
 import { Subject, type Observable } from 'rxjs';
@@ -10,7 +10,7 @@ import type { ZdsEvent } from './events.js';
 import { zeroCounters, type ZdsMetrics } from './metrics.js';
 import { Session, type SessionHost } from './session.js';
 
-/** The process that wants to speak. `pidfd` is open until the answer is there; undefined when the process is gone. */
+/** The process that wants to speak. `pidfd` is open until the decision is made; undefined when the process is gone. */
 export interface ZdsPeer extends PeerCredentials {
   readonly pidfd: number | undefined;
 }
@@ -19,21 +19,21 @@ export interface ZdsServerOptions {
   /** Where ztunnel looks is `/var/run/ztunnel/ztunnel.sock`. */
   readonly path: string;
   /**
-   * All that is wanted at the start. ztunnel drops whatever the first snapshot does not name, so it must be complete
+   * All workloads that are wanted at the start. ztunnel drops whatever the first snapshot does not name, so it must be complete
    * before the first connection: read the inventory, then listen.
    */
   readonly workloads: Iterable<ZdsWorkload>;
-  /** Whether a peer may speak. A rejection, a throw or no answer within the deadline is a no. */
+  /** Whether a peer may speak. A rejection, an exception or no answer within the deadline means no. */
   readonly authorize: (peer: ZdsPeer) => boolean | Promise<boolean>;
-  /** For Hello, and for the answer to each message, in milliseconds. Default 5000, as istio-cni's. */
+  /** For Hello, and for the answer to each message, in milliseconds. Default 5000, as in istio-cni. */
   readonly deadlineMs?: number;
-  /** Connections accepted per second. Default 5, as istio-cni's. */
+  /** Connections accepted per second. Default 5, as in istio-cni. */
   readonly acceptsPerSecond?: number;
   /** Connections at once, speaking or not. Default 16. */
   readonly maxConnections?: number;
   /** Waits before a refused workload is offered again. Default 100 ms to 5 s. */
   readonly backOff?: BackOff;
-  /** Whether this process's own network namespace may be handed out. Default false: it is the node's. */
+  /** Whether this process's own network namespace may be handed out. Default false, because it is the node's. */
   readonly allowOwnNetns?: boolean;
 }
 
@@ -44,7 +44,7 @@ export interface ZdsRefusal {
 }
 
 const defaults = { deadlineMs: 5000, acceptsPerSecond: 5, maxConnections: 16 };
-/** Between two attempts to accept when the first failed (EMFILE, ENOMEM), in milliseconds. */
+/** Pause before the next attempt to accept after one failed (EMFILE, ENOMEM), in milliseconds. */
 const acceptErrorPauseMs = 1000;
 
 export class ZdsServer implements AsyncDisposable {
@@ -66,7 +66,7 @@ export class ZdsServer implements AsyncDisposable {
 
   /**
    * Listens, and accepts from the next turn of the event loop on, so that `events` can be subscribed to first.
-   * @throws SystemCallError of the socket's path (EADDRINUSE: another server is alive there).
+   * @throws SystemCallError about the socket's path (EADDRINUSE: another server is alive there).
    */
   static listen(options: ZdsServerOptions): { readonly server: ZdsServer; readonly refusals: ZdsRefusal[] } {
     const server = new ZdsServer(options);
@@ -120,7 +120,7 @@ export class ZdsServer implements AsyncDisposable {
     for (const session of this.#sessions) session.changed(uid, true);
   }
 
-  /** Undefined: it is not wanted. */
+  /** Undefined if the workload is not wanted. */
   status(uid: string): WorkloadStatus | undefined {
     return this.#desired.status(uid);
   }
@@ -134,7 +134,7 @@ export class ZdsServer implements AsyncDisposable {
     };
   }
 
-  /** Any number of times. ztunnel keeps what it has, and connects again to the next server. */
+  /** Idempotent. ztunnel keeps what it has, and connects again to the next server. */
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) {
       this.#closing.abort();
@@ -162,7 +162,7 @@ export class ZdsServer implements AsyncDisposable {
     this.#events.next(event);
   }
 
-  /** One at a time, at the given pace; who waits does so in the kernel's queue. */
+  /** Accepts one at a time, at the given pace; other connections wait in the kernel's queue. */
   async #acceptForEver(): Promise<void> {
     const pauseMs = 1000 / this.#options.acceptsPerSecond;
     while (!this.#closed) {
@@ -210,7 +210,7 @@ export class ZdsServer implements AsyncDisposable {
     try {
       end = await session.run();
     } catch (error) {
-      // A fault of ours: one connection pays for it, not the process.
+      // A defect of ours: it ends one connection, not the process.
       end = { reason: 'failed', detail: wordsOf(error) };
     }
     conversation.end(end.reason, end.detail);
@@ -233,7 +233,7 @@ export class ZdsServer implements AsyncDisposable {
       signal.addEventListener('abort', closed);
       Promise.resolve(peer)
         .then(authorize)
-        // Only this lets a peer in, whatever a caller without types may answer.
+        // Only `true` lets a peer in, whatever a caller without types may answer.
         .then((allowed: unknown) => decide(allowed === true ? undefined : 'this peer may not speak'))
         .catch((error: unknown) => decide(`whether it may speak could not be decided: ${wordsOf(error)}`));
     });
@@ -264,7 +264,7 @@ export class ZdsServer implements AsyncDisposable {
     };
   }
 
-  /** Only the newest ztunnel's word counts: the others are on their way out. */
+  /** Only the newest ztunnel's acknowledgements count: the others are about to leave. */
   #acked(session: Session, workload: DesiredWorkload): void {
     if (this.#sessions.at(-1) !== session || this.#desired.get(workload.uid) !== workload) return;
     this.#desired.setStatus(workload.uid, { state: 'acked' });
@@ -296,7 +296,7 @@ export class ZdsServer implements AsyncDisposable {
     this.#fallBackTo(this.#sessions.at(-1));
   }
 
-  /** An older ztunnel is the newest again: it lacks what was added since, and gets it now. */
+  /** An older ztunnel is the newest again: it lacks what was added since then, and gets it now. */
   #fallBackTo(session: Session | undefined): void {
     if (session === undefined) return;
     for (const uid of this.#desired.uids()) {

@@ -1,4 +1,4 @@
-// What one ztunnel is told, and in which order. The session compares what is wanted with what it has said, and says the
+// What one ztunnel is told, and in which order. The session compares what is wanted with what it has sent, and sends the
 // difference, one message at a time; so it needs no queue, and a change that is undone in time is never sent.
 import { backOffMs, type BackOff } from './back-off.js';
 import { ConversationEnded, type Conversation, type End } from './conversation.js';
@@ -6,7 +6,7 @@ import type { DesiredWorkload } from './desired-state.js';
 import { encodeRequest, type ZdsRequest } from './messages.js';
 import type { ZdsCounters } from './metrics.js';
 
-/** What a session asks of the server that it belongs to. */
+/** What a session needs from the server that it belongs to. */
 export interface SessionHost {
   readonly counters: ZdsCounters;
   readonly backOff: BackOff;
@@ -17,15 +17,15 @@ export interface SessionHost {
   onHello(session: Session): void;
   onSynced(session: Session): void;
   onAcked(session: Session, workload: DesiredWorkload): void;
-  /** Nothing needs to be said of this workload: ztunnel has it as it is wanted. */
+  /** ztunnel has this workload as it is wanted, so nothing needs to be sent. */
   onStillAcked(session: Session, workload: DesiredWorkload): void;
   onNacked(session: Session, uid: string, request: 'add' | 'del', reason: string, retryMs: number | undefined): void;
   onRemoved(session: Session, uid: string): void;
 }
 
-/** What ztunnel was told of a workload on this connection. */
+/** What ztunnel was told about a workload on this connection. */
 interface Told {
-  /** Undefined: to keep what it has. */
+  /** Undefined if it was told to keep what it has. */
   readonly netnsCookie: bigint | undefined;
   readonly identityKey: string;
   acked: boolean;
@@ -42,11 +42,11 @@ export class Session {
   readonly #conversation: Conversation;
   readonly #host: SessionHost;
   readonly #told = new Map<string, Told>();
-  /** To be looked at, in this order. */
+  /** The workloads to be looked at, in this order. */
   readonly #dirty = new Set<string>();
-  /** Removed while this connection was there: a Del is owed even if this ztunnel was never told of it. */
+  /** Removed during this connection: a Del is owed even if this ztunnel was never told of it. */
   readonly #removed = new Set<string>();
-  /** Timers of workloads that were refused and will be looked at again. */
+  /** Timers of refused workloads that will be looked at again. */
   readonly #retries = new Map<string, ReturnType<typeof setTimeout>>();
   /** Refusals in a row. */
   readonly #refusals = new Map<string, number>();
@@ -70,7 +70,7 @@ export class Session {
     return told !== undefined && told.acked && matches(told, workload);
   }
 
-  /** Something about this workload is different: look at it again, and at once. */
+  /** Something about this workload has changed: look at it again, and at once. */
   changed(uid: string, removed = false): void {
     this.#forgetRetry(uid);
     if (removed) this.#removed.add(uid);
@@ -86,7 +86,7 @@ export class Session {
 
   /** Ends when the conversation does, and never rejects for it. */
   async run(): Promise<End> {
-    // Once, and not by a race at each wait: a promise that lives as long as the connection would keep every one of them.
+    // Done once, and not by a race in each wait, because a promise that lives as long as the connection would keep all of them.
     void this.#conversation.ended.then(() => this.#wake());
     try {
       await this.#conversation.hello();
@@ -125,7 +125,7 @@ export class Session {
   async #untilWoken(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
-      // What happened since the last look, before there was anybody to wake.
+      // Something happened since the last look, when nobody was waiting.
       if (this.#dirty.size > 0 || this.#conversation.over !== undefined) resolve();
     });
     const { over } = this.#conversation;
@@ -146,7 +146,7 @@ export class Session {
     const workload = this.#host.get(uid);
     const told = this.#told.get(uid);
     if (workload === undefined) return told !== undefined || this.#removed.has(uid) ? { kind: 'del', uid } : undefined;
-    // It is back: what is owed is an Add at most.
+    // It is back: at most an Add is owed.
     this.#removed.delete(uid);
     const { netns } = workload;
     if (netns === undefined) return told === undefined && !this.#snapshotDone ? { kind: 'keep', workload } : undefined;
@@ -154,7 +154,7 @@ export class Session {
       this.#host.onStillAcked(this, workload);
       return undefined;
     }
-    // ztunnel takes an Add for a namespace that it already serves as nothing new, and would keep the old identity.
+    // ztunnel ignores an Add for a namespace that it already serves, and would keep the old identity.
     if (told !== undefined && told.netnsCookie === netns.cookie && told.identityKey !== workload.identityKey)
       return { kind: 'del', uid };
     if (this.#snapshotDone && !this.#host.isNewest(this)) return undefined;
@@ -184,7 +184,7 @@ export class Session {
         this.#told.set(uid, { netnsCookie: undefined, identityKey, acked: false });
         counters.keepsSent++;
         const refusal = await this.#say({ kind: 'keep', uid });
-        // Nothing to repeat: after the snapshot a Keep is a protocol error.
+        // It is not repeated: after the snapshot a Keep is a protocol error.
         if (refusal !== '') this.#host.onNacked(this, uid, 'add', refusal, undefined);
         return;
       }
@@ -196,7 +196,7 @@ export class Session {
           this.#removed.delete(step.uid);
           this.#refusals.delete(step.uid);
           this.#host.onRemoved(this, step.uid);
-          // An Add may be due in its place.
+          // An Add may be due instead.
           if (this.#host.get(step.uid) !== undefined) this.#dirty.add(step.uid);
         } else this.#retryLater(step.uid, 'del', refusal);
       }
@@ -215,7 +215,7 @@ export class Session {
     const refusals = (this.#refusals.get(uid) ?? 0) + 1;
     this.#refusals.set(uid, refusals);
     const ms = backOffMs(this.#host.backOff, refusals);
-    // Changed while the answer was under way: there is something new to say, and no reason to wait.
+    // It changed while the answer was under way: there is something new to send, and no reason to wait.
     if (!this.#dirty.has(uid)) {
       const timer = setTimeout(() => {
         this.#retries.delete(uid);

@@ -1,5 +1,5 @@
-// A server on a socket of its own, with its events on record, and everything closed afterwards. Its deadline is one that no test
-// meets because the machine is slow: stopTheClock() is for those that are about it.
+// A server on a socket of its own that records its events; everything is closed afterwards. No test misses the server's
+// deadline because the machine is slow: tests about the deadline call stopTheClock().
 import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,19 +10,19 @@ import { connectSeqpacket, type SeqpacketConnection } from '@sluice/linux';
 import { ZdsServer, type LentNetns, type ZdsEvent, type ZdsServerOptions, type ZdsWorkload } from '../src/index.js';
 import { ZdsClient, type Answer } from './zds-client.js';
 
-/** Namespaces of this process, of other kinds: as good as network namespaces where nobody enters them, without root. */
+/** Namespaces of this process, of other kinds: without root they serve as network namespaces where nothing enters them. */
 const kinds = ['net', 'uts', 'ipc', 'mnt', 'user', 'cgroup', 'pid'] as const;
 export const netnsPath = (index = 0): string => `/proc/self/ns/${kinds[index % kinds.length]}`;
 export const inodeOf = (path: string): bigint => statSync(path, { bigint: true }).ino;
 
-/** A namespace that is open, until its descriptor is closed; for another kind than net the inode serves as cookie. */
+/** A namespace that stays open until its descriptor is closed; for other kinds than net, the inode serves as cookie. */
 export function opened(path: string): LentNetns {
   return { fd: openSync(path, 'r'), cookie: inodeOf(path) };
 }
 
 const lent = new Map<string, LentNetns>();
 
-/** One that is open as long as the tests of a file run. */
+/** A namespace that is open as long as the tests of a file run. */
 export function netnsAt(index = 0): LentNetns {
   const path = netnsPath(index);
   const netns = lent.get(path) ?? opened(path);
@@ -37,14 +37,14 @@ export function workload(uid: string, netns: ZdsWorkload['netns'] = netnsAt()): 
 export const DEADLINE_MS = PATIENCE_MS;
 
 /**
- * From now on timers run when missDeadline() says so, and not before: whoever answers in time answers, however slow the machine.
+ * From now on timers run only when missDeadline() is called: an answer that comes in time counts, however slow the machine is.
  * Undone after the test.
  */
 export function stopTheClock(): { missDeadline(): Promise<void> } {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   return {
     async missDeadline() {
-      // Until the server waits for somebody.
+      // Until the server waits for a peer.
       while (vi.getTimerCount() === 0) await nextTurn();
       vi.advanceTimersByTime(DEADLINE_MS);
     },
@@ -55,13 +55,13 @@ export interface Harness {
   readonly path: string;
   serve(workloads?: Iterable<ZdsWorkload>, options?: Partial<ZdsServerOptions>): ZdsServer;
   readonly events: ZdsEvent[];
-  /** The first event that fits, whether it was there already or comes. */
+  /** The first event that fits, past or future. */
   event<Kind extends ZdsEvent['kind']>(
     kind: Kind,
     fits?: (event: Extract<ZdsEvent, { kind: Kind }>) => boolean,
   ): Promise<Extract<ZdsEvent, { kind: Kind }>>;
   client(answer?: Answer, before?: ZdsClient): ZdsClient;
-  /** A peer that says nothing by itself. */
+  /** A peer that sends nothing by itself. */
   rude(): SeqpacketConnection;
 }
 

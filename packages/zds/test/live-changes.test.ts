@@ -39,7 +39,7 @@ describe('a refusal', () => {
     expect(client.inodes).toEqual([inodeOf(netnsPath(0)), inodeOf(netnsPath(1))]);
   });
 
-  it('of what has been changed meanwhile is no reason to wait', async () => {
+  it('of what has changed meanwhile is no reason to wait', async () => {
     const server = test.serve([workload('a')], { backOff: { baseMs: 1e6, capMs: 1e6 } });
     const client = test.client((request) => {
       if (request !== 'add a' || client.inodes.length > 1) return '';
@@ -89,7 +89,7 @@ describe('a change', () => {
     expect(client.workloads.get('a')?.inode).toBe(inodeOf(netnsPath(1)));
   });
 
-  it('to another descriptor of the same namespace is none, and the former one may be closed', async () => {
+  it('to another descriptor of the same namespace is none, and the old one may be closed', async () => {
     const former = opened('/proc/self/ns/net');
     const server = test.serve([workload('a', former)]);
     const client = await test.client().until((c) => c.ready);
@@ -103,12 +103,12 @@ describe('a change', () => {
     expect(next.inodes).toEqual([inodeOf('/proc/self/ns/net'), inodeOf(netnsPath())]);
   });
 
-  it('to another namespace of an inode that was used before is an add again', async () => {
+  it('to another namespace with an inode that was used before is an add again', async () => {
     const first = netnsAt();
     const server = test.serve([workload('a', first)]);
     const client = await test.client().until((c) => c.ready);
     await test.event('acked');
-    // Not asked for in between, so that nothing tells it from the first but its cookie.
+    // There is no request in between, so that only its cookie distinguishes it from the first.
     server.delete('a');
     server.set(workload('a', { ...first, cookie: first.cookie + 1n }));
     expect(server.status('a')?.state).toBe('unacked');
@@ -125,7 +125,7 @@ describe('a change', () => {
     await client.until((c) => c.workloads.get('a')?.info.serviceAccount === 'manager');
   });
 
-  it('that is undone before it was said is not said', async () => {
+  it('that is undone before it was sent is not sent', async () => {
     const server = test.serve([workload('a')]);
     const client = await test.client().until((c) => c.ready);
     await test.event('synced');
@@ -140,7 +140,7 @@ describe('a change', () => {
     expect(server.status('a')).toEqual({ state: 'acked' });
   });
 
-  it('to an unknown namespace leaves ztunnel as it is; back again is no news', async () => {
+  it('to an unknown namespace leaves ztunnel as it is; nothing is sent when it is known again', async () => {
     const server = test.serve([workload('a')]);
     const client = await test.client().until((c) => c.ready);
     await test.event('synced');
@@ -174,7 +174,7 @@ describe('a change', () => {
     expect([...client.workloads.keys()].sort()).toEqual(['b', 'd']);
   });
 
-  it('by replace says the difference only', async () => {
+  it('by replace sends only the difference', async () => {
     const server = test.serve(['a', 'b', 'c'].map((uid) => workload(uid)));
     const client = await test.client().until((c) => c.ready);
     expect(server.replace(['b', 'c', 'd'].map((uid) => workload(uid)))).toEqual([]);
@@ -201,10 +201,10 @@ describe('a connection that breaks in the middle of an add', () => {
     expect(server.status('b')).toEqual({ state: 'acked' });
   });
 
-  it('takes a workload back that had been acknowledged, when it is added again', async () => {
+  it('takes back a workload that had been acknowledged, when it is added again', async () => {
     const server = test.serve([workload('a')]);
     await test.client().until((c) => c.ready);
-    // Its successor is handed the same pod, and dies before it answers.
+    // Its successor gets the same pod, and dies before it answers.
     const successor = test.client(() => silence);
     await successor.until((c) => c.log.length === 1);
     successor.close();

@@ -1,5 +1,5 @@
-// Messages as bytes: every request comes back as it went, anything at all is decoded without a throw, and the generated
-// code is that of the .proto.
+// Messages as bytes: every request survives a round trip, anything at all is decoded without an exception, and the generated
+// code matches the .proto.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ const packageRoot = fileURLToPath(new URL('..', import.meta.url));
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 
 describe('requests', () => {
-  it('have the field numbers of the protocol', () => {
+  it("have the protocol's field numbers", () => {
     const identity = { name: 'n', namespace: 's', serviceAccount: 'a' };
     const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
     // 0a: field 1, length-delimited (add); in it 0a = uid, 12 = workload_info; in that 0a, 12, 1a.
@@ -32,7 +32,7 @@ describe('requests', () => {
     expect(hex(ackBytes())).toBe('0a00');
   });
 
-  it('come back as they went, or are refused for their length', () => {
+  it('survive a round trip, or are refused for their length', () => {
     const identity = fc.record({ name: text, namespace: text, serviceAccount: text });
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), identity, (uid, who) => {
@@ -64,7 +64,7 @@ describe('requests', () => {
 });
 
 describe('what a peer sends', () => {
-  it('is decoded or found wrong, and never throws', () => {
+  it('is decoded or found to be wrong, and never throws', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: longestMessage }), (bytes) => {
         for (const decoded of [decodeHello(bytes), decodeResponse(bytes)])
@@ -74,7 +74,7 @@ describe('what a peer sends', () => {
     );
   });
 
-  it('says yes by an empty error, and no by any other', () => {
+  it('accepts with an empty error, and refuses with any other', () => {
     fc.assert(
       fc.property(text, (error) => {
         const decoded = decodeResponse(ackBytes(error));

@@ -1,5 +1,5 @@
-// Real network namespaces and another process: what ztunnel is handed is the pod's namespace, whatever becomes of the
-// pod's processes, and the server knows who it is talking to.
+// Real network namespaces and another process: ztunnel gets the pod's namespace, whatever happens to the pod's processes, and
+// the server knows which process it talks to.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, readlinkSync } from 'node:fs';
@@ -68,7 +68,7 @@ describe.skipIf(need.skip)(`ZDS with real namespaces${need.label}`, () => {
     await end(pod);
     const client = await test.client().until((c) => c.ready);
     expect(client.inodes).toEqual([first.inode]);
-    // It cannot be found: no message to ztunnel.
+    // It cannot be found: nothing is sent to ztunnel.
     server.set(workload('a', 'unknown'));
     first.close();
     const [second, third] = pods.map(openOf);
@@ -81,7 +81,7 @@ describe.skipIf(need.skip)(`ZDS with real namespaces${need.label}`, () => {
     expect(client.workloads.get('a')?.inode).toBe(third?.inode);
   });
 
-  it('asks for authority with the process that connected, and shows it by a pidfd', async () => {
+  it('asks for authority with the process that connected, and identifies it by a pidfd', async () => {
     const peers: (ZdsPeer & { fdinfo: string })[] = [];
     test.serve([], {
       authorize: (peer) => {

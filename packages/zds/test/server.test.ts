@@ -55,7 +55,7 @@ describe('who may speak', () => {
   });
 
   it('waits in the kernel’s queue when connections come faster than they are accepted', async () => {
-    // One per 1000 s: the second is not accepted while this test lasts, however much happens meanwhile.
+    // One per 1000 s: the second one is not accepted during this test, however much happens meanwhile.
     const server = test.serve([workload('a')], { acceptsPerSecond: 0.001 });
     const first = await test.client().until((c) => c.ready);
     const second = test.client();
@@ -159,7 +159,7 @@ describe('the end', () => {
     expect(await test.event('refused')).toMatchObject({ reason: 'the server was closed' });
   });
 
-  it('is the beginning of another: one at a time on a socket', async () => {
+  it('lets another server begin: one at a time on a socket', async () => {
     const first = test.serve([workload('a')]);
     expect(() => test.serve([workload('a')])).toThrow(SystemCallError);
     const client = await test.client().until((c) => c.ready);

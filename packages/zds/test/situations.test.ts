@@ -21,7 +21,7 @@ describe('what istio-cni’s server does, this one does', () => {
     expect(server.metrics()).toMatchObject({ connections: 0, addsSent: 2, delsSent: 2, snapshotsSent: 1, acks: 5 });
   });
 
-  it('lets go of a connection that dies while a message is under way', async () => {
+  it('gives up a connection that dies while a message is under way', async () => {
     const server = test.serve([workload('a')]);
     const client = test.client((request) => (request === 'del a' ? silence : ''));
     await client.until((c) => c.ready);
@@ -32,7 +32,7 @@ describe('what istio-cni’s server does, this one does', () => {
     expect(server.metrics().connections).toBe(0);
   });
 
-  it('notices that a peer is gone when nothing is being said', async () => {
+  it('notices that a peer is gone when nothing is being sent', async () => {
     const server = test.serve([workload('a')]);
     const client = test.client();
     await client.until((c) => c.ready);
@@ -56,7 +56,7 @@ describe('what istio-cni’s server does, this one does', () => {
     expect(server.metrics().connections).toBe(1);
   });
 
-  it('lets go of a connection that it cannot write to', async () => {
+  it('gives up a connection that it cannot write to', async () => {
     const server = test.serve([workload('a')]);
     const client = test.client(() => silence);
     await client.until((c) => c.log.length === 1);

@@ -1,4 +1,4 @@
-// Everything that a peer can do wrong: the server counts it, says it, closes that connection, and goes on serving others.
+// Everything that a peer can do wrong: the server counts it, reports it, closes that connection, and goes on serving others.
 import { closeSync, openSync } from 'node:fs';
 import type { SeqpacketConnection, SeqpacketPacket } from '@sluice/linux';
 import fc from 'fast-check';
@@ -14,7 +14,7 @@ async function expectClosed(peer: SeqpacketConnection): Promise<void> {
     try {
       packet = await peer.receive({ maxFds: 1 });
     } catch (error) {
-      // The server closed with something of ours unread.
+      // The server closed before it had read everything of ours.
       expect(error).toMatchObject({ code: 'ECONNRESET' });
       return;
     }
@@ -23,7 +23,7 @@ async function expectClosed(peer: SeqpacketConnection): Promise<void> {
   }
 }
 
-/** The server is as good as new: a well-behaved ztunnel gets everything. */
+/** The server still works: a well-behaved ztunnel gets everything. */
 async function expectServing(): Promise<void> {
   const client = await test.client().until((c) => c.ready);
   expect(client.workloads.has('a')).toBe(true);
@@ -91,7 +91,7 @@ describe('before Hello', () => {
 });
 
 describe('after Hello', () => {
-  /** A peer that has said Hello, and has one request waiting for its answer. */
+  /** A peer that has said Hello, and has one request that it has not answered. */
   async function asked(): Promise<SeqpacketConnection> {
     test.serve([workload('a')]);
     const peer = test.rude();
@@ -110,7 +110,7 @@ describe('after Hello', () => {
       'a packet that is no WorkloadResponse',
     ],
     ['a packet that is too long', ackBytes('x'.repeat(2000)), 'a packet of more than 1024 bytes'],
-  ])('%s in the place of an answer ends the connection', async (_, bytes, reason) => {
+  ])('%s instead of an answer ends the connection', async (_, bytes, reason) => {
     const peer = await asked();
     await peer.send(bytes);
     expect(await test.event('protocolViolation')).toMatchObject({ reason });
@@ -188,7 +188,7 @@ describe('after Hello', () => {
     await flood;
   });
 
-  it('nothing at all is thrown out of the server, whatever comes', async () => {
+  it('no exception leaves the server, whatever comes', async () => {
     const server = test.serve([workload('a')], { maxConnections: 1000, acceptsPerSecond: 1e6 });
     const packets = fc.array(fc.uint8Array({ maxLength: 40 }), { minLength: 1, maxLength: 4 });
     await fc.assert(

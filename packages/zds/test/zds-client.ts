@@ -1,5 +1,5 @@
-// A ZDS client that behaves as ztunnel does: it acknowledges, keeps book of what it was told, and exits on a protocol
-// error, so that a mistake of the server's shows.
+// A ZDS client that behaves like ztunnel: it acknowledges, records what it was told, and exits on a protocol error, so that a
+// mistake of the server shows.
 import { fstatSync } from 'node:fs';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { connectSeqpacket, type SeqpacketConnection, type SeqpacketPacket } from '@sluice/linux';
@@ -16,7 +16,7 @@ export const helloBytes = (version: number = Version.V1): Uint8Array =>
 export const ackBytes = (error = ''): Uint8Array =>
   toBinary(WorkloadResponseSchema, create(WorkloadResponseSchema, { payload: { case: 'ack', value: { error } } }));
 
-/** What is answered: '' or an error's text; a function of the request otherwise; 'silence' for no answer at all. */
+/** The answer: '' or an error's text, possibly as a function of the request; 'silence' for none at all. */
 export type Answer = (request: string) => string | typeof silence | Promise<string | typeof silence>;
 export const silence = Symbol('no answer');
 
@@ -26,11 +26,11 @@ export interface ServedWorkload {
 }
 
 export class ZdsClient implements Disposable {
-  /** Every request in its order: 'add uid', 'keep uid', 'del uid', 'snapshot'. */
+  /** Every request in order: 'add uid', 'keep uid', 'del uid', 'snapshot'. */
   readonly log: string[] = [];
   /** What it would serve now. */
   readonly workloads = new Map<string, ServedWorkload>();
-  /** Inodes of every namespace that it was handed, by request. */
+  /** Inodes of every namespace that it was given, by request. */
   readonly inodes: bigint[] = [];
   ready = false;
   /** Resolves when it is over: the error that made it exit, or undefined when the server left. */
@@ -54,7 +54,7 @@ export class ZdsClient implements Disposable {
     return new ZdsClient(path, options.answer ?? (() => ''), options.before);
   }
 
-  /** Resolves as soon as the condition holds; it is looked at after each request, and at the end. */
+  /** Resolves as soon as the condition holds, which is checked after each request, and at the end. */
   async until(condition: (client: ZdsClient) => boolean): Promise<this> {
     while (!condition(this)) {
       await new Promise<void>((resolve) => {
