@@ -1,4 +1,4 @@
-// The fuzz target of the address parser. The first four bytes are the sequence number that is waited for.
+// The fuzz target of the address parser. The first four bytes are the expected sequence number.
 #include <cstdlib>
 #include <cstring>
 
@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::vector<Address> found;
   const DumpStep step = parseAddressDump(data + sizeof(sequence), size - sizeof(sequence), sequence, found);
 
-  // What a caller relies on, whatever the bytes were.
+  // What callers rely on, whatever the bytes are.
   if (step.state == DumpState::Failed ? step.error <= 0 : step.error != 0)
     abort();
   for (const Address &address : found) {

@@ -1,4 +1,4 @@
-// Feeds each file that it is given to the fuzz target, and says what was run. A finding ends the process.
+// Feeds each given file to the fuzz target, and prints what was run. A finding ends the process.
 #include <cstdint>
 #include <cstdio>
 #include <fstream>

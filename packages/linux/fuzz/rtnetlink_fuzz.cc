@@ -1,5 +1,5 @@
 // The fuzz target of the parsers of rules, routes, qdiscs and filters. The first byte chooses the parser, the next four
-// are the sequence number that is waited for, the rest is one datagram.
+// are the expected sequence number, the rest is one datagram.
 #include <cstdlib>
 #include <cstring>
 
@@ -20,7 +20,7 @@ std::vector<Fact> parse(const uint8_t *data, size_t size, uint32_t sequence,
   std::vector<Fact> found;
   const Answer answer =
       readAnswer(data, size, sequence, [&](const NetlinkItem &message) { return read(message, found); });
-  // What a caller relies on, whatever the bytes were.
+  // What callers rely on, whatever the bytes are.
   check(answer.state == AnswerState::Failed ? answer.error > 0 : answer.error == 0 && answer.text.empty());
   check(found.size() <= size / 16); // each fact was a message of its own, with a header
   return found;
@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *input, size_t length) {
   if (length < 1 + sizeof(sequence))
     return 0;
   std::memcpy(&sequence, input + 1, sizeof(sequence));
-  // A copy of just this size, so that a read behind its end is seen.
+  // A copy of exactly this size, so that a read past its end is noticed.
   const std::vector<uint8_t> datagram(input + 1 + sizeof(sequence), input + length);
   const uint8_t *data = datagram.data();
   const size_t size = datagram.size();

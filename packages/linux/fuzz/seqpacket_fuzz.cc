@@ -5,14 +5,14 @@
 #include "../native/seqpacket_control.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  // A copy of just this size, so that a read behind its end is seen wherever the input lies.
+  // A copy of exactly this size, so that a read past its end is noticed.
   uint8_t *exact = static_cast<uint8_t *>(std::malloc(size == 0 ? 1 : size));
   if (size > 0)
     std::memcpy(exact, data, size);
   const ControlData found = parseControl(exact, size);
   std::free(exact);
 
-  // What a caller relies on, whatever the bytes were: every descriptor was four bytes of the input, behind a header.
+  // What callers rely on, whatever the bytes are: every descriptor was four bytes of the input, after a header.
   if (found.descriptors.size() * sizeof(int) > size)
     abort();
   if (size == 0 && (found.malformed || found.unknown || found.credentials))

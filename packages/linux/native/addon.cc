@@ -1,4 +1,4 @@
-// What the addon exports. Its one caller is src/native.ts.
+// What the addon exports. Only src/native.ts uses it.
 #include <napi.h>
 
 #include "file_lock.h"

@@ -1,4 +1,4 @@
-// One RTM_GETADDR dump over NETLINK_ROUTE, asked again when the kernel says that it changed under our reading.
+// One RTM_GETADDR dump over NETLINK_ROUTE, repeated if the kernel says that the tables changed meanwhile.
 #include "address_dump.h"
 
 #include <cerrno>
@@ -16,7 +16,7 @@ namespace {
 
 // The kernel builds dump datagrams of at most 32 KiB (netlink_dump, NLMSG_GOODSIZE); twice that is never too short.
 constexpr size_t datagramBytes = 64 * 1024;
-// A namespace whose addresses change during every one of this many dumps is not going to settle.
+// Addresses that change during every one of this many dumps will not settle.
 constexpr int attempts = 8;
 // The answer is written by the kernel during the call; only a bug there can leave us without one.
 constexpr timeval patience = {5, 0};
@@ -37,7 +37,7 @@ void request(int fd, uint32_t sequence, const std::string &object) {
     fail("sendto", object + " (RTM_GETADDR)");
 }
 
-// One whole dump. False when it has to be asked for again.
+// One whole dump. False if it has to be repeated.
 bool readDump(int fd, uint32_t sequence, const std::string &object, std::vector<Address> &found) {
   std::vector<uint8_t> buffer(datagramBytes);
   for (;;) {
@@ -53,7 +53,7 @@ bool readDump(int fd, uint32_t sequence, const std::string &object, std::vector<
       fail("recvfrom", object + " (RTM_GETADDR)");
     if (static_cast<size_t>(size) > buffer.size())
       throw Failure{"recvfrom", EMSGSIZE, object + " (RTM_GETADDR)"};
-    if (sender.nl_pid != 0) // only the kernel is believed
+    if (sender.nl_pid != 0) // only messages from the kernel count
       continue;
     const DumpStep step = parseAddressDump(buffer.data(), static_cast<size_t>(size), sequence, found);
     switch (step.state) {

@@ -11,5 +11,5 @@ struct NamedAddress {
   std::string interfaceName;
 };
 
-// Throws Failure. An interface that vanished meanwhile takes its addresses with it.
+// Throws Failure. The addresses of an interface that vanished meanwhile are left out.
 std::vector<NamedAddress> dumpAddresses(const std::string &object);

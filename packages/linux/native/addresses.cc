@@ -22,10 +22,10 @@ template <typename T> bool copyHead(const uint8_t *data, size_t size, T &out) {
   return true;
 }
 
-// IFNAMSIZ; a longer label is not one.
+// IFNAMSIZ; a longer label is invalid.
 constexpr size_t longestLabel = 16;
 
-// One RTM_NEWADDR. False when a length inside it does not fit; `usable` says whether it held an address for us.
+// One RTM_NEWADDR. False if a length inside it does not fit; `usable` says whether it has an address for us.
 bool readAddress(const uint8_t *body, size_t size, Address &address, bool &usable) {
   usable = false;
   ifaddrmsg head;
@@ -47,7 +47,7 @@ bool readAddress(const uint8_t *body, size_t size, Address &address, bool &usabl
   address.prefixLength = head.ifa_prefixlen;
   address.scope = head.ifa_scope;
 
-  // On a point-to-point link IFA_ADDRESS is the peer's end and IFA_LOCAL ours; elsewhere IPv6 gives IFA_ADDRESS only.
+  // On a point-to-point link IFA_ADDRESS is the peer's end and IFA_LOCAL ours; otherwise IPv6 has only IFA_ADDRESS.
   bool local = false;
   for (size_t offset = align4(sizeof(ifaddrmsg)); offset < size;) {
     rtattr attribute;

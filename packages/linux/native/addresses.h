@@ -1,4 +1,4 @@
-// The parser of an rtnetlink answer to RTM_GETADDR: bytes in, addresses out. No sockets, so that it can be fuzzed.
+// Parses an rtnetlink answer to RTM_GETADDR into addresses. It uses no sockets, so that it can be fuzzed.
 #pragma once
 
 #include <cstddef>
@@ -17,10 +17,10 @@ struct Address {
 
 enum class DumpState {
   More,        // every message was read; the dump goes on in the next datagram
-  Done,        // NLMSG_DONE was met
+  Done,        // there was an NLMSG_DONE
   Failed,      // NLMSG_ERROR, or NLMSG_DONE with an error: see `error`
   Interrupted, // the tables changed during the dump, or NLMSG_OVERRUN: ask again
-  Malformed,   // a length that does not fit; nothing after it can be believed
+  Malformed,   // a length that does not fit; nothing after it can be trusted
 };
 
 struct DumpStep {
@@ -29,5 +29,5 @@ struct DumpStep {
 };
 
 // Reads one datagram. Messages of another sequence number are skipped, as are families other than IPv4 and IPv6.
-// Appends to `found` whatever it read before it stopped. Layout: rtnetlink(7), netlink(7).
+// Appends to `found` everything that was read before it stopped. Layout: rtnetlink(7), netlink(7).
 DumpStep parseAddressDump(const uint8_t *data, size_t size, uint32_t sequence, std::vector<Address> &found);

@@ -1,4 +1,4 @@
-// flock(2) rather than fcntl(2) locks: those are dropped when any descriptor of the file is closed.
+// It uses flock(2) and not fcntl(2) locks, which are dropped when any descriptor of the file is closed.
 #include "file_lock.h"
 
 #include <cerrno>
@@ -11,7 +11,7 @@ namespace {
 
 constexpr mode_t ownerOnly = 0600;
 
-// Invalid when somebody else has the lock. The file is made if absent, and never removed: two processes could then hold
+// Invalid if another holds the lock. The file is made if absent and never removed: otherwise two processes could hold
 // "the" lock on two files.
 Descriptor lockedFile(const std::string &path) {
   Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
@@ -33,7 +33,7 @@ Napi::Function FileLock::define(Napi::Env env) {
                      {InstanceAccessor<&FileLock::held>("held"), InstanceMethod<&FileLock::close>("close")});
 }
 
-// new FileLock(path). `held` is false when somebody else has the lock.
+// new FileLock(path). `held` is false if another holds the lock.
 FileLock::FileLock(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FileLock>(info) {
   file_ = guarded(info.Env(), [&] { return lockedFile(textArgument(info, 0, "path")); });
 }

@@ -1,6 +1,6 @@
-// Nothing in /proc tells a listener from other sockets: /proc/<pid>/net/tcp is of one network namespace only, and the
-// process that matters here has sockets in many. So every socket is duplicated for as long as it takes to ask, and only
-// what is asked for is kept.
+// Nothing in /proc distinguishes a listener from other sockets: /proc/<pid>/net/tcp covers only one network namespace,
+// and ztunnel has sockets in many. So every socket is duplicated while it is asked, and only those that were asked for
+// are kept.
 #include "listening_sockets.h"
 
 #include <cctype>
@@ -39,7 +39,7 @@
 
 namespace {
 
-// What a link in /proc/<pid>/fd begins with when it is a socket (proc_pid_fd(5)): "socket:[4711]".
+// How a link in /proc/<pid>/fd begins if it is a socket (proc_pid_fd(5)): "socket:[4711]".
 constexpr char socketLink[] = "socket:[";
 constexpr size_t socketLinkLength = sizeof(socketLink) - 1;
 
@@ -108,7 +108,7 @@ public:
     }
   }
 
-  // Invalid: it was closed meanwhile.
+  // Invalid if it was closed meanwhile.
   Descriptor duplicate(int number) const {
     // The kernel sets close-on-exec (pidfd_getfd(2)).
     Descriptor copy(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd_, number, 0)));
@@ -117,7 +117,7 @@ public:
     return copy;
   }
 
-  // The numbers came from /proc by pid: had the process ended, they could be another's by now.
+  // The numbers came from /proc by pid: if the process had ended, they could be another's by now.
   void requireAlive() const {
     pollfd ended = {pidfd_, POLLIN, 0};
     if (poll(&ended, 1, 0) < 0)
@@ -127,7 +127,7 @@ public:
   }
 
 private:
-  // What is below /proc/<pid> of a process that has ended is refused in several ways, EACCES among them.
+  // Reading below /proc/<pid> of a process that has ended fails in several ways, EACCES among them.
   [[noreturn]] void failUnlessEnded(const char *syscall, const std::string &object) const {
     const int error = errno;
     requireAlive();
@@ -142,7 +142,7 @@ private:
 
 std::optional<Found> asListener(Descriptor socket, const std::unordered_set<uint16_t> &ports) {
   int listening = 0, protocol = 0, family = 0;
-  // AF_UNIX knows SO_ACCEPTCONN too; its protocol is 0.
+  // AF_UNIX has SO_ACCEPTCONN, too; its protocol is 0.
   if (!option(socket, SO_ACCEPTCONN, listening) || listening == 0 || !option(socket, SO_PROTOCOL, protocol) ||
       protocol != IPPROTO_TCP)
     return std::nullopt;
@@ -192,7 +192,7 @@ Napi::Value listeningSockets(const Napi::CallbackInfo &info) {
 
   const Process process(pid, pidfd, procPath);
   std::vector<Found> found;
-  // One open file in two descriptors, or in a duplicate that fork() made, is one listener.
+  // One open file behind two descriptors, or behind a duplicate made by fork(), is one listener.
   std::unordered_set<uint64_t> seen;
   for (const int number : process.sockets()) {
     Descriptor copy = process.duplicate(number);

@@ -1,4 +1,4 @@
-// Thin over the system calls; all of the process's threads share one mount namespace, so any thread may ask.
+// Thin wrappers of the system calls; all threads of the process share one mount namespace, so any thread will do.
 #include "mounts.h"
 
 #include <climits>

@@ -12,12 +12,12 @@ constexpr size_t align4(size_t length) {
 
 constexpr int32_t maxErrno = 4095; // MAX_ERRNO of linux/err.h
 
-// An extended acknowledgement: the error, the header of the request it is about, then attributes unless it is an old
-// one.
+// An extended acknowledgement: the error, the header of the request that it is about, then attributes unless the kernel
+// is old.
 Answer readError(const nlmsghdr &header, const uint8_t *body, size_t size) {
   int32_t error = 0;
   if (!copyHead(body, size, error))
-    return {header.nlmsg_type == NLMSG_DONE ? AnswerState::Done : AnswerState::Malformed}; // DONE may be bare
+    return {header.nlmsg_type == NLMSG_DONE ? AnswerState::Done : AnswerState::Malformed}; // DONE may have no body
   if (error == 0)
     return {AnswerState::Done};
   if (error > 0 || error < -maxErrno)
@@ -30,7 +30,7 @@ Answer readError(const nlmsghdr &header, const uint8_t *body, size_t size) {
     nlmsghdr request;
     if (!copyHead(body + offset, size - offset, request))
       return {AnswerState::Malformed};
-    // Without NLM_F_CAPPED the whole request is quoted, else its header.
+    // Without NLM_F_CAPPED the whole request is quoted, otherwise only its header.
     offset += header.nlmsg_flags & NLM_F_CAPPED ? sizeof(request) : align4(request.nlmsg_len);
   }
   if (offset > size)

@@ -1,4 +1,4 @@
-// rtnetlink messages as bytes: building a request, and walking what the kernel answers. No sockets, so that it can be
+// rtnetlink messages as bytes: builds a request, and walks the kernel's answer. It uses no sockets, so that it can be
 // fuzzed. Layout: netlink(7), rtnetlink(7), linux/netlink.h. All integers are in host order.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-// One request with its attributes. `Body` is the fixed part that the message type wants (fib_rule_hdr, rtmsg, tcmsg).
+// One request with its attributes. `Body` is the fixed part that the message type has (fib_rule_hdr, rtmsg, tcmsg).
 class NetlinkRequest {
 public:
   template <typename Body> NetlinkRequest(uint16_t type, uint16_t flags, const Body &body) {
@@ -19,13 +19,13 @@ public:
   void add(uint16_t type, const void *value, size_t size);
   void addU32(uint16_t type, uint32_t value) { add(type, &value, sizeof(value)); }
   void addU8(uint16_t type, uint8_t value) { add(type, &value, sizeof(value)); }
-  // With the NUL that ends it.
+  // Includes the NUL at its end.
   void addText(uint16_t type, const std::string &text) { add(type, text.c_str(), text.size() + 1); }
-  // What is added between the two is inside the attribute.
+  // What is added between these two calls is inside the attribute.
   size_t beginNested(uint16_t type);
   void endNested(size_t begin);
 
-  // Writes the length and the sequence number; what is returned lives as long as the request.
+  // Writes the length and the sequence number; the result lives as long as the request.
   const std::vector<uint8_t> &finish(uint32_t sequence);
 
 private:
@@ -50,7 +50,7 @@ template <typename T> bool copyHead(const uint8_t *data, size_t size, T &out) {
   return true;
 }
 
-// The value of an integer attribute, which has to be exactly that long.
+// The value of an integer attribute, which must have exactly that length.
 template <typename T> bool copyExactly(const NetlinkItem &item, T &out) {
   return item.size == sizeof(T) && copyHead(item.value, item.size, out);
 }
@@ -58,8 +58,8 @@ template <typename T> bool copyExactly(const NetlinkItem &item, T &out) {
 // A text attribute, with or without a NUL at its end.
 std::string textOf(const NetlinkItem &item);
 
-// Calls `visit` for every attribute, with the flag bits of its type removed. False when a length does not fit, or as
-// soon as `visit` says false.
+// Calls `visit` for every attribute, with the flag bits of its type removed. False if a length does not fit, or as soon
+// as `visit` returns false.
 bool forEachAttribute(const uint8_t *data, size_t size, const std::function<bool(const NetlinkItem &)> &visit);
 
 enum class AnswerState {
@@ -67,7 +67,7 @@ enum class AnswerState {
   Done,        // NLMSG_DONE, or an acknowledgement
   Failed,      // an error: see `error` and `text`
   Interrupted, // the tables changed during a dump, or NLMSG_OVERRUN: ask again
-  Malformed,   // a length that does not fit; nothing after it can be believed
+  Malformed,   // a length that does not fit; nothing after it can be trusted
 };
 
 struct Answer {
@@ -76,7 +76,7 @@ struct Answer {
   std::string text; // the kernel's own words (NLMSGERR_ATTR_MSG), often empty
 };
 
-// Reads one datagram. Messages of another sequence number are skipped; `visit` gets the others that are no control
-// messages, and says false when one is malformed.
+// Reads one datagram. Messages of another sequence number are skipped; `visit` gets all others except control messages,
+// and returns false if one is malformed.
 Answer readAnswer(const uint8_t *data, size_t size, uint32_t sequence,
                   const std::function<bool(const NetlinkItem &)> &visit);

@@ -1,4 +1,4 @@
-// One NETLINK_ROUTE socket per request: what is left of an interrupted answer dies with it.
+// One NETLINK_ROUTE socket per request: the rest of an interrupted answer is gone with it.
 #include "netlink_socket.h"
 
 #include <cerrno>
@@ -18,7 +18,7 @@ namespace {
 
 // The kernel builds dump datagrams of at most 32 KiB (netlink_dump, NLMSG_GOODSIZE); twice that is never too short.
 constexpr size_t datagramBytes = 64 * 1024;
-// Tables that change during every one of this many dumps are not going to settle.
+// Tables that change during every one of this many dumps will not settle.
 constexpr int attempts = 8;
 // The answer is written by the kernel during the call; only a bug there can leave us without one.
 constexpr timeval patience = {5, 0};
@@ -29,14 +29,14 @@ void setOption(const Descriptor &socket, int level, int option, const void *valu
     fail("setsockopt", object);
 }
 
-// One request and the whole of its answer. False when it has to be asked again.
+// One request and its whole answer. False if it has to be repeated.
 bool exchange(NetlinkRequest &request, uint32_t sequence, const std::string &object,
               const std::function<bool(const NetlinkItem &)> &visit) {
   Descriptor socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!socket.valid())
     fail("socket", object);
   setOption(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience), object);
-  // Errors in words, and without the request quoted back.
+  // Errors with their text, and without the quoted request.
   const int on = 1;
   setOption(socket, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on), object);
   setOption(socket, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on), object);
@@ -61,7 +61,7 @@ bool exchange(NetlinkRequest &request, uint32_t sequence, const std::string &obj
       fail("recvfrom", object);
     if (static_cast<size_t>(size) > buffer.size())
       throw Failure{"recvfrom", EMSGSIZE, object};
-    if (sender.nl_pid != 0) // only the kernel is believed
+    if (sender.nl_pid != 0) // only messages from the kernel count
       continue;
     const Answer answer = readAnswer(buffer.data(), static_cast<size_t>(size), sequence, visit);
     switch (answer.state) {
@@ -83,7 +83,7 @@ bool exchange(NetlinkRequest &request, uint32_t sequence, const std::string &obj
 
 void changeByNetlink(NetlinkRequest &request, const std::string &object) {
   const auto nothing = [](const NetlinkItem &) { return true; };
-  // An answer that was lost is not asked for again: the change may have been made.
+  // If the answer is lost the request is not repeated: the change may have been made.
   if (!exchange(request, 1, object, nothing))
     throw Failure{"rtnetlink", ENOBUFS, object};
 }

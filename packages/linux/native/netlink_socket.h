@@ -10,7 +10,7 @@
 // errors.
 void changeByNetlink(NetlinkRequest &request, const std::string &object);
 
-// Sends a dump request and gives every message to `visit`, which says false when one is malformed. When the tables
-// changed meanwhile it begins again, after `restart`.
+// Sends a dump request and gives every message to `visit`, which returns false if one is malformed. If the tables
+// changed meanwhile it calls `restart` and begins again.
 void dumpByNetlink(NetlinkRequest &request, const std::string &object, const std::function<void()> &restart,
                    const std::function<bool(const NetlinkItem &)> &visit);

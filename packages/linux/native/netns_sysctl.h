@@ -1,4 +1,4 @@
-// Sysctls of a network namespace: the files below /proc/sys/net, which are those of the namespace of who opens them.
+// Sysctls of a network namespace: the files below /proc/sys/net, which are those of the opening thread's namespace.
 #pragma once
 
 #include <napi.h>

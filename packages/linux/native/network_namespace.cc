@@ -1,4 +1,4 @@
-// Opens network namespaces and makes new ones; what only a thread inside one can ask is asked there.
+// Opens network namespaces and makes new ones; questions that need a thread inside one are asked from such a thread.
 #include "network_namespace.h"
 
 #include <climits>
@@ -26,7 +26,7 @@ namespace {
 
 constexpr char newOne[] = "a new network namespace";
 
-// For a thread inside the namespace only.
+// Only for a thread inside the namespace.
 uint64_t ownCookie(const std::string &path) {
   const Descriptor probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe.valid())
@@ -38,7 +38,7 @@ uint64_t ownCookie(const std::string &path) {
   return cookie;
 }
 
-// Takes the open namespace over. setns(2) refuses what is none.
+// Takes ownership of the open namespace. setns(2) fails for anything else.
 Napi::Object netnsObject(Napi::Env env, Descriptor netns, const std::string &path) {
   struct stat status;
   if (fstat(netns.get(), &status) < 0)
@@ -63,7 +63,7 @@ void bringLoopbackUp() {
     fail("ioctl", newOne);
 }
 
-// rtnetlink's scopes are a scale from everywhere (0) to nowhere (255); values between the names are the user's own.
+// rtnetlink's scopes are a scale from everywhere (0) to nowhere (255); values between the named ones are user-defined.
 const char *scopeName(uint8_t scope) {
   if (scope >= RT_SCOPE_HOST)
     return "host";
@@ -90,7 +90,7 @@ Napi::Object addressObject(Napi::Env env, const NamedAddress &named) {
 
 Napi::Value openNetns(const Napi::CallbackInfo &info) {
   const std::string path = textArgument(info, 0, "netnsPath");
-  // O_NONBLOCK: a FIFO in the place of a namespace must not stop the process.
+  // O_NONBLOCK: a FIFO in place of a namespace must not block the process.
   Descriptor netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!netns.valid())
     fail("open", path);
@@ -98,7 +98,7 @@ Napi::Value openNetns(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value newNetns(const Napi::CallbackInfo &info) {
-  // The open file keeps the namespace when the thread has ended.
+  // The open file keeps the namespace after the thread has ended.
   Descriptor made = onOwnThread(newOne, [] {
     if (unshare(CLONE_NEWNET) < 0)
       fail("unshare", newOne);

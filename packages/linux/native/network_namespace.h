@@ -1,11 +1,11 @@
-// Network namespaces, and what is asked inside one.
+// Network namespaces, and questions that are asked inside one.
 #pragma once
 
 #include <napi.h>
 
 // openNetns(path): { owned: OwnedFd, dev, inode, cookie }
 Napi::Value openNetns(const Napi::CallbackInfo &info);
-// newNetns(): the same of a new one, with its loopback up
+// newNetns(): the same for a new one, with its loopback up
 Napi::Value newNetns(const Napi::CallbackInfo &info);
 // netnsAddresses(netnsFd, netnsPath): object[]
 Napi::Value netnsAddresses(const Napi::CallbackInfo &info);

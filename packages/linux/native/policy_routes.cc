@@ -21,10 +21,10 @@ struct NamedRoute {
   std::string interfaceName;
 };
 
-// An interface's name means something inside its namespace only, so it is read there.
+// An interface's name has a meaning only inside its namespace, so it is read there.
 std::vector<NamedRoute> dumpRoutes(const std::string &path, uint32_t table) {
   rtmsg head = {};
-  head.rtm_family = AF_UNSPEC; // also right where the kernel has no IPv6 at all
+  head.rtm_family = AF_UNSPEC; // also right if the kernel has no IPv6 at all
   NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, head);
   std::vector<Route> routes;
   dumpByNetlink(
@@ -63,7 +63,7 @@ Napi::Object routeObject(Napi::Env env, const NamedRoute &named) {
   return object;
 }
 
-// What the kernel requires of a route's scope (fib_create_info of net/ipv4/fib_semantics.c); IPv6 has none.
+// The scope that the kernel requires of a route (fib_create_info of net/ipv4/fib_semantics.c); IPv6 has none.
 uint8_t scopeOf(uint8_t type) {
   return type == RTN_LOCAL ? RT_SCOPE_HOST : RT_SCOPE_LINK;
 }

@@ -39,7 +39,7 @@ Napi::Value netnsRules(const Napi::CallbackInfo &info) {
   std::vector<PolicyRule> rules;
   insideNetns(netns, path, [&] {
     fib_rule_hdr head = {};
-    head.family = AF_UNSPEC; // also right where the kernel has no IPv6 at all
+    head.family = AF_UNSPEC; // also right if the kernel has no IPv6 at all
     NetlinkRequest request(RTM_GETRULE, NLM_F_DUMP, head);
     dumpByNetlink(
         request, path + " (RTM_GETRULE)", [&] { rules.clear(); },

@@ -6,7 +6,7 @@
 
 namespace {
 
-// What a route may hold beyond the fields of Route. Null: known, and of no consequence for where packets go.
+// What a route may hold beyond the fields of Route. Null: known, and irrelevant for where packets go.
 const char *otherName(uint16_t type) {
   switch (type) {
   case RTA_SRC:
@@ -28,7 +28,7 @@ const char *otherName(uint16_t type) {
     return "encap";
   case RTA_NH_ID:
     return "nhid";
-  case RTA_ENCAP_TYPE: // comes with RTA_ENCAP
+  case RTA_ENCAP_TYPE: // it comes with RTA_ENCAP
   case RTA_CACHEINFO:
   case RTA_PREF:
   case RTA_EXPIRES:
@@ -78,7 +78,7 @@ bool readRoute(const NetlinkItem &message, std::vector<Route> &found) {
   route.protocol = head.rtm_protocol;
   route.scope = head.rtm_scope;
   route.prefixLength = head.rtm_dst_len;
-  route.table = head.rtm_table; // RTA_TABLE has the numbers that do not fit here
+  route.table = head.rtm_table; // RTA_TABLE has numbers that do not fit here
   if (head.rtm_tos != 0)
     route.others.push_back("tos");
   const auto visit = [&](const NetlinkItem &attribute) { return readAttribute(attribute, width, route); };

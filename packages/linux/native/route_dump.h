@@ -1,4 +1,4 @@
-// The parser of rtnetlink's routes (RTM_NEWROUTE): bytes in, routes out. No sockets, so that it can be fuzzed.
+// Parses rtnetlink's routes (RTM_NEWROUTE). It uses no sockets, so that it can be fuzzed.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ struct Route {
   uint8_t destination[16]; // network order; IPv4 uses the first four
   uint32_t table;
   uint32_t metric;
-  uint32_t ifindex;                // 0: none
-  std::vector<std::string> others; // what else it holds, by the attribute's name
+  uint32_t ifindex;                // 0 if none
+  std::vector<std::string> others; // the names of its other attributes
 };
 
-// Appends the route of one message. False when the message is malformed; messages of other families and entries of the
+// Appends the route of one message. False if the message is malformed; messages of other families and entries of the
 // kernel's cache are skipped.
 bool readRoute(const NetlinkItem &message, std::vector<Route> &found);

@@ -10,7 +10,7 @@ namespace {
 // The value of the FRA_SUPPRESS_* attributes that means "do not" (fib_nl_fill_rule of net/core/fib_rules.c).
 constexpr uint32_t notSuppressed = 0xffffffff;
 
-// What a rule may hold beyond the fields of PolicyRule. Null: known, and of no consequence.
+// What a rule may hold beyond the fields of PolicyRule. Null: known, and irrelevant.
 const char *otherName(uint16_t type) {
   switch (type) {
   case FRA_DST:
@@ -89,7 +89,7 @@ bool readRule(const NetlinkItem &message, std::vector<PolicyRule> &found) {
   PolicyRule rule = {};
   rule.family = head.family == AF_INET ? 4 : 6;
   rule.action = head.action;
-  rule.table = head.table; // FRA_TABLE has the numbers that do not fit here
+  rule.table = head.table; // FRA_TABLE has numbers that do not fit here
   if (head.flags & FIB_RULE_INVERT)
     rule.others.push_back("not");
   if (head.tos != 0)

@@ -1,4 +1,4 @@
-// The parser of rtnetlink's policy rules (RTM_NEWRULE): bytes in, rules out. No sockets, so that it can be fuzzed.
+// Parses rtnetlink's policy rules (RTM_NEWRULE). It uses no sockets, so that it can be fuzzed.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct PolicyRule {
   uint32_t table;
   uint32_t mark;
   uint32_t mask;
-  std::vector<std::string> others; // what else it selects or does, by the attribute's name
+  std::vector<std::string> others; // the names of its other attributes
 };
 
-// Appends the rule of one message. False when the message is malformed; messages of other families are skipped.
+// Appends the rule of one message. False if the message is malformed; messages of other families are skipped.
 bool readRule(const NetlinkItem &message, std::vector<PolicyRule> &found);

@@ -1,4 +1,4 @@
-// Arguments in, completions out; what the sockets do is in seqpacket_loop.cc and seqpacket_socket.cc.
+// Converts arguments and completions; seqpacket_loop.cc and seqpacket_socket.cc do the work.
 #include "seqpacket.h"
 
 #include <climits>
@@ -9,7 +9,7 @@ namespace {
 
 // SCM_MAX_FD of include/net/scm.h.
 constexpr int64_t mostDescriptors = 253;
-// Far above the default send buffer (212 992 bytes), which bounds a packet.
+// Far above the default send buffer (212 992 bytes), which limits a packet.
 constexpr int64_t mostBytes = 1 << 24;
 
 SocketId socketArgument(const Napi::CallbackInfo &info) {
@@ -87,7 +87,7 @@ Napi::Object completionObject(Napi::Env env, SeqpacketCompletion &completion) {
 
 } // namespace
 
-// The class's constructor, one for each environment: what wrap() calls.
+// The class's constructor, one for each environment; wrap() calls it.
 struct SeqpacketInstance {
   Napi::FunctionReference ownedFd;
 };
@@ -176,7 +176,7 @@ void SeqpacketSockets::onWake(Napi::Env env, Napi::Function callback, std::share
   // A null env means that the environment is going down.
   if (env == nullptr || (*channel)->loop == nullptr)
     return;
-  // At most one per request that JavaScript has made: no need to cut it into pieces.
+  // There is at most one per request of JavaScript's, so they need not be split.
   std::vector<SeqpacketCompletion> completions = (*channel)->loop->take();
   try {
     Napi::Array batch = Napi::Array::New(env, completions.size());
@@ -268,7 +268,7 @@ void SeqpacketSockets::close(const Napi::CallbackInfo &info) {
     channel_->loop->close(socketArgument(info));
 }
 
-// keepAlive(boolean): whether the process stays for what the sockets may bring.
+// keepAlive(boolean): whether the process stays alive for what the sockets may deliver.
 void SeqpacketSockets::keepAlive(const Napi::CallbackInfo &info) {
   if (channel_->loop == nullptr)
     return;

@@ -1,4 +1,4 @@
-// Seqpacket sockets for JavaScript: one SeqpacketSockets object holds all of an environment, each known by a number.
+// Seqpacket sockets for JavaScript: one SeqpacketSockets object holds those of an environment, each known by a number.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ class OwnedFd : public Napi::ObjectWrap<OwnedFd> {
 public:
   static Napi::Function define(Napi::Env env);
   explicit OwnedFd(const Napi::CallbackInfo &info);
-  // A new object for a descriptor. The constructor is no way in: a number from JavaScript owns nothing.
+  // A new object for a descriptor. JavaScript cannot call the constructor: a number owns nothing.
   static Napi::Object wrap(Napi::Env env, Descriptor owned);
 
 private:
@@ -31,7 +31,7 @@ public:
   ~SeqpacketSockets() override;
 
 private:
-  // What a wake needs, alive until the last wake is over.
+  // What a wake needs. It lives until the last wake is over.
   struct Channel {
     std::unique_ptr<SeqpacketLoop> loop; // empty once the environment goes down
   };

@@ -1,4 +1,4 @@
-// Not CMSG_NXTHDR: it reads lengths in place and trusts them, and glibc's changed its checks between versions.
+// CMSG_NXTHDR is not used: it reads lengths in place and trusts them, and glibc's changed its checks between versions.
 #include "seqpacket_control.h"
 
 #include <cstring>
@@ -34,7 +34,7 @@ ControlData parseControl(const uint8_t *data, size_t size) {
     const uint8_t *payload = data + at + headerBytes;
     const size_t length = header.cmsg_len - headerBytes;
     if (header.cmsg_level == SOL_SOCKET && header.cmsg_type == SCM_RIGHTS) {
-      // A length that is no multiple of an int still has whole descriptors in it, and they must not leak.
+      // A length that is not a multiple of an int still has whole descriptors in it, and they must not leak.
       for (size_t i = 0; i + sizeof(int) <= length; i += sizeof(int)) {
         int fd = -1;
         std::memcpy(&fd, payload + i, sizeof(fd));
@@ -53,7 +53,7 @@ ControlData parseControl(const uint8_t *data, size_t size) {
     } else {
       found.unknown = true;
     }
-    // The last message may end without padding: the step may lie behind the end, and the loop ends.
+    // The last message may end without padding: the step may lead past the end, and the loop ends.
     const size_t step = aligned(header.cmsg_len);
     if (step > size - at)
       break;

@@ -1,4 +1,4 @@
-// epoll_wait without the lock; then, for each socket that is ready, one step of what was asked of it, with the lock.
+// Waits in epoll_wait without the lock; then does one step of the requests of each socket that is ready, with the lock.
 #include "seqpacket_loop.h"
 
 #include <algorithm>
@@ -93,7 +93,7 @@ bool SeqpacketLoop::send(SocketId id, RequestId request, std::vector<uint8_t> by
     if (outcome.result == SeqpacketResult::Failed)
       throw Failure{outcome.syscall, outcome.error, std::to_string(bytes.size()) + " bytes"};
   }
-  // The caller may close its descriptors as soon as this returns, and their numbers may then mean something else.
+  // The caller may close its descriptors as soon as this returns, and the numbers may then mean other files.
   Outgoing waiting{request, std::move(bytes), {}};
   for (int fd : descriptors)
     waiting.descriptors.push_back(duplicate(fd));
@@ -130,8 +130,8 @@ void SeqpacketLoop::close(SocketId id) {
     return;
   if (found->second.file)
     removeSocketFile(*found->second.file);
-  // Closing the only descriptor takes it out of the epoll set. An event of it that the thread already holds finds no
-  // socket of this id.
+  // Closing the only descriptor removes it from the epoll set. If the thread already holds an event for it, it finds no
+  // socket with this id.
   sockets_.erase(found);
 }
 
@@ -160,7 +160,7 @@ void SeqpacketLoop::handle(SocketId id, uint32_t events) {
   const auto found = sockets_.find(id);
   if (found == sockets_.end())
     return;
-  // epoll goes on reporting these: whatever still waits after its step will never be done.
+  // epoll goes on reporting these: what still waits after its step will never be done.
   const bool broken = (events & (EPOLLHUP | EPOLLERR)) != 0;
   handleAwaited(id, found->second, broken);
   handleOutgoing(id, found->second, broken);
@@ -228,7 +228,7 @@ void SeqpacketLoop::handleOutgoing(SocketId id, Socket &socket, bool broken) {
   }
 }
 
-// A socket that nothing is asked of is not in the epoll set at all: epoll would report its hang-up without end.
+// A socket without requests is not in the epoll set at all: epoll would report its hang-up endlessly.
 void SeqpacketLoop::updateInterest(SocketId id, Socket &socket) {
   const uint32_t wanted = (socket.awaited ? static_cast<uint32_t>(EPOLLIN) : 0u) |
                           (socket.outgoing.empty() ? 0u : static_cast<uint32_t>(EPOLLOUT));
@@ -242,7 +242,7 @@ void SeqpacketLoop::updateInterest(SocketId id, Socket &socket) {
     socket.interest = wanted;
     return;
   }
-  // Out of kernel memory or of fs.epoll.max_user_watches: fail what waits rather than let it wait for ever.
+  // Kernel memory or fs.epoll.max_user_watches is exhausted: waiting requests fail instead of waiting for ever.
   const int error = errno;
   SeqpacketCompletion completion;
   completion.socket = id;

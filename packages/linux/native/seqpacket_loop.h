@@ -1,6 +1,6 @@
-// The one thread that does the waiting for every seqpacket socket of an environment. JavaScript asks for one thing at a
-// time (the next connection, the next packet, room for a packet) and gets one completion for it, so a peer that floods
-// fills its own socket's queue in the kernel and nothing else.
+// The one thread that waits for every seqpacket socket of an environment. JavaScript requests one thing at a time (the
+// next connection, the next packet, room for a packet) and gets one completion for it, so a peer that floods fills only
+// its own socket's queue in the kernel.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@
 #include "seqpacket_socket.h"
 
 using SocketId = uint32_t;  // never used twice
-using RequestId = uint32_t; // the caller's
+using RequestId = uint32_t; // chosen by the caller
 
 struct SeqpacketCompletion {
   RequestId request = 0;
-  SocketId socket = 0; // whose request it was; for an accepted connection, the new socket
+  SocketId socket = 0; // the socket of the request; for an accepted connection, the new socket
   enum class Kind { Accepted, Received, Ended, Sent, Failed } kind = Kind::Failed;
   int error = 0; // positive errno when Failed
   const char *syscall = nullptr;
@@ -38,13 +38,13 @@ public:
   SeqpacketLoop &operator=(const SeqpacketLoop &) = delete;
 
   SocketId add(Descriptor fd, std::optional<SocketFile> file);
-  // One accept or receive at a time on each socket; the caller sees to it. On a closed socket both do nothing.
+  // At most one accept or receive at a time on each socket: the caller ensures it. On a closed socket both do nothing.
   void accept(SocketId socket, RequestId request);
   void receive(SocketId socket, RequestId request, size_t maxBytes, size_t maxDescriptors);
-  // True: the kernel has it. False: it waits for room, with descriptors duplicated, and a completion will come.
-  // Throws Failure.
+  // True: the kernel has it. False: it waits for room, with duplicated descriptors, and a completion will come. Throws
+  // Failure.
   bool send(SocketId socket, RequestId request, std::vector<uint8_t> bytes, const std::vector<int> &descriptors);
-  // True when a packet, the end or an error waits to be received, or is on its way to the caller.
+  // True if a packet, the end or an error waits to be received, or is on its way to the caller.
   bool readable(SocketId socket);
   // shutdown(2) SHUT_WR. Throws Failure.
   void endSending(SocketId socket);
@@ -66,7 +66,7 @@ private:
     size_t maxBytes = 0;
     size_t maxDescriptors = 0;
     std::deque<Outgoing> outgoing;
-    uint32_t interest = 0; // epoll events asked for; 0 = not in the epoll set
+    uint32_t interest = 0; // the requested epoll events; 0: not in the epoll set
     explicit Socket(Descriptor owned) : fd(std::move(owned)) {}
   };
 

@@ -1,5 +1,5 @@
-// SO_PASSCRED is on for every connection: an empty packet then carries credentials and the end of the stream does not,
-// and nothing else tells the two apart (both make recvmsg return 0).
+// SO_PASSCRED is on for every connection: an empty packet then carries credentials and the end of the stream does not.
+// Nothing else distinguishes the two (both make recvmsg return 0).
 #include "seqpacket_socket.h"
 
 #include <algorithm>
@@ -55,8 +55,7 @@ bool tryBind(int fd, const sockaddr_un &address) {
   return ::bind(fd, reinterpret_cast<const sockaddr *>(&address), sizeof(address)) == 0;
 }
 
-// Held while one process looks at the path, removes and binds: two that start at once must not remove each other's
-// file.
+// Held while one process checks the path, removes and binds: two that start at once must not remove each other's file.
 Descriptor lockDirectory(const std::string &path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
@@ -81,7 +80,7 @@ void removeStale(const std::string &path, const sockaddr_un &address) {
   const int error = tryConnect(probe.get(), address);
   if (error == ENOENT)
     return;
-  // Success, EAGAIN (its queue is full), EPROTOTYPE (a live one of another type), EACCES: not ours to remove.
+  // Success, EAGAIN (its queue is full), EPROTOTYPE (a live one of another type), EACCES: we must not remove it.
   if (error != ECONNREFUSED)
     throw Failure{"bind", EADDRINUSE, path + " (a process is listening on it)"};
   if (::unlink(path.c_str()) < 0 && errno != ENOENT)
@@ -95,7 +94,7 @@ Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFil
   Descriptor listener = newSocket(path);
   if (::setsockopt(listener.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
     fail("setsockopt", path);
-  // The file takes its mode from the socket (less the umask), so it is never open to others, not for a moment.
+  // The file takes its mode from the socket (less the umask), so it is never open to others, not even for a moment.
   if (::fchmod(listener.get(), ownerOnly) < 0)
     fail("fchmod", path);
   const Descriptor directory = lockDirectory(path);
@@ -160,7 +159,7 @@ SeqpacketOutcome acceptSeqpacket(int listener, Descriptor &connection) {
     const int fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       connection.reset(fd);
-      // Not inherited on every kernel.
+      // Some kernels do not inherit it.
       if (::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
         return {SeqpacketResult::Failed, errno, "setsockopt"};
       return {SeqpacketResult::Done};
@@ -202,8 +201,8 @@ SeqpacketOutcome sendSeqpacket(int fd, const uint8_t *bytes, size_t size, const 
 }
 
 SeqpacketOutcome receiveSeqpacket(int fd, size_t maxBytes, size_t maxDescriptors, SeqpacketPacket &packet) {
-  // Room for the credentials, which the kernel writes first, and for as many descriptors as are wanted. With none
-  // wanted there is no room for any: the kernel then says MSG_CTRUNC and none is opened in this process.
+  // Room for the credentials, which the kernel writes first, and for the wanted number of descriptors. If none is
+  // wanted there is no room for any: the kernel then sets MSG_CTRUNC and opens none in this process.
   const size_t room = CMSG_SPACE(sizeof(ucred)) + (maxDescriptors == 0 ? 0 : CMSG_SPACE(maxDescriptors * sizeof(int)));
   std::vector<uint8_t> control(room);
   packet.bytes.resize(maxBytes);
@@ -230,7 +229,7 @@ SeqpacketOutcome receiveSeqpacket(int fd, size_t maxBytes, size_t maxDescriptors
   packet.malformedControl = found.malformed;
   packet.truncated = (message.msg_flags & MSG_TRUNC) != 0;
   packet.controlTruncated = (message.msg_flags & MSG_CTRUNC) != 0;
-  // Room for one descriptor is room for two, because of the padding: what is over the bound is closed here.
+  // Because of the padding, room for one descriptor is room for two: those over the bound are closed here.
   if (packet.descriptors.size() > maxDescriptors) {
     packet.controlTruncated = true;
     while (packet.descriptors.size() > maxDescriptors)

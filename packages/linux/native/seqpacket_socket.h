@@ -10,11 +10,11 @@
 #include "native/descriptor.h"
 #include "seqpacket_control.h"
 
-// What is known of the process at the other end: it as it was when it called connect(2) or listen(2).
+// What is known about the process at the other end, as it was when it called connect(2) or listen(2).
 struct SeqpacketPeer {
   PeerCredentials credentials;  // SO_PEERCRED
   Descriptor pidfd;             // invalid when that process is gone
-  bool pidfdFromSocket = false; // SO_PEERPIDFD (6.5): never another process that got the same pid
+  bool pidfdFromSocket = false; // SO_PEERPIDFD (6.5): never another process with the same pid
 };
 
 // A received packet; owns the descriptors that came with it.
@@ -35,7 +35,7 @@ struct SeqpacketOutcome {
   const char *syscall = nullptr;
 };
 
-// The file that a listener made, so that only that file is removed.
+// Identifies the file that a listener made, so that only that file is removed.
 struct SocketFile {
   std::string path;
   dev_t device = 0;
@@ -48,13 +48,13 @@ constexpr size_t longestSocketPath = 107;
 // Makes the file (mode 0600 from its first moment) and listens. A file on which nobody listens is replaced; anything
 // else at the path is left alone. Throws Failure.
 Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFile &file);
-// Removes the file unless the path has become something else.
+// Removes the file, unless something else is at the path by now.
 void removeSocketFile(const SocketFile &file);
-// Throws Failure; EAGAIN when the listener's queue is full.
+// Throws Failure; EAGAIN if the listener's queue is full.
 Descriptor connectSeqpacketSocket(const std::string &path);
 SeqpacketPeer seqpacketPeer(int fd);
 
 SeqpacketOutcome acceptSeqpacket(int listener, Descriptor &connection);
-// Descriptors are those of this process; the kernel takes its own references when the result is Done.
+// The descriptors are this process's; if the result is Done, the kernel has references of its own.
 SeqpacketOutcome sendSeqpacket(int fd, const uint8_t *bytes, size_t size, const std::vector<int> &descriptors);
 SeqpacketOutcome receiveSeqpacket(int fd, size_t maxBytes, size_t maxDescriptors, SeqpacketPacket &packet);

@@ -28,7 +28,7 @@ Napi::Value getSockOpt(const Napi::CallbackInfo &info) {
   socklen_t length = static_cast<socklen_t>(value.size());
   if (getsockopt(fd, level, name, value.data(), &length) < 0)
     fail("getsockopt", describe(fd, level, name));
-  // Some options answer with the length they would have liked.
+  // Some options return the length that they would have needed.
   const size_t filled = std::min(static_cast<size_t>(length), value.size());
   return Napi::Buffer<uint8_t>::Copy(info.Env(), value.data(), filled);
 }

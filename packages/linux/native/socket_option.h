@@ -1,4 +1,4 @@
-// getsockopt(2) and setsockopt(2) on a descriptor that somebody else owns.
+// getsockopt(2) and setsockopt(2) on a borrowed descriptor.
 #pragma once
 
 #include <napi.h>

@@ -72,7 +72,7 @@ bool readTcFilter(const NetlinkItem &message, std::vector<TcFilter> &found) {
   filter.handle = head.tcm_handle;
   filter.priority = static_cast<uint16_t>(TC_H_MAJ(head.tcm_info) >> 16);
   filter.protocol = ntohs(static_cast<uint16_t>(TC_H_MIN(head.tcm_info)));
-  // The meaning of the options depends on the kind, which need not come first.
+  // The meaning of the options depends on the kind, which may come later.
   NetlinkItem options = {};
   const auto visit = [&](const NetlinkItem &attribute) {
     if (attribute.type == TCA_KIND)

@@ -1,5 +1,5 @@
-// The parsers of rtnetlink's queueing disciplines and filters (RTM_NEWQDISC, RTM_NEWTFILTER): bytes in, facts out. No
-// sockets, so that they can be fuzzed.
+// Parses rtnetlink's queueing disciplines and filters (RTM_NEWQDISC, RTM_NEWTFILTER). It uses no sockets, so that it
+// can be fuzzed.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +23,13 @@ struct TcFilter {
   uint16_t protocol; // EtherType, host order
   uint32_t chain;
   std::string kind;
-  // Of kind "bpf" only.
+  // Only for kind "bpf".
   std::string programName;
   std::string programTag; // eight bytes as hexadecimal text
   uint32_t programId;
   bool directAction;
 };
 
-// Both append what one message holds, and are false when it is malformed.
+// Both append what one message contains, and return false if it is malformed.
 bool readQdisc(const NetlinkItem &message, std::vector<Qdisc> &found);
 bool readTcFilter(const NetlinkItem &message, std::vector<TcFilter> &found);

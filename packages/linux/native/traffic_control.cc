@@ -33,7 +33,7 @@ struct Device {
 
   std::string object(const std::string &what) const { return path + " (" + what + ", " + name + ")"; }
 
-  // For a thread inside the namespace only.
+  // Only for a thread inside the namespace.
   int index() const {
     const unsigned ifindex = if_nametoindex(name.c_str());
     if (ifindex == 0)
@@ -69,7 +69,7 @@ Napi::Value netnsQdiscs(const Napi::CallbackInfo &info) {
   insideNetns(device.netns, device.path, [&] {
     ifindex = device.index();
     tcmsg head = {};
-    head.tcm_ifindex = ifindex; // the kernel answers for every device all the same
+    head.tcm_ifindex = ifindex; // the kernel answers for every device nevertheless
     NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP, head);
     dumpByNetlink(
         request, device.object("RTM_GETQDISC"), [&] { qdiscs.clear(); },

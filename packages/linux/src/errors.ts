@@ -1,14 +1,14 @@
-// The one error of this package: which system call failed, on what, why, and what to do about it.
+// The only error of this package: which system call failed, on what, why, and what to do about it.
 import { constants } from 'node:os';
 
-// Of two names for one number (EAGAIN, EWOULDBLOCK) the first in the list, hence the reversal: a Map keeps the last.
+// If one number has two names (EAGAIN, EWOULDBLOCK), the first one counts; a Map keeps the last, hence the reversal.
 const errnoNames = new Map(
   Object.entries(constants.errno)
     .toReversed()
     .map(([name, number]) => [number, name] as const),
 );
 
-// What is worth telling beyond the errno, by call and code. A code alone serves every call that has no line of its own.
+// Advice beyond the errno, by call and code. A code alone applies to every call that has no line of its own.
 const remedies: Readonly<Record<string, string>> = {
   'setns EPERM': 'entering a network namespace needs CAP_SYS_ADMIN',
   'setns EINVAL': 'the path is not a network namespace; use /proc/<pid>/ns/net or a file under /run/netns',
@@ -69,7 +69,7 @@ export class SystemCallError extends Error {
   readonly code: string;
   readonly errno: number;
   readonly syscall: string;
-  /** What the call was about: a path, or a socket and its option. */
+  /** The object of the call: a path, or a socket and its option. */
   readonly object: string;
 
   constructor(failure: NativeFailure) {
@@ -92,7 +92,7 @@ function isNativeFailure(error: unknown): error is NativeFailure {
   return error instanceof Error && 'errno' in error && 'syscall' in error && 'object' in error;
 }
 
-/** Runs a call into the addon and gives its failure the class and the words above. */
+/** Runs a call into the addon and turns its failure into the error above. */
 export function systemCall<Result>(body: () => Result): Result {
   try {
     return body();
@@ -102,7 +102,7 @@ export function systemCall<Result>(body: () => Result): Result {
   }
 }
 
-/** Runs a call; what `expected` makes of its failure's code is returned in place of the failure, unless undefined. */
+/** Runs a call. If it fails, returns what `expected` makes of the failure's code; if that is undefined, throws the failure. */
 export function unless<Result>(body: () => Result, expected: (code: string) => Result | undefined): Result {
   try {
     return systemCall(body);

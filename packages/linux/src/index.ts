@@ -1,4 +1,4 @@
-// The few Linux calls that Node lacks: all synchronous but the seqpacket sockets. Every failure is a SystemCallError.
+// The few Linux calls that Node lacks. All are synchronous except the seqpacket sockets. Every failure is a SystemCallError.
 export { errorCode, SystemCallError } from './errors.js';
 export {
   checkPidfdGetfd,

@@ -1,8 +1,8 @@
-// A lock file: at most one holder on this machine, and none that outlives its process.
+// A lock file: it has at most one holder on this machine, and none that outlives its process.
 import { systemCall } from './errors.js';
 import { native, type NativeFileLock } from './native.js';
 
-/** A held lock. `close()` may be called any number of times. */
+/** A held lock. close() is idempotent. */
 export interface FileLock extends Disposable {
   close(): void;
 }

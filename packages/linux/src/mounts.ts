@@ -21,7 +21,7 @@ export const MountFlag = {
 /** Flags of umount2(2), from sys/mount.h. */
 export const UnmountFlag = { FORCE: 1, DETACH: 2, EXPIRE: 4, NOFOLLOW: 8 } as const;
 
-/** mount(2). `source` and `fsType` may be empty or 'none' where the kernel ignores them. */
+/** mount(2). `source` and `fsType` may be empty or 'none' if the kernel ignores them. */
 export function mount(source: string, target: string, fsType: string, flags = 0, data = ''): void {
   systemCall(() => native.mount(source, target, fsType, flags, data));
 }

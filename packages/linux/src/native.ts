@@ -1,10 +1,10 @@
-// Loads the addon, and says what it exports. The relative path is the same from src/ and from dist/.
+// Loads the addon, and declares what it exports. The relative path is the same from src/ and from dist/.
 import { createRequire } from 'node:module';
 import type { NativePlumbing } from './plumbing-native.js';
 
 /** An IPv4 or IPv6 address of a network interface, as rtnetlink(7) reports it. */
 export interface InterfaceAddress {
-  /** The interface's index in its network namespace. */
+  /** The index of the interface in its network namespace. */
   ifindex: number;
   /** The interface's name, without an alias's suffix. */
   name: string;
@@ -62,7 +62,7 @@ export interface NativePacket {
   readonly malformedControl: boolean;
 }
 
-/** The answer to one request of a seqpacket socket. `socket` is the new one where a connection was accepted. */
+/** The answer to one request of a seqpacket socket. `socket` is the new one if a connection was accepted. */
 export type NativeCompletion = { readonly request: number; readonly socket: number } & (
   | { readonly kind: 'accepted'; readonly peer: NativePeer }
   | { readonly kind: 'received'; readonly packet: NativePacket }
@@ -70,7 +70,7 @@ export type NativeCompletion = { readonly request: number; readonly socket: numb
   | { readonly kind: 'failed'; readonly errno: number; readonly syscall: string }
 );
 
-/** Sockets and requests are numbers; what they mean is said in seqpacket.ts and native/seqpacket_loop.h. */
+/** Sockets and requests are numbers; seqpacket.ts and native/seqpacket_loop.h say what they mean. */
 export interface NativeSeqpacketSockets {
   listen(path: string, backlog: number): number;
   connect(path: string): { readonly socket: number; readonly peer: NativePeer };
@@ -90,7 +90,7 @@ interface Addon extends NativePlumbing {
   setSockOptInt(fd: number, level: number, name: number, value: number): void;
   mount(source: string, target: string, fsType: string, flags: number, data: string): void;
   unmount(target: string, flags: number): void;
-  /** `pidfd` -1: it is opened by pid. No ports: every port. */
+  /** `pidfd` -1 opens one by pid. No ports mean every port. */
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   checkPidfdGetfd(): void;
   readonly FileLock: new (path: string) => NativeFileLock;

@@ -1,5 +1,5 @@
-// One open network namespace. Whoever opens it owns the descriptor, and lends it to all that look into the namespace or
-// change it: so they meet the very same one, whatever has become of the path meanwhile.
+// One open network namespace. The code that opens it owns the descriptor, and lends it to everything that looks into the
+// namespace or changes it. So all of them meet the same one, whatever the path leads to by now.
 import { constants } from 'node:os';
 import { SystemCallError, systemCall } from './errors.js';
 import { native, type InterfaceAddress, type NativeNetns } from './native.js';
@@ -7,19 +7,19 @@ import { OwnedFd } from './seqpacket.js';
 
 export type { InterfaceAddress };
 
-/** There is no such namespace any more: its path has gone with the process, or leads to another one by now (ESTALE). */
+/** The namespace does not exist any more: its path has gone with the process, or leads to another one by now (ESTALE). */
 export class NetnsGoneError extends SystemCallError {}
 
 /** Errno of a path below /proc/<pid>: the process has ended before it was opened, or while it was. */
 const GONE: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH']);
 
 export class Netns extends OwnedFd {
-  /** Where it was opened, which names it in errors. The path itself may lead elsewhere by now. */
+  /** Where it was opened; errors name it by this. The path itself may lead elsewhere by now. */
   readonly path: string;
-  /** SO_NETNS_COOKIE: never used twice until the next boot, and what BPF programs see. */
+  /** SO_NETNS_COOKIE, which BPF programs see. The kernel gives none twice until the next boot. */
   readonly cookie: bigint;
   readonly inode: bigint;
-  /** Device and inode, `dev:inode`: they tell it from every other for as long as anybody holds it. */
+  /** Device and inode, `dev:inode`: they distinguish it from every other one for as long as something holds it. */
   readonly identity: string;
 
   private constructor(path: string, { owned, dev, inode, cookie }: NativeNetns) {
@@ -32,8 +32,8 @@ export class Netns extends OwnedFd {
 
   /**
    * Opens the namespace at a path such as /proc/<pid>/ns/net.
-   * @param cookie the one that it has to have; left out: any
-   * @throws NetnsGoneError; SystemCallError EINVAL when it is no network namespace, EPERM without CAP_SYS_ADMIN.
+   * @param cookie the cookie that it must have; any if left out
+   * @throws NetnsGoneError; SystemCallError EINVAL if it is not a network namespace, EPERM without CAP_SYS_ADMIN.
    */
   static open(path: string, cookie?: bigint): Netns {
     const netns = new Netns(path, opened(path));
@@ -44,7 +44,7 @@ export class Netns extends OwnedFd {
   }
 
   /**
-   * A new one with its loopback up. It is there until this is closed, unless something else holds it by then.
+   * Makes a new one with its loopback up. It exists until this is closed, unless something else holds it by then.
    * @throws SystemCallError EPERM without CAP_SYS_ADMIN; ENOSPC when there are too many.
    */
   static create(): Netns {
@@ -68,7 +68,7 @@ function opened(path: string): NativeNetns {
   }
 }
 
-/** The cookie of the namespace at a path, for who needs nothing else of it. Throws as {@link Netns.open} does. */
+/** The cookie of the namespace at a path, for callers that need nothing else. Throws as {@link Netns.open} does. */
 export function netnsCookie(path: string): bigint {
   using netns = Netns.open(path);
   return netns.cookie;

@@ -1,4 +1,4 @@
-// What the addon exports for the inside of a network namespace. Numbers are as the kernel has them.
+// What the addon exports for the inside of a network namespace. Numbers are as in the kernel.
 import type { InterfaceAddress } from './native.js';
 
 export interface NativeRule {
@@ -43,7 +43,7 @@ export interface NativeTcFilter {
   directAction: boolean;
 }
 
-/** Every function takes an open namespace file, and the path that names it in errors. */
+/** Every function takes an open namespace file, and the path by which errors name it. */
 export interface NativePlumbing {
   netnsAddresses(netns: number, path: string): InterfaceAddress[];
   netnsRules(netns: number, path: string): NativeRule[];

@@ -31,9 +31,9 @@ export interface PolicyRoute {
   /** 'default', or a network address in canonical text and a prefix length, such as '10.0.0.0/8' or 'fd66::/64'. */
   destination: string;
   interface: string;
-  /** The kernel's own default when left out: 0 for IPv4, 1024 for IPv6. */
+  /** The kernel's own default if left out: 0 for IPv4, 1024 for IPv6. */
   metric?: number;
-  /** Who made it, RTPROT_*. Without it, adding says RTPROT_STATIC (4) and deleting takes it of anyone. */
+  /** The origin, RTPROT_*. Without it, adding uses RTPROT_STATIC (4) and deleting accepts any. */
   protocol?: number;
 }
 
@@ -41,30 +41,30 @@ export interface PolicyRoute {
 export interface ListedRoute {
   family: 4 | 6;
   table: number;
-  /** A name of ip-route(8), or the number when it has none here. */
+  /** A name of ip-route(8), or the number if it has no name here. */
   type: string;
   /** 'default', or an address in canonical text and a prefix length. */
   destination: string;
-  /** Empty when it leads to no device, or when that has vanished meanwhile. */
+  /** Empty if it leads to no device, or to one that has vanished meanwhile. */
   interface: string;
   metric: number;
   protocol: number;
   /** enum rt_scope_t of linux/rtnetlink.h (254: host); always 0 for IPv6. */
   scope: number;
-  /** Names of what else the route has, such as 'via', 'src' or 'multipath'. */
+  /** Names of what else the route has, for example 'via', 'src' or 'multipath'. */
   others: string[];
 }
 
-/** Every IPv4 and IPv6 route of one table; none when there is no such table. */
+/** Every IPv4 and IPv6 route of one table; none if there is no such table. */
 export function routes({ fd, path }: Netns, table: number): ListedRoute[] {
   return systemCall(() => native.netnsRoutes(fd, path, table)).map(listedRoute);
 }
 
 /**
- * Adds a route. 'present' when there is the same one already, whoever made it; 'ipv6-disabled' also when the device has
- * IPv6 switched off (net.ipv6.conf.*.disable_ipv6).
- * @throws SystemCallError EEXIST when another route to that destination is in the table; ENODEV without such a device;
- * ENETDOWN when it is down; EPERM without CAP_NET_ADMIN.
+ * Adds a route. 'present' if the same one exists already, whatever its origin; 'ipv6-disabled' also if the device has IPv6
+ * switched off (net.ipv6.conf.*.disable_ipv6).
+ * @throws SystemCallError EEXIST if another route to that destination is in the table; ENODEV if there is no such device;
+ * ENETDOWN if it is down; EPERM without CAP_NET_ADMIN.
  */
 export function addRoute(netns: Netns, route: PolicyRoute): Added {
   checkRoute(route);
@@ -98,7 +98,7 @@ export function deleteRoute(netns: Netns, route: PolicyRoute): Deleted {
   );
 }
 
-/** Whether a listed route leads exactly where `route` says; who made it does not matter. */
+/** Whether a listed route leads exactly where `route` says; its origin does not matter. */
 export function sameRoute(route: PolicyRoute, listed: ListedRoute): boolean {
   return (
     listed.family === route.family &&

@@ -1,4 +1,4 @@
-// Policy rules of a network namespace: which routing table a marked packet is looked up in (ip-rule(8)).
+// Policy rules of a network namespace: which routing table is used for a marked packet (ip-rule(8)).
 import { constants } from 'node:os';
 import { SystemCallError, systemCall, unless } from './errors.js';
 import { native } from './native.js';
@@ -17,18 +17,18 @@ export interface PolicyRule {
   priority: number;
   /** Number of the routing table, 1 to 2^32-1. */
   table: number;
-  /** The packets whose mark has `value` in the bits of `mask`; left out: every packet. */
+  /** The packets whose mark has `value` in the bits of `mask`; every packet if left out. */
   fwmark?: { value: number; mask: number };
-  /** Who made it, RTPROT_*. Without it, adding says RTPROT_STATIC (4) and deleting takes it of anyone. */
+  /** The origin, RTPROT_*. Without it, adding uses RTPROT_STATIC (4) and deleting accepts any. */
   protocol?: number;
 }
 
 /** A rule as the kernel has it. */
 export interface ListedRule extends PolicyRule {
   protocol: number;
-  /** Whether it is a lookup in `table`; else it is another action (goto, blackhole, ...) and `table` means nothing. */
+  /** Whether it is a lookup in `table`; otherwise it is another action (goto, blackhole, ...) and `table` means nothing. */
   lookup: boolean;
-  /** Names of the further conditions and effects of the rule, such as 'from', 'iif' or 'not'. */
+  /** Names of the rule's further conditions and effects, for example 'from', 'iif' or 'not'. */
   others: string[];
 }
 
@@ -42,16 +42,16 @@ export function rules({ fd, path }: Netns): ListedRule[] {
 }
 
 /**
- * Adds a rule. 'present' when there is the same one already, whoever made it.
- * @throws SystemCallError EEXIST when one stands there that an older kernel takes for the same but that does something
- * else; EPERM without CAP_NET_ADMIN.
+ * Adds a rule. 'present' if the same one exists already, whatever its origin.
+ * @throws SystemCallError EEXIST if there is one that an older kernel considers the same but that does something else; EPERM
+ * without CAP_NET_ADMIN.
  */
 export function addRule(netns: Netns, rule: PolicyRule): Added {
   checkRule(rule);
   const isPresent = (): boolean => rules(netns).some((listed) => sameRule(rule, listed));
   return unless(
     (): Added => {
-      // The kernel would put ours beside one that only differs in its protocol.
+      // The kernel would add ours beside one that differs only in its protocol.
       if (isPresent()) return 'present';
       change(netns, true, rule, rule.protocol ?? RTPROT_STATIC);
       return 'added';
@@ -64,8 +64,8 @@ export function addRule(netns: Netns, rule: PolicyRule): Added {
 }
 
 /**
- * Deletes this very rule and no other. The kernel deletes the first rule that has at least what it is asked for, so one
- * with further conditions that stands before ours would go in its place: then nothing is deleted.
+ * Deletes this very rule and no other. The kernel deletes the first rule that has at least what is asked for, so it would
+ * delete one with further conditions that comes before ours: then nothing is deleted.
  * @throws SystemCallError EBUSY in that case; EPERM without CAP_NET_ADMIN.
  */
 export function deleteRule(netns: Netns, rule: PolicyRule): Deleted {
@@ -87,15 +87,15 @@ export function deleteRule(netns: Netns, rule: PolicyRule): Deleted {
   );
 }
 
-/** Whether a listed rule does exactly what `rule` says; who made it does not matter. */
+/** Whether a listed rule does exactly what `rule` says; its origin does not matter. */
 export function sameRule(rule: PolicyRule, listed: ListedRule): boolean {
   const anyone = { ...rule, protocol: 0 };
   return kernelWouldTake(anyone, listed) && listed.others.length === 0 && maskOf(rule) === maskOf(listed);
 }
 
 /**
- * The codes with which a kernel that has no IPv6 (ipv6.disable=1) refuses rules and routes. ENOTSUP and EOPNOTSUPP are
- * one number, which Node gives the first of these names.
+ * The codes with which a kernel that has no IPv6 (ipv6.disable=1) refuses rules and routes. ENOTSUP and EOPNOTSUPP are one
+ * number, for which Node uses the first of these names.
  */
 export function withoutIpv6(code: string): boolean {
   return code === 'EAFNOSUPPORT' || code === 'ENOTSUP';
@@ -105,7 +105,7 @@ function isTheRule(rule: PolicyRule, listed: ListedRule): boolean {
   return sameRule(rule, listed) && (rule.protocol === undefined || rule.protocol === listed.protocol);
 }
 
-/** What rule_find() of net/core/fib_rules.c compares when it deletes; what is 0 or not asked for matches any. */
+/** What rule_find() of net/core/fib_rules.c compares when it deletes; a value that is 0 or left out matches any. */
 function kernelWouldTake(rule: PolicyRule, listed: ListedRule): boolean {
   const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
   return (

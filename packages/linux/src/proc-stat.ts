@@ -46,7 +46,7 @@ export function parseStat(text: string): SeenProcess | undefined {
   };
 }
 
-/** Undefined when there is no such process (any more), or it may not be looked at. */
+/** Undefined when there is no such process (any more), or when we may not look at it. */
 export function readProcess(procPath: string, pid: number): SeenProcess | undefined {
   try {
     return parseStat(readFileSync(`${procPath}/${pid}/stat`, 'utf8'));

@@ -7,7 +7,7 @@ interface Waiter {
   readonly cancel: () => void;
 }
 
-/** Every socket of this thread, made at the first use. */
+/** Every socket of this thread; made at its first use. */
 export class Sockets {
   readonly #waiters = new Map<number, Waiter>();
   readonly #open = new Set<number>();
@@ -69,7 +69,7 @@ export function failure(errno: number, syscall: string, object: string): SystemC
   return new SystemCallError({ errno, syscall, object });
 }
 
-/** What listeners and connections share: one awaited thing at a time, and a close that settles it. */
+/** What listeners and connections share: one thing at a time is awaited, and close() settles it. */
 export class Endpoint {
   readonly socket: number;
   readonly object: string;
@@ -94,7 +94,7 @@ export class Endpoint {
     return new Promise((resolve, reject) => {
       const request = this.all.nextRequest();
       systemCall(() => {
-        // True: done at once, nothing to wait for.
+        // True: it was done at once, and there is nothing to wait for.
         if (start(request) === true) resolve(undefined);
         else this.unsettled.add(request);
       });
@@ -110,7 +110,7 @@ export class Endpoint {
     });
   }
 
-  /** accept and receive: the second of two at once is a mistake of the caller's. */
+  /** For accept and receive: a second call at the same time is a mistake of the caller. */
   async next<Value>(
     syscall: string,
     start: (request: number) => void,

@@ -1,5 +1,5 @@
-// AF_UNIX SOCK_SEQPACKET sockets (unix(7)): whole packets in order, file descriptors beside them, and the identity of
-// the process at the other end. One thread does the waiting for all of them; nothing here blocks.
+// AF_UNIX SOCK_SEQPACKET sockets (unix(7)): whole packets in order, file descriptors with them, and the identity of the process
+// at the other end. One thread waits for all of them; nothing here blocks.
 import { constants } from 'node:os';
 import { systemCall } from './errors.js';
 import type { NativeOwnedFd, NativePacket, NativePeer } from './native.js';
@@ -12,7 +12,7 @@ export interface PeerCredentials {
   readonly gid: number;
 }
 
-/** A descriptor of this process (close-on-exec) that this object owns. Closed by `close()`, or when it is garbage. */
+/** A descriptor of this process (close-on-exec) that this object owns. close() closes it, and so does garbage collection. */
 export class OwnedFd implements Disposable {
   readonly #native: NativeOwnedFd;
 
@@ -20,12 +20,12 @@ export class OwnedFd implements Disposable {
     this.#native = native;
   }
 
-  /** The number; -1 once closed. It is good only while this object is referenced. */
+  /** The number; -1 once closed. It is valid only while this object is referenced. */
   get fd(): number {
     return this.#native.fd;
   }
 
-  /** Any number of times. */
+  /** Idempotent. */
   close(): void {
     this.#native.close();
   }
@@ -35,17 +35,17 @@ export class OwnedFd implements Disposable {
   }
 }
 
-/** A received packet. Its descriptors are the receiver's: close each, or all of them by `close()`. */
+/** A received packet. The receiver owns its descriptors: close each, or all of them by close(). */
 export interface SeqpacketPacket extends Disposable {
   readonly bytes: Buffer;
   readonly fds: readonly OwnedFd[];
   /** MSG_TRUNC: the packet was longer than `maxBytes`, and the rest is gone. */
   readonly truncated: boolean;
-  /** MSG_CTRUNC: more descriptors came than `maxFds`; the rest was not opened in this process. */
+  /** MSG_CTRUNC: more descriptors came than `maxFds`; the rest were not opened in this process. */
   readonly controlTruncated: boolean;
-  /** The ancillary data did not parse; what was read before the fault is here. */
+  /** The ancillary data could not be parsed; the packet has what was read before the fault. */
   readonly malformedControl: boolean;
-  /** SCM_CREDENTIALS: who sent this very packet, which need not be who connected. */
+  /** SCM_CREDENTIALS: the sender of this very packet, who may be another than the one that connected. */
   readonly sender: PeerCredentials | undefined;
   close(): void;
 }
@@ -53,7 +53,7 @@ export interface SeqpacketPacket extends Disposable {
 export interface ReceiveOptions {
   /** Longest packet that is received whole, in bytes. Default 65536. */
   readonly maxBytes?: number;
-  /** How many descriptors are taken, 0 to 253. Default 0: a peer can then open nothing in this process. */
+  /** How many descriptors are accepted, 0 to 253. Default 0: a peer can then open nothing in this process. */
   readonly maxFds?: number;
 }
 
@@ -63,29 +63,28 @@ export interface SeqpacketConnection extends Disposable {
   readonly peer: PeerCredentials;
   /** A pidfd of that process, closed with the connection; undefined when it was gone already. */
   readonly peerPidfd: OwnedFd | undefined;
-  /** True: the pidfd is the connected process for certain (SO_PEERPIDFD, Linux 6.5). False: it was opened by pid. */
+  /** Whether the pidfd is certain to be the connected process (SO_PEERPIDFD, Linux 6.5). False: it was opened by pid. */
   readonly peerPidfdFromSocket: boolean;
   readonly closed: boolean;
   /**
-   * Sends one packet (at least one byte when there are descriptors, to be portable). Waits for room when the peer does
-   * not read; packets leave in the order of the calls. The descriptors remain the caller's and may be closed as soon as
-   * this has returned.
-   * @throws SystemCallError (the promise rejects) EPIPE: the peer is gone; EMSGSIZE: longer than the send buffer;
-   * ETOOMANYREFS: too many descriptors under way; EBADF: one of them is closed, or this connection is; ECANCELED:
-   * closed while it waited.
+   * Sends one packet (at least one byte if there are descriptors, to be portable). Waits for room if the peer does not read;
+   * packets leave in the order of the calls. The descriptors remain the caller's and may be closed as soon as this has
+   * returned.
+   * @throws SystemCallError (the promise rejects) EPIPE: the peer is gone; EMSGSIZE: longer than the send buffer; ETOOMANYREFS:
+   * too many descriptors under way; EBADF: one of them is closed, or this connection is; ECANCELED: closed while it waited.
    */
   send(bytes: Uint8Array, fds?: readonly (number | OwnedFd)[]): Promise<void>;
   /**
-   * The next packet; undefined when the peer has closed its end (or shut down its sending half), or this one is closed.
-   * One call at a time: a second is an Error.
+   * The next packet; undefined when the peer has closed its end (or shut down its sending half), or this one is closed. Only
+   * one call at a time: a second one is an Error.
    * @throws SystemCallError (the promise rejects) ECONNRESET: the peer left without reading everything.
    */
   receive(options?: ReceiveOptions): Promise<SeqpacketPacket | undefined>;
   /** shutdown(2) SHUT_WR: nothing more is sent, which the peer reads as the end; what it sends still arrives. */
   endSending(): void;
-  /** True when a packet, the end or an error is there, received by a pending `receive()` or not. */
+  /** True if there is a packet, the end or an error, whether a `receive()` under way has taken it or not. */
   readable(): boolean;
-  /** Any number of times. What waits is settled: sends reject with ECANCELED, receive gives undefined. */
+  /** Idempotent. Waiting calls are settled: sends reject with ECANCELED, receive returns undefined. */
   close(): void;
 }
 
@@ -94,17 +93,17 @@ export interface SeqpacketListener extends Disposable {
   readonly path: string;
   readonly closed: boolean;
   /**
-   * The next connection; undefined once closed. One call at a time. Until it is called, connections wait in the
-   * kernel's queue, so the caller sets the pace.
+   * The next connection; undefined once closed. Only one call at a time. Until it is called, connections wait in the kernel's
+   * queue, so the caller sets the pace.
    * @throws SystemCallError (the promise rejects) EMFILE: no descriptor is left; wait before the next call.
    */
   accept(): Promise<SeqpacketConnection | undefined>;
-  /** Any number of times. Removes the file, unless it is another's by now. */
+  /** Idempotent. Removes the file, unless it is another one by now. */
   close(): void;
 }
 
 export interface ListenOptions {
-  /** Connections that wait for accept(); net.core.somaxconn bounds it. Default 16. */
+  /** Connections that wait for accept(), limited by net.core.somaxconn. Default 16. */
   readonly backlog?: number;
 }
 
@@ -142,7 +141,7 @@ function connectionOf(all: Sockets, socket: number, peer: NativePeer, object: st
     get closed() {
       return endpoint.closed;
     },
-    // An async function, so that a refusal is a rejection too; the packet is handed over before it returns.
+    // An async function, so that a failure is a rejection, too; the packet is handed over before it returns.
     async send(bytes, fds = []) {
       if (endpoint.closed) throw failure(constants.errno.EBADF, 'sendmsg', `${object} (closed)`);
       const numbers = fds.map((fd) => (typeof fd === 'number' ? fd : fd.fd));
@@ -167,10 +166,10 @@ function connectionOf(all: Sockets, socket: number, peer: NativePeer, object: st
 }
 
 /**
- * Makes a socket file (mode 0600 from its first moment) and listens on it. A file that a dead process left, on which
- * connect() gives ECONNREFUSED, is replaced; a socket that somebody listens on, or a file of another kind, is not.
- * @throws SystemCallError EADDRINUSE: it is in use, or no socket; EAGAIN (flock): another process is binding in
- * the same directory at this moment; ENAMETOOLONG: more than 107 bytes.
+ * Makes a socket file (mode 0600 from its first moment) and listens on it. A file that a dead process left, on which connect()
+ * returns ECONNREFUSED, is replaced; a socket with a listener, or a file of another kind, is not.
+ * @throws SystemCallError EADDRINUSE: it is in use, or not a socket; EAGAIN (flock): another process is binding in the same
+ * directory at this moment; ENAMETOOLONG: more than 107 bytes.
  */
 export function listenSeqpacket(path: string, { backlog = defaultBacklog }: ListenOptions = {}): SeqpacketListener {
   const all = allSockets();

@@ -1,11 +1,11 @@
-// Socket options by number, for the ones that Node does not know.
+// Socket options by number, for those that Node does not know.
 import { systemCall } from './errors.js';
 import { native } from './native.js';
 
 /**
  * getsockopt(2). The result is as long as the kernel made it, at most `length` bytes; its layout and byte order are the
  * option's own (SO_ORIGINAL_DST: a sockaddr, port and address in network order).
- * @throws SystemCallError ENOPROTOOPT for an unknown option, ENOENT for SO_ORIGINAL_DST of a connection that has none.
+ * @throws SystemCallError ENOPROTOOPT for an unknown option, ENOENT for SO_ORIGINAL_DST if the connection has none.
  */
 export function getSockOpt(fd: number, level: number, name: number, length: number): Buffer {
   return systemCall(() => native.getSockOpt(fd, level, name, length));

@@ -8,20 +8,20 @@ import type { NativeTcFilter } from './plumbing-native.js';
 
 export type TcDirection = 'ingress' | 'egress';
 
-/** Where a filter is: no two filters of a direction have the same priority and handle. */
+/** Where a filter is: no two filters of one direction have the same priority and handle. */
 export interface TcPlace {
-  /** The filter's name, which says whose it is; at most 255 bytes. */
+  /** The filter's name, which shows to whom it belongs; at most 255 bytes. */
   name: string;
   /** Filters run in the order of this number, 1 to 65535. */
   priority: number;
-  /** Tells the filters of one priority apart, 1 to 2^32-1. */
+  /** Distinguishes the filters of one priority, 1 to 2^32-1. */
   handle: number;
   /** Default 'ingress'. */
   direction?: TcDirection;
 }
 
 export interface TcAttachment extends TcPlace {
-  /** Of a loaded BPF program of type sched_cls. It is borrowed: the filter holds the program by itself. */
+  /** The descriptor of a loaded BPF program of type sched_cls. It is borrowed: the filter itself holds the program. */
   programFd: number;
 }
 
@@ -33,11 +33,11 @@ export interface TcFilter {
   /** EtherType; 3 (ETH_P_ALL) is every packet. */
   protocol: number;
   chain: number;
-  /** Of kind 'bpf' only. `tag` is the program's, in hexadecimal. */
+  /** Only for kind 'bpf'. `tag` is the program's, in hexadecimal. */
   bpf?: { name: string; programId: number; tag: string; directAction: boolean };
 }
 
-/** `qdisc` is about the clsact that filters hang from: 'present' when it, or an ingress qdisc, was there already. */
+/** `qdisc` is about the clsact that holds the filters: 'present' if it, or an ingress qdisc, existed already. */
 export interface TcAttached {
   filter: 'added' | 'present' | 'replaced';
   qdisc: 'added' | 'present';
@@ -57,17 +57,17 @@ export function tcFilters(netns: Netns, device: string, direction: TcDirection =
 }
 
 /**
- * Attaches a program in direct-action mode to every packet of one direction, with a clsact qdisc if the device has
- * none. The same program at the same place is 'present'; another program under our name there is replaced in one step,
- * so that no packet meets neither.
- * @throws SystemCallError EEXIST when someone else's filter has the priority and handle; EINVAL when the descriptor is
- * no sched_cls program; ENODEV without such a device; EPERM without CAP_NET_ADMIN.
+ * Attaches a program in direct-action mode to every packet of one direction, with a clsact qdisc if the device has none. If the
+ * same program is at the same place the result is 'present'; another program under our name there is replaced in one step, so
+ * that every packet meets one of them.
+ * @throws SystemCallError EEXIST if another's filter has the priority and handle; EINVAL if the descriptor is not a sched_cls
+ * program; ENODEV if there is no such device; EPERM without CAP_NET_ADMIN.
  */
 export function attachTc(netns: Netns, device: string, attachment: TcAttachment): TcAttached {
   const qdisc = addClsact(netns, device);
   try {
     const add = (): TcAttached['filter'] => addFilter(netns, device, attachment);
-    // Another who does the same at the same time may have been quicker: then it is looked at once more.
+    // Another process may have done the same first: then try once more.
     return { filter: unless(add, (code) => (code === 'EEXIST' ? add() : undefined)), qdisc };
   } catch (error) {
     if (qdisc === 'added') removeClsactIfEmpty(netns, device);
@@ -76,9 +76,9 @@ export function attachTc(netns: Netns, device: string, attachment: TcAttachment)
 }
 
 /**
- * Removes the filter of this name at this place; then the clsact qdisc, if nothing hangs from it any more in either
- * direction. `qdisc: 'keep'` leaves it even so: for who knows that another made it (`attachTc` said 'present'). A filter
- * that another adds between the look and the removal is lost with the qdisc; the kernel has no call that does both.
+ * Removes the filter of this name at this place; then the clsact qdisc, if it has no filter left in either direction. `qdisc:
+ * 'keep'` leaves it even then: for a caller who knows that another made it (`attachTc` returned 'present'). A filter that
+ * another adds between the check and the removal is lost with the qdisc; the kernel has no call that does both.
  * @throws SystemCallError EPERM without CAP_NET_ADMIN.
  */
 export function detachTc(
@@ -94,7 +94,7 @@ export function detachTc(
       const qdisc = place.qdisc === 'keep' ? keptQdisc(netns, device) : removeClsactIfEmpty(netns, device);
       return { filter: there ? 'deleted' : 'absent', qdisc };
     },
-    // The device is gone, and what hung from it.
+    // The device is gone, with its filters.
     (code) => (code === 'ENODEV' ? { filter: 'absent', qdisc: 'absent' } : undefined),
   );
 }
@@ -103,10 +103,10 @@ function list({ fd, path }: Netns, device: string, direction: TcDirection): Nati
   return systemCall(() => native.netnsTcFilters(fd, path, device, direction === 'egress'));
 }
 
-/** The kernel lists each priority's head before its filters; it has no handle. */
+/** The kernel lists each priority's head before its filters; a head has no handle. */
 const isFilter = (filter: NativeTcFilter): boolean => filter.handle !== 0;
 
-/** Filters are added to chain 0, which is where packets come in. */
+/** Filters are added to chain 0, where packets come in. */
 function isAt({ priority, handle }: TcPlace, filter: NativeTcFilter): boolean {
   return filter.priority === priority && filter.handle === handle && filter.chain === 0;
 }
@@ -127,7 +127,7 @@ function addClsact({ fd, path }: Netns, device: string): 'added' | 'present' {
       native.changeClsact(fd, path, device, true);
       return 'added';
     },
-    // The older ingress qdisc stands at the same place, and takes the filters of its direction as well.
+    // The older ingress qdisc is at the same place, and holds the filters of its direction as well.
     (code) => (code === 'EEXIST' ? 'present' : undefined),
   );
 }
@@ -182,7 +182,7 @@ function deleteFilter(
   );
 }
 
-/** The kernel's number of the program behind a descriptor of this process; undefined when it is no program. */
+/** The kernel's number of the program behind a descriptor of this process; undefined if it is not a program. */
 function programIdOf(fd: number): number | undefined {
   const id = /^prog_id:\t(\d+)$/m.exec(fdInfo(fd))?.[1];
   return id === undefined ? undefined : Number(id);
@@ -192,7 +192,7 @@ function fdInfo(fd: number): string {
   try {
     return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
   } catch {
-    return ''; // a descriptor that is not open: the kernel refuses it by name
+    return ''; // a descriptor that is not open: the kernel's error names it
   }
 }
 

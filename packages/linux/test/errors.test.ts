@@ -23,7 +23,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('errors', () => {
-  it('tells of a namespace path that is not there', () => {
+  it('reports a namespace path that does not exist', () => {
     const error = failureOf(() => netnsCookie('/proc/0/ns/net'));
     expect(error).toMatchObject({ name: 'SystemCallError', code: 'ENOENT', errno: 2, syscall: 'open' });
     expect(error.message).toBe(
@@ -31,7 +31,7 @@ describe('errors', () => {
     );
   });
 
-  it('tells of a socket option on something that is no socket', () => {
+  it('reports a socket option on something that is not a socket', () => {
     const fd = openSync('/dev/null', 'r');
     try {
       const error = failureOf(() => getSockOpt(fd, 1, 2, 4));
@@ -42,7 +42,7 @@ describe('errors', () => {
     }
   });
 
-  it('tells of a target that is not there, and of one that is no mount point', () => {
+  it('reports a target that does not exist, and one that is not a mount point', () => {
     expect(failureOf(() => mount('none', join(directory, 'absent'), 'tmpfs')).object).toContain('tmpfs on ');
     expect(failureOf(() => unmount(directory)).syscall).toBe('umount2');
   });
@@ -62,8 +62,8 @@ describe('errors', () => {
     expect(() => setSockOptInt(1, 1, 1, Number.NaN)).toThrow(RangeError);
   });
 
-  it('says how to build an addon that is not there', () => {
-    // A copy of the loader without the addon beside it.
+  it('says how to build an addon that is missing', () => {
+    // A copy of the loader, without the addon.
     const loader = new URL('../src/native.ts', import.meta.url).pathname;
     const script = `
       const fs = require('node:fs');

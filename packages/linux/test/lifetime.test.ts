@@ -18,7 +18,7 @@ function run(program: string, ...options: string[]): string {
 }
 
 describe('lifetimes', () => {
-  it('drops a lock that is garbage', () => {
+  it('drops a lock that is collected', () => {
     const program = `
       import { lockFile } from ${index};
       let lock = lockFile(process.argv[1]);

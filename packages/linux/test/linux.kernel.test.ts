@@ -62,7 +62,7 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     const addresses = netns.addresses();
     expect(addresses).toHaveLength(expected.length);
     expect(addresses).toEqual(expect.arrayContaining(expected));
-    // Our end of the point-to-point link, and the interface rather than its alias.
+    // Our end of the point-to-point link, and the interface's name, not its alias.
     expect(addresses).toContainEqual(expect.objectContaining({ address: '10.66.8.1', name: 'eth0', prefixLength: 32 }));
     expect(addresses).toContainEqual(expect.objectContaining({ address: 'fd66::7:2', family: 6, scope: 'global' }));
   });
@@ -78,7 +78,7 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     expect([...found].filter((address) => address.startsWith('fd66:0:0:1:'))).toHaveLength(1000);
   });
 
-  it('makes one that is new, with a loopback, for as long as it is held', () => {
+  it('makes a new one with a loopback, for as long as it is held', () => {
     const here = netnsCookie('/proc/self/ns/net');
     const made = Netns.create();
     expect(made.cookie).not.toBe(here);
@@ -89,12 +89,12 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     made.close();
     expect(made.fd).toBe(-1);
     using next = Netns.create();
-    // Not a greater one: each CPU hands them out from a range of its own (include/linux/cookie.h).
+    // It need not be a greater one: each CPU gives cookies from a range of its own (include/linux/cookie.h).
     expect([made.cookie, here]).not.toContain(next.cookie);
     expect(netnsCookie('/proc/self/ns/net')).toBe(here);
   });
 
-  it('reads a cookie that is the namespace’s own, and stays', () => {
+  it('reads the namespace’s own cookie, which stays the same', () => {
     const cookie = netnsCookie(path);
     expect(netnsCookie(path)).toBe(cookie);
     expect(cookie).not.toBe(netnsCookie('/proc/self/ns/net'));
@@ -113,7 +113,7 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
       expect(() => Netns.open(path, netns.cookie + 1n)).toThrow(NetnsGoneError);
       expect(() => Netns.open('/proc/self/ns/uts')).toThrow(SystemCallError);
     }
-    // A thread that was joined is in /proc until the kernel has released it.
+    // A joined thread is in /proc until the kernel has released it.
     const here = readlinkSync('/proc/self/ns/net');
     await expect.poll(threads).toEqual(Array.from({ length: before.threads }, () => here));
     expect(readdirSync('/proc/self/fd')).toHaveLength(before.files);
@@ -138,7 +138,7 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     }
   });
 
-  it('tells one that is gone, or has another in its place, from one that cannot be opened', () => {
+  it('distinguishes one that is gone, or was replaced by another, from one that cannot be opened', () => {
     const failureOf = (...args: Parameters<typeof Netns.open>): unknown => {
       try {
         Netns.open(...args).close();
@@ -206,7 +206,7 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
     expect(getSockOpt(fd, SOL_SOCKET, SO_RCVBUF, 4).readInt32LE()).toBe(131_072);
   });
 
-  it('names the option that a socket does not know', () => {
+  it('names an option that a socket does not know', () => {
     expect(() => getSockOpt(descriptor(server), SOL_SOCKET, 9999, 4)).toThrow(
       'option 9999: ENOPROTOOPT; this socket or this kernel does not know the option',
     );
@@ -214,7 +214,7 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
 });
 
 describe.skipIf(need.skip)(`mounts${need.label}`, () => {
-  it('mounts with flags and data, and takes it away again', () => {
+  it('mounts with flags and data, and unmounts again', () => {
     const directory = mkdtempSync(join(tmpdir(), 'sluice-mount-'));
     try {
       mount(

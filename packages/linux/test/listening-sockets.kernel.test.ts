@@ -8,7 +8,7 @@ import { checkPidfdGetfd, getSockOpt, listeningSockets, netnsCookie, type Listen
 import { failureOf, NamedNetns } from './support/plumbing.js';
 
 const need = requires('root', 'netns');
-/** What the Makefile builds of native/test/listeners.cc. */
+/** What the Makefile builds from native/test/listeners.cc. */
 const LISTENERS = fileURLToPath(new URL('../build/test/listeners', import.meta.url));
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
@@ -56,14 +56,14 @@ describe.skipIf(need.skip)(`listening sockets of another process${need.label}`, 
       { port: 15001, family: 6, cookie: one, socketCookie: cookies[0] },
       { port: 15006, family: 6, cookie: one, socketCookie: cookies[1] },
       { port: 15001, family: 6, cookie: two, socketCookie: cookies[2] },
-      // Two listeners of one port, by SO_REUSEPORT, are two.
+      // Two listeners on one port, by SO_REUSEPORT, count as two.
       { port: 15053, family: 4, cookie: two, socketCookie: cookies[3] },
       { port: 15053, family: 4, cookie: two, socketCookie: cookies[4] },
     ]);
     for (const { fd } of found) expect(getSockOpt(fd, SOL_SOCKET, SO_ACCEPTCONN, 4).readInt32LE()).toBe(1);
   });
 
-  it('finds those of the asked ports, and opens nothing else', async () => {
+  it('finds those on the requested ports, and opens nothing else', async () => {
     const { process, cookies } = await start(30, '0,6,15001', '0,6,15006', '1,6,15001');
     const before = openDescriptors();
     expect(look(process.pid, { ports: [] })).toEqual([]);
@@ -91,18 +91,18 @@ describe.skipIf(need.skip)(`listening sockets of another process${need.label}`, 
     expect(listening()).toBe(false);
   });
 
-  it('has its system calls', () => {
+  it('can make its system calls', () => {
     expect(() => checkPidfdGetfd()).not.toThrow();
   });
 
-  it('says so when the process has ended', async () => {
+  it('reports that the process has ended', async () => {
     const { process } = await start(0, '0,6,15001');
     await process.stop();
     expect(failureOf(() => listeningSockets(process.pid))).toMatchObject({ code: 'ESRCH', syscall: 'pidfd_open' });
     expect(failureOf(() => listeningSockets(process.pid)).message).toContain('the process has ended');
   });
 
-  it('refuses what is no pidfd, no pid, no port, no proc', async () => {
+  it('refuses what is not a pidfd, a pid, a port or a proc mount', async () => {
     const { process } = await start(0, '0,6,15001');
     expect(failureOf(() => listeningSockets(process.pid, { pidfd: 1 << 20 })).code).toBe('EBADF');
     expect(() => listeningSockets(0)).toThrow(RangeError);

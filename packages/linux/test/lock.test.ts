@@ -1,4 +1,4 @@
-// A lock file between several holders: in one process, across processes, and after a death.
+// A lock file with several holders: in one process, across processes, and after a death.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -18,7 +18,7 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 const openFiles = (): number => readdirSync('/proc/self/fd').length;
 
 describe('lockFile', () => {
-  it('has one holder, and another once it is closed', () => {
+  it('has one holder, and the next one after that has closed it', () => {
     const first = lockFile(path);
     expect(first).toBeDefined();
     expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -51,11 +51,11 @@ describe('lockFile', () => {
       await once(holder.stdout, 'data');
       expect(lockFile(path)).toBeUndefined();
     } finally {
-      // The child shares the open file, so the whole group of them has to go.
+      // The child shares the open file, so the whole process group has to go.
       process.kill(-(holder.pid ?? 0), 'SIGKILL');
       await once(holder, 'close');
     }
-    // The kernel may close the lock after the pipe by whose end the child's is noticed.
+    // The kernel may release the lock after it has closed the pipe whose end shows that the child is gone.
     let lock: ReturnType<typeof lockFile>;
     await expect.poll(() => (lock = lockFile(path))).toBeDefined();
     lock?.close();

@@ -1,4 +1,4 @@
-// The whole of it, once: a process in a pod accepts a connection and dials the application from the client's address.
+// All of it together, once: a process in a pod accepts a connection and dials the application from the client's address.
 import { fileURLToPath } from 'node:url';
 import type { BpfObject } from '@sluice/libbpf';
 import {
@@ -17,7 +17,7 @@ import { addRoute, addRule, attachTc, deleteRoute, deleteRule, detachTc, Netns, 
 import { FAMILIES, loadMarks, place, route, rule } from './support/plumbing.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
-/** What the Makefile builds of native/test/original_source_relay.cc. */
+/** What the Makefile builds from native/test/original_source_relay.cc. */
 const RELAY = fileURLToPath(new URL('../build/test/original-source-relay', import.meta.url));
 
 const CLIENT = { 4: '10.66.30.1', 6: 'fd66:30::1' } as const;
@@ -25,7 +25,7 @@ const POD = { 4: '10.66.30.2', 6: 'fd66:30::2' } as const;
 const APPLICATION_PORT = 8080;
 /** The relays' ports: one dials the application by IPv4, one by IPv6. */
 const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
-/** Of relays that dial a port where nobody listens. */
+/** The ports of relays that dial a port on which nobody listens. */
 const TO_NOBODY = { 4: 15014, 6: 15016 } as const;
 const CLOSED_PORT = 8081;
 const at = (address: string, port: number): string =>
@@ -33,7 +33,7 @@ const at = (address: string, port: number): string =>
 
 const ACCEPT = 'net.ipv4.tcp_fwmark_accept';
 
-/** What is put into the namespace, a part at a time. */
+/** What is put into the namespace, one part at a time. */
 type Part = 'rules' | 'routes' | 'filter' | 'sysctl';
 const PARTS: readonly Part[] = ['rules', 'routes', 'filter', 'sysctl'];
 
@@ -105,14 +105,14 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     writeSysctl(netns, ACCEPT, '0');
   }
 
-  /** Who answered the client, in the answer's own words. */
+  /** The answers that the client got, each saying who sent it. */
   async function dial(to: string): Promise<Answer[]> {
     const argv = [peerProgram(), 'dial', '--to', to];
     const [line = ''] = await runToEnd(enterCommand({ netns: client.path }, argv));
     return (JSON.parse(line) as { hops: Answer[] }).hops;
   }
 
-  /** All that the pod's namespace holds of what we put there, in the words of iproute2. */
+  /** Everything that we put into the pod's namespace, as iproute2 shows it. */
   async function state(): Promise<string[]> {
     const commands = ['ip -4 rule', 'ip -6 rule', 'ip -4 route show table all', 'ip -6 route show table all'];
     commands.push('tc qdisc show dev lo', 'tc filter show dev lo ingress', `sysctl ${ACCEPT}`);
@@ -121,7 +121,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
 
   it.each(FAMILIES)('reaches the application by IPv%d, which sees the client', async (family) => {
     put(PARTS);
-    // Through the relay, whose socket has a port of its own; and straight to the application, as before.
+    // Through the relay, whose socket has a port of its own; and directly to the application, as before.
     for (const port of [RELAY_PORT[family], APPLICATION_PORT]) {
       const [hop] = await dial(at(POD[family], port));
       expect(hop).toMatchObject({ by: 'application', local: at(POD[family], APPLICATION_PORT) });
@@ -129,7 +129,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     }
   });
 
-  it('is not in the way of strict reverse path filtering', async () => {
+  it('does not conflict with strict reverse path filtering', async () => {
     for (const device of ['all', 'lo', 'eth0']) writeSysctl(netns, `net.ipv4.conf.${device}.rp_filter`, '1');
     put(PARTS);
     expect(await dial(at(POD[4], RELAY_PORT[4]))).toMatchObject([{ by: 'application' }]);
@@ -139,7 +139,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     put(PARTS);
     const reflect = `net.ipv${family}.fwmark_reflect`;
     const dialled = (): Promise<Answer[]> => dial(at(POD[family], TO_NOBODY[family]));
-    // The kernel's reset goes to the client, whom it does not concern.
+    // The kernel's reset goes to the client, which has no such connection.
     expect(await dialled()).toEqual([{ by: 'relay', error: 'no answer' }]);
     writeSysctl(netns, reflect, '1');
     try {

@@ -1,4 +1,4 @@
-// What all calls for the inside of a namespace share: threads, descriptors, privileges, and several at a time.
+// What all calls for the inside of a namespace share: threads, descriptors, privileges, and concurrent calls.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
@@ -48,10 +48,10 @@ describe.skipIf(need.skip)(`threads and privileges${need.label}`, () => {
     expect(files()).toBe(before.files);
   });
 
-  it('does each thing once when several do the same at the same time', async () => {
+  it('does each thing once when several callers do the same at the same time', async () => {
     const object = loadMarks();
     try {
-      // A worker that is given as text is a module too, as its import says.
+      // A worker that is given as text is a module, too, as its import shows.
       const source = `
         import { parentPort, workerData } from 'node:worker_threads';
         import { addRoute, addRule, attachTc, Netns } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};

@@ -1,4 +1,4 @@
-// What is refused before anything is asked of the kernel. None of this needs root.
+// What is refused before the kernel is asked. None of this needs root.
 import { closeSync, openSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
@@ -15,7 +15,7 @@ import {
   type PolicyRule,
 } from '../src/index.js';
 
-// Open, and no namespace: whoever gets as far as entering it fails with a SystemCallError.
+// It is open, and not a namespace: a call that gets as far as entering it fails with a SystemCallError.
 const nowhere = { fd: openSync('/dev/null', 'r'), path: '/dev/null' } as unknown as Netns;
 afterAll(() => closeSync(nowhere.fd));
 
@@ -56,7 +56,7 @@ describe('arguments', () => {
     expect(() => tcFilters(nowhere, 'lo\0')).toThrow(TypeError);
   });
 
-  it('names what is no namespace', () => {
+  it('names what is not a namespace', () => {
     for (const call of [() => addRule(nowhere, rule), () => addRoute(nowhere, route), () => routes(nowhere, 100)]) {
       expect(call).toThrow(SystemCallError);
       expect(call).toThrow('setns /dev/null: EINVAL');

@@ -1,4 +1,4 @@
-// Routes in a namespace of the test’s own, compared with what `ip route` says of them.
+// Routes in a namespace of the test’s own, compared with what `ip route` shows.
 import { requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addRoute, addRule, deleteRoute, deleteRule, routes, writeSysctl, type PolicyRoute } from '../src/index.js';
@@ -42,7 +42,7 @@ describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
   it.each([
     [4, '10.20.0.0/16'],
     [6, 'fd66:20::/48'],
-  ] as const)('takes an IPv%d prefix, a metric and a large table', (family, destination) => {
+  ] as const)('accepts an IPv%d prefix, a metric and a large table', (family, destination) => {
     netns.addWire();
     const wanted: PolicyRoute = { family, table: 70_000, type: 'unicast', destination, interface: 'wire', metric: 7 };
     expect(addRoute(netns.open, wanted)).toBe('added');
@@ -63,14 +63,14 @@ describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
     expect(netns.routes(4)).toHaveLength(1);
   });
 
-  it('leaves the same route of another when asked for its own', () => {
+  it('leaves the same route of another origin when asked for its own', () => {
     netns.ip('route', 'add', 'local', 'default', 'dev', 'lo', 'table', '100');
     expect(addRoute(netns.open, route(4))).toBe('present');
     expect(deleteRoute(netns.open, { ...route(4), protocol: 4 })).toBe('absent');
     expect(deleteRoute(netns.open, route(4))).toBe('deleted');
   });
 
-  it('names a device that is not there, and tells one that is down', () => {
+  it('reports a device that does not exist, and one that is down', () => {
     expect(failureOf(() => addRoute(netns.open, { ...route(4), interface: 'eth7' })).message).toMatch(
       /if_nametoindex .* \(eth7\): ENODEV; the namespace has no interface of that name/,
     );
@@ -90,7 +90,7 @@ describe.skipIf(need.skip)(`without IPv6${need.label}`, () => {
 
   it('reports a namespace that has IPv6 switched off, and goes on', () => {
     writeSysctl(netns.open, 'net.ipv6.conf.all.disable_ipv6', '1');
-    // The kernel keeps IPv6 rules even so: they are of no use, and of no harm.
+    // The kernel keeps IPv6 rules nevertheless: they are useless and harmless.
     expect(addRule(netns.open, rule(6))).toBe('added');
     expect(addRoute(netns.open, route(6))).toBe('ipv6-disabled');
     expect(addRoute(netns.open, route(4))).toBe('added');

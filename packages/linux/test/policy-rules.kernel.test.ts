@@ -1,4 +1,4 @@
-// Policy rules in a namespace of the test’s own, compared with what `ip rule` says of them.
+// Policy rules in a namespace of the test’s own, compared with what `ip rule` shows.
 import { requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addRule, deleteRule, rules, type PolicyRule } from '../src/index.js';
@@ -72,7 +72,7 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
     expect(six?.others.toSorted()).toEqual(['dport', 'ipproto', 'uidrange']);
   });
 
-  it('takes the same rule of another for present, and leaves it when asked for its own', () => {
+  it('takes the same rule of another origin for present, and leaves it when asked for its own', () => {
     netns.ip('rule', 'add', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764'); // of no protocol
     expect(addRule(netns.open, rule(4))).toBe('present');
     expect(deleteRule(netns.open, { ...rule(4), protocol: 4 })).toBe('absent');
@@ -90,7 +90,7 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
     const narrower = ['iif', 'lo', 'fwmark', '0x111/0xfff', 'lookup', '100', 'priority', '32764', 'protocol', 'static'];
     netns.ip('rule', 'add', ...narrower);
     expect(deleteRule(netns.open, rule(4))).toBe('absent');
-    // Ours behind it: the kernel would take the first of the two.
+    // Ours comes after it: the kernel would delete the first of the two.
     expect(addRule(netns.open, rule(4))).toBe('added');
     expect(failureOf(() => deleteRule(netns.open, rule(4)))).toMatchObject({ code: 'EBUSY', syscall: 'rtnetlink' });
     expect(netns.rules(4)).toHaveLength(before.length + 2);
@@ -99,7 +99,7 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
     expect(netns.rules(4)).toEqual(before);
   });
 
-  it('adds one for every packet, and in any table', () => {
+  it('adds one for every packet, and one in any table', () => {
     const every: PolicyRule = { family: 4, priority: 7, table: 0xffff_fff0 };
     expect(addRule(netns.open, every)).toBe('added');
     expect(netns.rules(4)).toContain('7:\tfrom all lookup 4294967280 proto static');

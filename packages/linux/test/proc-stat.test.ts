@@ -3,10 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseStat, readProcess } from '../src/proc-stat.js';
 
-/**
- * A line with different values in the fields that matter: state, ppid, num_threads, starttime, startcode, startstack,
- * arg_start.
- */
+/** A line with the given state and start time, and different numbers in all fields that are read. */
 function line(pid: number, comm: string, state: string, startTime: string): string {
   const fields = [state, '7', ...Array.from({ length: 50 }, (_, index) => String(index + 100))];
   fields[17] = '3';

@@ -1,4 +1,4 @@
-// The life of a process and of a thread with seqpacket sockets: when it stays, when it may go, and what it leaves.
+// The life of a process and of a thread with seqpacket sockets: when it stays, when it may end, and what it leaves.
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -54,7 +54,7 @@ describe('a process with seqpacket sockets', () => {
     expect(await run(`const listener = listenSeqpacket(path); listener.close(); say('replaced');`)).toBe('replaced');
   });
 
-  it('loses no descriptor to a packet that is garbage', async () => {
+  it('loses no descriptor to a packet that is collected', async () => {
     expect(
       await run(
         `import { openSync, readdirSync } from 'node:fs';
@@ -71,7 +71,7 @@ describe('a process with seqpacket sockets', () => {
     ).toBe('true');
   });
 
-  it('has them in each of its threads, and a thread’s go with it', async () => {
+  it('has them in each of its threads, and a thread’s sockets end with it', async () => {
     expect(
       await run(`import { Worker } from 'node:worker_threads'; import { once } from 'node:events';
         import { existsSync } from 'node:fs';

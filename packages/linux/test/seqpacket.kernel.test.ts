@@ -59,7 +59,7 @@ describe.skipIf(need.skip)(`seqpacket sockets between processes${need.label}`, (
     const exit = once(child, 'exit');
     child.kill('SIGKILL');
     await exit;
-    // Killed: the connection ends, and the pidfd still means that process and no other. -1: it is gone.
+    // The process was killed: the connection ends, and the pidfd still means that process and no other. -1: it is gone.
     expect(await connection?.receive()).toBeUndefined();
     expect(fdinfo()).toMatch(/\nPid:\s+-1\n/);
     connection?.close();

@@ -99,7 +99,7 @@ describe('packets', () => {
     await expect(client.send(Buffer.from('no'))).rejects.toMatchObject({ code: 'EPIPE', syscall: 'sendmsg' });
   });
 
-  it('says that a packet was longer than its bound, and goes on with the next', async () => {
+  it('reports that a packet was longer than its bound, and goes on with the next', async () => {
     const { server, client } = await pair();
     await client.send(Buffer.alloc(1025, 1));
     await client.send(Buffer.alloc(1024, 2));
@@ -183,14 +183,14 @@ describe('descriptors', () => {
     expect(() => fstatSync(number)).toThrow('EBADF');
   });
 
-  it('that wait for room are the sender’s no longer', async () => {
+  it('that wait for room no longer depend on the sender’s', async () => {
     const { server, client } = await pair();
     const filling: Promise<void>[] = [];
     for (let i = 0; i < 300; i++) filling.push(client.send(Buffer.alloc(4096)));
     const file = openSync('/proc/self/ns/net', 'r');
     const sending = client.send(Buffer.from('netns'), [file]);
     closeSync(file);
-    // The same number, another file: it must not be the one that arrives.
+    // The same number for another file: that file must not arrive.
     const other = openSync('/dev/null', 'r');
     for (let i = 0; i < 300; i++) await server.receive();
     const packet = await server.receive({ maxFds: 1 });
@@ -233,7 +233,7 @@ describe('descriptors', () => {
     closeSync(file);
   });
 
-  it('are refused when they are none', async () => {
+  it('are refused if they are not open', async () => {
     const { client } = await pair();
     await expect(client.send(Buffer.from('x'), [987_654])).rejects.toMatchObject({ code: 'EBADF', syscall: 'sendmsg' });
     await expect(client.send(Buffer.from('x'), [-1])).rejects.toThrow(RangeError);
@@ -284,7 +284,7 @@ describe('identity', () => {
 });
 
 describe('the socket file', () => {
-  it('is the owner’s alone, and goes with the listener', () => {
+  it('is only the owner’s, and goes with the listener', () => {
     const listener = listenSeqpacket(path);
     expect(statSync(path).mode & 0o7777).toBe(0o600);
     listener.close();
@@ -292,7 +292,7 @@ describe('the socket file', () => {
     expect(() => statSync(path)).toThrow('ENOENT');
   });
 
-  it('that somebody listens on is not taken', () => {
+  it('with a listener is not taken', () => {
     owned(listenSeqpacket(path));
     const error = thrown(() => listenSeqpacket(path));
     expect(error).toMatchObject({ code: 'EADDRINUSE', syscall: 'bind' });
@@ -369,7 +369,7 @@ describe('closing', () => {
     expect([listener.closed, server.closed]).toEqual([true, true]);
   });
 
-  it('leaves no descriptor behind, a hundred connections long', async () => {
+  it('leaves no descriptor behind after a hundred connections', async () => {
     const listener = owned(listenSeqpacket(path));
     connectSeqpacket(path).close();
     (await listener.accept())?.close();

@@ -17,7 +17,7 @@ describe.skipIf(need.skip)(`sysctls${need.label}`, () => {
   const accept = 'net.ipv4.tcp_fwmark_accept';
   const here = (): string => readFileSync('/proc/sys/net/ipv4/tcp_fwmark_accept', 'utf8');
 
-  it('writes the namespace’s own and says what it was', () => {
+  it('writes the namespace’s own and returns what it was', () => {
     const outside = here();
     expect(readSysctl(netns.open, accept)).toBe('0');
     expect(writeSysctl(netns.open, accept, '1')).toEqual({ previous: '0', changed: true });
@@ -28,12 +28,12 @@ describe.skipIf(need.skip)(`sysctls${need.label}`, () => {
     expect(writeSysctl(netns.open, accept, '0')).toEqual({ previous: '1', changed: true });
   });
 
-  it('knows names with dots in them', () => {
+  it('accepts names with dots in them', () => {
     netns.ip('link', 'add', 'eth0.7', 'type', 'veth', 'peer', 'name', 'far');
     expect(readSysctl(netns.open, 'net/ipv4/conf/eth0.7/rp_filter')).toMatch(/^[012]$/);
   });
 
-  it('tells a sysctl that is absent, a wrong value, and a name outside net', () => {
+  it('distinguishes a sysctl that is absent, a wrong value, and a name outside net', () => {
     expect(readSysctl(netns.open, 'net.ipv4.no_such_thing')).toBeUndefined();
     expect(failureOf(() => writeSysctl(netns.open, 'net.ipv4.no_such_thing', '1')).code).toBe('ENOENT');
     expect(failureOf(() => writeSysctl(netns.open, accept, 'many'))).toMatchObject({

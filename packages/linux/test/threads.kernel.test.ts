@@ -1,4 +1,4 @@
-// What needs a thread of its own, in a process that can have none: an error from each call, and nothing left behind.
+// The calls that need a thread, in a process that can have none: each returns an error, and nothing is left behind.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ const need = requires('root');
 const index = JSON.stringify(new URL('../dist/index.js', import.meta.url).href);
 
 const netns = '/proc/self/ns/net';
-/** Every way to a thread, and what its failure is about. */
+/** Every call that makes a thread, and the object that its failure names. */
 const calls: [call: string, object: string][] = [
   ['listenSeqpacket(path)', 'seqpacket sockets'],
   ['connectSeqpacket(path)', 'seqpacket sockets'],
@@ -43,14 +43,14 @@ const program = `
   const refusals = [${calls.map(([call]) => `() => ${call}`).join(', ')}].map(refusal);
   process.stdout.write(JSON.stringify({ refusals, leaked: descriptors() - before }));`;
 
-// Whose uid is root's is under no limit on tasks (RLIMIT_NPROC), so it is nobody's, with the right to read the program.
+// Root is under no limit on tasks (RLIMIT_NPROC), so the process is nobody's, with the right to read the program.
 const asNobody = ['--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=+dac_override'];
 
 describe.skipIf(need.skip)(`a process that can make no thread${need.label}`, () => {
-  it('is told so by every call that needs one', () => {
+  it('gets an error from every call that needs one', () => {
     const directory = mkdtempSync(join(tmpdir(), 'sluice-threads-'));
     try {
-      // It ends by itself: what would have kept it alive has been let go.
+      // The process ends by itself: what would have kept it alive has been released.
       const node = [process.execPath, '--input-type=module', '-e', program, join(directory, 'socket')];
       const output = execFileSync('setpriv', [...asNobody, '--ambient-caps=+dac_override', ...node], {
         encoding: 'utf8',

@@ -1,4 +1,4 @@
-// BPF filters in a namespace of the test’s own, compared with what `tc` says of them.
+// BPF filters in a namespace of the test’s own, compared with what `tc` shows.
 import type { BpfObject } from '@sluice/libbpf';
 import { requires } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -83,7 +83,7 @@ describe.skipIf(need.skip)(`tc filters${need.label}`, () => {
     });
   });
 
-  it('lives beside the filters of another, and leaves them with their clsact', () => {
+  it('lives beside another’s filters, and leaves them with their clsact', () => {
     netns.tc('qdisc', 'add', 'dev', 'lo', 'clsact');
     netns.tc('filter', 'add', 'dev', 'lo', 'ingress', 'pref', '7', 'protocol', 'ip', ...U32);
     const before = netns.tc('filter', 'show', 'dev', 'lo', 'ingress');
@@ -95,7 +95,7 @@ describe.skipIf(need.skip)(`tc filters${need.label}`, () => {
     expect(netns.tc('filter', 'show', 'dev', 'lo', 'ingress')).toBe(before);
   });
 
-  it('keeps an empty clsact when told that it is another’s', () => {
+  it('keeps an empty clsact if it belongs to another', () => {
     netns.tc('qdisc', 'add', 'dev', 'lo', 'clsact');
     const { qdisc } = attachTc(netns.open, 'lo', attachment());
     expect(detachTc(netns.open, 'lo', { ...place, qdisc: qdisc === 'present' ? 'keep' : 'remove-if-empty' })).toEqual({
@@ -105,7 +105,7 @@ describe.skipIf(need.skip)(`tc filters${need.label}`, () => {
     expect(qdiscs()).toEqual(['clsact']);
   });
 
-  it('uses an ingress qdisc that is there in place of clsact, and never removes it', () => {
+  it('uses an existing ingress qdisc instead of clsact, and never removes it', () => {
     netns.tc('qdisc', 'add', 'dev', 'lo', 'ingress');
     expect(attachTc(netns.open, 'lo', attachment())).toEqual({ filter: 'added', qdisc: 'present' });
     expect(listed()).toHaveLength(1);
@@ -129,7 +129,7 @@ describe.skipIf(need.skip)(`tc filters${need.label}`, () => {
     expect(qdiscs()).toEqual([]);
   });
 
-  it('names a device that is not there when it adds, and has nothing to do when it removes', () => {
+  it('reports a missing device when it adds, and has nothing to do when it removes', () => {
     expect(failureOf(() => attachTc(netns.open, 'eth7', attachment())).code).toBe('ENODEV');
     expect(failureOf(() => tcFilters(netns.open, 'eth7')).code).toBe('ENODEV');
     expect(detachTc(netns.open, 'eth7', place)).toEqual({ filter: 'absent', qdisc: 'absent' });

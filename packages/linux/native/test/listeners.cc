@@ -49,7 +49,7 @@ int listenAt(const std::string &place) {
   return made;
 }
 
-// What is not to be found: datagram and bound TCP sockets, pairs, and a listener that is not TCP.
+// Sockets that must not be found: datagram and bound TCP sockets, pairs, and a listener that is not TCP.
 void makeNoise(int count) {
   const rlimit many = {1 << 17, 1 << 17};
   setrlimit(RLIMIT_NOFILE, &many);

@@ -1,6 +1,6 @@
-// Does what ztunnel does to a connection that comes in: accepts it on [::]:<port> and dials <address>:<port> from the
-// client's own address, with ztunnel's mark. What the application says goes back to the client, or a line of JSON that
-// says why it said nothing.
+// Does what ztunnel does to an inbound connection: accepts it on [::]:<port> and dials <address>:<port> from the
+// client's own address, with ztunnel's mark. The application's answer goes back to the client, or a line of JSON that
+// says why there is none.
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -33,7 +33,7 @@ void enable(const Descriptor &socket, int level, int option) {
   require(setsockopt(socket.get(), level, option, &on, sizeof(on)) == 0, "setsockopt");
 }
 
-// IPv4 is spoken through an IPv6 socket, as ztunnel does for its listeners: ::ffff:a.b.c.d.
+// Speaks IPv4 through an IPv6 socket, as ztunnel's listeners do: ::ffff:a.b.c.d.
 Descriptor transparentSocket() {
   Descriptor socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   require(socket.valid(), "socket");
@@ -58,7 +58,7 @@ std::string relay(const sockaddr_in6 &client, const sockaddr_in6 &application) {
   if (bind(upstream.get(), reinterpret_cast<const sockaddr *>(&source), sizeof(source)) < 0)
     return refusal(std::strerror(errno));
   if (connect(upstream.get(), reinterpret_cast<const sockaddr *>(&application), sizeof(application)) < 0)
-    return refusal(errno == EINPROGRESS ? "no answer" : std::strerror(errno)); // EINPROGRESS: the time is over
+    return refusal(errno == EINPROGRESS ? "no answer" : std::strerror(errno)); // EINPROGRESS: the time is up
   std::string answer;
   char part[1024];
   for (ssize_t size; (size = recv(upstream.get(), part, sizeof(part), 0)) > 0;)

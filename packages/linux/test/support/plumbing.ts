@@ -1,5 +1,5 @@
-// A network namespace of the test's own with a loopback that is up, what iproute2 says of it, and the rule, the route
-// and the place of a filter that the tests put into it.
+// A network namespace of the test's own with a loopback that is up, what iproute2 shows of it, and the rule, the route and the
+// place of a filter that the tests put into it.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
@@ -47,7 +47,7 @@ export class NamedNetns {
     return execFileSync('tc', ['-n', this.name, ...words], { encoding: 'utf8' });
   }
 
-  /** A pair of devices, both up unless said otherwise. */
+  /** A pair of devices, both up unless requested otherwise. */
   addWire(up = true): void {
     this.ip('link', 'add', 'wire', 'type', 'veth', 'peer', 'name', 'far');
     if (up) for (const end of ['wire', 'far']) this.ip('link', 'set', end, 'up');
