@@ -106,8 +106,8 @@ export class BpfMap {
   }
 
   /**
-   * Every element, each key at most once. Elements that are written or deleted meanwhile may be missing. Elements that exist
-   * from beginning to end are there for hashes, arrays and LPM tries, whatever else changes.
+   * Every element, each key at most once. Elements that are written or deleted meanwhile may or may not be included.
+   * Elements that exist from beginning to end are included for hashes, arrays and LPM tries, whatever else changes.
    */
   entries(): IterableIterator<[Buffer, Buffer]> {
     return entriesOf(this);
