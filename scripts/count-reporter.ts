@@ -1,4 +1,4 @@
-// Ends a test run with one plain line of counts, for people and for whatever reads the log.
+// Ends a test run with one plain line of counts, for people and for programs that read the log.
 import type { Reporter, TestModule } from 'vitest/node';
 
 export default class CountReporter implements Reporter {

@@ -36,7 +36,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-# npm ci only when the lock file is not the one that node_modules was made from.
+# Runs npm ci only if the lock file is not the one from which node_modules was made.
 stamp=node_modules/.sluice-lock
 if ! cmp -s package-lock.json "$stamp"; then
   echo "setup: installing npm packages"

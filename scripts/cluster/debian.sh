@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# They need nothing but libc, and of programs runc and ip.
+# They need only libc, and the programs runc and ip.
 readonly packages=(etcd-server containerd containernetworking-plugins)
 cache=${SLUICE_CACHE:-$PWD/.cache}/cluster/debian
 
@@ -23,14 +23,14 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 mkdir -m 777 "$work/archives"
 fetch() { (cd "$work/archives" && apt-get -q download "${packages[@]}") >"$work/log" 2>&1; }
-# A machine whose lists are missing or old has them made new once.
+# If the machine's lists are missing or old, they are updated once.
 if ! fetch; then
   apt-get -q update >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2 && fail 'apt-get update failed'; }
   fetch || { tail -n 5 "$work/log" >&2 && fail "cannot download ${packages[*]}: this lane is for Debian 12"; }
 fi
 for archive in "$work"/archives/*.deb; do dpkg-deb -x "$archive" "$work/root"; done
 
-# Whole or not at all: a cache that was interrupted is made again.
+# All or nothing: a cache whose making was interrupted is made again.
 rm -rf "$cache"
 mkdir -p "$(dirname "$cache")"
 mv "$work/root" "$cache"

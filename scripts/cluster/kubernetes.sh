@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# The newest that Debian 12 can build by itself; our client may need nothing that it does not have.
+# The newest version that Debian 12 can build by itself; our client may need nothing that it does not have.
 readonly version=1.20.2 go=1.19
 readonly programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl)
 cache=${SLUICE_CACHE:-$PWD/.cache}/kubernetes/$version
@@ -38,14 +38,14 @@ work=$cache.building
 rm -rf "$work"
 mkdir -p "$work"/{lists/partial,home,source,bin} "$work/gopath/src/k8s.io"
 
-# The machine's own archive, asked for sources; apt's settings and lists of the machine stay as they are.
+# The machine's own archive, with sources; the machine's apt settings and lists stay as they are.
 list=$work/sources.list
 : >"$list"
 for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
   [ ! -e "$file" ] || sed -n 's/^deb /deb-src /p' "$file" | grep -i debian >>"$list" || true
 done
 cat /etc/apt/sources.list.d/*.sources 2>/dev/null | grep -v '^#' | sed 's/^Types:.*/Types: deb-src/' >"$work/all.sources" || true
-# Only Debian's archive has it, and another one may refuse to be asked for sources.
+# Only Debian's archive has it, and others may refuse requests for sources.
 awk 'BEGIN { RS = ""; ORS = "\n\n" } /URIs:.*debian/ && !/security/' "$work/all.sources" >"$work/debian.sources"
 options=(-o "Dir::State::lists=$work/lists" -o Dir::Etc::sourceparts=-)
 if [ -s "$work/debian.sources" ]; then
@@ -61,7 +61,7 @@ echo "cluster: fetching the source of Kubernetes $version" >&2
   apt-get "${options[@]}" -q --download-only --only-source source kubernetes
 ) >"$work/fetch.log" 2>&1 || { tail -n 20 "$work/fetch.log" >&2 && fail "cannot fetch Debian's source package kubernetes"; }
 tarball=$(find "$work/source" -name 'kubernetes_*.orig.tar.*' ! -name '*.asc' -print -quit)
-# Debian names it 1.20.5+really1.20.2: what it really is.
+# Debian calls it 1.20.5+really1.20.2; this is what it really is.
 case $tarball in
   *"$version".orig.*) ;;
   *) fail "Debian's source package is $(basename "$tarball"), not $version: this lane is for Debian 12" ;;
@@ -79,7 +79,7 @@ for program in "${programs[@]}"; do
   cp "$work"/gopath/src/k8s.io/kubernetes/_output/local/bin/linux/*/"$program" "$work/bin/"
 done
 
-# Whole or not at all: a build that was interrupted is made again.
+# All or nothing: a build that was interrupted is made again.
 rm -rf "$cache"
 mkdir -p "$cache"
 mv "$work/bin" "$cache/bin"

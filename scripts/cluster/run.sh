@@ -24,6 +24,6 @@ if "$setup" || [ ! -e "$archive" ]; then archive=$(bash scripts/cluster/image.sh
 # CNI plugins come last: one of them has the name of the machine's own bridge(8).
 export PATH=$kubernetes:$debian/usr/bin:$PATH:/usr/sbin:/sbin:$debian/usr/lib/cni
 export SLUICE_IMAGE_ARCHIVE=$archive
-# What is missing is a failure here, and no reason to skip.
+# Something missing is a failure here, not a reason to skip.
 export CI=true
 npx --no-install vitest run --project cluster "$@"

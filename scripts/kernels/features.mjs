@@ -1,5 +1,5 @@
-// Says, one JSON line each, whether this kernel has what Sluice cannot be without: run in the guest before the matrix,
-// so that a missing option is named and not guessed at from a failed connection.
+// Prints one JSON line for each thing that Sluice needs, saying whether this kernel has it. It runs in the guest before the
+// matrix, so that a missing option is named and need not be guessed from a failed connection.
 import { execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { release } from 'node:os';
 
 const CGROUP2_SUPER_MAGIC = 0x63677270; // <linux/magic.h>
 const BPF_FS_MAGIC = 0xcafe4a11; // <linux/magic.h>
-// An emulated processor on a busy host: long enough never to be met by a kernel that reports.
+// Long enough for an emulated processor on a busy host: a kernel that reports never reaches it.
 const EVENT_DEADLINE_MS = 60_000;
 const cgroupRoot = '/sys/fs/cgroup';
 const objectPath = 'bpf/build/sluice.bpf.o';
@@ -60,7 +60,7 @@ const checks = {
     return new Promise((resolve, reject) => {
       const connector = openProcConnector({
         onBatch: (batch) => {
-          // The guest is quiet, but the child is not the only one: its own pid has to come.
+          // The guest is quiet, but the child is not its only process: wait for the child's own pid.
           if (![...batch].some((event) => event.kind === 'exec' && event.pid === child.pid)) return;
           connector.close();
           clearTimeout(deadline);
@@ -89,7 +89,7 @@ const checks = {
       try {
         object.load();
         const programs = object.programs();
-        // The program on a pod's loopback is attached by netlink, and only has to load here.
+        // The program for a pod's loopback is attached by netlink, so it only has to load here.
         const onCgroups = programs.filter(({ type }) => type !== 'sched_cls');
         for (const link of onCgroups.map((program) => program.attachCgroup(cgroup))) link.close();
         return programs.map((program) => program.name).join(' ');
@@ -173,7 +173,7 @@ const checks = {
     }),
 };
 
-/** Runs `body` with a cgroup of its own, which is gone afterwards. */
+/** Runs `body` with a cgroup of its own, which is removed afterwards. */
 async function inOwnCgroup(body) {
   const directory = `${cgroupRoot}/sluice-features`;
   mkdirSync(directory);

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 kernel=${1:?usage: image.sh KERNEL_DIR OUTPUT}
 output=${2:?usage: image.sh KERNEL_DIR OUTPUT}
 
-# Real programs where the testbed relies on more than a busybox applet gives.
+# Real programs where the testbed needs more than a busybox applet has.
 programs=(node ip nsenter unshare mount umount)
 
 root=$(mktemp -d)
@@ -15,7 +15,7 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{bin,dev,etc,modules,proc,root,run,sys,tmp,usr/bin,usr/sbin,sluice,var}
 ln -s ../run "$root/var/run"
 
-# The shared libraries of the given files, at the paths where the loader looks for them. (A static one has none.)
+# Copies the shared libraries of the given files to the paths where the loader looks for them. (A static file has none.)
 copy_libraries() {
   local library
   { ldd "$@" 2>/dev/null || true; } | sed -n 's#.*[[:space:]]\(/[^ ]*\) (0x.*#\1#p' | sort -u | while read -r library; do
@@ -29,14 +29,14 @@ for program in "${programs[@]}"; do
   cp -L "$path" "$root/usr/bin/$program"
   copy_libraries "$root/usr/bin/$program"
 done
-# Node's symbol table is a fifth of it, and nothing here reads it.
+# Node's symbol table is a fifth of its size, and nothing here reads it.
 strip --strip-all "$root/usr/bin/node" 2>/dev/null || true
 cp -L "$(command -v busybox)" "$root/bin/busybox"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
 echo '127.0.0.1 localhost' >"$root/etc/hosts"
 
-# What the packages need when they run, and nothing that only builds or tests them.
+# What the packages need when they run, without what only builds or tests them.
 if ! modules=$(npm ls --omit=dev --all --parseable --loglevel=error 2>"$root/npm.log"); then
   cat "$root/npm.log" >&2
   echo 'kernels: node_modules is not what package.json asks for: run scripts/setup.sh' >&2
@@ -44,7 +44,7 @@ if ! modules=$(npm ls --omit=dev --all --parseable --loglevel=error 2>"$root/npm
 fi
 rm "$root/npm.log"
 
-# Of the packages only what runs: no sources, no types, no maps, no tests' objects.
+# Only what runs of the packages: no sources, no types, no maps, no tests' objects.
 runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -name '*.node' -o -name '*.o')
 {
   find package.json bpf scripts/kernels -type f \( "${runnable[@]}" \) -print
@@ -64,5 +64,5 @@ find "$root/sluice/packages" -path '*/build/*' -type f \( -name '*.node' -o -per
 cp "$kernel"/modules/*.ko "$root/modules/"
 install -m 755 scripts/kernels/init "$root/init"
 
-# Not compressed: to unpack zstd costs an emulated processor more than to read the bytes.
+# It is not compressed: for an emulated processor, unpacking zstd takes longer than reading the bytes.
 (cd "$root" && find . -print0 | busybox cpio -0 -o -H newc) >"$output" 2>/dev/null

@@ -1,4 +1,4 @@
-// The inbound half of inPod mode on this kernel, one JSON line a case: without the agent, as the datapath's own tests do.
+// The inbound half of inPod mode on this kernel, one JSON line per case: without the agent, like the datapath's own tests.
 import { statSync } from 'node:fs';
 import { release } from 'node:os';
 import { relative } from 'node:path';

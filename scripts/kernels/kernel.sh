@@ -26,7 +26,7 @@ if [ -e "$cache/release" ] && [ "$(cat "$cache/wanted" 2>/dev/null)" = "${wanted
 fi
 [ "$(dpkg --print-architecture)" = amd64 ] || fail "only amd64 machines are provided for"
 
-# The meta package depends on the one real package of the day. Prints nothing where apt does not know it.
+# The meta package depends on the current real package. Prints nothing if apt does not know it.
 real_package() {
   { apt-cache depends "$meta" 2>/dev/null || true; } | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }'
 }
@@ -34,7 +34,7 @@ real_package() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 package=$(real_package)
-# A machine whose lists are missing or old has them made new once; one that is up to date asks nobody.
+# If the machine's lists are missing or old, they are updated once; an up-to-date machine asks nobody.
 if [ -z "$package" ] || ! (cd "$work" && apt-get -q download "$package" >"$work/log" 2>&1); then
   apt-get -q update >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2 && fail "apt-get update failed"; }
   package=$(real_package)
@@ -54,7 +54,7 @@ mkdir -p "$work/out/modules"
 cp "$work/package/boot/vmlinuz-$release" "$work/out/vmlinuz"
 cp "$work/package/boot/config-$release" "$work/out/config"
 
-# No depmod: a module's own .modinfo section names what it depends on. Depth first, so that a number is an order.
+# Without depmod: a module's own .modinfo section names its dependencies. Depth first, so that the numbers give the order.
 declare -A seen=()
 count=10
 add_module() {
@@ -76,7 +76,7 @@ add_module() {
 }
 for module in "${wanted_modules[@]}"; do add_module "$module"; done
 
-# The release file is written last and the directory moved whole: a cache that was interrupted is made again.
+# The release file is written last and the directory moved as a whole: a cache whose making was interrupted is made again.
 echo "${wanted_modules[*]}" >"$work/out/wanted"
 echo "$release" >"$work/out/release"
 mkdir -p "$(dirname "$cache")"

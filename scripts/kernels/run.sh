@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# No emulated guest that works has come near this; one that hangs ends here.
+# No working emulated guest has come near this; one that hangs ends here.
 guest_seconds=${SLUICE_GUEST_SECONDS:-900}
 memory_mib=2048
 
@@ -49,10 +49,10 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# Boots one kernel; its output goes to ours. Fails unless the guest said that the command exited 0.
+# Boots one kernel and prints its output. Fails unless the guest reported that the command exited 0.
 boot() {
   local directory=$1
-  # The command comes in an archive of its own, behind the image: the kernel unpacks both.
+  # The command comes in an archive of its own after the image: the kernel unpacks both.
   mkdir -p "$work/command.d"
   printf '%s\n' "$command" >"$work/command.d/command"
   (cd "$work/command.d" && echo command | busybox cpio -o -H newc 2>/dev/null) >>"$work/image"
@@ -63,7 +63,7 @@ boot() {
   qemu=$!
   tail --pid="$qemu" -n +1 -s 0.2 -f "$work/output" &
   local follower=$!
-  # Waiting is what a signal can interrupt; a foreground program it could not.
+  # A signal can interrupt a wait, but not a foreground program.
   local ended=0
   wait "$qemu" || ended=$?
   qemu=
@@ -86,7 +86,7 @@ for series in "${kernels[@]}"; do
   verdict=passed
   if ! boot "$directory"; then
     verdict=FAILED
-    # A guest that ended badly with no row to show for it is one failure of its own.
+    # A guest that ended badly without a failed row counts as one failure.
     [ "$(count false)" -gt 0 ] || failed=$((failed + 1))
     echo "kernels: the end of the console of $release:"
     tail -n 30 "$work/console" || true

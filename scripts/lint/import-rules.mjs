@@ -1,5 +1,5 @@
-// Which way imports may point, as overrides for the linter. Nothing is stated here: what a package may import is its own
-// package.json, and the floors inside a package are the list under "Floors" in its README, the lowest first.
+// Which way imports may point, as overrides for the linter. Nothing is stated here: each package's own package.json says what
+// it may import, and the list under "Floors" in its README has the floors inside it, the lowest first.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -26,7 +26,7 @@ function packageRules(directory, name) {
   const floors = floorsOf(directory, name);
   return [
     restricted(`packages/${name}/src/**/*.ts`, ofPackage),
-    // The last override that fits a file counts, so that of a floor repeats what holds for the whole package.
+    // The last override that fits a file counts, so each floor's override repeats what holds for the whole package.
     ...floors.map((floor, index) =>
       restricted(`packages/${name}/src/${floor}/**/*.ts`, [
         ...ofPackage,
@@ -39,7 +39,7 @@ function packageRules(directory, name) {
   ];
 }
 
-/** The folders of src/ from the lowest to the highest; none where the README has no such list. */
+/** The folders of src/ from the lowest to the highest; none if the README has no such list. */
 function floorsOf(directory, name) {
   const readme = readFileSync(join(directory, 'README.md'), 'utf8');
   const section = /^## Floors\n([^]*?)(?=^## |$(?![^]))/m.exec(readme)?.[1];
