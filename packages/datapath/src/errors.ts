@@ -21,7 +21,7 @@ export class DatapathError extends Error {
     this.kind = kind;
   }
 
-  /** The sentence ends in the words of what was caught. */
+  /** The sentence ends with the message of what was caught. */
   static because(kind: DatapathErrorKind, sentence: string, cause: unknown): DatapathError {
     const why = cause instanceof Error ? cause.message : String(cause);
     return new DatapathError(kind, `${sentence}: ${why}`, { cause });

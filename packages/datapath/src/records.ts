@@ -1,12 +1,12 @@
-// Objects with a member for each name of a list, for which TypeScript's own declarations know no names.
+// Objects with a member for each name of a list; TypeScript's own declarations lose the names.
 
-/** The names of a record that has no others. */
+/** The names of a record, which must have no others. */
 export function namesOf<Name extends string>(record: Readonly<Record<Name, unknown>>): Name[];
 export function namesOf(record: object): string[] {
   return Object.keys(record);
 }
 
-/** For each name its value. */
+/** A record with a value for each name. */
 export function recordOf<Name extends string, Value>(
   names: readonly Name[],
   valueOf: (name: Name, index: number) => Value,

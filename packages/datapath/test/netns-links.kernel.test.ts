@@ -102,7 +102,7 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     world.withdraw(pod);
     await world.ztunnel.event('removed');
     await pod.delete();
-    // It lives on as long as anybody holds it.
+    // It exists as long as something holds it.
     expect(readNetnsLinks(pinDirectory)[0]?.link.netnsInode).toBe(Number(netns.inode));
     netns.close();
     await expect.poll(() => readNetnsLinks(pinDirectory)[0]?.link.netnsInode).toBe(0);

@@ -88,7 +88,7 @@ describe('openObject', () => {
     );
   });
 
-  it('refuses a capacity that is no such number', () => {
+  it('refuses a capacity that is not a valid number', () => {
     for (const maxEntries of [-1, 1.5, 2 ** 32, Number.NaN]) {
       expect(() => openObject(objectPath('maps'), { maps: { small_hash: { maxEntries } } })).toThrow(TypeError);
     }

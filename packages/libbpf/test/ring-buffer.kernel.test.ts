@@ -109,7 +109,7 @@ describe.skipIf(need.skip)(`ring buffers${need.label}`, () => {
     expect(ring.dropped).toBe(0);
   });
 
-  it('refuse a map that is no ring buffer', () => {
+  it('refuse a map that is not a ring buffer', () => {
     expect(messageOf(() => new RingBuffer(object.map('small_hash'), () => undefined))).toBe(
       "cannot read map 'small_hash' as a ring buffer: it is of type hash",
     );

@@ -28,7 +28,7 @@ const program = `
   import { openSync, readdirSync } from 'node:fs';
   import { connectSeqpacket, listenSeqpacket, Netns, routes, rules, tcFilters, writeSysctl } from ${index};
   const path = process.argv[1];
-  // Without CAP_SYS_ADMIN none can be opened as what it is.
+  // Netns.open() needs CAP_SYS_ADMIN, so a plain descriptor takes its place.
   const netns = { fd: openSync('${netns}'), path: '${netns}' };
   const descriptors = () => readdirSync('/proc/self/fd').length;
   const refusal = (call) => {

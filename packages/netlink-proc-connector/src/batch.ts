@@ -62,7 +62,7 @@ export class ProcEventBatch implements Iterable<ProcEvent> {
   at(index: number): ProcEvent {
     const kind = this.kind(index);
     const cpu = this.#word(index, CPU);
-    // It is there: the words above, of the same record, were.
+    // It exists, because the record's words above did.
     const timestampNs = this.#quads[index * (RECORD_BYTES / 8) + TIMESTAMP_IN_QUADS] ?? 0n;
     const arg = (n: number): number => this.#word(index, ARGS + n);
     if (kind === 'overrun') {

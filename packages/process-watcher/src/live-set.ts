@@ -32,7 +32,7 @@ interface Entry {
  *   ignored: the last event of a pid is always right in the end;
  * - an event older than the start of the process that is known under its pid is about an earlier process, and is ignored.
  */
-/** A change that is of one process. */
+/** A change that concerns one process. */
 type OfProcess = Extract<ProcessChange, { process: Process }>;
 
 export class LiveSet {

@@ -21,8 +21,8 @@ export interface DialOptions {
 }
 
 /**
- * What one acceptor said of itself. A stand-in ztunnel also says the original destination that it read, and after that, where
- * it refuses or cannot go on, `error` and `detail` and nothing else.
+ * What one acceptor said about itself. A stand-in ztunnel also says which original destination it read. If it then refuses or
+ * cannot go on, a further line has only `error` and `detail`.
  */
 export const Hop = Schema.Struct({
   by: Schema.optionalKey(Schema.String),
@@ -63,7 +63,7 @@ const OneDial = Schema.Struct({
 export const DialResult = Schema.Struct({ ...OneDial.fields, second: Schema.optionalKey(OneDial) });
 export type DialResult = typeof DialResult.Type;
 
-/** The next answer of a `peer dial` that was told on its command line what to dial. */
+/** The next answer of a `peer dial` whose command line says what to dial. */
 export const readDial = async (process: LineProcess): Promise<DialResult> =>
   parseLine(DialResult, await process.nextLine());
 

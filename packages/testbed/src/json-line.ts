@@ -1,4 +1,4 @@
-// A line of JSON that another program says, believed only if it is what that program has to say.
+// A line of JSON from another program, accepted only if it has the expected form.
 import * as Schema from 'effect/Schema';
 
 /** @throws Error with the line, and what is wrong with it */

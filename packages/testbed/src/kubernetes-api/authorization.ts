@@ -19,7 +19,7 @@ export type PolicyRule = typeof PolicyRule.Type;
 
 export const User = Schema.Struct({
   name: Schema.String,
-  /** Left out: everything is allowed, as to cluster-admin. */
+  /** Everything is allowed if left out, as for cluster-admin. */
   rules: Schema.optionalKey(Schema.Array(PolicyRule)),
 });
 export type User = typeof User.Type;

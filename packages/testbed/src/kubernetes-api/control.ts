@@ -58,7 +58,7 @@ const checked =
   (given: unknown): unknown =>
     perform(Schema.decodeUnknownSync(schema)(given));
 
-/** @throws Error for what is no call, and whatever the call throws */
+/** @throws Error for an unknown call, and anything that the call throws */
 export function control(api: KubernetesApi, name: string, given: unknown): unknown {
   const calls: Readonly<Record<CallName, (given: unknown) => unknown>> = {
     create: checked(CALLS.create.given, ([kind, template]) => api.create(kind, template)),

@@ -1,7 +1,7 @@
 // What the API double does wrong on command, to future requests. `watches` has what is done to open watches.
 import * as Schema from 'effect/Schema';
 
-/** Those that can be told to a server in another process. */
+/** The faults that can be sent to a server in another process. */
 export const SentFault = Schema.Union([
   /** An error answer with a Status, as from a server in trouble. */
   Schema.Struct({

@@ -49,7 +49,7 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
   return store.create(resource, template);
 }
 
-/** @throws Refusal 400 for what would be no object */
+/** @throws Refusal 400 if the result would not be an object */
 export function patched(before: ApiObject, body: unknown): ApiObject {
   const after = mergePatch(before, body);
   if (!isApiObject(after))

@@ -6,7 +6,7 @@ import { clusterProgram } from './programs.js';
 
 const texts = Schema.Record(Schema.String, Schema.String);
 
-/** An object of the API server's, cut down to what tests look at in every kind. */
+/** An object as the API server has it, reduced to what tests read in every kind. */
 export const LiveObject = Schema.Struct({
   kind: Schema.String,
   metadata: Schema.Struct({
