@@ -36,7 +36,11 @@ export class InPodNode implements AsyncDisposable {
   }
 
   static async create(): Promise<InPodNode> {
-    const mesh = await MeshedNode.create();
+    return InPodNode.on(await MeshedNode.create());
+  }
+
+  /** Takes over the node. */
+  static async on(mesh: MeshedNode): Promise<InPodNode> {
     try {
       const path = join(mesh.node.directory, 'zds.sock');
       const { server } = ZdsServer.listen({ path, workloads: [], authorize: () => true, acceptsPerSecond: 1000 });

@@ -27,10 +27,10 @@ export class MeshedNode implements AsyncDisposable {
   readonly rules: TrafficRule[] = [];
   settings: DesiredMaps['settings'];
 
-  private constructor(node: TestNode, pinDirectory: string) {
+  private constructor(node: TestNode, cgroup: string, pinDirectory: string) {
     this.node = node;
     this.pinDirectory = pinDirectory;
-    this.datapath = Datapath.open({ pinDirectory, cgroup: node.cgroup.path });
+    this.datapath = Datapath.open({ pinDirectory, cgroup });
     this.settings = {
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
@@ -46,8 +46,13 @@ export class MeshedNode implements AsyncDisposable {
 
   static async create(): Promise<MeshedNode> {
     const node = await TestNode.create();
+    return MeshedNode.on(node, node.cgroup.path);
+  }
+
+  /** Takes over the node, and attaches the programs to a cgroup of it. */
+  static async on(node: TestNode, cgroup: string): Promise<MeshedNode> {
     try {
-      const meshed = new MeshedNode(node, `${await node.bpffs()}/sluice`);
+      const meshed = new MeshedNode(node, cgroup, `${await node.bpffs()}/sluice`);
       meshed.apply();
       meshed.datapath.activate();
       return meshed;
