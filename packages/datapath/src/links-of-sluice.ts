@@ -31,12 +31,15 @@ function describe(id: number): LinkOfSluice {
   return { id, name, programId, cgroupId, netnsInode, mapIds };
 }
 
-/** Undefined if the object was gone before it could be read. */
+/**
+ * Undefined if the object was gone before it could be read. A link that another process is still making counts as one that is
+ * not there: it has a number already, but the kernel answers EAGAIN to whoever asks for it, and it does nothing yet.
+ */
 export function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof BpfError && error.code === 'ENOENT') return undefined;
+    if (error instanceof BpfError && (error.code === 'ENOENT' || error.code === 'EAGAIN')) return undefined;
     throw error;
   }
 }

@@ -87,7 +87,7 @@ export function mapInfo(id: number): MapInfo {
   );
 }
 
-/** Facts about a link. ENOENT if none has this id; needs CAP_SYS_ADMIN. */
+/** Facts about a link. ENOENT if none has this id, EAGAIN while one is being made; needs CAP_SYS_ADMIN. */
 export function linkInfo(id: number): LinkInfo {
   return byId(
     `read link ${id}`,
