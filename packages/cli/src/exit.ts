@@ -1,15 +1,15 @@
-// How the command ends: the exit codes, and the one error that carries one.
+// How the command ends: the exit codes, and the error that carries one.
 import * as Schema from 'effect/Schema';
 
 export const ExitCode = {
   ok: 0,
-  /** It did not work; the message says why. */
+  /** The command failed; the message says why. */
   failure: 1,
   /** The command line or the configuration cannot be understood. */
   usage: 2,
-  /** What was asked for is there, but no agent keeps it up to date. */
+  /** The result was printed, but no agent keeps it up to date. */
   noAgent: 3,
-  /** `status --verify`: the kernel has something else than the agent says. */
+  /** `status --verify`: the kernel differs from what the agent says. */
   different: 3,
 } as const;
 
@@ -19,7 +19,7 @@ export class CommandFailure extends Schema.TaggedError<CommandFailure>()('Comman
   message: Schema.String,
 }) {}
 
-/** Anything that was thrown, as a failure with exit code 1; configuration errors with 2. */
+/** Turns anything that was thrown into a failure with exit code 1, or 2 for a configuration error. */
 export function failureOf(error: unknown): CommandFailure {
   if (error instanceof CommandFailure) return error;
   const isConfig = typeof error === 'object' && error !== null && '_tag' in error && error._tag === 'ConfigError';

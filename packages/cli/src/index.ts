@@ -1,4 +1,4 @@
-// The command's public surface: the command itself, for documentation and tests, and how it ends.
+// The command's public surface: the command itself, how it ends, and what it prints.
 export { sluice } from './sluice.js';
 export { CommandFailure, ExitCode, failureOf } from './exit.js';
 export { renderCleanup } from './render/cleanup.js';

@@ -12,7 +12,7 @@ import { sluice } from './sluice.js';
 import { CLI_VERSION } from './version.js';
 
 function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
-  // `run` and `watch` have no other end than being interrupted.
+  // `run` and `watch` end only by an interruption.
   if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return ExitCode.ok;
   const error = Cause.squash(exit.cause);
   if (error instanceof CommandFailure) {
@@ -27,7 +27,7 @@ function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
   return ExitCode.failure;
 }
 
-// `sluice watch | head` ends when nobody reads any more.
+// `sluice watch | head` ends when its reader is gone.
 watchOutput((cause) => {
   if (cause === undefined) process.exit(ExitCode.ok);
   console.error(`sluice: the output cannot be written: ${cause}`);
@@ -51,7 +51,7 @@ let hasEnded = false;
 fiber.addObserver((exit) => {
   hasEnded = true;
   process.exitCode = exitCodeOf(exit);
-  // A reader that takes nothing must not keep what was told to end.
+  // A reader that reads nothing must not keep a command alive that was told to end.
   if (isSignalled) process.exit();
   whenWritten(() => process.exit());
 });

@@ -1,4 +1,4 @@
-// What effect/cli asks of its platform, as little as this command needs: help is printed, nothing is prompted for.
+// The services that effect/cli needs of its platform, with only what this command uses: it prints, and never prompts.
 import * as Effect from 'effect/Effect';
 import * as FileSystem from 'effect/FileSystem';
 import * as Layer from 'effect/Layer';

@@ -11,8 +11,8 @@ import { watch } from './commands/watch.js';
 export const sluice = Command.make('sluice').pipe(
   Command.withDescription(
     'Puts the pods of a node into an Istio ambient mesh with BPF at connect(): no CNI plugin, no iptables. ' +
-      'Exit codes: 0 it worked; 1 it did not; 2 the command line or the configuration cannot be understood; ' +
-      '3 the agent is not running, or what is known is old, or not so in the kernel (status --verify).',
+      'Exit codes: 0 it worked; 1 it failed; 2 the command line or the configuration cannot be understood; ' +
+      '3 the agent is not running, its state is old, or the kernel differs from it (status --verify).',
   ),
   Command.withExamples([
     { command: 'sluice run --config /etc/sluice/config.yaml', description: 'Run the agent' },

@@ -1,4 +1,4 @@
-// The command's version: the package's own.
+// The command's version, which is the package's.
 import { createRequire } from 'node:module';
 import * as Schema from 'effect/Schema';
 

@@ -1,4 +1,4 @@
-// The whole way on a real kernel: the built command, a node in namespaces, real connections.
+// The whole agent on a real kernel: the built command, a node made of namespaces, real connections.
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,7 +37,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     return { cgroups: [...cgroups.keys()], localPods: [...localPods.keys()], netns: [...netns.keys()] };
   };
 
-  it('redirects a pod of a labelled namespace, v4 and v6, and ztunnel reads what was dialled', async () => {
+  it('redirects a pod of a labelled namespace, v4 and v6, and ztunnel reads the original destination', async () => {
     for (const to of [direct(), endpoint(host.node.remote.ip6, 80)]) {
       const result = await shop.dial(to);
       expect(wayOf(result)).toBe('ztunnel > remote');
@@ -46,7 +46,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     }
   });
 
-  it('takes a host process to ztunnel’s inbound port, and the kubelet to the pod', async () => {
+  it('sends a host process to ztunnel’s inbound port, and the kubelet to the pod', async () => {
     const process = await host.node.hostProcess();
     const kubelet = await host.node.kubelet();
     const to = endpoint(shop.ip4, 8080);
@@ -59,7 +59,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     ]);
   });
 
-  it('enrols a pod that comes while it runs, and a container of it at once', async () => {
+  it('enrols a pod that starts while the agent runs, and a container of it at once', async () => {
     const late = await host.node.pod({ namespace: 'shop', name: 'late' });
     await expect.poll(() => way(late, direct())).toBe('ztunnel > remote');
     const more = await late.startContainer('sidecar');
@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await late.delete();
   });
 
-  it('follows a label that comes and goes while the pod runs', async () => {
+  it('follows a label that is set and removed while the pod runs', async () => {
     const pod = await host.node.pod({ namespace: 'plain', name: 'switch' });
     expect(wayOf(await pod.dial(direct()))).toBe('remote');
     host.node.kubernetes.setNamespace('plain', ambient);
@@ -81,7 +81,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await pod.delete();
   });
 
-  it('leaves no entry of a pod that was deleted', async () => {
+  it('leaves no entry of a deleted pod', async () => {
     const pod = await host.node.pod({ namespace: 'shop', name: 'brief' });
     const ids = [pod.cgroup.path, ...pod.containers.map(({ place }) => place.cgroup)].map(
       (path) => statSync(path, { bigint: true }).ino,
@@ -98,7 +98,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await expect.poll(its).toEqual({ cgroups: [], localPods: [] });
   });
 
-  it('keeps what it knew of a manifest that became malformed, and says so', async () => {
+  it('keeps the last good version of a manifest that became malformed, and reports it', async () => {
     const { node } = host;
     node.kubernetes.writeText('namespace.shop.yaml', 'kind: Namespace\nmetadata:\n  name: [shop]\n');
     const warning = (): string | undefined =>
@@ -113,7 +113,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await expect.poll(warning).toBeUndefined();
   });
 
-  it('shows every workload with the reason, and explains connections on what the kernel enforces', async () => {
+  it('shows every workload with its reason, and explains connections by what the kernel enforces', async () => {
     const outside = await host.node.pod({ namespace: 'plain', name: 'outside' });
     await expect
       .poll(() => host.workload('outside')?.reason)
@@ -154,7 +154,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     await outside.delete();
   });
 
-  it('watches processes of pods and the datapath’s decisions', async () => {
+  it('shows processes of pods and the datapath’s decisions', async () => {
     const watch = await LineProcess.start([
       process.execPath,
       SLUICE,
@@ -169,8 +169,8 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
       watch.history.map((line) => JSON.parse(line) as Record<string, unknown>);
     const [ip, port] = [host.node.remote.ip4, 443];
     const cart = { kind: 'process', where: 'pod', pod: 'shop/cart', containerId: shop.app.id, state: 'in' };
-    // It sees nothing until it has subscribed: another process starts and stays until one has been seen. A machine that is
-    // busy with other tests shows an exec late, so none of them may end before.
+    // The command sees nothing until it has subscribed, so processes are started until it shows one. A busy machine shows an
+    // exec late, so none of them may end before.
     const started: LineProcess[] = [];
     const execOfOurs = (): Record<string, unknown> | undefined =>
       records().find(
@@ -199,7 +199,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(await watch.stop()).toEqual({ code: 0, signal: null });
   });
 
-  it('serves what it counted', async () => {
+  it('serves its metrics', async () => {
     for (const line of [
       /^sluice_decisions\{[^}]*reason="redirect"[^}]*\} [1-9]/m,
       /^sluice_workloads\{[^}]*state="in"[^}]*\} [1-9]/m,
@@ -210,7 +210,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
       await expect.poll(async () => (await host.get('/metrics')).body).toMatch(line);
   });
 
-  it('refuses a second agent, and cleanup while one runs', async () => {
+  it('refuses a second agent, and cleanup while an agent runs', async () => {
     const second = await host.sluice('run');
     expect([second.code, second.stderr]).toEqual([
       1,
@@ -220,7 +220,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect([cleanup.code, cleanup.stderr]).toEqual([1, expect.stringMatching(/an agent is running .* use --force/)]);
   });
 
-  it('is killed under load without a connection refused or un-redirected, and adopts when it comes back', async () => {
+  it('refuses no connection and lets none pass while it is killed under load, and adopts the maps when it restarts', async () => {
     const load = await shop.load([direct(), endpoint(host.node.remote.ip6, 80)]);
     const since = host.workload('cart')?.since;
     await host.agent.kill9();
@@ -239,14 +239,14 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(host.workload('cart')?.since).toBe(since);
   });
 
-  it('ends on SIGTERM with 0, stays in force, and cleanup leaves nothing', async () => {
+  it('ends on SIGTERM with 0 and leaves the datapath in force, and cleanup leaves nothing', async () => {
     expect(await host.agent.stop()).toEqual({ code: 0, signal: null });
     expect(wayOf(await shop.dial(direct()))).toBe('ztunnel > remote');
     const first = await host.sluice('cleanup', '-o', 'json');
     expect(first.code).toBe(0);
     expect((JSON.parse(first.stdout) as { detached: string[] }).detached).toContain('sluice_connect4');
     expect(wayOf(await shop.dial(direct()))).toBe('remote');
-    // maps.debug and progs.debug are the kernel's own.
+    // maps.debug and progs.debug belong to the kernel.
     expect(readdirSync(host.bpffs)).not.toContain('sluice');
     expect(readdirSync(host.node.directory)).not.toContain('run');
     const second = await host.sluice('cleanup');
@@ -254,8 +254,8 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
   });
 });
 
-describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
-  it('says which map is full and for which pod, and does the rest', async () => {
+describe.skipIf(need.skip)(`an agent that cannot do everything${need.label}`, () => {
+  it('reports which map is full and for which pod, and does the rest', async () => {
     await using host = await NodeAgent.create({ capacities: { localPods: 2 } });
     host.node.kubernetes.setNamespace('shop', ambient);
     await host.node.ztunnel();
@@ -272,7 +272,7 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
     await host.agent.stop();
   });
 
-  it('refuses to start without its places, and says what to do', async () => {
+  it('refuses to start when a path is unusable, and says what to do', async () => {
     await using host = await NodeAgent.create();
     const directory = join(host.node.directory, 'plain');
     mkdirSync(directory);
@@ -310,16 +310,16 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
     );
   });
 
-  it('says whom it needs to be, and where it needs to run', async () => {
+  it('says that it needs root, and the host’s network namespace', async () => {
     await using host = await NodeAgent.create();
     const run = [process.execPath, SLUICE, 'run', '--config', host.configPath];
-    // The configuration lies in a directory of root's, so it is given by hand here.
+    // Only root can read the configuration, so the defaults are used.
     const nobody = await runProgram([
       'setpriv',
       '--reuid=65534',
       '--regid=65534',
       '--clear-groups',
-      // The checkout may lie in a directory of root's, too.
+      // The checkout may be in a directory that only root can enter.
       '--inh-caps=-all,+dac_read_search',
       '--ambient-caps=-all,+dac_read_search',
       process.execPath,
@@ -339,7 +339,7 @@ describe.skipIf(need.skip)(`an agent that cannot do all${need.label}`, () => {
     expect((JSON.parse(left.stdout) as { detached: string[] }).detached).toEqual([]);
   });
 
-  it('names the foreign program that will not share the cgroup', async () => {
+  it('names the foreign program that does not share the cgroup', async () => {
     await using host = await NodeAgent.create();
     using foreign = openObject(fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o', import.meta.url)));
     foreign.load();

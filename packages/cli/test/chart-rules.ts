@@ -1,4 +1,4 @@
-// What the chart allows the agent's service account, read from the manifest that is rendered from it.
+// The rights that the chart gives the agent's service account, read from the rendered manifest.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';

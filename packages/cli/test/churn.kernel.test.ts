@@ -1,5 +1,5 @@
-// A busy node: pods that come, go and are relabelled faster than the agent can follow. What the kernel holds when all is
-// quiet is what the enrolment says of what is there, and a pod that stays has been in the mesh all along.
+// A busy node: pods start, end and are relabelled faster than the agent can follow. When everything is quiet, the kernel must hold
+// what the enrolment computes from what exists, and a pod that stayed must have been in the mesh all along.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -65,7 +65,7 @@ class PaperPod {
   }
 }
 
-/** What the maps ought to hold, worked out here from the manifests and the cgroup tree. */
+/** What the maps ought to hold, computed from the manifests and the cgroup tree. */
 function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
   const directory = new ManifestDirectory(host.node.kubernetes.path);
   directory.scan();
@@ -115,7 +115,7 @@ describe.skipIf(need.skip)(`a busy node${need.label}`, () => {
   const settled = (): Promise<void> =>
     expect.poll(() => comparable(present())).toEqual(comparable(wanted(host, config)));
 
-  it('holds what is there after pods came, went and changed, and never lets go of one that stays', async () => {
+  it('holds what exists after pods started, ended and changed, and never drops one that stays', async () => {
     const load = await steady.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
     const pods = Array.from({ length: POD_COUNT }, (_, index) => new PaperPod(host, index, `10.66.1.${index % 40}`));
     const real: Pod[] = [];
@@ -138,14 +138,14 @@ describe.skipIf(need.skip)(`a busy node${need.label}`, () => {
     expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0 });
   });
 
-  it('is killed again and again while it starts, and every start after that works', async () => {
+  it('starts properly after it was killed again and again while it started', async () => {
     const load = await steady.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
     await host.agent.kill9();
     const began = performance.now();
     await host.agent.start();
     const startMs = performance.now() - began;
     await host.agent.kill9();
-    // Spread over the second half of a start, before which it has only loaded its modules.
+    // The kills are spread over the second half of a start; in the first half the agent only loads its modules.
     for (let round = 1; round <= KILLS; round++) {
       const isReady = host.agent.start().catch(() => 'killed');
       await sleep(startMs * (0.5 + round / (2 * KILLS)));

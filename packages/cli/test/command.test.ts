@@ -1,4 +1,4 @@
-// The built command from outside: help, usage errors, exit codes, and who may run it.
+// The built command from outside: help, usage errors, exit codes.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const directory = mkdtempSync(join(tmpdir(), 'sluice-cli-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe('the command', () => {
-  it('explains itself', async () => {
+  it('has a help text for itself and each subcommand', async () => {
     const { code, stdout } = await sluice('--help');
     expect(code).toBe(0);
     for (const name of ['run', 'status', 'watch', 'explain', 'log-level', 'cleanup', 'version', 'Exit codes'])
@@ -42,9 +42,9 @@ describe('the command', () => {
     [
       'no caller',
       ['explain', '--to', '10.0.0.1:80'],
-      /^sluice: say who calls: --pod NAMESPACE\/NAME, --from-host or --from-kubelet$/m,
+      /^sluice: name the caller: --pod NAMESPACE\/NAME, --from-host or --from-kubelet$/m,
     ],
-    ['two callers', ['explain', '--from-host', '--pod', 'a/b', '--to', '10.0.0.1:80'], /say who calls, once/],
+    ['two callers', ['explain', '--from-host', '--pod', 'a/b', '--to', '10.0.0.1:80'], /name only one caller/],
     [
       'no destination',
       ['explain', '--from-host', '--to', 'shop:80'],
@@ -81,7 +81,7 @@ describe('the command', () => {
     ]);
   });
 
-  it('prints all of it, however slow the reader', async () => {
+  it('prints everything, however slow the reader', async () => {
     const runDir = join(directory, 'large');
     mkdirSync(runDir);
     const problems = Array.from({ length: 5000 }, (_, index) => `problem ${index} of a node where nothing is right`);
@@ -99,7 +99,7 @@ describe('the command', () => {
     ]);
   });
 
-  it('exits with 3 where no agent has run', async () => {
+  it('exits with 3 if no agent has run', async () => {
     const { code, stderr } = await sluice('status', '--run-dir', join(directory, 'none'));
     expect([code, stderr]).toEqual([
       3,

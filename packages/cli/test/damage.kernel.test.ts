@@ -1,4 +1,4 @@
-// What is left of a node when something was taken away: pins, the run directory, whoever reads the agent's log.
+// What works on a node when something was removed: pins, the run directory, the reader of the agent's log.
 import { mkdirSync, readdirSync, truncateSync, unlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ const DATAPATH_OBJECT = fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o'
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
 
 describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
-  it('pins: status says what is not attached, explain what is missing, and the agent attaches them again', async () => {
+  it('pins: status says what is not attached, explain says what is missing, and the agent attaches them again', async () => {
     await using host = await NodeAgent.create();
     host.node.kubernetes.setNamespace('shop', ambient);
     await host.node.ztunnel();
@@ -41,7 +41,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect((await pod.dial(to)).hops[0]?.by).toBe('ztunnel');
   });
 
-  it('the setting of the kubelet’s cgroup: what is no cgroup of this node is nobody’s', async () => {
+  it('the setting of the kubelet’s cgroup: a directory that is no cgroup of this node has no kubelet', async () => {
     await using host = await NodeAgent.create();
     await host.agent.start();
     for (const cgroup of [host.node.directory, host.node.cgroup.path]) {
@@ -60,7 +60,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     const argv = `"${process.execPath}" "${SLUICE}" run --config "${host.configPath}" | head -n 1`;
     const shell = await LineProcess.start(['sh', '-c', argv]);
     await shell.nextLine();
-    // It has said something, and may have written nothing yet.
+    // The agent has logged a line, but may not have written its state yet.
     await expect.poll(() => host.status().agent).toBe('running');
     host.node.kubernetes.setNamespace('shop', ambient);
     const pod = await host.node.pod({ namespace: 'shop', name: 'cart' });
@@ -70,7 +70,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect(await shell.exited).toEqual({ code: 0, signal: null });
   });
 
-  describe('half of what the agent wrote down about pods in the mesh', () => {
+  describe('half of each file about pods in the mesh', () => {
     const outside = ({ node }: NodeAgent): string => endpoint(node.remote.ip4, 80);
     /** A pod in the mesh, whose agent was killed, and what was in its network namespace before. */
     async function served(host: NodeAgent): Promise<{ pod: Pod; bare: string[] }> {
@@ -87,7 +87,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
         truncateSync(path, Math.floor(statSync(path).size / 2));
     }
 
-    it('gives a pod that left meanwhile its network namespace back as it was', async () => {
+    it('restores the network namespace of a pod that left meanwhile', async () => {
       await using host = await NodeAgent.createInPod();
       const { pod, bare } = await served(host);
       await host.agent.kill9();
@@ -105,7 +105,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       expect(said[0]).toContain('Expected a valid JSON string');
     });
 
-    it('refuses nothing to a pod that stays, and takes everything out of it when it leaves', async () => {
+    it('refuses nothing to a pod that stays, and restores its network namespace when it leaves', async () => {
       await using host = await NodeAgent.createInPod();
       const { pod, bare } = await served(host);
       const load = await pod.load([outside(host)]);
@@ -119,7 +119,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       ]);
       expect(readdirSync(host.runDir)).toEqual(before);
       await host.agent.start();
-      // At once, before ztunnel has come back.
+      // This holds at once, before ztunnel has connected again.
       expect(host.workload('cart')).toMatchObject({ state: 'in' });
       expect(host.status().state.errors['damaged-file']).toBe(3);
       await load.progress(1);
@@ -136,7 +136,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     });
   });
 
-  it('strays: cleanup also detaches what no pin names', async () => {
+  it('strays: cleanup also detaches programs that no pin names', async () => {
     await using host = await NodeAgent.create();
     using object = openObject(DATAPATH_OBJECT);
     object.load();
@@ -150,12 +150,12 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     expect(queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs).toEqual([]);
   });
 
-  it('places: cleanup finds what the agent had pinned elsewhere, and says why it cannot work', async () => {
+  it('paths: cleanup finds what the agent had pinned elsewhere, and says why it cannot work', async () => {
     await using host = await NodeAgent.create();
     await host.agent.start();
     await host.agent.kill9();
     const elsewhere = join(host.node.directory, 'elsewhere');
-    // Without the cgroup it would look for what to give back in the pods of every node of this machine.
+    // Without the cgroup it would look for namespaces to restore in the pods of every node on this machine.
     const [cgroupRoot, hostNetns] = [host.node.cgroup.path, host.node.netns.path];
     host.configure({ paths: { bpffs: elsewhere, runDir: host.runDir, cgroupRoot, hostNetns } });
     const cleanup = (): Promise<CommandResult> => host.sluice('cleanup');

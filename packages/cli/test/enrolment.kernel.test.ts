@@ -1,4 +1,4 @@
-// Istio's rules on real pods: who is redirected and who is not, as connections show it.
+// Istio's rules on real pods: connections show which pods are redirected.
 import {
   endpoint,
   enterCommand,
@@ -81,13 +81,13 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
   ];
   it.each(cases)('%s', async (name, spec, wanted, reason) => {
     const pod = await host.node.pod({ ...spec, name });
-    // The status is written when the maps are: the way that is dialled then is the one that stays.
+    // The status is written after the maps, so a connection that is dialled now goes where all later ones go.
     await expect.poll(() => host.workload(name)?.reason).toBe(reason);
     expect(await way(pod, to())).toBe(wanted);
     await pod.delete();
   });
 
-  it('takes a process that entered the pod’s network from outside its cgroup into the mesh', async () => {
+  it('redirects a process that entered the pod’s network namespace from outside its cgroup', async () => {
     const argv = enterCommand({ cgroup: host.node.cgroup.child('system').path, netns: shop.netns }, [
       peerProgram(),
       'dial',
@@ -98,7 +98,7 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
     expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('ztunnel > remote');
   });
 
-  it('takes no tenant’s pod for ztunnel', async () => {
+  it('does not take a tenant’s pod for ztunnel', async () => {
     const thief = await host.node.pod({
       namespace: 'shop',
       name: 'thief',
@@ -114,7 +114,7 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
     await thief.delete();
   });
 
-  it('refuses while no ztunnel is ready, and goes on when one is', async () => {
+  it('refuses connections while no ztunnel is ready, and redirects them when one is', async () => {
     ztunnel.setReady(false);
     await expect.poll(() => way(shop, to())).toBe('ECONNREFUSED');
     await expect
@@ -124,7 +124,7 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
     await expect.poll(() => way(shop, to())).toBe('ztunnel > remote');
   });
 
-  it('gives an IP that comes round again to the new pod, in the mesh or not', async () => {
+  it('gives an IP that is used again to the new pod, in the mesh or not', async () => {
     const first = await host.node.pod({ namespace: 'shop', name: 'first', serve: [8080] });
     const process = await host.node.hostProcess('caller');
     const address = endpoint(first.ip4, 8080);

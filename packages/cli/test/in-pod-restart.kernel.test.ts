@@ -1,4 +1,4 @@
-// inPod mode while its parts come and go: the agent, ztunnel, a ztunnel that refuses, somebody else at the socket.
+// inPod mode while its parts restart or fail: the agent, ztunnel, a ztunnel that refuses, another process at the socket.
 import { readdirSync } from 'node:fs';
 import { endpoint, requires, type DialResult, type Load, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -27,7 +27,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
 
   const outside = (): string => endpoint(host.node.remote.ip4, 80);
   const way = async (from: Pick<Pod, 'dial'>, to: string): Promise<string> => wayOf(await from.dial(to));
-  /** How many ztunnels have every pod, by the agent that runs now. */
+  /** How many ztunnels have every pod, according to the running agent. */
   const synced = (count = 1): Promise<void> => {
     const seen = (): unknown => {
       const { agent, zds } = host.status().state;
@@ -48,7 +48,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     }
   };
 
-  it('holds a pod that waits for ztunnel, in both directions, and releases it', async () => {
+  it('holds a pending pod in both directions, and releases it when ztunnel has it', async () => {
     await host.agent.start();
     await expect
       .poll(() => host.workload('cart'))
@@ -58,7 +58,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
       .toMatch(/^no ztunnel is connected at .*: connections of pods that it has not acknowledged are refused/);
     expect(wayOf(await shop.dial(outside()))).toBe('ECONNREFUSED');
     expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ECONNREFUSED');
-    // What it always reaches directly, it reaches.
+    // The pod still reaches what it always reaches directly.
     expect(wayOf(await shop.dial(endpoint(shop.ip4, 8080)))).toBe('shop/cart');
     ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
     await expect.poll(() => host.workload('cart')?.state).toBe('in');
@@ -66,7 +66,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     expect(wayOf(await client.dial(endpoint(shop.ip4, 8080)))).toBe('ztunnel > shop/cart');
   });
 
-  it('goes on without the agent, however that ends, and refuses nothing when it comes back', async () => {
+  it('goes on without the agent, however that ends, and refuses nothing when it restarts', async () => {
     await synced();
     const since = host.workload('cart')?.since;
     for (const end of ['SIGTERM', 'SIGKILL'] as const) {
@@ -75,7 +75,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
       else expect(await host.agent.stop()).toEqual({ code: 0, signal: null });
       expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
       await host.agent.start();
-      // At once, before ztunnel has come back.
+      // This holds at once, before ztunnel has connected again.
       expect(host.workload('cart')).toMatchObject({ state: 'in', since });
       await synced();
       await nothingLost(under);
@@ -84,7 +84,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     expect(ztunnel.events.filter(({ event }) => event === 'dropped' || event === 'removed')).toEqual([]);
   });
 
-  it('refuses what needs a ztunnel that was killed under load, and goes on when it is back', async () => {
+  it('refuses what needs ztunnel after that was killed under load, and goes on when it is back', async () => {
     await synced();
     const under = await loads();
     await ztunnel.kill9();
@@ -100,7 +100,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await expect.poll(() => way(shop, outside())).toBe('ztunnel > remote');
     await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel > shop/cart');
     await expect.poll(() => host.workload('cart')?.problems).toEqual([]);
-    // Connections failed, as they must without a ztunnel; none went past it.
+    // Connections failed, as they must without a ztunnel; none bypassed it.
     for (const load of under) {
       await load.progress(2);
       const summary = await load.stop();
@@ -124,7 +124,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     ztunnel = next;
   });
 
-  it('goes back to the older ztunnel when a rollout is given up', async () => {
+  it('returns to the older ztunnel when a rollout is undone', async () => {
     const next = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket, name: 'ztunnel-c' });
     await synced(2);
     expect((await shop.dial(outside())).hops[0]?.by).toBe('ztunnel-c');
@@ -134,7 +134,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel-b > shop/cart');
   });
 
-  it('takes listeners that stood before it, when its maps are gone', async () => {
+  it('captures listeners that existed before it when its maps are gone', async () => {
     await synced();
     await host.agent.stop();
     expect((await host.sluice('cleanup')).code).toBe(0);
@@ -144,8 +144,8 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await expect.poll(() => way(client, endpoint(shop.ip4, 8080))).toBe('ztunnel-b > shop/cart');
   });
 
-  it('says why ztunnel refuses a pod, and releases that when ztunnel has taken it', async () => {
-    // Something in the pod has ztunnel's port already.
+  it('says why ztunnel refuses a pod, and releases the pod when ztunnel has accepted it', async () => {
+    // A process in the pod already has ztunnel's port.
     const pod = await host.node.pod({ namespace: 'plain', name: 'taken', serve: [8080] });
     const thief = await pod.serve([15006]);
     pod.update({ labels: ambient });
@@ -160,10 +160,10 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     await pod.delete();
   });
 
-  it('hands nothing to a process that is no ztunnel', async () => {
+  it('tells nothing to a process that is not ztunnel', async () => {
     const stranger = await host.node.pod({ namespace: 'plain', name: 'stranger' });
     const before = host.status().state.zds?.connections ?? [];
-    // As root, in a pod, at the very socket.
+    // The process is root, in a pod, and connects to the real socket.
     const process = await stranger.app.exec(['ztunnel', '--name', 'thief', '--zds', host.zdsSocket, '--drain-ms', '0']);
     expect(await host.said(/a connection to the ZDS socket was refused/)).toMatch(
       new RegExp(`in pod ${stranger.uid}, and in no ztunnel pod that is known`),
@@ -191,7 +191,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
 });
 
 describe.skipIf(need.skip)(`inPod mode and its policy${need.label}`, () => {
-  it('lets a pod that waits connect directly where that is wanted', async () => {
+  it('lets a pending pod connect directly if the policy says so', async () => {
     await using host = await NodeAgent.createInPod({ policy: { pending: 'open' } });
     host.node.kubernetes.setNamespace('shop', ambient);
     const shop = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
@@ -205,7 +205,7 @@ describe.skipIf(need.skip)(`inPod mode and its policy${need.label}`, () => {
     await host.agent.stop();
   });
 
-  it('refuses to start where another serves the socket', async () => {
+  it('refuses to start if another process serves the socket', async () => {
     await using host = await NodeAgent.createInPod();
     await host.agent.start();
     const second = await NodeAgent.createInPod({ zds: { socket: host.zdsSocket } });

@@ -1,4 +1,4 @@
-// What inPod mode leaves in a pod's network namespace, as the system's own programs show it.
+// What inPod mode changes in a pod's network namespace, as ip(8), tc(8) and sysctl(8) show it.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { enterCommand, runToEnd, type Pod } from '@sluice/testbed';

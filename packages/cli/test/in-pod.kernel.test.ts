@@ -1,5 +1,5 @@
-// inPod mode on a real kernel: the built command, a node in namespaces, a ztunnel that is told of pods over ZDS. How pods
-// come into the mesh and leave it.
+// inPod mode on a real kernel: the built command, a node made of namespaces, a ztunnel that is told of pods over ZDS. How pods
+// join the mesh and leave it.
 import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
 import { endpoint, requires, type DialResult, type Pod, type StandInZtunnel } from '@sluice/testbed';
@@ -37,7 +37,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     };
   };
 
-  it('takes what the pod dials to ztunnel in its own namespace, IPv4 and IPv6', async () => {
+  it('redirects what the pod dials to ztunnel in its own namespace, IPv4 and IPv6', async () => {
     for (const to of [outside(), endpoint(host.node.remote.ip6, 80)]) {
       const result = await shop.dial(to);
       expect(wayOf(result)).toBe('ztunnel > remote');
@@ -46,12 +46,12 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     }
   });
 
-  it('takes what comes from another node to ztunnel, and the application sees the client', async () => {
+  it('steers what comes from another node to ztunnel, and the application sees the client', async () => {
     for (const ip of shop.ips) {
       const to = endpoint(ip, 8080);
       const result = await host.node.remote.dial(to);
       expect(wayOf(result)).toBe('ztunnel > shop/cart');
-      // The connection keeps the address and the port that were dialled: 15006 shows only in who accepted it.
+      // The connection keeps the address and the port that were dialled; only the process that accepted it shows that it went to 15006.
       expect(result.hops[0]).toMatchObject({ originalDst: to, pod: shop.uid, peer: result.sockname });
       expect(result.hops[1]?.peer?.replace(/:\d+$/, '')).toBe(result.sockname?.replace(/:\d+$/, ''));
     }
@@ -68,7 +68,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     expect(hbone.hops[0]).toMatchObject({ by: 'ztunnel', port: 15008 });
   });
 
-  it('shows each pod with its inbound half, and the ztunnel that is connected', async () => {
+  it('shows whether each pod is captured inbound, and the ztunnel that is connected', async () => {
     await expect
       .poll(() => host.status())
       .toMatchObject({
@@ -96,7 +96,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     expect(body).toMatch(/^sluice_inbound\{[^}]*reason="steered"[^}]*\} [1-9]/m);
   });
 
-  it('explains both directions on what the kernel enforces', async () => {
+  it('explains both directions by what the kernel enforces', async () => {
     expect(await host.explain('--pod', 'shop/cart', '--to', outside())).toMatchObject({
       verdict: 'redirect',
       target: { ip: shop.ip4, port: 15001 },
@@ -108,7 +108,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     expect(text.stdout).toMatch(/^steer: decided by `steered`; the connection goes to ztunnel/m);
   });
 
-  it('enrols a pod that comes while it runs, and leaves nothing of one that is deleted', async () => {
+  it('enrols a pod that starts while the agent runs, and leaves nothing of one that is deleted', async () => {
     const late = await host.node.pod({ namespace: 'shop', name: 'late', serve: [8080] });
     const status = await host.becomes('late', 'in');
     expect(wayOf(await late.dial(outside()))).toBe('ztunnel > remote');
@@ -122,7 +122,7 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
     await expect.poll(() => ztunnel.workloads).toEqual(new Set([shop.uid]));
   });
 
-  it('follows a label both ways while connections are made, and gives the namespace back as it was', async () => {
+  it('follows a label both ways while connections are made, and restores the namespace', async () => {
     const pod = await host.node.pod({ namespace: 'plain', name: 'switch', serve: [8080] });
     const bare = await plumbingOf(pod);
     const load = await pod.load([outside(), endpoint(host.node.remote.ip6, 80)]);
@@ -139,14 +139,14 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
       expect(wayOf(await host.node.remote.dial(endpoint(pod.ip4, 8080)))).toBe('plain/switch');
       expect(await plumbingOf(pod)).toEqual(bare);
     }
-    // On the way in it is held until ztunnel has it; at no other time is anything refused.
+    // When the pod joins, it is held until ztunnel has it; nothing is refused at any other time.
     const summary = await load.stop();
     expect(summary.errors).toBe(0);
     expect([summary.redirected > 0, summary.direct > 0]).toEqual([true, true]);
     await pod.delete();
   });
 
-  it('reads the annotations: inbound bypass, traffic, and what is not supported', async () => {
+  it('reads the annotations: inbound bypass, traffic rules, and those that are not supported', async () => {
     const pod = await host.node.pod({
       namespace: 'shop',
       name: 'special',

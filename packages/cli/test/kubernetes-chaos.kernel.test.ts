@@ -1,6 +1,6 @@
-// Everything that an API server does wrong, at random, while real pods come and go and labels change: afterwards the maps, the
+// Everything that an API server can do wrong, at random, while real pods start and end and labels change. Afterwards the maps, the
 // annotations and the connections have to be exactly what the objects say. SLUICE_CHAOS_SECONDS (60) and SLUICE_CHAOS_SEED
-// steer it; the end may take longer, because the agent leaves a server in trouble alone for up to half a minute.
+// control the test; it may take longer, because the agent leaves a server in trouble alone for up to half a minute.
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,12 +16,12 @@ const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random()
 const LABEL = 'istio.io/dataplane-mode';
 const NAMESPACES = ['shop', 'press', 'bank'] as const;
 const MOST_PODS = 8;
-/** Addresses of a testbed node are not used again: it has 245. */
+/** A testbed node does not use an address again, and has 245. */
 const MOST_PODS_EVER = 240;
-/** The longest pause between two things that happen, in milliseconds. */
+/** The longest pause between two events, in milliseconds. */
 const PAUSE_MS = 80;
 
-/** mulberry32: numbers below `limit` that a seed gives again. */
+/** mulberry32: numbers below `limit`; the same seed gives the same ones. */
 class Draw {
   #state: number;
 
@@ -91,7 +91,7 @@ describe.skipIf(need.skip)(
       podLabels.set(pod, {});
     }
 
-    /** What users do. */
+    /** The actions of users. */
     async function change(): Promise<string> {
       const pod = draw.pick([...pods]);
       switch (draw.below(6)) {
@@ -120,7 +120,7 @@ describe.skipIf(need.skip)(
       }
     }
 
-    /** What API servers do. */
+    /** The faults of API servers. */
     async function misbehave(): Promise<string> {
       const { api } = host.node.kubernetes;
       const faults: readonly SentFault[] = [
@@ -139,7 +139,7 @@ describe.skipIf(need.skip)(
         case 2: {
           const fault = draw.pick(faults) ?? { kind: 'end' };
           const verb = draw.pick(['list', 'watch', 'patch']) ?? 'list';
-          // A patch has no history, and no watch of its own to end.
+          // A patch reads no history and is not a watch that could be ended.
           if (verb === 'patch' && !['status', 'silence', 'drop', 'slow', 'garbage'].includes(fault.kind))
             return 'nothing';
           await api.call('inject', fault, { verb, times: 1 + draw.below(3) });
@@ -191,7 +191,7 @@ describe.skipIf(need.skip)(
     };
     const inode = (path: string): string => String(statSync(path, { bigint: true }).ino);
 
-    /** What has to be in the maps, by the rules and the file system alone. */
+    /** What has to be in the maps, computed from the rules and the file system alone. */
     function wantedMaps(): { cgroups: string[]; addresses: string[]; namespaces: number } {
       const wanted = [...pods].filter(isWanted);
       const cgroups = wanted.flatMap((pod) => {

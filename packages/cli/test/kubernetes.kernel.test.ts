@@ -1,5 +1,5 @@
 // The Kubernetes API as the source, on a real kernel: the built command, real pods, the API double over HTTPS with exactly the
-// chart's rules. What is announced there must never be ahead of what is so.
+// chart's rights. No pod may be announced before it is captured.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -61,7 +61,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     for (const line of lines) await expect.poll(async () => (await host.get('/metrics')).body).toMatch(line);
   };
 
-  it('enrols a pod of a labelled namespace and announces it, and says nothing of another', async () => {
+  it('enrols a pod of a labelled namespace and announces it, and no other pod', async () => {
     await announced(host, shop, 'enabled');
     expect(wayOf(await shop.dial(outside()))).toBe('ztunnel > remote');
     expect([wayOf(await plain.dial(outside())), await annotationOf(host, plain)]).toEqual(['remote', undefined]);
@@ -70,11 +70,11 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await expect.poll(() => host.get('/readyz')).toEqual({ status: 200, body: 'ready\n' });
   });
 
-  it('announces a pod only when it is captured, and takes that back before it is not', async () => {
+  it('announces a pod only once it is captured, and withdraws that before the capture ends', async () => {
     const observed: string[] = [];
     const look = async (): Promise<boolean> => {
-      // What is said is read before what is so on the way in, and after it on the way out: so no change in between can
-      // make an order look right that is wrong, nor the other way round.
+      // The annotation is read before and after the dial, so a change in between makes no wrong order look right, and no
+      // right order look wrong.
       const before = await annotationOf(host, plain);
       const way = wayOf(await plain.dial(outside()));
       const after = await annotationOf(host, plain);
@@ -83,7 +83,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     };
     host.node.kubernetes.setNamespace('plain', ambient);
     while ((await annotationOf(host, plain)) !== 'enabled') await look();
-    // A server that is slow to take it back: meanwhile nothing may be taken from the pod.
+    // The server is slow to remove the annotation; meanwhile the pod must stay captured.
     await host.node.kubernetes.api.call(
       'inject',
       { kind: 'slow', delayMs: 700 },
@@ -95,7 +95,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     expect(observed).toEqual([]);
   });
 
-  it('says pending of a pod that ztunnel does not serve, and tells its owner what is wrong with it', async () => {
+  it('announces a pod that ztunnel does not serve as pending, and tells its owner what is wrong', async () => {
     await ztunnel.stop();
     const waiting = await host.node.pod({
       namespace: 'shop',
@@ -111,7 +111,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
           /^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m,
         ) as unknown,
       });
-    // What lasts is told at the next look at everything.
+    // A problem that lasts is reported by the next pass that looks at everything.
     await expect
       .poll(() => host.node.kubernetes.list('Event'))
       .toContainEqual(
@@ -132,7 +132,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await waiting.delete();
   });
 
-  it('goes on with what it knows while the server is away, and takes in what has changed when it is back', async () => {
+  it('goes on with what it knows while the server is away, and follows the changes when it is back', async () => {
     const { kubernetes } = host.node;
     await kubernetes.away();
     await host.said(/the Kubernetes API cannot be asked for pods, and what was known of them at/);
@@ -144,7 +144,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     );
     await expect.poll(() => host.status().warnings.join()).toContain('the Kubernetes API cannot be asked for pods');
     kubernetes.setNamespace('plain', ambient);
-    // A new container of a pod that is in the mesh is in it, too, from its first connection on.
+    // A new container of a pod in the mesh is in the mesh from its first connection on.
     const late = await shop.startContainer('late');
     expect(wayOf(await late.dial(outside()))).toBe('ztunnel > remote');
     await kubernetes.back();
@@ -155,7 +155,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await expect.poll(() => host.status().warnings).toEqual([]);
   });
 
-  it('puts its annotation back once, and does not fight whoever insists', async () => {
+  it('puts its annotation back once, and leaves it if somebody changes it again', async () => {
     const { api } = host.node.kubernetes;
     const take = (): Promise<unknown> =>
       api.call(
@@ -166,7 +166,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
       );
     await take();
     await announced(host, shop, 'enabled');
-    // The agent has seen its own by the time that it announces another pod.
+    // By the time that it announces another pod, the agent has seen its own write.
     host.node.kubernetes.setNamespace('plain', ambient);
     await announced(host, plain, 'enabled');
     await take();
@@ -187,7 +187,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await host.said(/"msg":"the log level is info now"/);
   });
 
-  it('counts what istio-cni’s dashboards show', async () => {
+  it('has the metrics that istio-cni’s dashboards show', async () => {
     await counted(
       /^ztunnel_connected 1$/m,
       /^nodeagent_reconcile_events_total\{type="add"\} [1-9]/m,
@@ -196,7 +196,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     );
   });
 
-  it('waits for a server that is away at its start: alive, not ready, and the datapath goes on', async () => {
+  it('waits for a server that is away when it starts: alive, not ready, and the datapath stays in force', async () => {
     const { kubernetes } = host.node;
     await host.agent.stop();
     await kubernetes.away();
@@ -211,7 +211,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await announced(host, shop, 'enabled');
   });
 
-  it('leaves everything in force at SIGTERM while its DaemonSet is there', async () => {
+  it('leaves everything in force at SIGTERM while its DaemonSet exists', async () => {
     const { code } = await host.agent.stop();
     expect([code, wayOf(await shop.dial(outside())), await annotationOf(host, shop)]).toEqual([
       0,
@@ -222,7 +222,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await host.agent.start();
   });
 
-  it('asks for nothing that the chart does not allow', async () => {
+  it('makes no request that the chart does not allow', async () => {
     const requests = await host.node.kubernetes.api.call('requests');
     const own = requests.filter(({ user }) => user.endsWith(':sluice'));
     expect(new Set(own.map(({ verb, resource }) => `${verb} ${resource}`))).toEqual(
@@ -240,7 +240,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
   });
 
   it('leaves nothing when its DaemonSet is being deleted', async () => {
-    // One that has not come back would not hear that its pods leave.
+    // A ztunnel that has not connected again would not learn that its pods leave.
     await expect
       .poll(() => host.status().state)
       .toMatchObject({
@@ -251,7 +251,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await host.node.kubernetes.api.call('patch', 'DaemonSet', name, {
       metadata: { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['foregroundDeletion'] },
     });
-    // Longer than a pass waits for it.
+    // The patch takes longer than a pass waits for it.
     const unavailable = { kind: 'status', code: 503 } as const;
     await host.node.kubernetes.api.call('inject', unavailable, { verb: 'patch', resource: 'pods/status', times: 3 });
     const { code } = await host.agent.stop();
@@ -319,7 +319,7 @@ describe.skipIf(need.skip)(`a rule that the chart grants, taken away${need.label
       await announced(host, cart, 'enabled');
       await host.agent.stop();
       expect([await annotationOf(host, cart), netnsPins(host.bpffs).length]).toEqual(['enabled', 1]);
-      // Which the message asks for, and which takes back what was announced.
+      // The message asks for this command, which withdraws what was announced.
       const { stdout } = await host.sluice('cleanup');
       expect(stdout).toMatch(/^withdrew {2}the annotation of pod shop\/cart$/m);
       expect([await annotationOf(host, cart), netnsPins(host.bpffs)]).toEqual([undefined, []]);

@@ -1,4 +1,4 @@
-// A testbed node with the built command on it: what the kernel tests of the command share.
+// A testbed node with the built command on it, which the kernel tests of the command share.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -14,7 +14,7 @@ import {
 } from '@sluice/testbed';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
-/** Of a DaemonSet's pod. */
+/** The environment of a pod of the DaemonSet. */
 export const OWN_DAEMON_SET = { DAEMONSET_NAME: 'sluice-node', POD_NAMESPACE: 'istio-system' };
 
 export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> implements AsyncDisposable {
@@ -44,7 +44,7 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     return NodeAgent.#on(node, { inventory, ...settings });
   }
 
-  /** In inPod mode, with the API double; with a token, as someone who may do what was allowed to that. */
+  /** In inPod mode, with the API double. The rights are those of the token, if there is one. */
   static async createOnApi(
     settings: Record<string, unknown> = {},
     token?: string,
@@ -69,7 +69,7 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     }
   }
 
-  /** One whose ztunnel is told of pods at {@link zdsSocket}. */
+  /** In inPod mode: ztunnel is told of pods at {@link zdsSocket}. */
   static createInPod(settings: Record<string, unknown> = {}): Promise<NodeAgent> {
     return NodeAgent.create({ mode: 'inPod', ...settings });
   }
@@ -113,12 +113,12 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     return readNodeStatus(this.runDir);
   }
 
-  /** What the status says of a pod, if it says anything. */
+  /** The status of a pod, if it has one. */
   workload(name: string): NodeStatus['state']['workloads'][number] | undefined {
     return this.status().state.workloads.find((workload) => workload.name === name);
   }
 
-  /** The same, once the pod is in a state of the mesh. */
+  /** The same, once the pod has this state. */
   becomes(name: string, state: string): Promise<NodeStatus['state']['workloads'][number] | undefined> {
     return eventually(
       () => this.workload(name),
@@ -126,12 +126,12 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     );
   }
 
-  /** What the running agent has logged, or the last one; nothing before the first. */
+  /** What the running agent, or the last one, has logged. */
   get log(): readonly string[] {
     return this.agent.isStarted ? this.agent.process.history : [];
   }
 
-  /** The first line of the log that fits, when it is there. */
+  /** Waits for a line of the log that matches, and returns the first. */
   said(pattern: RegExp): Promise<string> {
     return eventually(
       () => this.log.find((line) => pattern.test(line)),
@@ -139,7 +139,7 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
     );
   }
 
-  /** An answer of the agent's HTTP server. */
+  /** Asks the agent's HTTP server. */
   async get(path: string): Promise<{ status: number; body: string }> {
     const { port } = JSON.parse(await this.said(/"msg":"metrics are served"/)) as { port: number };
     const response = await fetch(`http://127.0.0.1:${port}${path}`);
@@ -158,8 +158,8 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
 }
 
 /**
- * Asks again until the answer is right, and returns that one. Where nothing is done with the answer, `expect.poll` says the
- * same in one.
+ * Asks again until the answer is right, and returns that answer. A test that does not use the answer can call `expect.poll`
+ * instead.
  */
 export function eventually<T, Right extends T>(
   ask: () => Promise<T> | T,

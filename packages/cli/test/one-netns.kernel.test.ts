@@ -1,4 +1,4 @@
-// One life of a pod's network namespace in the agent: it is opened once, whoever looks into it, and let go with the pod.
+// The agent opens a pod's network namespace once, for all its parts, and closes it with the pod.
 import { readdirSync, readlinkSync } from 'node:fs';
 import { requires, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,10 +10,10 @@ const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const LOOK_EVERY_MS = 2;
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
 
-/** As a descriptor of it is shown: `net:[4026532713]`. */
+/** What /proc shows for a descriptor of the namespace: `net:[4026532713]`. */
 const shownAs = ({ netns }: Pod): string => readlinkSync(netns);
 
-/** Every network namespace that a process has a descriptor of, once for each descriptor. */
+/** The network namespaces of which a process has descriptors, once for each descriptor. */
 function openNetns(pid: number): string[] {
   const directory = `/proc/${pid}/fd`;
   return readdirSync(directory).flatMap((fd) => {
@@ -40,10 +40,10 @@ describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label
   });
   afterAll(() => host?.node.close());
 
-  it('has one descriptor, which the resolver, the datapath and ztunnel are lent', async () => {
+  it('has one descriptor, which is lent to the resolver, the datapath and ztunnel', async () => {
     const one = [shownAs(shop)];
     await expect.poll(held).toEqual(one);
-    // A pass that was asked for by a change looks at everything again, and opens nothing anew.
+    // A pass that a change asked for looks at everything again, and opens nothing.
     const other = await host.node.pod({ namespace: 'shop', name: 'other' });
     await host.becomes('other', 'in');
     const two = [shownAs(shop), shownAs(other)].toSorted();
@@ -52,7 +52,7 @@ describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label
     await expect.poll(held).toEqual(one);
   });
 
-  it('has none once the pod has left the mesh, and one again when it is back', async () => {
+  it('has no descriptor once the pod has left the mesh, and one again when it is back', async () => {
     const name = shownAs(shop);
     for (let round = 0; round < 2; round++) {
       shop.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
@@ -64,7 +64,7 @@ describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label
     }
   });
 
-  it('is opened by the next agent once, and given back where the pod left between the two', async () => {
+  it('is opened once by the next agent, and restored if the pod left between the two agents', async () => {
     await host.agent.stop();
     shop.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
     expect((await plumbingOf(shop)).join('\n')).toContain('sluice_lo');
@@ -77,10 +77,10 @@ describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label
     await expect.poll(held).toEqual([shownAs(shop)]);
   });
 
-  it('never has a second one while pods come and go, and none of those that went', async () => {
+  it('never has a second descriptor while pods start and end, and none of pods that ended', async () => {
     const own = shownAs(shop);
     const hosts = readlinkSync(host.node.netns.path);
-    // The most descriptors of one pod's namespace at any look.
+    // The most descriptors that one pod's namespace had at any look.
     let most = 0;
     const looks = setInterval(() => {
       const counts = new Map<string, number>();

@@ -1,11 +1,11 @@
-// Runs programs to their end: the built command, and what stands around it.
+// Runs programs to their end: the built command, and others.
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export const SLUICE = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
 export interface CommandResult {
-  /** -1 when a signal ended it, or it could not be started. */
+  /** -1 if a signal ended it, or if it could not be started. */
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;

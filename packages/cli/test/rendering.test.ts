@@ -1,4 +1,4 @@
-// What people see, as they see it.
+// The text that people see.
 import type { AgentState, DatedStatus, NodeStatus } from '@sluice/ambient-agent';
 import { describe, expect, it } from 'vitest';
 import { renderCleanup, renderExplanation, renderRecord, renderStatus, renderVerification } from '../src/index.js';
@@ -130,7 +130,7 @@ describe('status --verify', () => {
     );
   });
 
-  it('shows both sides of each difference, kind by kind, and first what it is not sure of', () => {
+  it('shows both sides of each difference, kind by kind, after the warnings about what is not certain', () => {
     const rest = { agent: 'x', kernel: 'y', remedy: 'z' };
     expect(
       renderVerification({
@@ -145,7 +145,7 @@ describe('status --verify', () => {
         isSettled: false,
       }),
     ).toBe(
-      `warning: the agent changed things from look to look, 6 times; told is what differed in the last two looks
+      `warning: the agent’s state changed under each of 6 looks; shown is what differed in the last two
 warning: not compared: the network namespace of pod shop/cart: no process of the pod shows it
 verify    3 differences between what the agent says and the kernel (13 map entries, 14 programs, 1 network namespaces)
 
@@ -201,7 +201,7 @@ describe('explain', () => {
 });
 
 describe('watch', () => {
-  it('is a line a record', () => {
+  it('prints one line for each record', () => {
     const process = { kind: 'process' as const, event: 'exec', pid: 7, comm: 'nginx', podUid: 'u', netnsCookie: '7' };
     expect(
       renderRecord({

@@ -1,4 +1,4 @@
-// ztunnel is rolled out: a new one beside the old one, not Ready and then Ready, and the old one goes.
+// ztunnel is rolled out: a new one starts beside the old one, becomes Ready, and the old one ends.
 import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
 import { endpoint, requires } from '@sluice/testbed';
@@ -8,7 +8,7 @@ import { NodeAgent } from './node-agent.js';
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 
 describe.skipIf(need.skip)(`a rollout of ztunnel${need.label}`, () => {
-  it('refuses nobody, and redirects no connection of either ztunnel', async () => {
+  it('refuses no connection, and redirects none that either ztunnel makes', async () => {
     await using host = await NodeAgent.create();
     const { node } = host;
     node.kubernetes.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });
@@ -32,7 +32,7 @@ describe.skipIf(need.skip)(`a rollout of ztunnel${need.label}`, () => {
     next.setReady(true);
     former.setReady(false);
     await expect.poll(used).toBe(next.ip4);
-    // The old one still dials on for those who are connected to it.
+    // The old ztunnel still dials for the connections that it carries.
     for (const { pod } of [former, next])
       expect((await pod.dial(endpoint(shop.ip4, 8080))).hops.map(({ by }) => by)).toEqual(['shop/cart']);
     await load.progress(2);

@@ -1,4 +1,5 @@
-// Prints what the agent costs on a full node: 245 pods, 980 containers, 5000 namespaces; as root, with everything built: node packages/cli/test/scale.mjs [--agent source|bundle|in-cluster]... [--rounds N] [--rest SECONDS] [-o json]
+// Prints what the agent costs on a full node: 245 pods, 980 containers, 5000 namespaces. Run it as root, with everything built:
+// node packages/cli/test/scale.mjs [--agent source|bundle|in-cluster]... [--rounds N] [--rest SECONDS] [-o json]
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ import * as Scope from 'effect/Scope';
 const AGENTS = ['source', 'bundle', 'in-cluster'];
 const { values: options } = parseArgs({
   options: {
-    // The compiled sources; what the image holds, with a kubeconfig; the same with a service account, as in a pod.
+    // source: the compiled sources. bundle: what the image holds, with a kubeconfig. in-cluster: the same with a service account.
     agent: { type: 'string', multiple: true, default: AGENTS },
     rounds: { type: 'string', default: '3' },
     rest: { type: 'string', default: '60' },
@@ -29,19 +30,19 @@ for (const agent of options.agent)
   if (!AGENTS.includes(agent)) throw new Error(`there is no agent ${agent}; there are ${AGENTS.join(', ')}`);
 
 const NAMESPACE_COUNT = 5000;
-/** Pods of each namespace that is labelled; with ztunnel they are all that a testbed node has room for. */
+/** Pods of each namespace that is labelled; with ztunnel they fill a testbed node. */
 const POD_COUNTS = { few: 10, some: 100, rest: 134 };
-/** Beside the sandbox and `app`. */
+/** In addition to the sandbox and `app`. */
 const MORE_CONTAINERS = ['second', 'third'];
 const AMBIENT = { 'istio.io/dataplane-mode': 'ambient' };
 const ENROLMENTS = [['few'], ['some'], ['few', 'some', 'rest']];
 const REDIRECTION = 'ambient.istio.io/redirection';
 const STARTED_AT_ONCE = 8;
 const SETTLING_MS = 3000;
-/** Of passes that find nothing to do: a label that nobody selects by is changed so often. */
+/** For passes that find nothing to do, a label that no selector uses is changed this often. */
 const IDLE_CHANGES = 9;
 const IDLE_CHANGE_EVERY_MS = 700;
-/** Of /proc/<pid>/stat: 10 ms on every kernel (USER_HZ). */
+/** The unit of /proc/<pid>/stat: 10 ms on every kernel (USER_HZ). */
 const MS_A_TICK = 10;
 
 const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
@@ -49,13 +50,13 @@ const SOURCE = join(REPOSITORY, 'packages/cli/dist/main.js');
 const DOCKERFILE = join(REPOSITORY, 'deploy/Dockerfile');
 const MAKE_BUNDLE = join(REPOSITORY, 'packages/deploy/dist/make-bundle.js');
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** In private mounts, the files of a service account where a pod has them, and nothing else in /var/run. */
+/** Puts the files of a service account where a pod has them, in a private mount that hides everything else in /var/run. */
 const IN_POD = `mount -t tmpfs tmpfs /var/run && mkdir -p ${SERVICE_ACCOUNT} && cp "$1"/* ${SERVICE_ACCOUNT} && shift && exec "$@"`;
 
 const progress = (text) => process.stderr.write(`${text}\n`);
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-/** What a server adds to every object. */
+/** The fields that a server adds to every object. */
 const managedFields = (fields) => [
   { manager: 'kubectl', operation: 'Update', apiVersion: 'v1', time: '2026-01-01T00:00:00Z', fieldsV1: fields },
 ];
@@ -72,7 +73,7 @@ async function makeNamespaces({ api }) {
   }
 }
 
-/** Its manifest is about as long as one of four containers in practice: 10 KB. */
+/** The manifest has 10 KB, about as much as one of four containers has in practice. */
 async function makePod(node, namespace, index) {
   const pod = await node.pod({ namespace, name: `${namespace}-${index}`, labels: { app: namespace }, publish: false });
   for (const name of MORE_CONTAINERS) await pod.startContainer(name, ['pause']);
@@ -92,11 +93,11 @@ async function makePods(node) {
   await Promise.all(workers);
 }
 
-/** How a kind of agent is started. */
+/** How to start a kind of agent. */
 function launchOf(kind, node, bundle) {
   const environment = { ...process.env, DAEMONSET_NAME: 'sluice-node', POD_NAMESPACE: 'istio-system' };
   delete environment.KUBECONFIG;
-  // As in the image.
+  // The image sets the same.
   if (kind !== 'source')
     environment.NODE_OPTIONS = /^ENV NODE_OPTIONS="(.*)"$/m.exec(readFileSync(DOCKERFILE, 'utf8'))[1];
   const program = [process.execPath, kind === 'source' ? SOURCE : join(bundle, 'dist/sluice.js')];
@@ -116,7 +117,7 @@ function launchOf(kind, node, bundle) {
   };
 }
 
-/** In MiB: now, of that what is no file's, and the most that it ever was. */
+/** In MiB: resident now, the part of that which is not backed by files, and the peak. */
 function memoryOf(pid) {
   const text = readFileSync(`/proc/${pid}/status`, 'utf8');
   const of = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)[1]) / 1024;
@@ -130,7 +131,7 @@ function cpuMs(pid) {
   return (Number(fields[11]) + Number(fields[12])) * MS_A_TICK;
 }
 
-/** A condition that is looked at whenever something is heard of: nothing is asked for in between. */
+/** A condition that is checked whenever something is heard; nothing polls. */
 class Listener {
   #looks = new Set();
 
@@ -138,7 +139,7 @@ class Listener {
     for (const look of this.#looks) look();
   }
 
-  /** When it came true. */
+  /** Resolves to the time when the condition became true. */
   until(isTrue) {
     return new Promise((resolve) => {
       const look = () => {
@@ -189,7 +190,7 @@ class Log {
     const more = () => {
       for (; read < process.history.length; read += 1) this.#take(JSON.parse(process.history[read]));
       this.#listener.heard();
-      // Fits nothing: it is only told of each line.
+      // Never true: the callback only needs to see each line.
       return false;
     };
     process.until(more).catch(() => {});
@@ -331,7 +332,7 @@ async function measure(node) {
   execFileSync(process.execPath, [MAKE_BUNDLE, bundle], { stdio: 'ignore' });
   const configPath = join(node.directory, 'config.yaml');
   const runDir = join(node.directory, 'run');
-  // As /run is on most machines; it goes with the node.
+  // A tmpfs, as /run is on most machines; it is unmounted with the node.
   mkdirSync(runDir);
   execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', runDir]);
   const bpffs = await node.bpffs();

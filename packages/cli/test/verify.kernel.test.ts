@@ -1,5 +1,5 @@
-// `sluice status --verify` on a real node: no difference while nobody interferes; then one thing after another is broken from
-// outside, with no agent to put it right, and told as exactly that.
+// `sluice status --verify` on a real node: it finds no difference while nobody interferes. Then one thing after another is broken
+// from outside, with no agent to put it right, and the command has to report exactly that.
 import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
 const DATAPATH_OBJECT = fileURLToPath(new URL('../../datapath/dist/sluice.bpf.o', import.meta.url));
 const INBOUND_OBJECT = fileURLToPath(new URL('../../datapath/dist/inbound.bpf.o', import.meta.url));
 const ambient = { 'istio.io/dataplane-mode': 'ambient' };
-/** Of struct cgroup_info (bpf/maps.h), in bytes. */
+/** Offset in struct cgroup_info (bpf/maps.h), in bytes. */
 const FLAGS_OFFSET = 28;
 const DNS_CAPTURE = 2;
 
@@ -28,7 +28,7 @@ interface Verified {
   readonly warnings: readonly string[];
 }
 
-/** For programs and for people. */
+/** Runs the command for programs and for people. */
 async function verify(host: NodeAgent): Promise<Verified> {
   const json = await host.sluice('status', '--verify', '-o', 'json');
   if (json.stdout === '') throw new Error(json.stderr);
@@ -38,14 +38,14 @@ async function verify(host: NodeAgent): Promise<Verified> {
   return { code: json.code, text: text.stdout, verification, warnings };
 }
 
-/** The same without a process for each look, once there is none. */
+/** The same without a process for each look, once there is no difference. */
 const noDifference = (host: NodeAgent): Promise<VerifiedStatus> =>
   eventually(
     () => Effect.runPromise(verifyNode({ runDir: host.runDir, proc: '/proc' })),
     ({ verification }) => verification.differences.length === 0,
   );
 
-/** With something that happens in each pause between two looks, in the place of the pause. */
+/** Verifies while something happens instead of each pause between two looks. */
 const lookingOn = (host: NodeAgent, happens: (pause: number) => unknown): Promise<VerifiedStatus> => {
   let pauses = 0;
   const sleep = (): Effect.Effect<void> => Effect.sync(() => void happens((pauses += 1)));
@@ -62,18 +62,18 @@ const lookingOn = (host: NodeAgent, happens: (pause: number) => unknown): Promis
 type Words = string | RegExp;
 const fitting = (text: Words): unknown => (typeof text === 'string' ? text : expect.stringMatching(text));
 
-/** What is broken, and what is to be said of it. */
+/** What is broken, and what has to be reported. */
 interface Breakage {
   readonly kind: Difference['kind'];
   readonly object: Words;
   readonly agent: Words;
   readonly kernel: Words;
-  /** Returns what undoes it; nothing: an agent that starts does. */
+  /** Returns what undoes it, or nothing if an agent that starts undoes it. */
   readonly break: () => Undo | undefined | Promise<Undo | undefined>;
 }
 type Undo = () => unknown;
 
-/** Nothing else is told, and nothing any more when it is undone. */
+/** Only this is reported, and nothing any more once it is undone. */
 async function tells(host: NodeAgent, breakage: Breakage): Promise<void> {
   const { kind, object, agent, kernel } = breakage;
   const undo = await breakage.break();
@@ -100,7 +100,7 @@ async function tells(host: NodeAgent, breakage: Breakage): Promise<void> {
   expect((await noDifference(host)).verification).toMatchObject({ differences: [], unchecked: [] });
 }
 
-/** An entry of a pinned map, changed by hand; returns how to put it back. */
+/** Changes an entry of a pinned map by hand; returns what puts it back. */
 function edit(
   host: NodeAgent,
   name: string,
@@ -121,7 +121,7 @@ function edit(
 const any = (): boolean => true;
 const remove = (map: BpfMap, key: Buffer): void => void map.delete(key);
 
-/** Of struct agent_config (bpf/maps.h), in bytes. */
+/** Offset in struct agent_config (bpf/maps.h), in bytes. */
 const POLICY_OFFSET = 12;
 const setPolicy =
   (bits: number) =>
@@ -130,7 +130,7 @@ const setPolicy =
     map.update(key, value);
   };
 
-/** An entry that is not there otherwise. */
+/** Adds an entry that the agent did not write. */
 function add(host: NodeAgent, name: string, key: Buffer, value: (map: BpfMap) => Buffer): Undo {
   const open = (): BpfMap => BpfMap.openPinned(join(host.bpffs, 'sluice/maps', name));
   using map = open();
@@ -141,7 +141,7 @@ function add(host: NodeAgent, name: string, key: Buffer, value: (map: BpfMap) =>
   };
 }
 
-/** Puts another map at the place of a pinned one, or none. */
+/** Replaces the pin of a map by that of another map, or by none. */
 function replacePin(host: NodeAgent, name: string, pinOther?: (path: string) => void): Undo {
   const path = join(host.bpffs, 'sluice/maps', name);
   const map = BpfMap.openPinned(path);
@@ -168,7 +168,7 @@ const attachedNow = async (host: NodeAgent, count: number): Promise<void> => {
   await expect.poll(programs).toBe(count);
 };
 
-/** Changes what the agent has said, instead of what the kernel has. */
+/** Changes what the agent says, instead of what the kernel has. */
 function editState(host: NodeAgent, change: (text: string) => string): Undo {
   const path = join(host.runDir, 'state.json');
   const before = readFileSync(path, 'utf8');
@@ -603,11 +603,11 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       }),
     ],
   ];
-  it.each(cases)('tells of %s, and of nothing else', async (_name, breakage) => {
+  it.each(cases)('reports %s, and nothing else', async (_name, breakage) => {
     await tells(host, breakage());
   });
 
-  it('tells of a pod that went while no agent ran, whose end is the agent’s to find out', async () => {
+  it('reports a pod that ended while no agent ran, which the next agent finds out', async () => {
     await host.agent.kill9();
     await cart.delete();
     const { code, verification } = await verify(host);
@@ -684,13 +684,13 @@ describe.skipIf(need.skip)(`status --verify in node mode${need.label}`, () => {
       }),
     ],
   ];
-  it.each(cases)('tells of %s, and of nothing else', async (_name, breakage) => {
+  it.each(cases)('reports %s, and nothing else', async (_name, breakage) => {
     await tells(host, breakage());
   });
 });
 
 describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
-  it('finds no difference once the agent has come to what was broken', async () => {
+  it('finds no difference once the agent has repaired what was broken', async () => {
     await using host = await NodeAgent.createInPod({ resyncInterval: '1s' });
     host.node.kubernetes.setNamespace('shop', ambient);
     await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
@@ -698,7 +698,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     await host.agent.start();
     await host.becomes('cart', 'in');
     await noDifference(host);
-    // Not ended, and not at work: it counts as running, so that another look is taken.
+    // The agent is stopped, but counts as running, so that the command looks again.
     host.agent.process.signal('SIGSTOP');
     edit(host, 'netns_info_map', any, remove);
     await inNetns(pod, 'ip', '-4', 'rule', 'del', 'priority', '32764');
@@ -720,10 +720,10 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     await host.agent.stop();
   });
 
-  it('tells of nothing that was of the moment, and says so if the agent does not hold still', async () => {
+  it('reports no passing difference, and says so if the state changes under every look', async () => {
     await using host = await NodeAgent.create();
     await host.agent.start();
-    // It counts as running, so that it might be in the midst of a pass.
+    // The agent is stopped, but counts as running, so that it may be in the middle of a pass.
     host.agent.process.signal('SIGSTOP');
     const openPolicy = (): Undo => edit(host, 'config', any, setPolicy(1));
     let undo = openPolicy();
@@ -739,7 +739,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
       if (pause % 2 === 1) undo();
       else undo = openPolicy();
     });
-    // Every other look finds two.
+    // Every other look finds two differences.
     expect(restless.verification).toMatchObject({
       isSettled: false,
       looks: 6,
@@ -749,14 +749,14 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     await host.agent.stop();
   });
 
-  it('says whom it needs to be, and that an older agent’s state is not enough', async () => {
+  it('says that it needs root, and that an older agent’s state is not enough', async () => {
     await using host = await NodeAgent.create();
     const nobody = await runProgram([
       'setpriv',
       '--reuid=65534',
       '--regid=65534',
       '--clear-groups',
-      // The checkout may lie in a directory of root's.
+      // The checkout may be in a directory that only root can enter.
       '--inh-caps=-all,+dac_read_search',
       '--ambient-caps=-all,+dac_read_search',
       process.execPath,

@@ -1,4 +1,4 @@
-// `sluice cleanup`: takes everything of Sluice off the node.
+// `sluice cleanup`: removes everything of Sluice from the node.
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import { Command, Flag } from 'effect/cli';
@@ -9,7 +9,7 @@ import { configOf, output, placeFlags } from './flags.js';
 const flags = {
   ...placeFlags,
   output,
-  force: Flag.Boolean('force').pipe(Flag.withDescription('Also while an agent runs'), Flag.withDefault(false)),
+  force: Flag.Boolean('force').pipe(Flag.withDescription('Clean up even while an agent runs'), Flag.withDefault(false)),
 };
 
 export const cleanup = Command.make('cleanup', flags, (given) =>
@@ -25,9 +25,9 @@ export const cleanup = Command.make('cleanup', flags, (given) =>
 ).pipe(
   Command.withShortDescription('Remove everything of Sluice from this node'),
   Command.withDescription(
-    "Takes back what was announced of this node's pods where the Kubernetes API can be reached, detaches the programs, removes the pins and " +
-      "the agent's files, and says what it removed. Connections that are made already stay; new ones go directly. " +
-      'It refuses while an agent runs, and may be run any number of times.',
+    "Removes the annotations of this node's pods if the Kubernetes API can be reached, detaches the programs, removes the pins and " +
+      "the agent's files, undoes the changes in pods' network namespaces, and prints what it removed. Established connections stay; " +
+      'new ones go directly. It refuses to run while an agent runs, and may be repeated.',
   ),
-  Command.withExamples([{ command: 'sluice cleanup', description: 'After the agent was stopped for good' }]),
+  Command.withExamples([{ command: 'sluice cleanup', description: 'Clean up after the agent was stopped for good' }]),
 );

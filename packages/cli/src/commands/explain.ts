@@ -1,4 +1,4 @@
-// `sluice explain`: which row of the decision table a connection meets, on the maps as the kernel has them.
+// `sluice explain`: which row of the decision table decides about a connection, by the maps that the kernel has.
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
@@ -12,30 +12,32 @@ const flags = {
   output,
   pod: Flag.String('pod').pipe(
     Flag.withMetavar('NAMESPACE/NAME'),
-    Flag.withDescription('A pod of this node is the caller'),
+    Flag.withDescription('The caller is a pod of this node'),
     Flag.optional,
   ),
   fromHost: Flag.Boolean('from-host').pipe(
-    Flag.withDescription('A process of the host is the caller'),
+    Flag.withDescription('The caller is a process of the host'),
     Flag.withDefault(false),
   ),
   fromKubelet: Flag.Boolean('from-kubelet').pipe(
-    Flag.withDescription('The kubelet is the caller'),
+    Flag.withDescription('The caller is the kubelet'),
     Flag.withDefault(false),
   ),
   to: Flag.String('to').pipe(
     Flag.withMetavar('IP:PORT'),
-    Flag.withDescription('What it dials: 10.0.0.1:80 or [fd00::1]:80'),
+    Flag.withDescription('The address that the caller dials: 10.0.0.1:80 or [fd00::1]:80'),
     Flag.optional,
   ),
   from: Flag.String('from').pipe(
     Flag.withMetavar('IP'),
-    Flag.withDescription('A client anywhere, of which only the address is known; with --to-pod'),
+    Flag.withDescription('The address of a client anywhere; with --to-pod'),
     Flag.optional,
   ),
   toPod: Flag.String('to-pod').pipe(
     Flag.withMetavar('NAMESPACE/NAME:PORT'),
-    Flag.withDescription('What comes to a pod of this node (inPod mode): shop/cart:8080; with --from'),
+    Flag.withDescription(
+      'The pod of this node and the port that the client dials (inPod mode): shop/cart:8080; with --from',
+    ),
     Flag.optional,
   ),
 };
@@ -50,11 +52,11 @@ interface CallerFlags {
 
 type Caller = { kind: 'pod'; namespace: string; name: string } | { kind: 'host' | 'kubelet' };
 
-/** Who calls, or what is wrong with the flags that say so. */
+/** The caller, or what is wrong with the flags that name it. */
 function callerOf({ pod, fromHost, fromKubelet }: CallerFlags): Caller | string {
   const count = [Option.isSome(pod), fromHost, fromKubelet].filter(Boolean).length;
-  if (count === 0) return 'say who calls: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
-  if (count > 1) return 'say who calls, once: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
+  if (count === 0) return 'name the caller: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
+  if (count > 1) return 'name only one caller: --pod NAMESPACE/NAME, --from-host or --from-kubelet';
   if (Option.isNone(pod)) return { kind: fromHost ? 'host' : 'kubelet' };
   const [namespace = '', name = '', ...rest] = pod.value.split('/');
   if (namespace === '' || name === '' || rest.length > 0)
@@ -70,7 +72,7 @@ type Given = CallerFlags &
     readonly toPod: Option.Option<string>;
   };
 
-/** What comes to a pod. */
+/** Explains a connection that comes to a pod. */
 const explainToPod = (given: Given): Effect.Effect<void, CommandFailure> =>
   Effect.gen(function* () {
     const agent = yield* loadAgent;
@@ -81,7 +83,7 @@ const explainToPod = (given: Given): Effect.Effect<void, CommandFailure> =>
     const isMixed = Option.isSome(given.to) || Option.isSome(given.pod) || given.fromHost || given.fromKubelet;
     if (client === undefined || pod === undefined || isMixed) {
       const problems = [
-        ...(isMixed ? ['--from and --to-pod go with each other and with no other end of a connection'] : []),
+        ...(isMixed ? ['--from and --to-pod can only be combined with each other'] : []),
         ...(client === undefined ? [`--from ${from} is not an address; write 10.0.0.1 or fd00::1`] : []),
         ...(pod === undefined ? [`--to-pod ${toPod} is not a pod and a port; write shop/cart:8080`] : []),
       ];
@@ -122,10 +124,10 @@ export const explain = Command.make('explain', flags, (given) =>
     yield* Console.log(renderExplanation(explanation));
   }),
 ).pipe(
-  Command.withShortDescription('Say why a connection goes where it goes'),
+  Command.withShortDescription('Show why a connection goes where it goes'),
   Command.withDescription(
-    'Runs the decision table for a connection that need not be made, on the maps as they are pinned, which is what the kernel ' +
-      'enforces; prints each row that was tried and the one that decided. The agent need not run.',
+    'Evaluates the decision table for a connection, without making it, on the pinned maps, which are what the kernel ' +
+      'enforces. Prints each row that was tried and the one that decided. The agent need not run.',
   ),
   Command.withExamples([
     { command: 'sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080', description: 'From a pod' },

@@ -1,4 +1,4 @@
-// Flags that several commands share, and the configuration that they and the file make.
+// Flags that several commands share, and the configuration that results from them and the file.
 import { existsSync } from 'node:fs';
 import type { AgentConfig } from '@sluice/ambient-agent';
 import * as Effect from 'effect/Effect';
@@ -7,7 +7,7 @@ import { Flag } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { failureOf, type CommandFailure } from '../exit.js';
 
-/** Read when --config is not given, if it is there. */
+/** Read when --config is not given, if it exists. */
 export const DEFAULT_CONFIG = '/etc/sluice/config.yaml';
 
 export const output = Flag.Literals('output', ['table', 'json']).pipe(
@@ -19,36 +19,40 @@ export const output = Flag.Literals('output', ['table', 'json']).pipe(
 const text = (name: string, metavar: string, description: string): Flag.Flag<Option.Option<string>> =>
   Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional);
 
-/** Where things are: for every command that looks at a node. */
+/** Paths, for every command that looks at a node. */
 export const placeFlags = {
-  config: text('config', 'FILE', `The configuration file (default: ${DEFAULT_CONFIG}, if it is there)`),
-  runDir: text('run-dir', 'DIR', 'Where the agent keeps its lock and its state (paths.runDir)'),
-  bpffs: text('bpffs', 'DIR', 'The BPF file system that the datapath is pinned in (paths.bpffs)'),
+  config: text('config', 'FILE', `The configuration file (default: ${DEFAULT_CONFIG}, if it exists)`),
+  runDir: text('run-dir', 'DIR', 'The directory of the agent’s lock and state (paths.runDir)'),
+  bpffs: text('bpffs', 'DIR', 'The BPF file system in which the datapath is pinned (paths.bpffs)'),
 };
 
-/** What `run` can also be told on the command line. */
+/** Settings of `run` on the command line. */
 export const runFlags = {
   ...placeFlags,
   nodeName: text('node-name', 'NAME', 'The name of this node in Kubernetes (default: $NODE_NAME, or the host name)'),
   inventory: text('inventory', 'DIR', 'The directory of manifests: Namespaces, and Pods with their status'),
-  kubeconfig: text('kubeconfig', 'FILE', 'Read the Kubernetes API, by this file (inventory.source: kubernetes)'),
-  cgroupRoot: text('cgroup-root', 'DIR', 'Attach here and look for pods below it (default: the cgroup2 mount)'),
+  kubeconfig: text('kubeconfig', 'FILE', 'Read the Kubernetes API with this kubeconfig (inventory.source: kubernetes)'),
+  cgroupRoot: text(
+    'cgroup-root',
+    'DIR',
+    'Attach to this cgroup and look for pods below it (default: the cgroup2 mount)',
+  ),
   hostNetns: text('host-netns', 'FILE', "The host's network namespace (default: that of pid 1)"),
-  metrics: text('metrics', 'ADDRESS:PORT', 'Serve /metrics, /healthz and /readyz there'),
+  metrics: text('metrics', 'ADDRESS:PORT', 'Serve /metrics, /healthz and /readyz at this address'),
   logLevel: Flag.Literals('log-level', ['debug', 'info', 'warn', 'error']).pipe(
-    Flag.withDescription('The least level that is logged'),
+    Flag.withDescription('The lowest level that is logged'),
     Flag.optional,
   ),
   logFormat: Flag.Literals('log-format', ['json', 'pretty']).pipe(
     Flag.withAlias('o'),
-    Flag.withDescription('How lines are logged'),
+    Flag.withDescription('The format of log lines'),
     Flag.optional,
   ),
 };
 
 export type FlagValues = Partial<Record<Exclude<keyof typeof runFlags, never>, Option.Option<string>>>;
 
-/** The file, and over it what was given on the command line. */
+/** The settings of the file, overridden by those of the command line. */
 export const configOf = (flags: FlagValues): Effect.Effect<AgentConfig, CommandFailure> =>
   Effect.gen(function* () {
     const { loadConfig } = yield* loadAgent;

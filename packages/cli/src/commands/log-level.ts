@@ -1,4 +1,4 @@
-// `sluice log-level`: how much the running agent says, changed without a restart.
+// `sluice log-level`: shows or changes how much the running agent logs, without a restart.
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
@@ -7,11 +7,13 @@ import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
 import { configOf, output, placeFlags } from './flags.js';
 
-/** As the configuration has it. */
+/** Stands for the level of the configuration. */
 const CONFIGURED = 'configured';
 
 const level = Argument.Literals('level', ['debug', 'info', 'warn', 'error', CONFIGURED]).pipe(
-  Argument.withDescription('The least level that is logged from now on; `configured` is what the configuration says'),
+  Argument.withDescription(
+    'The lowest level that is logged from now on; `configured` stands for that of the configuration',
+  ),
   Argument.optional,
 );
 
@@ -40,10 +42,10 @@ export const logLevel = Command.make('log-level', { ...placeFlags, output, level
 ).pipe(
   Command.withShortDescription('Show or change what the running agent logs'),
   Command.withDescription(
-    'Changes the least level that the running agent logs, at once and until it ends; without a level, shows what it was last told.',
+    'Changes the lowest level that the running agent logs, at once and until it ends. Without a level, shows the one that was last set.',
   ),
   Command.withExamples([
-    { command: 'sluice log-level debug', description: 'Say everything' },
-    { command: 'sluice log-level configured', description: 'As the configuration has it again' },
+    { command: 'sluice log-level debug', description: 'Log everything' },
+    { command: 'sluice log-level configured', description: 'Return to the level of the configuration' },
   ]),
 );

@@ -1,4 +1,4 @@
-// `sluice run`: the agent, in the foreground, until SIGTERM or SIGINT.
+// `sluice run`: runs the agent in the foreground, until SIGTERM or SIGINT.
 import * as Effect from 'effect/Effect';
 import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
@@ -16,15 +16,15 @@ export const run = Command.make('run', runFlags, (flags) =>
 ).pipe(
   Command.withShortDescription('Run the agent'),
   Command.withDescription(
-    'Runs the agent in the foreground: it keeps the datapath as the inventory wants it, logs to standard output, and prints a line ' +
+    'Runs the agent in the foreground. It keeps the datapath as the inventory wants it, logs to standard output, and logs a line ' +
       '"ready" when everything known is enrolled. SIGTERM ends it with exit code 0 and leaves the datapath in force; `sluice cleanup` ' +
-      'removes that. Settings of the command line overrule those of the file.',
+      'removes the datapath. Settings on the command line override those of the file.',
   ),
   Command.withExamples([
-    { command: 'sluice run --config /etc/sluice/config.yaml', description: 'As a service does' },
+    { command: 'sluice run --config /etc/sluice/config.yaml', description: 'Run it as a service does' },
     {
       command: 'sluice run --inventory ./manifests --node-name node-1 --log-format pretty',
-      description: 'By hand, without a configuration file',
+      description: 'Run it by hand, without a configuration file',
     },
   ]),
 );

@@ -1,4 +1,4 @@
-// `sluice status`: every workload of the node, in or out of the mesh, why, and since when; and whether the kernel has it so.
+// `sluice status`: the state of every workload of the node, why, and since when; and whether the kernel agrees.
 import type { NodeStatus, Verification } from '@sluice/ambient-agent';
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
@@ -39,7 +39,7 @@ export const status = Command.make('status', flags, (given) =>
       if (verification !== undefined) yield* Console.log(`\n${renderVerification(verification)}`);
     }
     const { noAgent, different } = ExitCode;
-    // Whether the kernel has what the agent said is what was asked, agent or not.
+    // With --verify the question is whether the kernel agrees, whether an agent runs or not.
     if (verification === undefined && node.agent !== 'running')
       return yield* new CommandFailure({ exitCode: noAgent, message: '' });
     if (verification !== undefined && verification.differences.length > 0)
@@ -49,17 +49,17 @@ export const status = Command.make('status', flags, (given) =>
   Command.withShortDescription('Show every workload: in or out of the mesh, why, since when'),
   Command.withDescription(
     "Shows the agent's view of this node: warnings first, then ztunnel, then every pod with its addresses and cgroups, whether it is " +
-      'in the mesh, why, and since when. It works without an agent too: it then says so, and exits with 3. ' +
-      'With --verify it says what of this is not so in the kernel, and what to do about it. It then exits with 0 if there is no ' +
+      'in the mesh, why, and since when. Without a running agent it shows what the agent last knew, says so, and exits with 3. ' +
+      'With --verify it also shows where the kernel differs, and what to do about it. It then exits with 0 if there is no ' +
       'difference, whether an agent runs or not; with 3 if there is one, or if no agent has left a state to compare with; with 1 if ' +
       'the kernel cannot be read.',
   ),
   Command.withExamples([
-    { command: 'sluice status', description: 'A table' },
-    { command: 'sluice status --verify', description: 'The table, and where the kernel differs from it' },
+    { command: 'sluice status', description: 'Print a table' },
+    { command: 'sluice status --verify', description: 'Print the table, and where the kernel differs from it' },
     {
       command: 'sluice status -o json | jq \'.state.workloads[] | select(.state == "in") | .name\'',
-      description: 'The pods in the mesh',
+      description: 'Print the pods in the mesh',
     },
   ]),
 );

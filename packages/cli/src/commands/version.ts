@@ -1,4 +1,4 @@
-// `sluice version`: this command's version.
+// `sluice version`: shows the version of this command.
 import * as Console from 'effect/Console';
 import { Command } from 'effect/cli';
 import { CLI_VERSION } from '../version.js';

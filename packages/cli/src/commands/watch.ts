@@ -1,4 +1,4 @@
-// `sluice watch`: process events resolved to pods, and decisions, as they happen.
+// `sluice watch`: shows process events, resolved to pods, and decisions when they happen.
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
@@ -14,12 +14,14 @@ const flags = {
   hostNetns: runFlags.hostNetns,
   output,
   decisions: Flag.Boolean('decisions').pipe(
-    Flag.withDescription('Also the decisions that the datapath reports (one in `sampling` of the configuration)'),
+    Flag.withDescription(
+      'Also print the decisions that the datapath reports (one in `sampling`, a setting of the agent)',
+    ),
     Flag.withDefault(false),
   ),
   all: Flag.Boolean('all').pipe(
     Flag.withAlias('a'),
-    Flag.withDescription('Also processes that are in no pod'),
+    Flag.withDescription('Also print processes that are in no pod'),
     Flag.withDefault(false),
   ),
 };
@@ -34,7 +36,7 @@ export const watch = Command.make('watch', flags, (given) =>
     const known = reading.kind === 'state' ? reading.state.node : undefined;
     if (given.decisions && known?.sampling === 0) {
       yield* Console.error(
-        'sluice: the agent reports no decisions; set `sampling: 1` in its configuration to have all of them',
+        'sluice: the agent reports no decisions; set `sampling: 1` in its configuration to see all of them',
       );
     }
     const records = watchNode({
@@ -50,13 +52,13 @@ export const watch = Command.make('watch', flags, (given) =>
     yield* Stream.runForEach(records, (record) => Console.log(print(record))).pipe(Effect.mapError(failureOf));
   }),
 ).pipe(
-  Command.withShortDescription('Show what starts and ends in pods, as it happens'),
+  Command.withShortDescription('Show what starts and ends in pods, when it happens'),
   Command.withDescription(
-    'Prints a line for each program that starts or ends in a pod of this node, and with --decisions for each connection that the ' +
-      'datapath decided about. Lost events are told in their place. Runs until interrupted; the agent need not run.',
+    'Prints a line for each program that starts or ends in a pod of this node and, with --decisions, for each connection that the ' +
+      'datapath decided about. Lost events have a line in their place. Runs until it is interrupted; the agent need not run.',
   ),
   Command.withExamples([
-    { command: 'sluice watch', description: 'Processes of pods' },
-    { command: 'sluice watch --decisions -o json', description: 'With decisions, one JSON object a line' },
+    { command: 'sluice watch', description: 'Show processes of pods' },
+    { command: 'sluice watch --decisions -o json', description: 'Show decisions too, one JSON object per line' },
   ]),
 );

@@ -1,4 +1,4 @@
-// `sluice cleanup` for people: what was removed.
+// Prints for people what `sluice cleanup` removed.
 import type { CleanupReport } from '@sluice/ambient-agent';
 
 /** Pure. */

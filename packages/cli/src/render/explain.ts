@@ -1,4 +1,4 @@
-// `sluice explain` for people: the caller, each row that was tried, and the verdict.
+// Prints an explanation for people: the caller, each row that was tried, and the verdict.
 import type { Explanation, InboundExplanation } from '@sluice/ambient-agent';
 import { table } from './table.js';
 
@@ -31,7 +31,7 @@ export function renderExplanation({ caller, destination, verdict, decidedBy, tar
 
 const inboundVerdicts = {
   pass: 'goes to the application',
-  steer: 'goes to ztunnel, which sees where it was to go',
+  steer: 'goes to ztunnel, which sees the address that was dialled',
   refuse: 'is refused (ECONNREFUSED)',
 } as const;
 

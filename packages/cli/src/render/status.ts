@@ -1,4 +1,4 @@
-// `sluice status` for people: warnings, the agent, ztunnel, every pod, a summary.
+// Prints the status for people: warnings, the agent, ztunnel, every pod, a summary.
 import type { DatedStatus, NodeStatus } from '@sluice/ambient-agent';
 import { age } from './age.js';
 import { table } from './table.js';

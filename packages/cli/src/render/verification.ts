@@ -1,4 +1,4 @@
-// What `sluice status --verify` found, for people: each difference with both sides and the remedy, one kind after the other.
+// Prints for people what `sluice status --verify` found: each difference with both sides and the remedy, kind by kind.
 import type { Difference, Verification } from '@sluice/ambient-agent';
 
 const headings: Readonly<Record<Difference['kind'], string>> = {
@@ -17,9 +17,7 @@ export function renderVerification({ differences, unchecked, compared, looks, is
   const result = count === 0 ? 'no difference' : count === 1 ? '1 difference' : `${count} differences`;
   const unsettled = isSettled
     ? []
-    : [
-        `warning: the agent changed things from look to look, ${looks} times; told is what differed in the last two looks`,
-      ];
+    : [`warning: the agent’s state changed under each of ${looks} looks; shown is what differed in the last two`];
   return [
     ...unsettled,
     ...unchecked.map((text) => `warning: not compared: ${text}`),

@@ -1,4 +1,4 @@
-// `sluice watch` for people: a line a record.
+// Prints a record of `sluice watch` for people, in one line.
 import type { WatchRecord } from '@sluice/ambient-agent';
 
 /** Pure. */
