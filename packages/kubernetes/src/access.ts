@@ -1,4 +1,4 @@
-// Where the API server is, and what a request to it has to carry.
+// The address of the API server, and the credentials of a request to it.
 import type { Agent } from 'node:http';
 
 export interface Credentials {
@@ -12,15 +12,15 @@ export interface Credentials {
     readonly servername?: string;
     readonly rejectUnauthorized?: boolean;
   };
-  /** Only where a proxy makes the connections. */
+  /** Set only if a proxy makes the connections. */
   readonly proxy?: Agent;
 }
 
 export interface ApiAccess {
-  /** Such as `https://10.96.0.1:443`; a path behind it is kept. */
+  /** Such as `https://10.96.0.1:443`; a path after it is kept. */
   readonly server: string;
-  /** Asked for before every request, so that what was rotated on disk is used at once. */
+  /** Called before every request, so that credentials that were rotated on disk are used at once. */
   credentials(): Promise<Credentials>;
-  /** The last credentials got 401: whatever is cached of them is to be read again. */
+  /** Called when the last credentials got 401: everything cached has to be read again. */
   renew(): void;
 }

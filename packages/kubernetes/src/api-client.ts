@@ -1,4 +1,4 @@
-// Requests to an API server over HTTP/1.1: whole answers, and answers that go on line by line.
+// Requests to an API server over HTTP/1.1, with whole answers or answers that arrive line by line.
 import { createHash } from 'node:crypto';
 import {
   Agent as HttpAgent,
@@ -30,18 +30,18 @@ export interface ApiRequest {
 }
 
 export interface ApiClientOptions {
-  /** For requests that say nothing else. The API server itself gives up after 60 s (--request-timeout). */
+  /** The default for requests. The API server itself gives up after 60 s (--request-timeout). */
   readonly silenceMs?: number;
   readonly userAgent?: string;
 }
 
-/** The largest whole answer that is taken in, in bytes: 5000 namespaces in one list are about 5 MB. */
+/** The largest whole answer that is accepted, in bytes: 5000 namespaces in one list are about 5 MB. */
 const LARGEST_BODY = 256 * 1024 * 1024;
 /** The longest line of a watch, in bytes: etcd holds objects of up to 1.5 MiB, and JSON makes them longer. */
 const LONGEST_LINE = 16 * 1024 * 1024;
-/** What is more waits for its turn: a node full of pods that change at once must not come down on the server at once. */
+/** Further requests wait: when all pods of a full node change at once, the server must not get all requests at once. */
 const MOST_CONNECTIONS = 16;
-/** Of the answers that explain an error. */
+/** The largest explanation of an error that is read, in bytes. */
 const LARGEST_EXPLANATION = 64 * 1024;
 
 export class ApiClient {
@@ -56,7 +56,7 @@ export class ApiClient {
     this.#userAgent = options.userAgent ?? 'sluice';
   }
 
-  /** Its connections are closed with the scope. */
+  /** The connections are closed with the scope. */
   static readonly open = (
     access: ApiAccess,
     options: ApiClientOptions = {},
@@ -70,7 +70,7 @@ export class ApiClient {
     return this.#access.server;
   }
 
-  /** The parsed body of an answer of 2xx. Interruption ends the request. */
+  /** Succeeds with the parsed body of an answer of 2xx. Interruption ends the request. */
   readonly request = (request: ApiRequest): Effect.Effect<unknown, ApiError> =>
     this.#open(request).pipe(
       Effect.flatMap((response) => textOf(response, LARGEST_BODY, request)),
@@ -84,8 +84,8 @@ export class ApiClient {
     );
 
   /**
-   * Succeeds when the head of an answer of 2xx is there, with its lines as they come: they end when the server ends them, and
-   * fail when it breaks off. The connection is closed with the scope.
+   * Succeeds when the head of an answer of 2xx has arrived, with a stream of its lines. The stream ends when the server ends the
+   * answer, and fails when the answer breaks off. The connection is closed with the scope.
    */
   readonly lines = (request: ApiRequest): Effect.Effect<Stream.Stream<string, ApiError>, ApiError, Scope.Scope> =>
     Effect.map(this.#open(request), (response) =>
@@ -96,7 +96,7 @@ export class ApiClient {
       ),
     );
 
-  /** An answer of 2xx, of which the head is there. */
+  /** Sends a request, and succeeds when the head of an answer of 2xx has arrived. */
   readonly #open = Effect.fnUntraced(function* (
     this: ApiClient,
     request: ApiRequest,
@@ -114,7 +114,7 @@ export class ApiClient {
             .on('error', (cause) => Deferred.doneUnsafe(head, failed('Unreachable', request, cause))),
         catch: (cause) => failed('Unreachable', request, cause),
       }),
-      // A connection whose answer was taken in whole is no longer the request's, and stays open.
+      // A connection whose answer was read in full no longer belongs to the request, and stays open.
       (sent) => Effect.sync(() => sent.destroy()),
     );
     const response = yield* Deferred.await(head);
@@ -141,10 +141,10 @@ export class ApiClient {
     };
     const sent = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
     let answer: IncomingMessage | undefined;
-    // A timer of our own: the socket's covers neither the time to connect nor the time in the agent's queue. And one of Node's:
-    // it is moved by every chunk, and a time-out of Effect's around each cost as much as the request itself.
+    // The socket's own timer covers neither the time to connect nor the time in the agent's queue. This one is Node's and not
+    // Effect's: every chunk moves it, and an Effect timeout around each chunk cost as much as the request itself.
     const timer = setTimeout(() => {
-      const message = `nothing came from the server for ${silenceMs / 1000} s`;
+      const message = `the server sent nothing for ${silenceMs / 1000} s`;
       (answer ?? sent).destroy(new ApiError(what(request), { reason: 'Silent', message }));
     }, silenceMs);
     const heard = (): void => void timer.refresh();
@@ -160,7 +160,7 @@ export class ApiClient {
     return sent;
   }
 
-  /** One pool of connections for as long as the TLS material is the same; new material ends the old connections. */
+  /** There is one pool of connections while the TLS material stays the same; new material ends the old connections. */
   #agentFor(url: URL, { tls }: Credentials): HttpAgent {
     const digest = createHash('sha256');
     for (const part of [tls.ca, tls.cert, tls.key, tls.servername, String(tls.rejectUnauthorized)])
@@ -168,7 +168,7 @@ export class ApiClient {
     const key = digest.digest('hex');
     if (this.#agent?.key === key) return this.#agent.agent;
     this.#agent?.agent.destroy();
-    // Keep-alive probes after 30 s, as client-go: idle watches are to survive load balancers.
+    // Keep-alive probes after 30 s, as in client-go, let idle watches survive load balancers.
     const pool = { keepAlive: true, keepAliveMsecs: 30_000, maxFreeSockets: 2, maxSockets: MOST_CONNECTIONS };
     const agent = url.protocol === 'https:' ? new HttpsAgent({ ...pool, ...tls }) : new HttpAgent(pool);
     this.#agent = { key, agent };
@@ -205,7 +205,7 @@ function garbled(request: ApiRequest, message: string, cause?: unknown): ApiErro
   return new ApiError(what(request), { reason: 'Garbled', message, cause });
 }
 
-/** What an error of Node's means; one of ours means what it says. */
+/** Turns an error of Node into an ApiError, and leaves an ApiError as it is. */
 function failed(reason: 'Unreachable' | 'Credentials', request: ApiRequest, cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause;
   const message = wordsOf(cause);

@@ -1,18 +1,18 @@
-// The one error of this package: what was asked, what came back, and what the caller may make of it.
+// The one error of this package: what was asked, what was answered, and whether it is worth asking again.
 import * as Data from 'effect/Data';
 import { isRecord } from './resource.js';
 
 /**
- * `code` is the HTTP status, undefined when there was no (whole) answer. `reason` is the API server's own word
+ * `code` is the HTTP status, or undefined if there was no (whole) answer. `reason` is the API server's own word
  * (apimachinery/pkg/apis/meta/v1/types.go: NotFound, Conflict, Expired, ...) or one of ours:
- * `Unreachable` (no connection, or it broke), `Silent` (nothing came for too long), `Garbled` (what came is not what an
- * API server says), `Credentials` (they could not be read).
+ * `Unreachable` (no connection, or it broke), `Silent` (nothing arrived for too long), `Garbled` (no API server answers
+ * like that), `Credentials` (they could not be read).
  */
 export class ApiError extends Data.TaggedError('ApiError')<{
   readonly message: string;
   readonly code: number | undefined;
   readonly reason: string;
-  /** How long the server wants to be left alone, in milliseconds. */
+  /** How long the server asks the client to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined;
   readonly cause?: unknown;
 }> {
@@ -29,7 +29,7 @@ export class ApiError extends Data.TaggedError('ApiError')<{
     });
   }
 
-  /** The revision asked for is no longer (or not) known: only a list helps. */
+  /** The server does not know the revision that was asked for, or no longer: only a list helps. */
   get isExpired(): boolean {
     return this.code === 410 || this.reason === 'Expired' || this.reason === 'Gone';
   }
@@ -37,7 +37,7 @@ export class ApiError extends Data.TaggedError('ApiError')<{
 
 export const wordsOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-/** From a Status object, or from whatever stands in its place (a proxy's page, plain text, nothing). */
+/** Makes an error from a Status object, or from what was sent instead (a proxy's page, plain text, nothing). */
 export function statusError(what: string, code: number, body: string, retryAfter: string | undefined): ApiError {
   const status = parse(body);
   const details = status?.['details'];
@@ -51,7 +51,7 @@ export function statusError(what: string, code: number, body: string, retryAfter
   });
 }
 
-/** Seconds, as text or number; a server in trouble is not obeyed for longer than five minutes. */
+/** Seconds, as text or number. The client waits five minutes at most, whatever the server asks for. */
 function retryAfterOf(seconds: unknown): number | undefined {
   if (seconds === undefined || seconds === '' || !Number.isFinite(Number(seconds))) return undefined;
   return Math.min(Math.max(Number(seconds), 0), 300) * 1000;

@@ -1,4 +1,4 @@
-// How long to leave a server in trouble alone.
+// How long to wait before a server that failed is asked again.
 
 export interface BackOff {
   /** The first wait, in milliseconds, before jitter. */
@@ -11,9 +11,9 @@ export interface BackOff {
 export const defaultBackOff: BackOff = { baseMs: 800, capMs: 30_000 };
 
 /**
- * The wait after the given number of failures (1, 2, ...): doubled each time, and half of it drawn at random, so that a
- * cluster's nodes do not come back in step. Never shorter than what the server asked for, and then with a random tenth
- * more. @param random From 0 to below 1.
+ * The wait after the given number of failures (1, 2, ...). It doubles each time, and half of it is random, so that a
+ * cluster's nodes do not ask again at the same moment. It is never shorter than what the server asked for, to which up to a
+ * tenth is added at random. @param random From 0 to below 1.
  */
 export function backOffMs(
   { baseMs, capMs }: BackOff,

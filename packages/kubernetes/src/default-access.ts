@@ -1,4 +1,4 @@
-// How `kubectl` and client-go look for an API server when they are told nothing.
+// Looks for an API server as `kubectl` and client-go do when no server is given.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ApiAccess } from './access.js';
@@ -6,7 +6,7 @@ import { inClusterAccess, SERVICE_ACCOUNT_DIRECTORY } from './in-cluster.js';
 import { kubeConfigAccess } from './kubeconfig.js';
 
 /**
- * The given kubeconfig file, else KUBECONFIG, else the service account of the pod that this runs in, else
+ * Uses the given kubeconfig file, else KUBECONFIG, else the service account of the pod in which this runs, else
  * ~/.kube/config. @throws ApiError `Credentials`
  */
 export async function openAccess(kubeconfig?: string): Promise<ApiAccess> {

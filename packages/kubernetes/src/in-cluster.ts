@@ -1,4 +1,4 @@
-// A pod's own access: the service account's files, as client-go's rest.InClusterConfig takes them.
+// Access from a pod by the service account's files, as in client-go's rest.InClusterConfig.
 import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
@@ -10,11 +10,11 @@ export const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/service
 
 export interface InClusterOptions {
   readonly directory?: string;
-  /** KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are read. */
+  /** The variables KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are read. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Nothing is cached: a projected token is replaced on disk, and the file that is there is the one that counts. */
+/** Nothing is cached, because a projected token is replaced on disk. */
 export function inClusterAccess(options: InClusterOptions = {}): ApiAccess {
   const { directory = SERVICE_ACCOUNT_DIRECTORY, environment = process.env } = options;
   const host = environment['KUBERNETES_SERVICE_HOST'];

@@ -1,21 +1,21 @@
 // Access by a kubeconfig file, through the official client's KubeConfig: contexts, exec plugins, OIDC, proxies.
-// The client is imported when it is needed: it costs half a second and 75 to 90 MB (docs/decisions/kubernetes-api.md).
+// The client is imported only when it is needed, because it costs half a second and 75 to 90 MB (docs/decisions/kubernetes-api.md).
 import type { RequestOptions } from 'node:https';
 import type { ApiAccess, Credentials } from './access.js';
 import { ApiError, wordsOf } from './api-error.js';
 
 export interface KubeConfigOptions {
-  /** KUBECONFIG, then ~/.kube/config, when absent. */
+  /** If absent, KUBECONFIG, then ~/.kube/config. */
   readonly path?: string;
 }
 
-/** @throws ApiError `Credentials` when there is no usable file, or what reads one was left out (of the container image). */
+/** @throws ApiError `Credentials` when there is no usable file, or when the client that reads it is not installed (as in the image) */
 export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promise<ApiAccess> {
   const unusable = (message: string, cause: unknown): ApiError =>
     new ApiError(`kubeconfig ${path ?? '(default)'}`, { reason: 'Credentials', message, cause });
   const { KubeConfig } = await import('@kubernetes/client-node').catch((cause: unknown) => {
     const remedy = "in the container image only a pod's service account works";
-    throw unusable(`what reads such files is not installed here: ${wordsOf(cause)}; ${remedy}`, cause);
+    throw unusable(`the client that reads such files is not installed here: ${wordsOf(cause)}; ${remedy}`, cause);
   });
   const load = (): InstanceType<typeof KubeConfig> => {
     try {
@@ -33,7 +33,7 @@ export async function kubeConfigAccess({ path }: KubeConfigOptions = {}): Promis
   return {
     server,
     async credentials() {
-      // KubeConfig reads its file once, and a token file of its own at most once a minute: after a 401 start over.
+      // KubeConfig reads its file once, and a token file at most once a minute, so a new one is made after a 401.
       config ??= load();
       const options: RequestOptions = {};
       try {

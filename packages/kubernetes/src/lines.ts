@@ -1,12 +1,12 @@
-// Bytes as they come from a connection, to lines.
+// Turns the bytes of a connection into lines.
 import * as Effect from 'effect/Effect';
 import * as Stream from 'effect/Stream';
 
 const LINE_FEED = 0x0a;
 
 /**
- * Splits at line feeds. What is left at an orderly end without one is a line of its own: whoever parses it finds out that it
- * is half of one. Fails with `tooLong` when a line that has not ended is longer than `longest` bytes.
+ * Splits at line feeds. What remains at an orderly end is a line too; its parser finds out whether it is only a part of one.
+ * Fails with `tooLong` when a line that has not ended is longer than `longest` bytes.
  */
 export const lines = <E>(
   chunks: Stream.Stream<Buffer, E>,
@@ -14,7 +14,7 @@ export const lines = <E>(
   tooLong: () => E,
 ): Stream.Stream<string, E> =>
   chunks.pipe(
-    // The end, which a connection that breaks does not have.
+    // This marks an orderly end; a connection that breaks does not get so far.
     Stream.concat(Stream.succeed(undefined)),
     Stream.mapAccumEffect(
       (): Buffer => Buffer.alloc(0),

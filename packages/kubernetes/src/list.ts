@@ -1,13 +1,13 @@
-// A whole collection, page by page, of one revision.
+// Lists a whole collection, page by page, at one revision.
 import * as Effect from 'effect/Effect';
 import type { ApiClient, Query } from './api-client.js';
 import { ApiError } from './api-error.js';
 import { isRecord, type ApiResource, type Selectors } from './resource.js';
 
 export interface ListOptions extends Selectors {
-  /** Objects a page; 0 asks for everything at once. */
+  /** The number of objects per page; 0 asks for everything at once. */
   readonly pageSize: number;
-  /** Instead of the latest, anything that is not older than this revision (`0`: anything), in one piece. */
+  /** Instead of the latest, accepts anything that is not older than this revision (`0`: anything), in one piece. */
   readonly notOlderThan: string | undefined;
 }
 
@@ -17,8 +17,8 @@ interface Page {
 }
 
 /**
- * Calls `onPage` for each page and gives the revision that all of them show. When the server forgets that revision on the
- * way (410), `restart` is called and the list starts again, in one piece: the rest that the server offers then would be of
+ * Calls `onPage` for each page and returns the revision of all of them. When the server forgets that revision between two pages
+ * (410), this calls `restart` and lists again in one piece, because the remaining pages that the server offers then are at
  * another revision.
  */
 export const list = (

@@ -1,4 +1,4 @@
-// What is known of one collection, by UID: an object that is made anew under its old name is another object.
+// What is known of one collection, by UID: an object that is recreated under its old name is another object.
 import { isDeepStrictEqual } from 'node:util';
 import { isNotAfter, type ApiObject } from './resource.js';
 
@@ -13,10 +13,10 @@ interface Entry<T> {
   readonly object: T;
 }
 
-/** A list in the making: nothing is changed by it until it is whole. */
+/** A list that is being read. It changes nothing until it is complete. */
 export interface Listed<T> {
   readonly entries: Map<string, Entry<T>>;
-  /** Those that are there and could not be read: what was known of them stays. */
+  /** Objects that exist and could not be read; what was known of them stays. */
   readonly unreadable: Set<string>;
 }
 
@@ -25,7 +25,7 @@ export class ObjectCache<T> {
   readonly #entries = new Map<string, Entry<T>>();
   readonly #byKey = new Map<string, string>();
 
-  /** `trim` keeps what is used; it throws for what it cannot use. */
+  /** @param trim keeps the fields that are used, and throws for an object that cannot be used */
   constructor(trim: (object: ApiObject) => T) {
     this.#trim = trim;
   }
@@ -51,7 +51,7 @@ export class ObjectCache<T> {
     return { key: keyOf(object), revision: object.metadata.resourceVersion, object: this.#trim(object) };
   }
 
-  /** An object as it is now; changes nothing when that was known, or something later. @throws what `trim` throws */
+  /** Takes in an object; changes nothing if this revision, or a later one, is known. @throws what `trim` throws */
   put(object: ApiObject): Change<T>[] {
     const { uid } = object.metadata;
     const known = this.#entries.get(uid);
@@ -67,7 +67,7 @@ export class ObjectCache<T> {
     return changes;
   }
 
-  /** A deletion at a revision; one from before what is known is an old story told again. */
+  /** Takes in a deletion at a revision; ignores one that is older than what is known. */
   delete(uid: string, revision?: string): Change<T>[] {
     const known = this.#entries.get(uid);
     if (known === undefined) return [];
@@ -77,7 +77,7 @@ export class ObjectCache<T> {
     return [{ kind: 'deleted', uid, previous: known.object }];
   }
 
-  /** Takes a whole list for the truth. Deletions come first, so that a name is free before it is used again. */
+  /** Takes in a complete list as the truth. Deletions come first, so that a name is free before it is used again. */
   replace({ entries, unreadable }: Listed<T>): Change<T>[] {
     const changes: Change<T>[] = [];
     for (const uid of this.#entries.keys())

@@ -1,4 +1,4 @@
-// Whether one object is there to stay: for an agent that is told to end, and has to know why.
+// Whether one object stays: an agent that is told to end has to know why.
 import * as Effect from 'effect/Effect';
 import type { ApiClient } from './api-client.js';
 import { ApiError } from './api-error.js';
@@ -9,7 +9,7 @@ import { withRetries, type RetryOptions } from './retry.js';
 export type ObjectFate = 'stays' | 'leaving' | 'gone';
 
 /**
- * Fails when the server does not say: 401 and 403 are no answer to this question.
+ * Fails when the server does not tell: 401 and 403 do not answer this question.
  * @param path of the object, such as `/apis/apps/v1/namespaces/istio-system/daemonsets/sluice-node`
  */
 export const objectFate = (
@@ -22,7 +22,7 @@ export const objectFate = (
       const metadata = isRecord(object) ? object['metadata'] : undefined;
       if (isRecord(metadata))
         return Effect.succeed(typeof metadata['deletionTimestamp'] === 'string' ? 'leaving' : 'stays');
-      const message = 'the answer is no Kubernetes object';
+      const message = 'the answer is not a Kubernetes object';
       return Effect.fail(new ApiError(`GET ${path}`, { reason: 'Garbled', message }));
     }),
     Effect.catchIf(

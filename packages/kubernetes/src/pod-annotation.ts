@@ -1,4 +1,4 @@
-// One annotation of a pod, by merge patch on pods/status: no right to change a pod's spec is needed for it.
+// Writes one annotation of a pod, by a merge patch on pods/status, which needs no right to change a pod's spec.
 import * as Effect from 'effect/Effect';
 import type { ApiClient } from './api-client.js';
 import type { ApiError } from './api-error.js';
@@ -12,10 +12,9 @@ export interface PodReference {
 }
 
 /**
- * Sets an annotation, or removes it (null). Nothing else of the pod is touched, and another writer's annotations are left
- * alone. `gone` when that pod is no more, whether or not there is another of its name. Tried again on 401, 409, 429,
- * 5xx and broken connections; fails with what does not get better (403: the role lacks `patch` on `pods/status`), and
- * after the last attempt.
+ * Sets an annotation, or removes it (null), and changes nothing else of the pod. Succeeds with `gone` when that pod no longer
+ * exists, whether or not another one has its name. Tries again on 401, 409, 429, 5xx and broken connections; fails on other
+ * errors (403: the role lacks `patch` on `pods/status`), and after the last attempt.
  */
 export const patchPodAnnotation = (
   client: ApiClient,
@@ -28,7 +27,7 @@ export const patchPodAnnotation = (
     .request({
       method: 'PATCH',
       path: `${podPath(pod)}/status`,
-      // The uid makes the server refuse the patch when the name is another pod's by now.
+      // With the uid, the server refuses the patch if another pod has the name by now.
       body: { metadata: { uid: pod.uid, annotations: { [key]: value } } },
       contentType: 'application/merge-patch+json',
     })
@@ -40,9 +39,9 @@ export const patchPodAnnotation = (
       (attempt) => withRetries(attempt, options),
     );
 
-/** False when it cannot be known, such as without the right to get pods. */
+/** False if it cannot be known, such as without the right to get pods. */
 const isGone = (client: ApiClient, pod: PodReference, { code }: ApiError): Effect.Effect<boolean> => {
-  // A wrong uid is a Conflict or Invalid, by the server's version: only the pod itself can tell.
+  // A wrong uid is a Conflict or Invalid, depending on the server's version; only the pod itself shows which it was.
   if (code !== 409 && code !== 422) return Effect.succeed(code === 404);
   return client.request({ method: 'GET', path: podPath(pod) }).pipe(
     Effect.map((object) => (asObject(object, PODS)?.metadata.uid ?? pod.uid) !== pod.uid),

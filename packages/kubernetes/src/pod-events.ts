@@ -1,4 +1,4 @@
-// Events on pods, which `kubectl describe pod` shows: few enough that no one has to be afraid of them.
+// Writes Events on pods, which `kubectl describe pod` shows, few enough that they do no harm to the server.
 import { randomBytes } from 'node:crypto';
 import * as Clock from 'effect/Clock';
 import * as Effect from 'effect/Effect';
@@ -9,7 +9,7 @@ import { withRetries, type RetryOptions } from './retry.js';
 
 export interface PodEvent {
   readonly type: 'Normal' | 'Warning';
-  /** A word in CamelCase, such as `NotEnrolled`: what events are counted by. */
+  /** A word in CamelCase, such as `NotEnrolled`, by which Events are counted. */
   readonly reason: string;
   /** For people. At most 1024 bytes are kept. */
   readonly message: string;
@@ -21,19 +21,19 @@ export interface PodEventsOptions extends RetryOptions {
   readonly component: string;
   /** The node's name: `source.host`. */
   readonly host: string;
-  /** How long the same reason is not told again of the same pod, in milliseconds; ten minutes by default. */
+  /** How long the same reason is not repeated for the same pod, in milliseconds; ten minutes by default. */
   readonly quietMs?: number;
 }
 
 const QUIET_MS = 600_000;
 /** apis/core/validation/events.go: NoteLengthLimit */
 const LONGEST_MESSAGE = 1024;
-/** How many (pod, reason) pairs are remembered; the oldest is forgotten first, and may then be told early. */
+/** How many (pod, reason) pairs are remembered. The oldest is forgotten first, and may then be repeated early. */
 const REMEMBERED = 4096;
 
 interface Told {
   readonly sinceMs: number;
-  /** How often it came up and was not told. */
+  /** How often it came up and was withheld. */
   withheld: number;
 }
 
@@ -46,8 +46,8 @@ export class PodEvents {
   }
 
   /**
-   * `withheld`: told not long ago; the next one says how often it came up. An event that cannot be written is not
-   * remembered as told. Fails after the last attempt (403: the role lacks `create` on `events`).
+   * `withheld`: the same was written not long ago; the next Event says how often it came up. An Event that cannot be written is
+   * not remembered. Fails after the last attempt (403: the role lacks `create` on `events`).
    */
   readonly record = Effect.fnUntraced(function* (
     this: PodEvents,
@@ -62,7 +62,7 @@ export class PodEvents {
       before.withheld += 1;
       return 'withheld';
     }
-    // Remembered before it is written, so that two at once are one.
+    // It is remembered before it is written, so that two at the same time make one Event.
     const told: Told = { sinceMs: now, withheld: 0 };
     this.#told.delete(key);
     this.#told.set(key, told);
@@ -83,7 +83,7 @@ export class PodEvents {
       apiVersion: 'v1',
       kind: 'Event',
       metadata: {
-        // client-go's form, with random digits in place of the time; a retry after a lost answer meets its own name.
+        // The name has client-go's form, with random digits instead of the time, so a retry after a lost answer finds its own Event.
         name: `${pod.name.slice(0, 236).replace(/[^a-z0-9]+$/, '')}.${randomBytes(8).toString('hex')}`,
         namespace: pod.namespace,
       },
@@ -125,7 +125,7 @@ function cut(message: string): string {
   const bytes = Buffer.from(message);
   if (bytes.length <= LONGEST_MESSAGE) return message;
   const ellipsis = '...';
-  // A character cut in two becomes U+FFFD, three bytes for at most three: it is dropped.
+  // A character that is cut in two becomes U+FFFD, which takes three bytes for at most three; it is dropped.
   return (
     bytes
       .subarray(0, LONGEST_MESSAGE - ellipsis.length)

@@ -1,5 +1,5 @@
-// Keeps a copy of one collection of the API server: list, then watch, and again for as long as the scope lasts, whatever
-// the server does. docs/decisions/kubernetes-api.md says why it is ours.
+// Keeps a copy of one collection of the API server: lists, watches, and starts again while the scope lasts, whatever
+// the server does. docs/decisions/kubernetes-api.md says why we have our own.
 import * as Clock from 'effect/Clock';
 import * as Deferred from 'effect/Deferred';
 import * as Duration from 'effect/Duration';
@@ -18,37 +18,37 @@ import { watch, type WatchEvent } from './watch.js';
 export interface ReflectorOptions<T> extends Selectors {
   readonly client: ApiClient;
   readonly resource: ApiResource;
-  /** Keeps the fields that are used; throws for an object that cannot be used, which is told, counted and skipped. */
+  /** Keeps the fields that are used; throws for an object that cannot be used, which is reported, counted and skipped. */
   readonly trim: (object: ApiObject) => T;
-  /** Is told one thing at a time; the next request or event waits for it. */
+  /** Called with one thing at a time; the next request or event waits for it. */
   readonly onNews?: (news: ReflectorNews<T>, state: ReflectorState) => Effect.Effect<void>;
-  /** Objects a page of a list; 0 asks for everything at once. */
+  /** The number of objects per page of a list; 0 asks for everything at once. */
   readonly pageSize?: number | undefined;
   /**
    * `latest` (the default) asks the server's storage, page by page, for what is true at that moment. `cached` takes what
-   * the server has in memory, in one piece and at least as new as what is known here: stale at the first list, when the
-   * server is, but cheap for the server where many nodes ask for a few objects of very many.
+   * the server has in memory, in one piece and at least as new as what is known here. That may be stale at the first list,
+   * but it is cheap for the server when many nodes ask for a few objects of very many.
    */
   readonly lists?: 'latest' | 'cached';
-  /** How long one watch is to last, in seconds; up to a tenth less is drawn at random. */
+  /** How long one watch is to last, in seconds, less up to a tenth at random. */
   readonly watchSeconds?: number | undefined;
-  /** A watch on which nothing comes for so long, in milliseconds, is taken for dead. Servers send a bookmark a minute. */
+  /** A watch that receives nothing for this long, in milliseconds, is taken for dead. Servers send a bookmark every minute. */
   readonly silenceMs?: number | undefined;
   readonly backOff?: BackOff | undefined;
 }
 
-/** Of this moment: it goes on changing. */
+/** The state at this moment; the same object changes later. */
 export interface ReflectorState {
-  /** A list was taken in whole. Stays true: what is known is gone on with. */
+  /** A list was taken in completely. Stays true, because what is known stays in use. */
   readonly synced: boolean;
   /** A watch is open. */
   readonly connected: boolean;
-  /** When the server last said something that was understood, in ms since the epoch. */
+  /** When the server last sent something that was understood, in ms since the epoch. */
   readonly lastContactMs: number | undefined;
   readonly resourceVersion: string | undefined;
-  /** In a row, since a watch was last of use. */
+  /** Failures in a row, since a watch was last of use. */
   readonly failures: number;
-  /** Why there is no watch; undefined when there is one. */
+  /** Why there is no watch, or undefined if there is one. */
   readonly lastError: ApiError | undefined;
 }
 
@@ -56,7 +56,7 @@ export interface ReflectorCounters {
   readonly lists: number;
   readonly watches: number;
   readonly events: number;
-  /** Events that said what was known. */
+  /** Events about what was known already. */
   readonly duplicates: number;
   /** Objects without an identity, or that `trim` refused. */
   readonly badObjects: number;
@@ -65,13 +65,13 @@ export interface ReflectorCounters {
 }
 
 export type ReflectorNews<T> =
-  /** What has become of `objects` by one event or list; `objects` is up to date when it is told. */
+  /** How one event or list changed `objects`, which is up to date by then. */
   | { readonly kind: 'changes'; readonly changes: readonly Change<T>[] }
   /** An object that `trim` refused; what was known of it stays. */
   | { readonly kind: 'unusable'; readonly error: unknown }
-  /** The server is left alone for so long, in milliseconds. */
+  /** A request failed; the next one follows after `retryInMs` milliseconds. */
   | { readonly kind: 'problem'; readonly error: ApiError; readonly retryInMs: number }
-  /** The server is heard again, after a problem. */
+  /** The server answers again, after a problem. */
   | { readonly kind: 'resumed' };
 
 export interface Reflector<T> {
@@ -79,16 +79,16 @@ export interface Reflector<T> {
   readonly objects: Pick<ObjectCache<T>, 'get' | 'has' | 'size' | typeof Symbol.iterator>;
   readonly state: ReflectorState;
   readonly counters: ReflectorCounters;
-  /** Waits for the first whole list. */
+  /** Waits for the first complete list. */
   readonly synced: Effect.Effect<void>;
 }
 
-/** A watch that lasted so long was a good one, whether or not there was anything to say, in milliseconds. */
+/** A watch that lasted this long was a good one, in milliseconds, even if it had no events. */
 const GOOD_WATCH_MS = 5000;
-/** After so many watches in a row that opened and said nothing of use, the revision is doubted and a list is taken. */
+/** After this many watches in a row that opened and sent nothing of use, the revision is doubted and a list is made. */
 const BARREN_WATCHES = 3;
 
-/** Begins at once. What is known at the end of the scope stays. */
+/** Starts at once. What is known at the end of the scope stays readable. */
 export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflector<T>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { client, resource, pageSize = 500, lists = 'latest', watchSeconds = 290, silenceMs = 120_000 } = options;
@@ -106,11 +106,11 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
       failures: 0,
       lastError: undefined,
     };
-    /** Where the next watch begins; undefined: a list is needed. */
+    /** The revision from which the next watch starts, or undefined if a list is needed. */
     let position: string | undefined;
-    /** The revision may be one that the server does not have: the next list asks for no revision. */
+    /** The server may not have the revision, so the next list asks for none. */
     let isDoubted = false;
-    /** Watches in a row that opened and were of no use so far. */
+    /** Watches in a row that opened and have not been of use. */
     let barren = 0;
 
     const wasOfUse = (): void => {
@@ -157,7 +157,7 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
       moveTo(yield* list(client, resource, { ...selectors, pageSize, notOlderThan }, { onPage, restart }));
       const changes = cache.replace(listed);
       isDoubted = false;
-      // Of before: the server has just said everything.
+      // The last error is over: the server has just sent everything.
       state.lastError = undefined;
       state.synced = true;
       yield* tellChanges(changes);
@@ -171,9 +171,9 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
       if (type === 'BOOKMARK') {
         if (revision === undefined) return;
         if (revision !== position && isNotAfter(revision, position)) {
-          // What a server has now that was set back, only a list can tell.
+          // The server was set back, and only a list can show what it has now.
           position = undefined;
-          const message = `the server is at revision ${revision}, behind what it said before`;
+          const message = `the server is at revision ${revision}, behind an earlier one`;
           return yield* new ApiError(`WATCH ${resource.path}`, { reason: 'SetBack', message });
         }
         moveTo(revision);
@@ -218,17 +218,17 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
       if (state.failures > 0) yield* tell({ kind: 'resumed' });
       const [lasted] = yield* Effect.timed(Stream.runForEach(events, take));
       if (Duration.toMillis(lasted) > GOOD_WATCH_MS) return wasOfUse();
-      // Of use or not, one that is so short is not begun again at once.
-      const message = 'the watch ended as soon as it began';
+      // A watch that was so short is not started again at once, even if it was of use.
+      const message = 'the watch ended as soon as it started';
       return yield* new ApiError(`WATCH ${resource.path}`, { reason: 'Ended', message });
     }).pipe(Effect.scoped);
 
-    /** Decides what is next, and waits for it. */
+    /** Decides what comes next, and waits until then. */
     const leaveAlone = Effect.fnUntraced(function* (error: ApiError) {
       state.failures += 1;
       state.lastError = error;
       failures.set(error.reason, (failures.get(error.reason) ?? 0) + 1);
-      // A list that failed, such as by 504 for a revision that the server has not reached, or never will.
+      // A list may fail because the server has not reached the revision, or never will (504).
       if (!error.isExpired && (position === undefined || barren >= BARREN_WATCHES)) isDoubted = true;
       if (error.isExpired || isDoubted) position = undefined;
       if (position === undefined) barren = 0;
@@ -239,7 +239,7 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
 
     yield* Effect.suspend(() => (position === undefined ? takeAll : Effect.void)).pipe(
       Effect.andThen(follow),
-      // A mistake of ours is one more thing that goes wrong.
+      // A mistake in our own code is handled like any other failure.
       Effect.catchDefect((cause) =>
         Effect.fail(new ApiError('reflector', { reason: 'Internal', message: String(cause), cause })),
       ),

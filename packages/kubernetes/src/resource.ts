@@ -1,4 +1,4 @@
-// The resources that the agent reads and writes, and the least that an object must be to be believed.
+// The resources that the agent reads and writes, and the check of an object's identity.
 
 export interface ApiResource {
   readonly apiVersion: string;
@@ -11,13 +11,13 @@ export const PODS: ApiResource = { apiVersion: 'v1', kind: 'Pod', path: '/api/v1
 export const NAMESPACES: ApiResource = { apiVersion: 'v1', kind: 'Namespace', path: '/api/v1/namespaces' };
 export const NODES: ApiResource = { apiVersion: 'v1', kind: 'Node', path: '/api/v1/nodes' };
 
-/** Which of a collection; all of it where nothing is said. */
+/** Which objects of a collection; all of them if nothing is given. */
 export interface Selectors {
   readonly fieldSelector?: string | undefined;
   readonly labelSelector?: string | undefined;
 }
 
-/** An object as it came, with its identity checked and nothing else. */
+/** An object as it was received. Only its identity is checked. */
 export interface ApiObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -31,7 +31,7 @@ export interface ApiObject {
   readonly [field: string]: unknown;
 }
 
-/** undefined when it has no identity. The items of a list bear no type: it is added. */
+/** Undefined if the value has no identity. Adds the type, which the items of a list do not have. */
 export function asObject(value: unknown, { apiVersion, kind }: ApiResource): ApiObject | undefined {
   if (!isRecord(value)) return undefined;
   const { metadata } = value;
@@ -51,8 +51,8 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether `version` is not after `position`; false when they cannot be compared. Revisions are etcd's: one counter
- * for all objects, ordered as numbers (declared so for clients since Kubernetes 1.35, and never otherwise before). */
+/** Whether `version` is not after `position`; false if they cannot be compared. Revisions are etcd's: one counter
+ * for all objects, ordered as numbers (Kubernetes declares that since 1.35, and it was never different before). */
 export function isNotAfter(version: string | undefined, position: string | undefined): boolean {
   if (version === undefined || position === undefined) return false;
   if (!/^\d+$/.test(version) || !/^\d+$/.test(position)) return false;

@@ -1,11 +1,11 @@
-// Writes that are tried again where that can help.
+// Tries a write again if that can help.
 import * as Effect from 'effect/Effect';
 import * as Schedule from 'effect/Schedule';
 import type { ApiError } from './api-error.js';
 import { backOffMs, type BackOff } from './back-off.js';
 
 export interface RetryOptions {
-  /** How often in all; 6 by default: about half a minute with the default back-off. */
+  /** How many attempts in all; 6 by default, which take about half a minute with the default back-off. */
   readonly attempts?: number;
   readonly backOff?: BackOff;
 }
@@ -13,14 +13,14 @@ export interface RetryOptions {
 const WRITE_BACK_OFF: BackOff = { baseMs: 500, capMs: 10_000 };
 
 /**
- * Whether the same request may succeed later. 401 may, since the credentials are then read again, and 409, since the
- * server merges the patch again; 403 and the other 4xx do not get better by themselves.
+ * Whether the same request may succeed later. 401 may, because the credentials are then read again, and 409, because the
+ * server merges the patch again; 403 and the other 4xx do not go away by themselves.
  */
 function isTransient({ code }: ApiError): boolean {
   return code === undefined || code === 401 || code === 409 || code === 429 || code >= 500;
 }
 
-/** Fails with the last error, when it is not transient or the attempts are used up. */
+/** Fails with the last error if it is not transient, or if the attempts are used up. */
 export const withRetries = <A>(
   attempt: Effect.Effect<A, ApiError>,
   { attempts = 6, backOff = WRITE_BACK_OFF }: RetryOptions,

@@ -1,4 +1,4 @@
-// What changes after a revision, one event at a time.
+// Watches a collection: the changes after a revision, one event at a time.
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import * as Stream from 'effect/Stream';
@@ -8,7 +8,7 @@ import { isRecord, type ApiResource, type Selectors } from './resource.js';
 
 export interface WatchOptions extends Selectors {
   readonly resourceVersion: string | undefined;
-  /** When the server is to end the watch by itself, in seconds. */
+  /** After how long the server is to end the watch, in seconds. */
   readonly timeoutSeconds: number;
   /** The longest time without a byte, in milliseconds. */
   readonly silenceMs: number;
@@ -20,9 +20,9 @@ export interface WatchEvent {
 }
 
 /**
- * Succeeds when the server has begun to answer; the events then end when the server ends them, and fail with everything
- * else: a line that is no event ends the watch, since no one knows what it was to say, and the next watch from the same
- * revision says it again.
+ * Succeeds when the server has begun to answer. The stream of events ends when the server ends the watch, and fails on anything
+ * else. A line that is not an event ends the watch too, because nobody knows what it meant; the next watch from the same
+ * revision sends the event again.
  */
 export const watch = (
   client: ApiClient,
@@ -47,7 +47,7 @@ const eventOf = (line: string, subject: string): Effect.Effect<WatchEvent, ApiEr
     const code = isRecord(object) && typeof object['code'] === 'number' ? object['code'] : 500;
     return Effect.fail(statusError(subject, code, JSON.stringify(object), undefined));
   }
-  const message = `this is no event: ${JSON.stringify(line.slice(0, 80))}`;
+  const message = `this is not an event: ${JSON.stringify(line.slice(0, 80))}`;
   return Effect.fail(new ApiError(subject, { reason: 'Garbled', message }));
 };
 

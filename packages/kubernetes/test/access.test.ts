@@ -1,4 +1,4 @@
-// Credentials: where they come from, and what happens when they are rotated, wrong or missing.
+// The source of credentials, and what happens when they are rotated, wrong or missing.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ function fileWith(text: string): string {
 }
 
 describe('in a pod', () => {
-  it('uses a token that was rotated with the next request', async () => {
+  it('uses a rotated token for the next request', async () => {
     const api = await startApi(closer);
     const directory = serviceAccountFiles(closer, api.ca, 'old\n');
     api.allow('old', { name: 'agent' });
@@ -61,7 +61,7 @@ describe('in a pod', () => {
     expect(reflector.counters.lists).toBe(1);
   });
 
-  it('goes on with a new authority after it was rotated', async () => {
+  it('goes on with a new authority after a rotation', async () => {
     const first = await startApi(closer);
     const second = await startApi(closer);
     const directory = serviceAccountFiles(closer, first.ca, first.adminToken);
@@ -115,7 +115,7 @@ describe('by a kubeconfig', () => {
 });
 
 it('imports the official client only for a kubeconfig', () => {
-  // In a process of its own: this one has it by now.
+  // This process has imported the client already, so the test starts another.
   const index = fileURLToPath(new URL('../dist/index.js', import.meta.url));
   const result = spawnSync(
     process.execPath,

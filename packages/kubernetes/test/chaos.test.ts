@@ -1,5 +1,5 @@
-// Everything that an API server does wrong, at random, while pods and namespaces change; afterwards the copies are what
-// the server has. SLUICE_CHAOS_SECONDS says how long, SLUICE_CHAOS_SEED repeats the draws of a run.
+// Everything that an API server can do wrong, at random, while pods and namespaces change. Afterwards the copies must be what
+// the server has. SLUICE_CHAOS_SECONDS sets the duration, SLUICE_CHAOS_SEED repeats the random draws of a run.
 import * as Effect from 'effect/Effect';
 import { describe, expect, it } from 'vitest';
 import { PATIENCE_MS, type Fault, type KubernetesApi } from '@sluice/testbed';
@@ -23,7 +23,7 @@ import { random, type Random } from './random.js';
 const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? 15);
 const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 
-/** A copy of what was told, which fails when the story has a hole. */
+/** A copy made from the reported changes, which fails when a change is missing. */
 class Told {
   readonly objects = new Map<string, Kept>();
   readonly holes: unknown[] = [];
@@ -149,7 +149,7 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       const names = { next: 0 };
       const done = new Map<string, number>();
       const until = Date.now() + SECONDS * 1000;
-      // On a slow machine for longer, until there was enough of everything for the test to mean something.
+      // A slow machine needs longer until enough of everything has happened for the test to mean something.
       const isEnough = (): boolean =>
         [...done.values()].reduce((sum, count) => sum + count, 0) > 300 &&
         copies.every(({ reflector: { counters } }) => counters.lists > 1 && counters.failures.size > 3);
@@ -160,7 +160,7 @@ describe(`chaos for ${SECONDS} s, SLUICE_CHAOS_SEED=${SEED}`, () => {
       }
       api.faults.clear();
       api.bookmarkEveryMs = 30;
-      // What chaos heals by chance, such as a lost event by the next list, is not healed here.
+      // During the chaos a list may make up for a lost event by chance. From here on only watches break.
       for (let blow = 0; blow < 8; blow += 1) {
         for (const { reflector, kind } of copies)
           await expect

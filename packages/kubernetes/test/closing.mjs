@@ -1,5 +1,5 @@
-// Opens a reflector that watches, one that waits for a list, and one that backs off; closes them, and has nothing left to
-// do: whether this process then ends is the test. Where the server is comes on stdin.
+// Opens a reflector that watches, one that waits for a list, and one that backs off, and closes them. Then nothing is left to
+// do, and the test is whether this process ends. The address of the server comes on stdin.
 import { text } from 'node:stream/consumers';
 import * as Deferred from 'effect/Deferred';
 import * as Effect from 'effect/Effect';

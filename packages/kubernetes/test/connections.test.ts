@@ -1,4 +1,4 @@
-// What becomes of the connections: used again after a whole answer, closed with a request that is not waited for any more.
+// What happens to connections: they are used again after a whole answer, and closed with a request that is interrupted.
 import { createServer, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
@@ -12,7 +12,7 @@ import { closing, connect } from './harness.js';
 const closer = closing();
 const get = (path: string) => ({ method: 'GET', path }) as const;
 
-/** A server over plain HTTP that answers `/whole` at once, begins `/lines`, and leaves everything else waiting. */
+/** A server over plain HTTP that answers `/whole` at once, begins to answer `/lines`, and does not answer anything else. */
 class Server {
   readonly open = new Set<Socket>();
   connections = 0;
@@ -68,7 +68,7 @@ it('is closed with a request that is interrupted before the answer', async () =>
   await server.closed();
 });
 
-it('is closed when the lines of an answer are left, and when they are waited for and interrupted', async () => {
+it('is closed when the reader of lines stops, and when it is interrupted while it waits', async () => {
   const server = new Server();
   const client = await server.client();
   const first = Effect.scoped(Effect.flatMap(client.lines(get('/lines')), (lines) => Stream.runHead(lines)));
@@ -85,7 +85,7 @@ it('is closed when the lines of an answer are left, and when they are waited for
   await server.closed();
 });
 
-it('is closed when nothing comes any more, before the answer or in it', async () => {
+it('is closed when the server falls silent, before the answer or in it', async () => {
   const server = new Server();
   const client = await server.client({ silenceMs: 500 });
   const reason = async (program: Effect.Effect<unknown, ApiError>): Promise<string> =>

@@ -1,4 +1,4 @@
-// The contract, asked of a real API server.
+// Runs the contract against a real API server.
 import { RealCluster, requires } from '@sluice/testbed';
 import { afterAll, describe } from 'vitest';
 
@@ -8,7 +8,7 @@ describe.skipIf(need.skip)(`the contract, of a real cluster${need.label}`, async
   if (need.skip) return;
   const cluster = await RealCluster.start({ node: false });
   afterAll(() => cluster.close());
-  // One that has never been restarted has seen every revision, and forgets none for a while.
+  // A server that was never restarted has seen every revision, and keeps all of them for a while.
   await cluster.controlPlane.stopApi();
   await cluster.controlPlane.startApi();
   process.env['SLUICE_API_URL'] = cluster.controlPlane.server;

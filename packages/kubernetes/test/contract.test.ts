@@ -1,5 +1,5 @@
-// What an API server has to do for the reflector and the writes to be right. Asks the double, or with SLUICE_API_URL,
-// SLUICE_API_TOKEN and SLUICE_API_CA (a PEM file) a real one, where the token may create namespaces, pods and events.
+// What an API server has to do for the reflector and the writes to be right. Tests the double or, with SLUICE_API_URL,
+// SLUICE_API_TOKEN and SLUICE_API_CA (a PEM file), a real server on which the token may create namespaces, pods and events.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as Effect from 'effect/Effect';
@@ -80,7 +80,7 @@ interface Event {
   readonly object: Raw & { readonly code?: number; readonly reason?: string };
 }
 
-/** The events of a watch until `count` of them (bookmarks and marks not counted) are there, or it ends. */
+/** Reads the events of a watch until there are `count` of them (not counting bookmarks and marks), or until it ends. */
 async function events(query: Record<string, string | number>, count: number, path = PODS.path): Promise<Event[]> {
   const seen: Event[] = [];
   const request = {
@@ -91,7 +91,7 @@ async function events(query: Record<string, string | number>, count: number, pat
   const take = Stream.runForEachWhile((line: string) =>
     Effect.sync(() => {
       const event = JSON.parse(line) as Event;
-      // A real server marks a pod that is bound to a node before it deletes it, even where no grace is given.
+      // A real server marks a pod that is bound to a node before it deletes it, even without a grace period.
       const isMark = event.type === 'MODIFIED' && event.object.metadata.deletionTimestamp !== undefined;
       if (event.type !== 'BOOKMARK' && !isMark) seen.push(event);
       return seen.length < count;
@@ -117,7 +117,7 @@ beforeAll(async () => {
     path: '/api/v1/namespaces',
     body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: run } },
   });
-  // A real server refuses pods until the namespace's service account is there.
+  // A real server refuses pods until the namespace's service account exists.
   await until(`the namespace ${run} takes a pod`, () => create('first'));
   await remove('first');
 });
@@ -147,7 +147,7 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     expect((await listPods({ fieldSelector: 'spec.nodeName=of-no-one' })).items).toEqual([]);
   });
 
-  it('watches on from a list, with revisions that only grow, and the deletion has one of its own', async () => {
+  it('watches from the revision of a list, with growing revisions, and the deletion has its own', async () => {
     const { metadata } = await listPods();
     await create('watched');
     await patch(`${pods}/watched`, { metadata: { labels: { a: 'b' } } });
@@ -163,7 +163,7 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     expect(Math.min(...revisions)).toBeGreaterThan(Number(from));
   });
 
-  it('says DELETED, with a revision of its own, of what ceases to match', async () => {
+  it('sends DELETED, with its own revision, for an object that no longer matches', async () => {
     const { metadata } = await listPods();
     await create('leaves', { mesh: 'on' });
     await patch(`${pods}/leaves`, { metadata: { labels: { mesh: null } } });
@@ -176,13 +176,13 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     await remove('leaves');
   });
 
-  it('ends a watch by itself when it was told to', async () => {
+  it('ends a watch after the time that the client asked for', async () => {
     const { metadata } = await listPods();
     const query = { fieldSelector: selector, resourceVersion: metadata.resourceVersion, timeoutSeconds: 1 };
     expect(await events(query, 1)).toEqual([]);
   });
 
-  it('says 410, as an answer or an event, of a revision that it has forgotten', async () => {
+  it('sends 410, as an answer or an event, for a revision that it has forgotten', async () => {
     const [event] = await events({ resourceVersion: 1 }, 1).catch((error: unknown) => {
       expect(error).toMatchObject({ code: 410, isExpired: true });
       return [{ type: 'ERROR', object: { code: 410 } }];
@@ -190,9 +190,9 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     expect(event).toMatchObject({ type: 'ERROR', object: { code: 410 } });
   });
 
-  it('lists what is not older than a revision, and refuses one that is to come', async () => {
-    // Of a pod: a list's own revision counts what happens to other resources, and a server's copy of the pods never
-    // hears of that by itself (504).
+  it('lists what is not older than a revision, and refuses a future one', async () => {
+    // The revision is a pod's: a list's own revision also counts changes of other resources, which a server's copy of the pods
+    // never learns of by itself (504).
     const { metadata } = await create('newest');
     const cached = await listPods({ resourceVersion: metadata.resourceVersion });
     expect(Number(cached.metadata.resourceVersion)).toBeGreaterThanOrEqual(Number(metadata.resourceVersion));
@@ -213,13 +213,13 @@ describe(`an API server (${url ?? 'the double'})`, () => {
     const after = await get('patched');
     expect(after.metadata.annotations).toEqual({ 'example.com/c': 'd' });
     expect(after.spec).toEqual(spec);
-    // The same once more is no change, and no event for the watchers.
+    // The same patch once more is not a change, and the watchers get no event.
     await patch(`${pods}/patched/status`, { metadata: { annotations: { 'example.com/c': 'd' } } });
     expect((await get('patched')).metadata.resourceVersion).toBe(after.metadata.resourceVersion);
     await remove('patched');
   });
 
-  it('refuses in a way that says why', async () => {
+  it('refuses with a reason', async () => {
     await create('there');
     expect(await refusal(create('there'))).toMatchObject({ code: 409, reason: 'AlreadyExists' });
     const missing = await refusal(get('nowhere'));

@@ -26,7 +26,7 @@ export interface Closing {
   readonly defer: (close: () => unknown) => void;
 }
 
-/** Runs what was deferred after each test, the latest first. */
+/** Runs what was deferred after each test, in reverse order. */
 export function closing(): Closing {
   const deferred: (() => unknown)[] = [];
   afterEach(async () => {
@@ -49,7 +49,7 @@ export async function startApi({ defer }: Closing, options?: KubernetesApiOption
   return api;
 }
 
-/** What a program opens, and how to close it before the end of the test. */
+/** What a program has opened, with a way to close it before the end of the test. */
 export function open<A>({ defer }: Closing, program: Effect.Effect<A, never, Scope.Scope>): [A, () => Promise<void>] {
   const scope = Scope.makeUnsafe();
   const close = (): Promise<void> => Effect.runPromise(Scope.close(scope, Exit.void));
@@ -70,7 +70,7 @@ export function serviceAccountFiles({ defer }: Closing, ca: string, token: strin
   return directory;
 }
 
-/** What the tests keep of an object: enough to tell any two states of it apart. */
+/** The parts of an object that the tests keep, enough to tell any two states of it apart. */
 export interface Kept {
   readonly key: string;
   readonly revision: string | undefined;
@@ -92,7 +92,7 @@ export interface Followed extends Reflector<Kept> {
   close(): Promise<void>;
 }
 
-/** A reflector that waits for nothing long. */
+/** A reflector with short waits. */
 export function reflect(closer: Closing, client: ApiClient, options: Partial<ReflectorOptions<Kept>> = {}): Followed {
   const log: Change<Kept>[] = [];
   const problems: Extract<ReflectorNews<Kept>, { kind: 'problem' }>[] = [];
@@ -127,7 +127,7 @@ export function podTemplate(
   };
 }
 
-/** uid -> revision, of what the server has. */
+/** uid -> revision, for the objects that the server has. */
 export function onServer(api: KubernetesApi, kind: 'Pod' | 'Namespace'): Map<string, string> {
   return new Map(
     api
@@ -137,7 +137,7 @@ export function onServer(api: KubernetesApi, kind: 'Pod' | 'Namespace'): Map<str
   );
 }
 
-/** uid -> revision, of what the reflector has. */
+/** uid -> revision, for the objects that the reflector has. */
 export function known(reflector: Reflector<Kept>): Map<string, string | undefined> {
   return new Map([...reflector.objects].map(([uid, { revision }]) => [uid, revision]));
 }

@@ -1,4 +1,4 @@
-// Prints what copies of 5000 namespaces and a node's 250 pods cost. Build first; then: node packages/kubernetes/test/memory.mjs
+// Prints the memory that copies of 5000 namespaces and a node's 250 pods need. Build first; then: node packages/kubernetes/test/memory.mjs
 import * as Effect from 'effect/Effect';
 import { KubernetesApiProcess } from '@sluice/testbed';
 import { ApiClient, NAMESPACES, PODS, reflect } from '../dist/index.js';
@@ -10,7 +10,7 @@ const labels = (index) => ({
   'pod-security.kubernetes.io/enforce': 'baseline',
 });
 
-/** What a server adds to every object. */
+/** The fields that a server adds to every object. */
 const managedFields = (fields) => [
   { manager: 'kubectl', operation: 'Update', apiVersion: 'v1', time: '2026-01-01T00:00:00Z', fieldsV1: fields },
 ];
@@ -28,7 +28,7 @@ for (let index = 0; index < POD_COUNT; index += 1)
     spec: {
       nodeName: 'node-a',
       serviceAccountName: 'default',
-      // About what four containers are in practice: 10 KB.
+      // 10 KB, about as much as four containers have in practice.
       containers: Array.from({ length: 4 }, (_, number) => ({
         name: `container-${number}`,
         image: `registry.example.com/team/application-${number}@sha256:${'0'.repeat(64)}`,

@@ -1,4 +1,4 @@
-// The parts that are pure: lines, revisions, waits, and what is kept of an error.
+// The pure parts: lines, revisions, waits, and the facts in an error.
 import * as Effect from 'effect/Effect';
 import * as Fiber from 'effect/Fiber';
 import * as Stream from 'effect/Stream';
@@ -19,7 +19,7 @@ function chunksOf(bytes: Buffer, cuts: readonly number[]): Stream.Stream<Buffer>
 const linesOf = <E>(chunks: Stream.Stream<Buffer, E>, longest: number): Promise<string[]> =>
   Effect.runPromise(Stream.runCollect(lines(chunks, longest, () => 'too long' as never)));
 
-it('splits lines wherever the chunks are cut, also inside a character', async () => {
+it('splits lines wherever the chunks are cut, even inside a character', async () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 30 }).map((line) => line.replaceAll('\n', ''));
   await fc.assert(
     fc.asyncProperty(fc.array(text), fc.array(fc.nat()), async (given, cuts) => {
@@ -29,7 +29,7 @@ it('splits lines wherever the chunks are cut, also inside a character', async ()
   );
 });
 
-it('gives an unfinished line as one, refuses one that does not end, and gives none of what broke off', async () => {
+it('returns an unfinished line, refuses one that does not end, and drops one that breaks off', async () => {
   expect(await linesOf(chunksOf(Buffer.from('a\nb'), [2]), 10)).toEqual(['a', 'b']);
   await expect(linesOf(chunksOf(Buffer.alloc(100, 'x'), [30, 60]), 50)).rejects.toBe('too long');
   const broken = Stream.concat(chunksOf(Buffer.from('a\nb'), [2]), Stream.fail('broken'));
@@ -41,7 +41,7 @@ it('gives an unfinished line as one, refuses one that does not end, and gives no
   expect([await Effect.runPromise(Effect.flip(taken)), seen]).toEqual(['broken', ['a']]);
 });
 
-it('compares revisions as the numbers that they are', () => {
+it('compares revisions as numbers', () => {
   fc.assert(
     fc.property(fc.bigInt({ min: 0n, max: 2n ** 64n }), fc.bigInt({ min: 0n, max: 2n ** 64n }), (a, b) => {
       expect(isNotAfter(String(a), String(b))).toBe(a <= b);
@@ -51,7 +51,7 @@ it('compares revisions as the numbers that they are', () => {
   expect(isNotAfter(undefined, '5')).toBe(false);
 });
 
-it('waits longer each time, with jitter, never longer than the cap and never less than was asked for', () => {
+it('waits longer each time, with jitter, never longer than the cap and never shorter than the server asks', () => {
   const backOff = { baseMs: 100, capMs: 5000 };
   const below1 = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
   fc.assert(
@@ -63,7 +63,7 @@ it('waits longer each time, with jitter, never longer than the cap and never les
   );
 });
 
-it('tries again when the time is up that the server asks for, and no sooner', async () => {
+it('tries again after the time that the server asks for, and no sooner', async () => {
   const asks = new ApiError('PATCH /x', { code: 503, reason: 'Busy', message: 'x', retryAfterMs: 100_000 });
   const forbids = new ApiError('PATCH /x', { code: 403, reason: 'Forbidden', message: 'x' });
   let attempts = 0;
@@ -81,7 +81,7 @@ it('tries again when the time is up that the server asks for, and no sooner', as
   await Effect.runPromise(Effect.provide(program, TestClock.layer()));
 });
 
-it('makes an error of any answer', () => {
+it('makes an error from any answer', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.json()), fc.option(fc.string(), { nil: undefined }), (body, retryAfter) => {
       const error = statusError('GET /x', 500, body, retryAfter);
@@ -92,7 +92,7 @@ it('makes an error of any answer', () => {
   );
 });
 
-it('believes no object without an identity', () => {
+it('refuses an object without an identity', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const object = asObject({ metadata: value }, PODS);

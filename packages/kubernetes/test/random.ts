@@ -1,4 +1,4 @@
-// Draws that a seed repeats.
+// Random draws that a seed repeats.
 
 export interface Random {
   /** A whole number from 0 to below `limit`. */

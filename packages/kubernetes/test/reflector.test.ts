@@ -1,4 +1,4 @@
-// The reflector, against each thing that an API server does right or wrong.
+// The reflector, with each thing that an API server does right or wrong.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +23,7 @@ import {
 import type { Reflector } from '../src/index.js';
 
 const closer = closing();
-/** For those alone that are about silence: on a busy machine, others are silent for longer. */
+/** Only for the tests about silence: on a busy machine, a server may be silent for longer in any other test. */
 const SILENCE_MS = 500;
 
 async function setUp(pods = 7): Promise<{ api: KubernetesApi; client: ReturnType<typeof connect> }> {
@@ -33,7 +33,7 @@ async function setUp(pods = 7): Promise<{ api: KubernetesApi; client: ReturnType
   return { api, client: connect(closer, access(api)) };
 }
 
-/** Until the copy is what the server has. */
+/** Waits until the copy is what the server has. */
 async function settled(reflector: Reflector<Kept>, api: KubernetesApi): Promise<void> {
   await Effect.runPromise(reflector.synced);
   const [copy, server] = [(): unknown => sortedEntries(known(reflector)), sortedEntries(onServer(api, 'Pod'))];
@@ -61,7 +61,7 @@ describe('what goes well', () => {
     expect(reflector.counters.lists).toBe(1);
   });
 
-  it('goes on from a bookmark without a list, though the history before it is gone', async () => {
+  it('goes on from a bookmark without a list, even if the history before it is gone', async () => {
     const { api, client } = await setUp();
     const reflector = reflect(closer, client);
     await watching(api);
@@ -75,7 +75,7 @@ describe('what goes well', () => {
     expect(reflector.counters.lists).toBe(1);
   });
 
-  it('follows an object that begins and ceases to match', async () => {
+  it('follows an object that starts and ceases to match', async () => {
     const { api, client } = await setUp(0);
     const reflector = reflect(closer, client, { fieldSelector: '', labelSelector: 'mesh=on' });
     await watching(api);
@@ -88,7 +88,7 @@ describe('what goes well', () => {
     await expect.poll(() => reflector.log.map(({ kind }) => kind)).toEqual(['added', 'deleted', 'added']);
   });
 
-  it('takes a pod made anew under its old name for another pod', async () => {
+  it('takes a pod that is recreated under its old name for another pod', async () => {
     const { api, client } = await setUp(1);
     const reflector = reflect(closer, client);
     await watching(api);
@@ -105,7 +105,7 @@ describe('what goes well', () => {
     expect(first).not.toBe(last);
   });
 
-  it('takes what the server has in memory, when told so', async () => {
+  it('takes what the server has in memory if the options say so', async () => {
     const { api, client } = await setUp();
     const reflector = reflect(closer, client, { lists: 'cached' });
     await watching(api);
@@ -116,7 +116,7 @@ describe('what goes well', () => {
     expect(lists().some((query) => query.has('limit'))).toBe(false);
   });
 
-  it('leaves nothing open when it is closed, whatever it was doing', async () => {
+  it('leaves nothing open when it is closed, whatever it is doing', async () => {
     const { api, client } = await setUp();
     api.faults.inject({ kind: 'silence' }, { verb: 'list' });
     const inList = reflect(closer, client);
@@ -134,7 +134,7 @@ describe('what goes well', () => {
     await inWait.close();
   });
 
-  it('lets its process end by itself when it was closed in the middle of everything', async () => {
+  it('lets its process end when it is closed in the middle of its work', async () => {
     const { api } = await setUp();
     api.faults.inject({ kind: 'silence' }, { verb: 'list', resource: 'namespaces', times: Infinity });
     api.faults.inject({ kind: 'status', code: 503, retryAfterSeconds: 300 }, { resource: 'nodes', times: Infinity });
@@ -150,7 +150,7 @@ describe('what goes well', () => {
 });
 
 describe('a relist', () => {
-  it('tells of what was deleted and made during an outage exactly once', async () => {
+  it('reports what was deleted and created during an outage exactly once', async () => {
     const { api, client } = await setUp();
     const reflector = reflect(closer, client);
     await watching(api);
@@ -172,7 +172,7 @@ describe('a relist', () => {
     const { api, client } = await setUp();
     api.faults.inject({ kind: 'gone', how }, { verb: 'watch' });
     const reflector = reflect(closer, client);
-    // The second watch begins when the second list has been taken in.
+    // The second watch starts when the second list has been taken in.
     await expect.poll(() => reflector.counters).toMatchObject({ lists: 2, watches: 2 });
     expect(known(reflector)).toEqual(onServer(api, 'Pod'));
     expect(reflector.log).toHaveLength(7);
@@ -193,7 +193,7 @@ describe('a relist', () => {
     expect(reflector.log).toHaveLength(before);
   });
 
-  it('starts again in one piece when the revision is forgotten between two pages', async () => {
+  it('lists again in one piece when the server forgets the revision between two pages', async () => {
     const { api, client } = await setUp();
     let release = (): void => {};
     const until = new Promise<void>((resolve) => (release = resolve));
@@ -223,9 +223,9 @@ describe('what goes wrong', () => {
     'is cut': (api) => api.watches[0]?.drop(),
     'ends in the middle of a line': (api) => api.watches[0]?.truncate(),
     'loses a byte of an event': (api) => api.watches[0]?.corrupt(),
-    'has a line that is no JSON': (api) => api.watches[0]?.garbage(),
-    'has JSON that is no event': (api) => api.watches[0]?.garbage('{"type":"RENAMED","object":{}}'),
-    'has JSON that is no object': (api) => api.watches[0]?.garbage('[1,2]'),
+    'has a line that is not JSON': (api) => api.watches[0]?.garbage(),
+    'has JSON that is not an event': (api) => api.watches[0]?.garbage('{"type":"RENAMED","object":{}}'),
+    'has JSON that is not an object': (api) => api.watches[0]?.garbage('[1,2]'),
     'falls silent': (api) => api.watches[0]?.silence(),
     'has an error event': (api) => api.watches[0]?.send('ERROR', { code: 500, reason: 'InternalError', message: 'x' }),
     'ends orderly': (api) => api.watches[0]?.end(),
@@ -238,7 +238,7 @@ describe('what goes wrong', () => {
       api.watches[0]?.drop();
     },
   };
-  it.each(Object.keys(cases))('is made good when the watch %s', async (name) => {
+  it.each(Object.keys(cases))('is repaired when the watch %s', async (name) => {
     const { api, client } = await setUp();
     const isSilence = ['falls silent', 'is never answered'].includes(name);
     const reflector = reflect(closer, client, isSilence ? { silenceMs: SILENCE_MS } : {});
@@ -251,7 +251,7 @@ describe('what goes wrong', () => {
     expect(reflector.log.filter(({ kind }) => kind === 'deleted')).toHaveLength(1);
   });
 
-  it('is not led astray by events told again', async () => {
+  it('ignores repeated events', async () => {
     const { api, client } = await setUp(1);
     const reflector = reflect(closer, client);
     await watching(api);
@@ -265,7 +265,7 @@ describe('what goes wrong', () => {
     expect(reflector.counters.duplicates).toBeGreaterThan(2);
   });
 
-  it('takes a list after watches that all end at once', async () => {
+  it('lists after several watches that all end at once', async () => {
     const { api, client } = await setUp();
     api.bookmarkEveryMs = undefined;
     api.faults.inject({ kind: 'end' }, { verb: 'watch', times: 3 });
@@ -274,7 +274,7 @@ describe('what goes wrong', () => {
     await settled(reflector, api);
   });
 
-  it('counts and skips objects that cannot be used, and goes on with what it knew of them', async () => {
+  it('counts and skips objects that cannot be used, and keeps what it knew of them', async () => {
     const { api, client } = await setUp(2);
     const reflector = reflect(closer, client, {
       trim: ({ metadata }) => {
@@ -297,7 +297,7 @@ describe('what goes wrong', () => {
     expect(reflector.counters.failures.get('Garbled')).toBeUndefined();
   });
 
-  it('leaves a server alone for as long as it asks', async () => {
+  it('waits for as long as the server asks', async () => {
     const { api, client } = await setUp();
     api.faults.inject({ kind: 'status', code: 429, retryAfterSeconds: 7 }, { verb: 'list' });
     const problems: unknown[] = [];
@@ -308,7 +308,7 @@ describe('what goes wrong', () => {
       yield* Effect.promise(() => expect.poll(() => problems).toHaveLength(1));
       yield* TestClock.adjust(6999);
       expect(api.requests.map(({ code }) => code)).toEqual([429]);
-      // And a random tenth more.
+      // Up to a tenth is added at random.
       yield* TestClock.adjust(701);
       yield* synced;
     });
@@ -316,7 +316,7 @@ describe('what goes wrong', () => {
     expect(problems).toMatchObject([{ error: { code: 429, reason: 'TooManyRequests', retryAfterMs: 7000 } }]);
   });
 
-  it('says what it lacks when it is forbidden to list', async () => {
+  it('names the right that it lacks when it is forbidden to list', async () => {
     const { api } = await setUp();
     api.allow('narrow', { name: 'system:serviceaccount:istio-system:sluice', rules: [] });
     const reflector = reflect(closer, connect(closer, access(api, 'narrow')), { resource: NAMESPACES });

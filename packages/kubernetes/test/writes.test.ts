@@ -1,4 +1,4 @@
-// The annotation and the events, against a server in trouble, and with exactly the rights that they need.
+// Writes of the annotation and of Events, to a server in trouble, and with exactly the rights that they need.
 import * as Effect from 'effect/Effect';
 import * as Fiber from 'effect/Fiber';
 import * as TestClock from 'effect/testing/TestClock';
@@ -73,11 +73,11 @@ describe('patchPodAnnotation', () => {
     expect(await annotate(client, pod, 'enabled')).toBe('patched');
     expect(annotations(api)).toEqual({ [KEY]: 'enabled' });
     expect(api.faults.waiting).toBe(0);
-    // Any request of a busy machine may be answered after that silence, and is made again then.
+    // On a busy machine any request may be answered only after that silence, and is then made again.
     if (!isSilence) expect(api.requests).toHaveLength(3);
   });
 
-  it('gives up after as many attempts as it was given, with the last error', async () => {
+  it('gives up after the given number of attempts, with the last error', async () => {
     const { api, client, pod } = await setUp();
     api.faults.inject({ kind: 'status', code: 500 }, { times: Infinity });
     const attempt = annotate(client, pod, 'enabled', { ...quick, attempts: 3 });
@@ -85,7 +85,7 @@ describe('patchPodAnnotation', () => {
     expect(api.requests).toHaveLength(3);
   });
 
-  it('does not try again what is forbidden, and says which right is missing', async () => {
+  it('does not repeat a request that is forbidden, and says which right is missing', async () => {
     const { api, pod } = await setUp();
     api.allow('narrow', {
       name: 'someone',
@@ -98,7 +98,7 @@ describe('patchPodAnnotation', () => {
     expect(api.requests).toHaveLength(1);
   });
 
-  it('says gone of a pod that is no more, and leaves its namesake alone', async () => {
+  it('returns gone for a pod that no longer exists, and leaves its namesake alone', async () => {
     const { api, pod } = await setUp();
     const client = connect(closer, access(api));
     api.remove('Pod', pod);
@@ -108,7 +108,7 @@ describe('patchPodAnnotation', () => {
     expect(annotations(api)).toBeUndefined();
   });
 
-  it('ends when it is interrupted, in a request as in a wait', async () => {
+  it('ends when it is interrupted, in a request or in a wait', async () => {
     const { api, client, pod } = await setUp();
     for (const fault of [{ kind: 'silence' }, { kind: 'status', code: 503, retryAfterSeconds: 300 }] as const) {
       api.faults.inject(fault);
@@ -128,7 +128,7 @@ describe('PodEvents', () => {
   const record = (events: PodEvents, pod: PodReference, told: PodEvent): Promise<'created' | 'withheld'> =>
     Effect.runPromise(events.record(pod, told));
 
-  it('tells one of a kind and pod for as long as it is to be quiet, then how often it came up', async () => {
+  it('writes one Event of a reason and pod in the quiet time, and then how often it came up', async () => {
     const { api, client, pod } = await setUp();
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a', quietMs: 1000 });
     const telling = Effect.gen(function* () {
@@ -155,7 +155,7 @@ describe('PodEvents', () => {
     expect(api.list('Event')).toHaveLength(4);
   });
 
-  it('does not take an event for told that could not be written', async () => {
+  it('does not remember an Event that could not be written', async () => {
     const { api, client, pod } = await setUp();
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick, attempts: 2 });
     api.faults.inject({ kind: 'status', code: 500 }, { times: 2 });
@@ -163,7 +163,7 @@ describe('PodEvents', () => {
     expect(await record(events, pod, event)).toBe('created');
   });
 
-  it('writes one event when the answer to it was lost', async () => {
+  it('writes one Event when the answer to it was lost', async () => {
     const { api, client, pod } = await setUp();
     api.faults.inject({ kind: 'drop', afterBytes: 50 }, { verb: 'create' });
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a', ...quick });
@@ -181,7 +181,7 @@ describe('PodEvents', () => {
     expect(message).toBe(`${'ü'.repeat(510)}...`);
   });
 
-  it('gives an event a name that a server takes, for any name of a pod', async () => {
+  it('gives an Event a name that a server accepts, for any name of a pod', async () => {
     const { api, client, pod } = await setUp();
     const events = new PodEvents({ client, component: 'sluice', host: 'node-a' });
     for (const name of [`${'a'.repeat(235)}-${'b'.repeat(17)}`, `${'a'.repeat(234)}.x`, 'a'])
