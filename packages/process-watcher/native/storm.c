@@ -1,5 +1,5 @@
-// A storm of processes: vfork, exec of itself, exit, COUNT times over; KEEP of them, evenly spread, stay until the end
-// of standard input. Prints "halfway" and "done". Usage: storm COUNT KEEP
+// A storm of processes: vfork, exec, exit, COUNT times over; KEEP of them, evenly spread, stay until the end of
+// standard input. Prints "done" when all have been made. Usage: storm COUNT KEEP LEAVE_PROGRAM STAY_PROGRAM
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -34,8 +34,6 @@ int main(int argc, char **argv) {
     }
     if (!stays && waitpid(child, NULL, 0) < 0)
       return fail("waitpid");
-    if (i == count / 2)
-      puts("halfway");
   }
   puts("done");
   wait_for_end_of_input();

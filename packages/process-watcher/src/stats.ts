@@ -5,10 +5,6 @@ import type { ProcConnector, ProcConnectorStats } from '@sluice/netlink-proc-con
 export interface ProcessWatcherStats extends Omit<ProcConnectorStats, 'receiveBufferBytes'> {
   /** Subscriptions open now. */
   connectors: number;
-  /** Scans of /proc whose result was used. */
-  scans: number;
-  /** Scans that had to be repeated, because something was lost meanwhile. */
-  discardedScans: number;
 }
 
 const ZERO: ProcessWatcherStats = {
@@ -25,8 +21,6 @@ const ZERO: ProcessWatcherStats = {
   receiveErrors: 0,
   ringLost: 0,
   connectors: 0,
-  scans: 0,
-  discardedScans: 0,
 };
 
 export class StatsCollector {
@@ -39,10 +33,6 @@ export class StatsCollector {
 
   closed(connector: ProcConnector): void {
     if (this.#open.delete(connector)) addTo(this.#past, connector.stats());
-  }
-
-  scanned(outcome: 'used' | 'discarded'): void {
-    this.#past[outcome === 'used' ? 'scans' : 'discardedScans'] += 1;
   }
 
   read(): ProcessWatcherStats {
