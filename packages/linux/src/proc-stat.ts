@@ -12,8 +12,6 @@ export interface SeenProcess {
   readonly threads: number;
   /** The first thread has ended (state Z or X); if it is the only one, so has the process. */
   readonly leaderEnded: boolean;
-  /** Where the program is mapped: an exec changes it (address space randomisation), a fork and a rename do not. */
-  readonly image: string;
 }
 
 // Fields of stat, counted from 0 after the comm's closing parenthesis; the manual page's numbers are 3 greater.
@@ -21,9 +19,6 @@ const STATE = 0;
 const PARENT = 1;
 const THREADS = 17;
 const START_TIME = 19;
-const START_CODE = 23;
-const START_STACK = 25;
-const ARG_START = 45;
 
 /** Pure. Undefined for text that is not a whole stat line. */
 export function parseStat(text: string): SeenProcess | undefined {
@@ -42,7 +37,6 @@ export function parseStat(text: string): SeenProcess | undefined {
     parentPid: Number(fields[PARENT]),
     threads: Number(fields[THREADS]),
     leaderEnded: state === 'Z' || state === 'X',
-    image: `${fields[START_CODE]} ${fields[START_STACK]} ${fields[ARG_START]}`,
   };
 }
 

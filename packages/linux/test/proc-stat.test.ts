@@ -20,7 +20,6 @@ describe('parseStat', () => {
       parentPid: 7,
       threads: 3,
       leaderEnded: false,
-      image: '121 123 143',
     });
   });
 
