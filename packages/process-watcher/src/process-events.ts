@@ -2,7 +2,7 @@
 import { bootTicks, type TicksOf } from './clock.js';
 import { connectorEvents } from './connector-events.js';
 import { MeteredObservable } from './metered-observable.js';
-import { processLevel } from './operators/process-level.js';
+import { processLevel } from './process-level.js';
 import type { ProcessWatcherOptions } from './options.js';
 import { readProcess } from '@sluice/linux';
 import type { ProcessEvent } from './process-event.js';

@@ -2,7 +2,7 @@
 import type { ProcEvent } from '@sluice/netlink-proc-connector';
 import { TestScheduler } from 'rxjs/testing';
 import { describe, expect, it } from 'vitest';
-import { processLevel } from '../src/operators/process-level.js';
+import { processLevel } from '../src/process-level.js';
 import type { ProcessEvent } from '../src/process-event.js';
 import type { ThreadGroupState } from '../src/thread-group-state.js';
 

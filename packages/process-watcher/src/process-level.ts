@@ -1,8 +1,8 @@
 // Operator that turns events of threads into events of processes.
 import type { ProcEvent } from '@sluice/netlink-proc-connector';
 import { Observable, type OperatorFunction } from 'rxjs';
-import type { ProcessEvent } from '../process-event.js';
-import { ThreadGroups, type Inspect } from '../thread-groups.js';
+import type { ProcessEvent } from './process-event.js';
+import { ThreadGroups, type Inspect } from './thread-groups.js';
 
 /** Each subscription has a memory of its own. */
 export function processLevel(inspect: Inspect): OperatorFunction<ProcEvent, ProcessEvent> {
