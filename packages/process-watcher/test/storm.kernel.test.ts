@@ -60,7 +60,7 @@ describe.skipIf(need.skip)(`processEvents() in a storm${need.label}`, () => {
     expect.fail('the storm ended early');
   }
 
-  it('of 50 000 processes, with JavaScript blocked again and again, reports the whole life of each', async () => {
+  it('of 50 000 processes, with JavaScript blocked again and again, reports the whole life of each, or a loss', async () => {
     const count = 50_000;
     const children = new Children();
     const overruns: ProcessEvent[] = [];
@@ -74,42 +74,44 @@ describe.skipIf(need.skip)(`processEvents() in a storm${need.label}`, () => {
     /** Waits until an event of this moment has arrived, so that all earlier ones have, too. */
     async function caughtUp(): Promise<void> {
       exited.clear();
-      const { pid } = spawnSync('/bin/true');
-      await expect.poll(() => exited.has(pid)).toBe(true);
+      const pids: number[] = [];
+      await expect
+        .poll(() => {
+          pids.push(spawnSync('/bin/true').pid);
+          return pids.some((pid) => exited.has(pid));
+        })
+        .toBe(true);
     }
+    // Others on the machine start processes, too, and may keep the reader from the CPU.
+    const isTooMuch = (): boolean => {
+      const { enobufs, ringLost } = watched.stats();
+      return enobufs + ringLost > 0;
+    };
 
-    const before = watched.stats().messages;
+    const atStart = watched.stats().messages;
     const started = start(count);
     const total = 3 * count - KEPT; // a fork, an exec and an exit of each
     let blocks = 0;
-    for (let come = 0; come < total; come = watched.stats().messages - before) {
+    for (let come = 0; come < total && !isTooMuch(); come = watched.stats().messages - atStart) {
       const enough = Math.min(come + EVENTS_PER_BLOCK, total);
-      blockUntil('the storm goes on', () => {
-        const { messages, enobufs } = watched.stats();
-        return messages - before >= enough || enobufs > 0;
-      });
+      blockUntil('the storm goes on', () => watched.stats().messages - atStart >= enough || isTooMuch());
       blocks += 1;
       await caughtUp();
-      expect(overruns).toEqual([]);
     }
     await done(started);
     await caughtUp();
-    expect(children.counts).toEqual({ fork: count, exec: count, exit: count - KEPT });
-    expect(children.living.size).toBe(KEPT);
+    const before = { ...children.counts, living: children.living.size };
     await end(started);
     await caughtUp();
-    expect(children.counts).toEqual({ fork: count, exec: count, exit: count });
-    expect(overruns).toEqual([]);
     const stats = watched.stats();
-    expect(stats).toMatchObject({
-      lost: 0,
-      ringLost: 0,
-      enobufs: 0,
-      foreign: 0,
-      truncated: 0,
-      malformed: 0,
-      outOfOrder: 0,
-    });
+    expect(stats).toMatchObject({ foreign: 0, truncated: 0, malformed: 0, outOfOrder: 0 });
+    if (isTooMuch()) await expect.poll(() => overruns.length).toBeGreaterThan(0);
+    else {
+      expect(before).toEqual({ fork: count, exec: count, exit: count - KEPT, living: KEPT });
+      expect(children.counts).toEqual({ fork: count, exec: count, exit: count });
+      expect(overruns).toEqual([]);
+      expect(stats.lost).toBe(0);
+    }
     process.stdout.write(`storm: ${JSON.stringify({ blocks, ...stats })}\n`);
   });
 
