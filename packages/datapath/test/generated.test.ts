@@ -9,10 +9,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const CODECS = [path('../../libbpf/dist/generate.js'), '--out', path('../src/generated/maps.ts'), '--check'];
 const MAP_TABLE = [path('../dist/map-table.js'), '--check'];
-/** The compiler takes some seconds for each object, and more beside others. */
-const TIMEOUT_MS = 120_000;
 
-describe('what is generated', { timeout: TIMEOUT_MS }, () => {
+describe('what is generated', () => {
   let bpf: string;
   beforeEach(() => {
     bpf = mkdtempSync(join(tmpdir(), 'sluice-bpf-'));
