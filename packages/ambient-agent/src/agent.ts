@@ -1,5 +1,5 @@
-// The agent as one program: checks, then layers, then passes for as long as it lives. When it ends, the datapath stays in force,
-// unless it is uninstalled.
+// The agent as one program: it checks the node, builds its layers, and then runs passes. When it ends, the datapath stays in force,
+// unless Sluice is uninstalled.
 import type { ApiClient } from '@sluice/kubernetes';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
@@ -35,19 +35,19 @@ import { stateFile } from './state/state.js';
 import { checkZdsSocket, noZds } from './zds/zds.js';
 import { zdsOnNode } from './zds/on-node.js';
 
-/** Runs until it is interrupted. Fails with what kept it from starting, or with the loss of the process events. */
+/** Runs until it is interrupted. Fails if it cannot start, or if the process events are lost. */
 export const runAgent = (config: AgentConfig): Effect.Effect<never, StartupError> =>
   Effect.suspend(() => {
     const threshold = new LogThreshold(config.log.level);
     const end: End = { isUninstall: false };
     return Effect.scoped(agent(config, threshold, end)).pipe(
-      // Only now is nothing open any more that would be in the way.
+      // This runs after everything is closed, so that no open handle is in the way.
       Effect.ensuring(Effect.suspend(() => (end.isUninstall ? removeFromNode(config) : Effect.void))),
       Effect.provide(logging(config.log, undefined, threshold)),
     );
   });
 
-/** What is known of the end when it has come. */
+/** Why the agent ends; filled in when it does. */
 interface End {
   isUninstall: boolean;
 }
@@ -67,7 +67,7 @@ const agent = (
     if (config.mode === 'inPod') yield* checkZdsSocket(config.zds.socket);
     const client = config.inventory.source === 'kubernetes' ? yield* openKubernetes(config) : undefined;
 
-    // Health is served before there is any: a kubelet that hears nothing would end an agent that waits for the API.
+    // Health is served first, because a kubelet that gets no answer would end an agent that waits for the API.
     const exposed: Exposed = { readiness: new Readiness(), refresh: Effect.void };
     const { listen } = config.metrics;
     if (listen !== undefined) {
@@ -79,7 +79,7 @@ const agent = (
     const { runDir, bpffs } = config.paths;
     const changedNetns = yield* recallNetns(runDir, resolver);
     const before = yield* stateFile(runDir).recall;
-    // Before anything is opened: what the kernel enforces now says whom ztunnel had taken on.
+    // This is read before anything is opened: the maps that the kernel enforces now say which pods ztunnel had acknowledged.
     const acknowledged =
       config.mode === 'inPod' ? acknowledgedBefore(bpffs, changedNetns, before) : new Map<string, bigint>();
     const view = new NodeView(resolver, config);
@@ -98,7 +98,7 @@ const agent = (
       Effect.onInterrupt(() => Effect.flatMap(isUninstall, (is) => (is ? leaveMesh(passes) : Effect.void))),
     );
     return yield* Effect.provide(running, Layer.provideMerge(zds, base)).pipe(
-      // Also when it had not got so far as to run.
+      // This also runs if the agent was interrupted before its first pass.
       Effect.onInterrupt(() =>
         Effect.flatMap(isUninstall, (is) => {
           end.isUninstall = is;
@@ -108,7 +108,7 @@ const agent = (
     );
   });
 
-/** Where it is read what is wanted, and where it is said what has come of it. */
+/** The source of what is wanted, and the place to announce the result. */
 const intentAndAnnouncements = (
   config: AgentConfig,
   client: ApiClient | undefined,

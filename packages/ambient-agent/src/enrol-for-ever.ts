@@ -1,4 +1,4 @@
-// The life of the agent once everything is open: the first pass, which takes over what is there, then one on every hint.
+// The life of the agent once everything is open: a first pass, which takes over what exists, and then a pass on every hint.
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Stream from 'effect/Stream';
@@ -28,10 +28,10 @@ import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import type { StateKeeper } from './state/keeper.js';
 import { Zds } from './zds/zds.js';
 
-// Process events that may wait while a pass runs: some 25 000 fit a storm of a second on a large node.
+// How many process events may wait while a pass runs. In a storm, a large node has some 25 000 per second.
 const EVENT_CAPACITY = 16_384;
 
-/** Directories of cgroups in which a new process is no news: their pods are as enrolled as they can be. Pure. */
+/** Directories of cgroups whose new processes need no pass, because their pods are enrolled as far as they can be. Pure. */
 export function settledCgroups({ statuses, applied }: Pick<PassResult, 'statuses' | 'applied'>): ReadonlySet<string> {
   if (applied.failures.length > 0) return new Set();
   const settled = statuses.filter(
@@ -41,18 +41,18 @@ export function settledCgroups({ statuses, applied }: Pick<PassResult, 'statuses
   return new Set(settled.flatMap(({ cgroups }) => cgroups.map(({ path }) => path)));
 }
 
-/** What is filled in once there is somebody to tell. */
+/** The callbacks of the ZDS server, filled in once there is a reconciler to call. */
 export interface Hints {
   onZds: () => void;
 }
 
-/** What is shown to whoever asks over HTTP. */
+/** What the HTTP server shows. */
 export interface Exposed {
   readonly readiness: Readiness;
   refresh: Effect.Effect<void>;
 }
 
-/** Never ends by itself, but by the loss of the process events. */
+/** Ends only if it is interrupted or the process events are lost. */
 export const enrolForEver = (
   places: PassPlaces,
   keeper: StateKeeper,
@@ -74,7 +74,7 @@ export const enrolForEver = (
     exposed.readiness.unless(() => {
       const expected = config.mode === 'inPod' ? (last?.ztunnels.pods ?? []) : [];
       if (expected.length === 0 || zds.connections().length > 0) return undefined;
-      return `no ztunnel is connected at ${config.zds.socket}, and there ought to be: ${expected.map(podName).join(', ')}`;
+      return `no ztunnel is connected at ${config.zds.socket}, although this node has ${expected.map(podName).join(', ')}`;
     });
 
     const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
@@ -112,7 +112,7 @@ export const enrolForEver = (
     );
 
     const main = Effect.gen(function* () {
-      // Let the subscription to process events come first: what starts during the first pass is then not missed.
+      // The subscription to process events comes first, so that no process that starts during the first pass is missed.
       yield* Effect.yieldNow;
       const { first, attached, durationMs } = yield* takeOver(places);
       yield* onPass(first, durationMs);
@@ -138,7 +138,7 @@ export const enrolForEver = (
     );
   });
 
-/** The first pass. The programs come between its halves: none of them ever runs on half-filled maps. */
+/** The first pass. The programs are attached between its halves, so that none of them ever runs on half-filled maps. */
 const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const enforcement = yield* Enforcement;
   const started = performance.now();

@@ -1,4 +1,4 @@
-// The agent's public surface: the program, its parts that are pure, and what looks at a node from outside it.
+// The agent's public surface: the program, its pure parts, and the commands that look at a node from outside.
 export { runAgent } from './agent.js';
 export { settledCgroups } from './enrol-for-ever.js';
 export { Announcements, noAnnouncements } from './announce/announcements.js';

@@ -1,4 +1,4 @@
-// The way to the Kubernetes API, opened once for everything that reads and writes there.
+// The client of the Kubernetes API, opened once for everything that reads or writes there.
 import { ApiClient, openAccess } from '@sluice/kubernetes';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
@@ -8,10 +8,10 @@ import { messageOf } from './failure/message-of.js';
 import { StartupError } from './failure/startup-error.js';
 import { AGENT_VERSION } from './version.js';
 
-/** Of an answer that is not a watch: a little more than the API server itself takes (--request-timeout, 60 s). */
+/** For an answer that is not a watch: a little more than the API server itself takes (--request-timeout, 60 s). */
 const LONGEST_SILENCE_MS = 65_000;
 
-/** Fails when there are no credentials; whether the server answers is seen later. Closes with the scope. */
+/** Fails if there are no credentials; it does not ask the server. Closes with the scope. */
 export const openKubernetes = ({
   inventory: { kubeconfig, watchSilence },
 }: Pick<AgentConfig, 'inventory'>): Effect.Effect<ApiClient, StartupError, Scope.Scope> =>

@@ -1,5 +1,5 @@
-// The end of an agent that is uninstalled: every pod leaves the mesh in the ordinary way and order, and then everything of
-// Sluice is taken off the node.
+// The end of an agent that is uninstalled: every pod leaves the mesh in the ordinary order, and then everything of
+// Sluice is removed from the node.
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import type { AgentConfig } from './config/config.js';
@@ -9,22 +9,22 @@ import { messageOf } from './failure/message-of.js';
 import { reconcilePass, type PassPlaces, type PassServices } from './reconcile/pass.js';
 import { Zds } from './zds/zds.js';
 
-/** A pass that could not do everything is run again; what three cannot do, `sluice cleanup` has to. */
+/** A pass that could not do everything is repeated; what three passes cannot do is left to `sluice cleanup`. */
 const PASSES = 3;
 const BETWEEN_PASSES_MS = 500;
-/** A ztunnel that has lost its agent comes back after 15 s at the latest (its inpod/workloadmanager.rs). */
+/** A ztunnel that has lost its agent connects again within 15 s (its inpod/workloadmanager.rs). */
 const CONNECTED_WITHIN_MS = 20_000;
-/** Of the minute that the kubelet gives; ztunnel answers in milliseconds. */
+/** ztunnel answers in milliseconds, and the kubelet gives a minute for everything. */
 const REMOVALS_WITHIN_MS = 5000;
 const STEP_MS = 50;
 
-/** False when it has not come true within that time. */
+/** Waits for a condition; false if it has not come true within that time. */
 const wait = Effect.fnUntraced(function* (isSo: () => boolean, withinMs: number) {
   for (let waited = 0; !isSo() && waited < withinMs; waited += STEP_MS) yield* Effect.sleep(STEP_MS);
   return isSo();
 });
 
-/** As if no selector matched any pod: announcements are taken back, maps emptied, ztunnel told, namespaces given back. */
+/** Takes every pod out of the mesh, as if no selector matched: announcements, maps, ztunnel, network namespaces. */
 export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effect.fn.Return<void, never, PassServices> {
   const zds = yield* Zds;
   const wasServed = zds.facts().acknowledged.size > 0;
@@ -38,7 +38,7 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
     yield* Effect.logWarning('not every pod could leave the mesh in order', { problems });
     yield* Effect.sleep(BETWEEN_PASSES_MS);
   }
-  // One that is not connected goes on listening in the pods: its next snapshot, of nobody, is what ends that.
+  // A ztunnel that is not connected goes on listening in the pods until its next snapshot, which has no pods.
   const isTold = (): boolean => zds.connections().some(({ isSynced }) => isSynced);
   if (wasServed && ztunnels > 0 && !(yield* wait(isTold, CONNECTED_WITHIN_MS)))
     yield* Effect.logWarning('no ztunnel is connected: it listens in the pods that it served until it is restarted');
@@ -47,9 +47,9 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
   yield* Effect.logInfo('every pod has left the mesh');
 });
 
-/** After the agent has let go of everything. Fails never: what is left is said. */
+/** Runs after the agent has closed everything. Never fails; what is left is logged. */
 export const removeFromNode = (config: Pick<AgentConfig, 'paths' | 'nodeName' | 'inventory'>): Effect.Effect<void> =>
-  // Of what leaveMesh() had announced, something is left where the server was slow to take it back.
+  // If the server was slow, some announcements that leaveMesh() withdrew may still be there.
   cleanupNode(config.paths, { force: false, withdraw: withdrawAnnouncements(config) }).pipe(
     Effect.matchEffect({
       onFailure: (error) =>

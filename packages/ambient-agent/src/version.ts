@@ -1,4 +1,4 @@
-// The version that logs, the state file and the command show: the package's own.
+// The version that the state file and the API client show, which is the package's.
 import { createRequire } from 'node:module';
 import * as Schema from 'effect/Schema';
 

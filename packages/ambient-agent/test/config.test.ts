@@ -1,4 +1,4 @@
-// What a configuration file may say, and what the agent answers when it says something else.
+// Which configuration files are accepted, and the messages for the others.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ describe('a file', () => {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-config-file-'));
   afterAll(() => rmSync(directory, { recursive: true }));
 
-  it('with an asterisk that YAML takes for an alias is not understood, and says so', async () => {
+  it('with an asterisk that YAML takes for an alias is refused with a remedy', async () => {
     const path = join(directory, 'config.yaml');
     writeFileSync(path, 'metrics:\n  listen: *:15014\n');
     const error = await Effect.runPromise(Effect.flip(loadConfig(path)));
@@ -51,7 +51,7 @@ describe('a file', () => {
   });
 });
 
-describe('what is written in a form of its own', () => {
+describe('a value that is written in a form of its own', () => {
   it.each([
     [30, 30_000],
     [0.25, 250],
@@ -87,13 +87,13 @@ describe('a setting that was renamed', () => {
       }),
     }),
   );
-  it('is still known by its former name', () => {
+  it('can still be set by its former name', () => {
     const written = { policy: { pending: 'b' }, patience: { longest: '2s' } };
     const expected = { tree: { policy: { waiting: 'b', within: '2s' } }, problems: [] };
     expect(renamed(written, declared)).toEqual(expected);
     expect(renamed(expected.tree, declared)).toEqual(expected);
   });
-  it('is not set by both', () => {
+  it('cannot be set by both names', () => {
     expect(renamed({ policy: { pending: 'b', waiting: 'c' } }, declared)).toEqual({
       tree: { policy: { waiting: 'c' } },
       problems: ['`policy.pending` and `policy.waiting` are the same setting; remove `policy.pending`'],
@@ -144,7 +144,7 @@ describe('problems', () => {
   ];
   it.each(cases)('%s', (_name, tree, problems) => expect(problemsOf(tree)).toEqual(problems));
 
-  it('are all told at once, each with its place', () => {
+  it('are all reported at once, each with its place', () => {
     const problems = problemsOf({
       mode: 'other',
       exclude: { outboundPorts: [0] },
@@ -170,14 +170,14 @@ describe('a file', () => {
     writeFileSync(path, text);
     return path;
   };
-  it('is overruled by the command line', async () => {
+  it('is overridden by the command line', async () => {
     const path = write('nodeName: a\npaths:\n  runDir: /run/x\n  proc: /p\n');
     const config = await Effect.runPromise(
       loadConfig(path, { nodeName: 'b', paths: { runDir: '/run/y', bpffs: undefined } }),
     );
     expect(config).toMatchObject({ nodeName: 'b', paths: { runDir: '/run/y', proc: '/p', bpffs: '/sys/fs/bpf' } });
   });
-  it('that is absent or no YAML is named in the error', async () => {
+  it('that does not exist or is not YAML is named in the error', async () => {
     const messageOf = (path: string): Promise<string> =>
       Effect.runPromise(Effect.flip(loadConfig(path)).pipe(Effect.map(({ message }) => message)));
     await expect(messageOf('/nonexistent.yaml')).resolves.toMatch(/^\/nonexistent.yaml: cannot be read .*--config/);

@@ -138,7 +138,7 @@ describe('entries', () => {
   it('enrols a pod that has no IP and no namespace yet by its cgroup alone', () => {
     const { desired, statuses, isIncomplete } = enrolWorld({ pods: [pod('a')], workloads: [workload('a', 100n)] });
     expect([desired.cgroups.size, desired.netns.size, desired.localPods.size, isIncomplete]).toEqual([3, 0, 0, true]);
-    expect(statuses[0]?.problems).toEqual(['it has no IP yet: who dials it goes there directly']);
+    expect(statuses[0]?.problems).toEqual(['it has no IP yet: connections to it go there directly']);
   });
 
   it('says so when a pod’s cgroup is deeper than lookups reach', () => {

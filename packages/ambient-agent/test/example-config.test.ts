@@ -1,4 +1,4 @@
-// The example in deploy/ is what people start from: it must be accepted, and say the defaults that the agent has.
+// People start from the example in deploy/: it must be accepted, and have the agent's defaults.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defaultCapacities } from '@sluice/datapath';
@@ -11,12 +11,12 @@ import { loadConfig, resolveConfig } from '../src/index.js';
 const EXAMPLE = fileURLToPath(new URL('../../../deploy/sluice.yaml', import.meta.url));
 
 describe('deploy/sluice.yaml', () => {
-  it('is accepted, and says the defaults', async () => {
+  it('is accepted, and has the defaults', async () => {
     const example = await Effect.runPromise(loadConfig(EXAMPLE));
     expect(example).toEqual(Result.getOrThrow(resolveConfig({}, 'nothing')));
   });
 
-  it('says for what has no default what is accepted', () => {
+  it('has an accepted value for each setting without a default', () => {
     const all = readFileSync(EXAMPLE, 'utf8').replaceAll(/^( *)# ([A-Za-z]+: \S+)$/gm, '$1$2');
     expect(Result.getOrThrow(resolveConfig(parse(all), 'example'))).toMatchObject({
       nodeName: 'node-1',

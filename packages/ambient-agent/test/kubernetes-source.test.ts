@@ -1,5 +1,5 @@
-// The inventory of the API: what is copied, what is said of objects and servers that cannot be used, and that nothing is lost
-// by either. Whatever else a server does is tested in packages/kubernetes.
+// The inventory from the API: what is copied, the messages about objects and servers that cannot be used, and that neither of them
+// loses anything. Everything else that a server can do is tested in packages/kubernetes.
 import { KubernetesApi } from '@sluice/testbed';
 import { ApiClient, type ApiAccess } from '@sluice/kubernetes';
 import * as Context from 'effect/Context';
@@ -32,7 +32,7 @@ interface Opened {
   readonly api: KubernetesApi;
   readonly readiness: Readiness;
   readonly lines: string[];
-  /** Fulfilled when both copies are whole. */
+  /** Fulfilled when both copies are complete. */
   readonly source: Promise<InventorySource['Service']>;
 }
 
@@ -55,7 +55,7 @@ async function open(prepare: (api: KubernetesApi) => void = () => {}, token?: st
     Layer.provide(logging({ level: 'info', format: 'json' }, (line) => void lines.push(line))),
   );
   const built = Effect.map(Layer.buildWithScope(layer, scope), (context) => Context.get(context, InventorySource));
-  // A scope that is closed before the copies are whole interrupts the building.
+  // A scope that is closed before the copies are complete interrupts the layer.
   const source = Effect.runPromise(built);
   source.catch(() => {});
   return { api, readiness, lines, source };
@@ -64,7 +64,7 @@ async function open(prepare: (api: KubernetesApi) => void = () => {}, token?: st
 const snapshot = async ({ source }: Opened): Promise<InventorySnapshot> => Effect.runPromise((await source).current);
 
 describe('the inventory of the API', () => {
-  it('has this node’s pods and every namespace, and of each only what is used', async () => {
+  it('has this node’s pods and every namespace, with only the fields that are used', async () => {
     const opened = await open((api) => {
       api.create('Namespace', { metadata: { name: 'shop', labels: { 'istio.io/dataplane-mode': 'ambient' } } });
       api.create('Pod', podTemplate('cart'));
@@ -79,7 +79,7 @@ describe('the inventory of the API', () => {
     expect(opened.readiness.reasons()).toEqual([]);
   });
 
-  it('keeps what it knew of an object that cannot be used any more, and says where it is wrong', async () => {
+  it('keeps what it knew of an object that can no longer be used, and says what is wrong with it', async () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);
     opened.api.patch('Pod', { namespace: 'shop', name: 'cart' }, { status: { phase: 'Odd' } });
@@ -91,7 +91,7 @@ describe('the inventory of the API', () => {
     expect([...(await snapshot(opened)).inventory.pods.values()][0]).toMatchObject({ name: 'cart', phase: 'Running' });
   });
 
-  it('says what is missing until it is whole: the right, by name', async () => {
+  it('names the right that is missing until it is complete', async () => {
     const opened = await open((api) => {
       api.allow('less', {
         name: 'less',
@@ -108,7 +108,7 @@ describe('the inventory of the API', () => {
     expect(opened.readiness.reasons()).toEqual([]);
   });
 
-  it('doubts the name of a node that has no pod', async () => {
+  it('warns when the node has no pod by that name', async () => {
     const opened = await open();
     await snapshot(opened);
     expect(opened.lines.join()).toContain(
@@ -116,7 +116,7 @@ describe('the inventory of the API', () => {
     );
   });
 
-  it('tells of an outage once, stays ready, and tells when it is over', async () => {
+  it('reports an outage once, stays ready, and reports its end', async () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);
     await opened.api.away();
@@ -131,7 +131,7 @@ describe('the inventory of the API', () => {
     await opened.api.back();
     await expect.poll(async () => (await snapshot(opened)).problems).toEqual([]);
     const said = (text: string): number => opened.lines.filter((line) => line.includes(text)).length;
-    await expect.poll(() => said('is heard again')).toBe(2);
+    await expect.poll(() => said('answers again')).toBe(2);
     expect(said('cannot be asked for pods')).toBe(1);
   });
 });

@@ -31,7 +31,7 @@ describe('a manifest', () => {
     });
   });
 
-  it('has several documents, lists, and kinds that are none of our business', () => {
+  it('has several documents, lists, and kinds that are ignored', () => {
     const text = `${podYaml('u1')}---\n# nothing\n---\nkind: ConfigMap\nmetadata: {name: x}\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: shop, labels: {a: b}}\n- kind: Service\n---\nkind: NamespaceList\nitems: [{metadata: {name: plain}}]\n`;
     const manifest = parseManifest(text, 'a.yaml');
     expect(manifest.problems).toEqual([]);
@@ -63,26 +63,26 @@ describe('a manifest', () => {
     [
       'no kind',
       'metadata: {name: a}\n',
-      'a.yaml: document 1, line 1: this is not a Kubernetes object: it has no `kind`; write one object a document, with `kind` and `metadata`',
+      'a.yaml: document 1, line 1: this is not a Kubernetes object: it has no `kind`; write one object per document, with `kind` and `metadata`',
     ],
   ];
   it.each(cases)('that is wrong is described: %s', (_name, text, message) => {
     expect(parseManifest(text, 'a.yaml').problems.map(describeProblem)).toEqual([message]);
   });
 
-  it('that is no YAML names document and line', () => {
+  it('that is not YAML is reported with document and line', () => {
     const [problem] = parseManifest('kind: Namespace\nmetadata: {name: a}\n---\nkind: [Pod\nx: y\n', 'a.yaml').problems;
     expect(problem).toMatchObject({ file: 'a.yaml', document: 2, line: 5 });
   });
 
-  it('has no other addresses than those that a pod can have', () => {
+  it('has only addresses that a pod can have', () => {
     const strange = ['fe80::1%eth0', 'fe80::1', '127.0.0.1', '::1', '0.0.0.0', '::', '224.0.0.1', '::ffff:127.0.0.1'];
     const ips = [...strange, '10.0.0.2'].map((ip) => ({ ip }));
     const text = JSON.stringify({ kind: 'Pod', metadata: { name: 'a', uid: 'u' }, spec: {}, status: { podIPs: ips } });
     expect(parseManifest(text, 'a.json').pods[0]).toMatchObject({ ips: ['10.0.0.2'], badIps: strange });
   });
 
-  it('may use anchors, aliases and merge keys, but not without end', () => {
+  it('may use anchors, aliases and merge keys, up to a limit', () => {
     const merged = 'x: &names {name: shop}\nkind: Namespace\nmetadata: {<<: *names, labels: {a: b}}\n';
     expect(parseManifest(merged, 'a.yaml').namespaces).toEqual([{ name: 'shop', labels: { a: 'b' } }]);
     const lines = Array.from(
@@ -96,15 +96,15 @@ describe('a manifest', () => {
     expect(problem?.text).toContain('Excessive alias count');
   });
 
-  it('names a key that is there twice, also among very many', () => {
+  it('is reported with its duplicate key, even among very many', () => {
     const many = Array.from({ length: 50_000 }, (_, i) => `  k${i}: v`).join('\n');
     expect(parseManifest(`kind: ConfigMap\ndata:\n${many}\n`, 'a.yaml').problems).toEqual([]);
     expect(parseManifest(`kind: Pod\nmetadata:\n  name: a\n  uid: u\n  name: b\n`, 'a.yaml').problems).toMatchObject([
-      { document: 1, line: 5, text: 'the key `name` is there twice' },
+      { document: 1, line: 5, text: 'the key `name` occurs twice' },
     ]);
   });
 
-  it('that is wrong all over has its first problems described, and the others counted', () => {
+  it('that is wrong all over is reported with its first problems and the number of the others', () => {
     const { problems } = parseManifest(`kind: List\nitems:\n${'- 3\n'.repeat(5000)}`, 'a.yaml');
     expect(problems).toHaveLength(21);
     expect(problems.at(-1)?.text).toBe('4980 more problems are in this file');
@@ -127,7 +127,7 @@ describe('a directory of manifests', () => {
   };
   const uids = (known: ManifestDirectory): string[] => [...known.snapshot.inventory.pods.keys()].sort();
 
-  it('keeps the objects of a file that became malformed, and takes those of the others', () => {
+  it('keeps the objects of a file that became malformed, and reads those of the others', () => {
     put('a.yaml', podYaml('u1'));
     put('b.yaml', podYaml('u2'));
     const known = new ManifestDirectory(directory);
@@ -155,7 +155,7 @@ describe('a directory of manifests', () => {
     expect(uids(known)).toEqual([]);
   });
 
-  it('takes an object that is in two files from the later name, and says so', () => {
+  it('takes an object that is in two files from the later name, and reports it', () => {
     put('b.yaml', podYaml('u1', 'late'));
     put('a.yaml', podYaml('u1', 'early'));
     const known = new ManifestDirectory(directory);
@@ -166,7 +166,7 @@ describe('a directory of manifests', () => {
     ]);
   });
 
-  it('takes symbolic links, also when the directory that they lead through is exchanged', () => {
+  it('follows symbolic links, even when the directory that they lead through is replaced', () => {
     for (const [name, uid] of [
       ['..one', 'u1'],
       ['..two', 'u2'],
@@ -185,7 +185,7 @@ describe('a directory of manifests', () => {
     expect(uids(known)).toEqual(['u2']);
   });
 
-  it('is not held up by what is no file, or a file too large, and says so', () => {
+  it('is not held up by what is not a file or is too large, and reports it', () => {
     put('a.yaml', podYaml('u1'));
     const known = new ManifestDirectory(directory);
     known.scan();
@@ -203,7 +203,7 @@ describe('a directory of manifests', () => {
     expect(known.scan()).toBe(false);
   });
 
-  it('that is not there says what to do', () => {
+  it('that does not exist is reported with a remedy', () => {
     const absent = new ManifestDirectory(join(directory, 'absent'));
     expect(() => absent.scan()).toThrow(
       `the inventory directory ${directory}/absent does not exist; make it, or name another with --inventory or \`inventory.directory\``,

@@ -23,7 +23,7 @@ const holds = (source: InventorySource['Service'], ...names: string[]): Effect.E
   );
 
 describe('a watched directory', () => {
-  it('is watched on after another took its place, and after it was removed and made again', async () => {
+  it('is still watched after another took its place, and after it was removed and made again', async () => {
     const directory = join(parent, 'inventory');
     mkdirSync(directory);
     put(directory, 'first');
@@ -44,7 +44,7 @@ describe('a watched directory', () => {
         problems.length > 0 ? Effect.void : Effect.andThen(Effect.sleep(5), missing),
       );
       yield* missing;
-      // What was known stays in force while there is nothing to read.
+      // What was known stays while there is nothing to read.
       yield* holds(source, 'second', 'third');
       mkdirSync(directory);
       put(directory, 'fourth');

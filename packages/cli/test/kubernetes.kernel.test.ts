@@ -108,7 +108,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
       .toEqual({
         status: 503,
         body: expect.stringMatching(
-          /^no ztunnel is connected at .*, and there ought to be: istio-system\/ztunnel$/m,
+          /^no ztunnel is connected at .*, although this node has istio-system\/ztunnel$/m,
         ) as unknown,
       });
     // A problem that lasts is reported by the next pass that looks at everything.
@@ -180,11 +180,11 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
   it('changes what it logs while it runs', async () => {
     expect(host.log.some((line) => line.includes('"level":"debug"'))).toBe(false);
     expect(await host.sluice('log-level', 'debug')).toMatchObject({ code: 0, stdout: 'debug\n' });
-    await host.said(/"level":"debug","msg":"the log level is debug now"/);
+    await host.said(/"level":"debug","msg":"the log level is now debug"/);
     host.node.kubernetes.setNamespace('another', {});
     await host.said(/"level":"debug","msg":"reconciled"/);
     expect(await host.sluice('log-level', 'configured')).toMatchObject({ code: 0, stdout: 'configured\n' });
-    await host.said(/"msg":"the log level is info now"/);
+    await host.said(/"msg":"the log level is now info"/);
   });
 
   it('has the metrics that istio-cni’s dashboards show', async () => {

@@ -1,8 +1,8 @@
-// Ranges of addresses, as people write them.
+// Reads ranges of addresses as people write them.
 import { isIP } from 'node:net';
 import { canonicalCidr } from '@sluice/datapath';
 
-/** A range, or one address, as canonical text; undefined when it is neither. Pure. */
+/** The canonical text of a range or one address; undefined if the text is neither. Pure. */
 export function rangeOf(text: string): string | undefined {
   const family = isIP(text);
   try {

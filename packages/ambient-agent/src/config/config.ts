@@ -1,4 +1,4 @@
-// The agent's configuration with every default filled in: what the rest of the agent reads. settings.ts says what each means.
+// The agent's configuration with every default filled in, as the rest of the agent reads it. settings.ts says what each setting means.
 import type { settings } from './settings.js';
 
 export type AgentConfig = (typeof settings)['Type'];

@@ -1,4 +1,4 @@
-// What is wrong with a configuration: every problem at once, each with its place and its remedy.
+// Everything that is wrong with a configuration, each problem with its place and its remedy.
 import * as Schema from 'effect/Schema';
 
 export class ConfigError extends Schema.TaggedError<ConfigError>()('ConfigError', {

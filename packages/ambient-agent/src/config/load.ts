@@ -1,4 +1,4 @@
-// Reads the YAML file, lays the command line's values over it, checks everything, fills in the defaults.
+// Reads the YAML file, overrides it with the command line's values, checks everything and fills in the defaults.
 import { readFileSync } from 'node:fs';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
@@ -18,7 +18,7 @@ function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** YAML's null, as of an empty section (`policy:` and nothing), says nothing and is left out, at any depth. */
+/** Overrides one tree with another. A null, as in an empty section (`policy:` and nothing), counts as left out, at any depth. */
 function overlay(base: Tree, over: Tree): Tree {
   const plain = (value: unknown, below: unknown = {}): unknown => {
     if (Array.isArray(value)) return value.map((item) => plain(item));
@@ -28,7 +28,7 @@ function overlay(base: Tree, over: Tree): Tree {
   return { ...base, ...Object.fromEntries(said.map(([name, value]) => [name, plain(value, base[name])])) };
 }
 
-/** What stands at a path of a tree, and the tree without it and without a section that is empty then. */
+/** The value at a path of a tree, and the tree without that value and without sections that are empty then. */
 function taken(tree: Tree, [name = '', ...below]: readonly string[]): readonly [value: unknown, rest: Tree] {
   const { [name]: child, ...others } = tree;
   if (below.length === 0 || !isTree(child)) return below.length === 0 ? [child, others] : [undefined, tree];
@@ -36,12 +36,12 @@ function taken(tree: Tree, [name = '', ...below]: readonly string[]): readonly [
   return [value, Object.keys(rest).length === 0 ? others : { ...others, [name]: rest }];
 }
 
-/** A tree with nothing but a value at a path. */
+/** A tree with only one value, at a path. */
 function at([name = '', ...below]: readonly string[], value: unknown): Tree {
   return { [name]: below.length === 0 ? value : at(below, value) };
 }
 
-/** A tree in which each setting goes by its name of today, and what has been set by its former one as well. Pure. */
+/** The tree with its settings under their present names, where some were written under former ones. Pure. */
 export function renamed(written: Tree, declared: Entry): { readonly tree: Tree; readonly problems: readonly string[] } {
   const problems: string[] = [];
   let tree = written;
@@ -75,8 +75,8 @@ const names = Object.entries(declared.properties ?? {});
 const sections = Object.fromEntries(names.filter(([, { properties }]) => properties).map(([name]) => [name, {}]));
 
 /**
- * The configuration of a tree of values, or all that is wrong with it. Pure but for the default node name.
- * @param over values of the command line, which come before those of the tree; undefined ones are left out
+ * The configuration of a tree of values, or everything that is wrong with it. Pure, except for the default node name.
+ * @param over values of the command line, which override those of the tree; undefined ones are left out
  */
 export function resolveConfig(
   written: unknown,
@@ -97,7 +97,7 @@ export function resolveConfig(
   return Result.succeed(decoded.success);
 }
 
-/** What a file holds. @throws Error what is wrong with it, and what to do */
+/** The content of a file. @throws Error saying what is wrong with it, and what to do */
 function readYaml(path: string): unknown {
   let text: string;
   try {
@@ -115,7 +115,7 @@ function readYaml(path: string): unknown {
   }
 }
 
-/** The configuration of a file (none: defaults), with the command line's values laid over it. */
+/** The configuration of a file (without one, the defaults), overridden by the command line's values. */
 export const loadConfig = (path: string | undefined, over: Tree = {}): Effect.Effect<AgentConfig, ConfigError> =>
   Effect.try({
     try: () => (path === undefined ? {} : readYaml(path)),

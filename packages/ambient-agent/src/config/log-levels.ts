@@ -1,4 +1,4 @@
-// The levels of the log, from the most to the least that is said.
+// The levels of the log, from the most verbose to the least.
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];

@@ -1,4 +1,4 @@
-// "Did you mean": the allowed name that a misspelt one is nearest to.
+// "Did you mean": finds the allowed name that is nearest to a misspelt one.
 
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
@@ -13,7 +13,7 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The nearest of `allowed` by edit distance, case aside; undefined when nothing is near enough to be what was meant. */
+/** The nearest of `allowed` by edit distance, ignoring case; undefined if none is near enough. */
 export function nearestName(name: string, allowed: readonly string[]): string | undefined {
   const lower = name.toLowerCase();
   let best: { name: string; distance: number } | undefined;

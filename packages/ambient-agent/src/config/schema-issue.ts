@@ -1,8 +1,8 @@
-// What a schema found wrong, as places and sentences.
+// Turns what a schema found wrong into paths and sentences.
 import * as SchemaIssue from 'effect/SchemaIssue';
 
 export interface FieldIssue {
-  /** `spec.containers[0].ports`; '' is the value itself. */
+  /** `spec.containers[0].ports`; '' stands for the value itself. */
   readonly path: string;
   readonly keys: readonly (string | number)[];
   readonly text: string;

@@ -1,4 +1,4 @@
-// What may stand in the configuration as the value of a setting, and what it is read as.
+// Which values a setting may have in the configuration, and how they are read.
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Schema from 'effect/Schema';
@@ -14,15 +14,15 @@ export const count = (atLeast: number) =>
 interface Form<Written, Value> {
   readonly written: Schema.Codec<Written>;
   readonly value: Schema.Codec<Value>;
-  /** Undefined: it is not of this form. */
+  /** Undefined if it does not have this form. */
   readonly parse: (written: Written) => Value | undefined;
-  /** What is said then. */
+  /** The message for that case. */
   readonly complaint: (written: Written) => string;
-  /** What a JSON schema can say of the form. */
+  /** The form as far as a JSON schema can express it. */
   readonly pattern?: string;
 }
 
-/** What people write in a form of its own, and the agent reads as something else. */
+/** A value that people write as text in some form, and that the agent reads as something else. */
 const read = <Written, Value>(title: string, { written, value, parse, complaint, pattern }: Form<Written, Value>) =>
   written.annotate({ title, pattern }).pipe(
     Schema.decodeTo(value, {
@@ -98,7 +98,7 @@ export const LabelSelector = Schema.Struct({
 });
 export type LabelSelector = typeof LabelSelector.Type;
 
-/** One of istio-cni's `ambient.enablementSelectors`: a pod that matches both parts is in the mesh; an absent part matches all. */
+/** One of istio-cni's `ambient.enablementSelectors`: a pod that matches both parts is wanted; an absent part matches every pod. */
 export const EnablementSelector = Schema.Struct({
   podSelector: Schema.optionalKey(LabelSelector),
   namespaceSelector: Schema.optionalKey(LabelSelector),

@@ -1,15 +1,15 @@
-// Whose a Pod IP is. An address is given anew while the API still shows it on the pod that had it before: the newer has it.
+// Which pod owns a Pod IP. An address may be used again while the API still shows it on its former pod, so the newer pod owns it.
 import { isTerminal, podName, type Inventory, type Pod } from '../inventory/model.js';
 import { newestFirst } from './ztunnel.js';
 
 export interface AddressOwners {
-  /** The addresses that are really the pod's, in its own order. */
+  /** The addresses that the pod owns, in its own order. */
   readonly of: (pod: Pod) => readonly string[];
-  /** For a pod that lost addresses: which, and to whom. */
+  /** Which addresses a pod lost, and to which pod. */
   readonly problemsOf: (pod: Pod) => readonly string[];
 }
 
-/** Pure, and independent of the inventory's order. Pods in the host's namespace have the node's address and claim none. */
+/** Pure; the inventory's order does not matter. Pods in the host's namespace have the node's address and claim none. */
 export function addressOwners(inventory: Inventory, nodeName: string): AddressOwners {
   const owners = new Map<string, Pod>();
   const claimants = [...inventory.pods.values()].filter(

@@ -1,4 +1,4 @@
-// Istio's ambient annotations on pods (istio.io/api/annotation), but those about traffic: traffic-rules.ts has them.
+// Istio's ambient annotations on pods (istio.io/api/annotation), except those about traffic, which are in traffic-rules.ts.
 import type { Pod } from '../inventory/model.js';
 
 export const BYPASS_INBOUND_ANNOTATION = 'ambient.istio.io/bypass-inbound-capture';
@@ -6,15 +6,15 @@ export const DNS_CAPTURE_ANNOTATION = 'ambient.istio.io/dns-capture';
 export const REROUTE_ANNOTATION = 'istio.io/reroute-virtual-interfaces';
 
 export interface AmbientAnnotations {
-  /** What comes in goes to the application directly; what it makes itself goes through the mesh. */
+  /** Connections into the pod go to the application directly; those that it makes go through the mesh. */
   readonly bypassInbound: boolean;
   readonly dnsCapture: boolean;
   readonly problems: readonly string[];
 }
 
-const notSupported = `annotation ${REROUTE_ANNOTATION} is not supported: what comes from a virtual machine's interface is forwarded, and no connect() of this node makes it; it goes out without the mesh`;
+const notSupported = `annotation ${REROUTE_ANNOTATION} is not supported: connections from a virtual machine's interface are forwarded without a connect() on this node, and go out without the mesh`;
 
-/** Pure. A value that is neither true nor false counts as if the annotation were not there. */
+/** Pure. A value that is neither true nor false counts as if the annotation did not exist. */
 export function ambientAnnotations(pod: Pod, defaults: { readonly dnsCapture: boolean }): AmbientAnnotations {
   const problems: string[] = [];
   const flag = (annotation: string, otherwise: boolean): boolean => {

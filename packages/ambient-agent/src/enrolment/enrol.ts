@@ -1,5 +1,5 @@
-// Enrolment: a pure function from what is wanted and what is there to what the maps ought to hold. Nothing else decides
-// who is in the mesh, and nothing else writes the maps.
+// Enrolment: a pure function from what is wanted and what runs to what the maps ought to hold. Nothing else decides
+// which pods are in the mesh, and only its result is written to the maps.
 import {
   DEEPEST_LEVEL,
   WorkloadFlag,
@@ -19,10 +19,10 @@ import type { CgroupStatus, WorkloadStatus } from './status.js';
 import { podTraffic } from './traffic-rules.js';
 import { newestFirst, type Ztunnels } from './ztunnel.js';
 
-/** A pod as the node shows it. */
+/** A pod as it runs on this node. */
 export interface Workload {
   readonly pod: PodCgroup;
-  /** Undefined while no process of the pod is in a namespace that is surely the pod's. */
+  /** Undefined while no process of the pod is in a namespace that is verified to be the pod's. */
   readonly netns: NetnsRef | undefined;
 }
 
@@ -56,7 +56,7 @@ export interface EnrolmentInput {
   readonly kubelets: readonly KubeletCgroup[];
   readonly hostNetnsCookie: bigint;
   readonly config: EnrolmentConfig;
-  /** What `inPod` mode knows besides; nothing if left out. */
+  /** What `inPod` mode knows in addition. */
   readonly served?: InPodFacts;
 }
 
@@ -66,7 +66,7 @@ export interface Enrolment {
   readonly statuses: readonly WorkloadStatus[];
   /** In `inPod` mode, the pods whose network namespaces ztunnel is to listen in; each namespace once. */
   readonly served: readonly ServedPod[];
-  /** Whether another look at the node may find more of a wanted pod than there is yet. */
+  /** Whether a later look at the node may find more of a wanted pod. */
   readonly isIncomplete: boolean;
 }
 
@@ -76,12 +76,12 @@ const CONFIG_HASH_ANNOTATION = 'kubernetes.io/config.hash';
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const manifestHash = /^[0-9a-f]{32}$/;
 
-/** Each entry says who it is about; user space has decided all of these. */
+/** The flags that user space has decided in each entry. */
 const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
 const DECIDED_IN_POD =
   DECIDED | WorkloadFlag.IN_POD | WorkloadFlag.PENDING | WorkloadFlag.DNS_CAPTURE | WorkloadFlag.BYPASS_INBOUND;
 
-/** The name in cgroupfs of a pod. Pure. */
+/** The UID of a pod in cgroupfs. Pure. */
 export function cgroupUid(pod: Pod): string {
   const hash = pod.annotations[CONFIG_HASH_ANNOTATION];
   const isMirror = Object.hasOwn(pod.annotations, MIRROR_ANNOTATION) && hash !== undefined && manifestHash.test(hash);
@@ -103,7 +103,7 @@ export function enrol(input: EnrolmentInput): Enrolment {
   for (const kubelet of input.kubelets) maps.addKubelet(kubelet);
   for (const pod of localPodsOf(input.inventory, input.config.nodeName)) {
     const uid = cgroupUid(pod);
-    // Two pods of one cgroup are one static pod and the mirror that replaced it: the newest speaks for it.
+    // Two pods with one cgroup are a static pod and the mirror that replaced it; the newest one counts.
     const workload = known.has(uid) ? undefined : input.workloads.get(uid);
     known.add(uid);
     if (ztunnelUids.has(pod.uid)) maps.addZtunnel(pod, workload);
@@ -196,7 +196,7 @@ function strangerStatus(uid: string, workload: Workload): WorkloadStatus {
 const ztunnelWithoutCgroup =
   'it has no cgroup on this node yet, by which its connections are told from others: those to meshed pods of this node come back to it';
 
-/** Its containers have entries of their own; what starts later is found only from an ancestor that lookups reach. */
+/** Its containers have entries of their own, but a later one is found only by an ancestor that lookups reach. */
 function depthProblems({ pod: { level } }: Workload): string[] {
   if (level <= DEEPEST_LEVEL) return [];
   return [
@@ -204,15 +204,15 @@ function depthProblems({ pod: { level } }: Workload): string[] {
   ];
 }
 
-/** What has become of a pod that is wanted. */
+/** The result for a pod that is wanted. */
 interface Meshed {
   readonly problems: readonly string[];
-  /** Why it is held; undefined: it is in the mesh. */
+  /** Why it is pending; undefined if it is in the mesh. */
   readonly pending: string | undefined;
   readonly inbound: WorkloadStatus['inbound'];
 }
 
-/** Where a pod's network namespace is: what its processes show now, or what is remembered of it. */
+/** A pod's network namespace, as its processes show it now, or as it is remembered. */
 interface KnownNetns {
   readonly cookie: bigint | undefined;
   readonly problem: string | undefined;
@@ -246,7 +246,7 @@ class MapsBuilder {
     });
   }
 
-  /** By cgroup only: whoever else enters ztunnel's network namespace is not ztunnel. */
+  /** By cgroup only, because another process that enters ztunnel's network namespace is not ztunnel. */
   addZtunnel(pod: Pod, workload: Workload | undefined): void {
     if (workload === undefined) {
       this.isIncomplete = true;
@@ -301,8 +301,8 @@ class MapsBuilder {
   }
 
   #addCgroups({ pod }: Workload, info: CgroupInfo): void {
-    // A container's cgroup and what is nested in it lie below the pod's, so the pod's level is the only one that a lookup
-    // which missed its own cgroup has to try.
+    // A container's cgroup and what is nested in it lie below the pod's. So a lookup that did not find its own cgroup has to try
+    // only the pod's level.
     this.#levels.add(pod.level);
     for (const { cgroupId } of allCgroups(pod)) this.#cgroups.set(cgroupId, info);
   }
@@ -337,10 +337,10 @@ class MapsBuilder {
     this.served.push({ uid, podUid, name, namespace, serviceAccount, cookie, netns, isAcknowledged });
   }
 
-  /** What cannot be captured for want of an address or a namespace; in `inPod` mode the pod is pending for it. */
+  /** What is not captured because an address or a namespace is missing; in `inPod` mode the pod is pending then. */
   #addressProblems(pod: Pod, { cookie, problem }: KnownNetns): string[] {
     if (this.#input.config.mode === 'inPod') return [];
-    if (pod.ips.length === 0) return ['it has no IP yet: who dials it goes there directly'];
+    if (pod.ips.length === 0) return ['it has no IP yet: connections to it go there directly'];
     if (problem !== undefined) return [problem];
     if (cookie !== undefined) return [];
     return [

@@ -1,14 +1,14 @@
-// Whether a pod is wanted in the mesh, and why: istio-cni's rules in istio-cni's order (docs/architecture.md).
+// Whether a pod is wanted in the mesh, and why, by istio-cni's rules in istio-cni's order (docs/architecture.md).
 import { isTerminal, type Inventory, type Pod } from '../inventory/model.js';
 import type { AgentConfig } from '../config/config.js';
 import { enablement } from './selector.js';
 
-/** What a sidecar injector leaves on a pod that it injected (istio pkg/kube/inject). */
+/** The annotation that a sidecar injector leaves on a pod that it injected (istio pkg/kube/inject). */
 export const SIDECAR_STATUS_ANNOTATION = 'sidecar.istio.io/status';
 
 export interface Membership {
   readonly isWanted: boolean;
-  /** Words for people, without `in mesh:` or `out:`. */
+  /** The reason for people, without `in mesh:` or `out:`. */
   readonly because: string;
 }
 
@@ -17,8 +17,8 @@ export type MembershipConfig = Pick<AgentConfig, 'nodeName' | 'enablementSelecto
 const out = (because: string): Membership => ({ isWanted: false, because });
 
 /**
- * cni/pkg/util/enablement_selector.go and cni/pkg/nodeagent/informers.go of Istio. Pure.
- * @param ztunnelUids pods that are ztunnel's: never captured by themselves
+ * Follows cni/pkg/util/enablement_selector.go and cni/pkg/nodeagent/informers.go of Istio. Pure.
+ * @param ztunnelUids ztunnel's own pods, which are never captured
  */
 export function membership(
   pod: Pod,

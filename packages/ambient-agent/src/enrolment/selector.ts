@@ -12,7 +12,7 @@ function expressionHolds(labels: Labels, key: string, operator: string, values: 
   return value === undefined;
 }
 
-/** apimachinery's LabelSelectorAsSelector: every requirement must hold; none at all matches everything. Pure. */
+/** As apimachinery's LabelSelectorAsSelector: every requirement must hold; a selector without any matches everything. Pure. */
 export function matchesLabels(selector: LabelSelector | undefined, labels: Labels): boolean {
   const exact = Object.entries(selector?.matchLabels ?? {});
   return (
@@ -23,7 +23,7 @@ export function matchesLabels(selector: LabelSelector | undefined, labels: Label
   );
 }
 
-/** What made a selector match, or what kept every one from matching, in words. */
+/** Whether a selector matches, and why or why not, in words. */
 export interface Enablement {
   readonly isEnabled: boolean;
   readonly because: string;
@@ -39,7 +39,7 @@ function positive(selector: LabelSelector | undefined, labels: Labels, whose: st
   return keys.map((key) => `${whose} label ${key}=${labels[key] ?? ''}`);
 }
 
-/** The pod's own labels that a selector refuses: how a pod opts out of what its namespace opted into. */
+/** The pod's own labels that a selector refuses, by which a pod opts out although its namespace opted in. */
 function refusals(selector: LabelSelector | undefined, labels: Labels): string[] {
   return (selector?.matchExpressions ?? [])
     .filter(
@@ -49,7 +49,7 @@ function refusals(selector: LabelSelector | undefined, labels: Labels): string[]
     .map(({ key }) => `pod label ${key}=${labels[key] ?? ''}`);
 }
 
-/** istio cni/pkg/util/enablement_selector.go: any selector whose two parts match. Pure. */
+/** Enabled if both parts of any selector match, as in istio cni/pkg/util/enablement_selector.go. Pure. */
 export function enablement(
   selectors: readonly EnablementSelector[],
   podLabels: Labels,

@@ -1,13 +1,13 @@
-// What `inPod` mode adds to the enrolment: what is known of ztunnel's acknowledgements, and which pods it is to serve.
+// What `inPod` mode adds to the enrolment: ztunnel's acknowledgements as input, and the pods that it is to serve as output.
 import type { NetnsRef } from '@sluice/cgroup-resolver';
 
 /** By pod UID, as the API has it. */
 export interface InPodFacts {
   /** Pods that ztunnel has acknowledged, and the cookie of the network namespace in which it did. */
   readonly acknowledged: ReadonlyMap<string, bigint>;
-  /** Why ztunnel does not serve a pod, in its own words. */
+  /** Why ztunnel does not serve a pod, in ztunnel's words. */
   readonly refusals: ReadonlyMap<string, string>;
-  /** Cookies of namespaces that were verified before, for a pod of which no process shows its namespace now. */
+  /** Cookies of namespaces that were verified before, for pods whose namespaces no process shows now. */
   readonly remembered: ReadonlyMap<string, bigint>;
   /** Whether any ztunnel is connected. */
   readonly isConnected: boolean;
@@ -23,14 +23,14 @@ export const noneServed: InPodFacts = {
 /** A pod in whose network namespace ztunnel is to listen. */
 export interface ServedPod {
   readonly uid: string;
-  /** As cgroupfs names it, which for a static pod is another. */
+  /** The UID in cgroupfs, which differs for a static pod. */
   readonly podUid: string;
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
   /** The cookie of its network namespace. */
   readonly cookie: bigint;
-  /** Undefined: the namespace is remembered, and cannot be found now. */
+  /** Undefined if the namespace is remembered and cannot be found now. */
   readonly netns: NetnsRef | undefined;
   readonly isAcknowledged: boolean;
 }

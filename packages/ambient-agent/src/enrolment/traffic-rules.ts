@@ -1,10 +1,10 @@
-// What of a pod's traffic goes through the mesh: Istio's traffic annotations and the node's own settings.
+// Which of a pod's traffic goes through the mesh, by Istio's traffic annotations and the node's own settings.
 import { WorkloadFlag, type TrafficRule } from '@sluice/datapath';
 import { rangeOf } from '../config/cidr.js';
 import type { AgentConfig } from '../config/config.js';
 import type { Pod } from '../inventory/model.js';
 
-/** Istio's annotations (istio.io/api/annotation), read for sidecars and here alike. Comma-separated. */
+/** Istio's annotations (istio.io/api/annotation), read as for sidecars. Comma-separated. */
 const prefix = 'traffic.sidecar.istio.io/';
 export const TRAFFIC_ANNOTATIONS = {
   excludeOutboundPorts: `${prefix}excludeOutboundPorts`,
@@ -17,14 +17,14 @@ export const TRAFFIC_ANNOTATIONS = {
 
 export interface PodTraffic {
   readonly rules: readonly TrafficRule[];
-  /** Flags that say what rules cannot: a list of what is included is there, and is empty. */
+  /** Flags for what rules cannot express: a list of what is included exists and is empty. */
   readonly flags: number;
-  /** Values that were not understood; the others apply. */
+  /** Values that were not understood; the other values apply. */
   readonly problems: readonly string[];
 }
 
 const MAX_PORT = 65535;
-/** `*` in a list of what is included: everything, as without the annotation. */
+/** `*` in a list of what is included means everything, as without the annotation. */
 const EVERYTHING = '*';
 
 function portOf(text: string): number | undefined {
@@ -33,7 +33,7 @@ function portOf(text: string): number | undefined {
 }
 
 interface Listed<A> {
-  /** Sorted, each once; undefined: there is no such annotation, or nothing in it was understood. */
+  /** Sorted, each once; undefined if there is no such annotation, or if nothing in it was understood. */
   readonly values: readonly A[] | undefined;
   readonly hasEverything: boolean;
 }
@@ -81,15 +81,16 @@ class Annotations {
         this.problems.push(`annotation ${annotation}: \`${part}\` is not ${expected}; it is left out`);
       else values.add(value);
     }
-    // A list of what is included that is all typing errors must not take the pod out of the mesh.
+    // A list of what is included that has only typing errors must not take the pod out of the mesh.
     const isUnderstood = parts.length === 0 || values.size > 0;
     return { values: isUnderstood ? [...values] : undefined, hasEverything };
   }
 }
 
 /**
- * Pure. `workload` is the pod-level cgroup id. By istio.io/docs/reference/config/annotations: an exclusion wins; included
- * outbound ports are captured wherever they are; of what is included, an empty list means nothing, and `*` everything.
+ * Pure. `workload` is the pod-level cgroup id. By istio.io/docs/reference/config/annotations, an exclusion wins, included
+ * outbound ports are captured whatever the address, and a list of what is included means nothing if it is empty, and everything if
+ * it has `*`.
  */
 export function podTraffic(pod: Pod, workload: bigint, everywhere: AgentConfig['exclude']): PodTraffic {
   const given = new Annotations(pod);

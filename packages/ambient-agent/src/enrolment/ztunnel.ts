@@ -1,28 +1,28 @@
-// Finds ztunnel: by namespace AND labels AND service account, so that no tenant's pod can pass for it and take the node's
+// Finds ztunnel by namespace AND labels AND service account, so that no tenant's pod can pose as ztunnel and take the node's
 // traffic.
 import type { AgentConfig } from '../config/config.js';
 import { isTerminal, podName, type Inventory, type Pod } from '../inventory/model.js';
 import { matchesLabels } from './selector.js';
 
 export interface Ztunnels {
-  /** Every ztunnel pod of this node that has not ended, newest first: all of them may be dialling on for applications. */
+  /** Every ztunnel pod of this node that has not ended, newest first. All of them may still dial for applications. */
   readonly pods: readonly Pod[];
-  /** In `node` mode, the one that gets new connections: the newest that is Ready; undefined when there is none. */
+  /** In `node` mode, the one that gets new connections, which is the newest that is Ready; undefined if there is none. */
   readonly active: Pod | undefined;
   readonly ipv4: string | undefined;
   readonly ipv6: string | undefined;
-  /** Pods that look like ztunnel and are not, and other things worth a warning. */
+  /** Warnings, such as of pods that look like ztunnel and are not. */
   readonly problems: readonly string[];
 }
 
 export type ZtunnelConfig = Pick<AgentConfig, 'mode' | 'nodeName' | 'ztunnel'>;
 
-/** Newest first, and among those of one age by UID, so that every reader picks the same. */
+/** Newest first, and at the same age by UID, so that every caller gets the same order. */
 export function newestFirst(a: Pod, b: Pod): number {
   return b.bornMs - a.bornMs || (a.uid < b.uid ? 1 : a.uid > b.uid ? -1 : 0);
 }
 
-/** Pure, and independent of the inventory's order. */
+/** Pure; the inventory's order does not matter. */
 export function discoverZtunnels(inventory: Inventory, config: ZtunnelConfig): Ztunnels {
   const { namespace, labels, serviceAccount } = config.ztunnel;
   const pods: Pod[] = [];
@@ -38,7 +38,7 @@ export function discoverZtunnels(inventory: Inventory, config: ZtunnelConfig): Z
     else problems.push(`pod ${podName(pod)} has ztunnel's labels but is not taken for it: ${wrong.join(', ')}`);
   }
   pods.sort(newestFirst);
-  // There, each ztunnel that is connected takes what it serves: none has to be chosen by its IP.
+  // In inPod mode, each connected ztunnel serves its own pods, so none has to be chosen by its IP.
   if (config.mode === 'inPod')
     return { pods, active: undefined, ipv4: undefined, ipv6: undefined, problems: problems.sort() };
   const active =

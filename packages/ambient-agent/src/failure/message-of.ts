@@ -1,6 +1,5 @@
-// The one place that makes words of whatever was thrown.
+// Gets the message of anything that was thrown.
 
-/** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   const hasMessage = typeof error === 'object' && error !== null && 'message' in error;
   return hasMessage ? String(error.message) : String(error);

@@ -1,7 +1,7 @@
-// Why the agent could not start: one class, so that the command can print the message and nothing else.
+// Why the agent could not start. There is one class, so that the command can print just the message.
 import * as Schema from 'effect/Schema';
 
-/** `check` names what was looked at; the message has the object, the cause and the remedy. */
+/** `check` names what was checked; the message has the object, the cause and the remedy. */
 export class StartupError extends Schema.TaggedError<StartupError>()('StartupError', {
   check: Schema.Literals([
     'root',

@@ -1,4 +1,4 @@
-// What to say of an API server that cannot be asked: what was asked, why it failed, what holds meanwhile, and the remedy.
+// The message about an API server that cannot be asked: what was asked, why it failed, what holds meanwhile, and the remedy.
 import type { ApiError, ApiResource, ReflectorState } from '@sluice/kubernetes';
 
 const FORBIDDEN = 403;
@@ -8,11 +8,11 @@ function remedy(error: ApiError, resource: ApiResource): string {
   if (error.code === FORBIDDEN) {
     return `; give its service account the right to list and watch ${resource.kind.toLowerCase()}s (ClusterRole sluice)`;
   }
-  if (error.code === UNAUTHORIZED) return '; its token is not valid: is the service account still there?';
+  if (error.code === UNAUTHORIZED) return '; its token is not valid: does the service account still exist?';
   return '';
 }
 
-/** One sentence, the same for as long as the trouble is. Pure. */
+/** One sentence, which stays the same while the problem lasts. Pure. */
 export function apiProblem(resource: ApiResource, state: ReflectorState, error: ApiError): string {
   const knowledge =
     !state.synced || state.lastContactMs === undefined

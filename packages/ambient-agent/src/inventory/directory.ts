@@ -1,5 +1,5 @@
-// A directory of manifests, read again when asked: only files that changed are parsed, and a file that cannot be used keeps
-// the objects that it last held.
+// A directory of manifests, which is read again when asked. Only files that changed are parsed, and a file that cannot be used
+// keeps the objects that it last held.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorCode } from '@sluice/linux';
@@ -11,20 +11,20 @@ import { emptyInventory } from './model.js';
 import type { InventorySnapshot } from './source.js';
 
 interface KnownFile {
-  /** Changes whenever the content may have: identity, size and time of the last change. */
+  /** Changes whenever the content may have changed: identity, size and time of the last change. */
   readonly version: string;
-  /** The objects of the last version that was good. */
+  /** The objects of the last good version. */
   readonly objects: FileObjects;
   readonly problems: readonly string[];
 }
 
 const manifestName = /^[^.].*\.(?:ya?ml|json)$/;
 
-// A node's pods are a few MB at most; parsing takes seconds for each 2 MB of YAML, and the agent waits for it.
+// A node's pods take a few MB at most. Parsing takes seconds for each 2 MB of YAML, and the agent waits for it.
 const MAX_FILE_MIB = 8;
 const MIB = 2 ** 20;
 
-/** Not the whole directory could be listed: it is gone, or may not be read. */
+/** The directory could not be listed, because it is gone or may not be read. */
 export class DirectoryError extends Error {
   override readonly name = 'DirectoryError';
 }
@@ -36,7 +36,7 @@ export class ManifestDirectory {
 
   readonly #memory: ManifestMemory | undefined;
 
-  /** @param memory of an earlier run; asked for files that cannot be used at the first look */
+  /** @param memory what an earlier run knew; used for files that cannot be used at the first look */
   constructor(path: string, memory?: ManifestMemory) {
     this.path = path;
     this.#memory = memory;
@@ -47,9 +47,9 @@ export class ManifestDirectory {
   }
 
   /**
-   * Looks at every file. Subdirectories, dot files and other endings than .yaml, .yml and .json are not looked at.
+   * Looks at every file, but not at subdirectories, dot files, or files that do not end in .yaml, .yml or .json.
    * @returns whether the snapshot changed
-   * @throws DirectoryError when the directory cannot be listed; the snapshot stays what it was
+   * @throws DirectoryError when the directory cannot be listed; the snapshot stays as it was
    */
   scan(): boolean {
     const files = new Map<string, KnownFile>();
@@ -93,7 +93,7 @@ export class ManifestDirectory {
       const status = statSync(path, { bigint: true });
       const version = `${status.ino}:${status.size}:${status.mtimeNs}:${status.ctimeNs}`;
       if (known?.version === version) return known;
-      // A pipe would be waited for, and a device may never end.
+      // Opening a pipe would block, and reading a device may never end.
       if (!status.isFile()) return this.#refused(path, version, known, 'is not a file; remove it');
       if (status.size > MAX_FILE_MIB * MIB)
         return this.#refused(path, version, known, `is larger than ${MAX_FILE_MIB} MiB; split it`);
@@ -105,7 +105,7 @@ export class ManifestDirectory {
     } catch (cause) {
       const code = errorCode(cause);
       const message = messageOf(cause);
-      // Removed between the listing and the reading.
+      // The file was removed after the directory was listed.
       if (code === 'ENOENT') return undefined;
       const version = `unreadable:${code ?? message}`;
       if (known?.version === version) return known;

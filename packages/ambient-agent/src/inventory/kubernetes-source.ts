@@ -1,5 +1,5 @@
-// The inventory of the Kubernetes API: this node's pods and all namespaces, copied by two reflectors. What the server
-// does meanwhile changes nothing of what is known; how old that is can be told.
+// The inventory from the Kubernetes API: this node's pods and all namespaces, copied by two reflectors. When the server
+// fails, what is known stays, and the metrics say how old it is.
 import {
   NAMESPACES,
   PODS,
@@ -32,15 +32,15 @@ export interface KubernetesSourceOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
   readonly readiness: Readiness;
-  /** In milliseconds; the reflector's own if left out. */
+  /** In milliseconds; the reflector's default if left out. */
   readonly silenceMs?: number;
   /** For tests. */
   readonly backOff?: BackOff;
 }
 
-/** One watch that breaks off is nothing; the second in a row is. */
+/** One watch that breaks off is not a problem; the second failure in a row is. */
 const PROBLEM_FAILURES = 2;
-/** The same trouble is told again after so long, in milliseconds. */
+/** How long the same problem is not logged again, in milliseconds. */
 const TOLD_AGAIN_MS = 300_000;
 
 /** @throws Error what is wrong with the object, and where */
@@ -57,8 +57,8 @@ function decoded<A, B>(schema: Schema.ConstraintDecoder<A>, object: ApiObject, t
 }
 
 /**
- * Is built when both collections are there as a whole, which takes as long as it takes: until then /readyz says why. Later
- * the server may be away for as long as it likes.
+ * The layer is built when both collections are complete, however long that takes; until then /readyz says why. Later
+ * the server may be away for any time.
  */
 export const kubernetesSource = ({
   client,
@@ -80,7 +80,7 @@ export const kubernetesSource = ({
         fieldSelector: string | undefined,
         onChanges: (changes: readonly Change<T>[]) => Effect.Effect<void>,
       ): Effect.Effect<Reflector<T>, never, Scope.Scope> => {
-        /** What was said last of its trouble, and when; undefined: there is none. */
+        /** The problem that was logged last, and when; undefined if there is none. */
         let told: { readonly trouble: string; readonly atMs: number } | undefined;
         const onNews = Effect.fnUntraced(function* (news: ReflectorNews<T>, state: ReflectorState) {
           switch (news.kind) {
@@ -95,7 +95,7 @@ export const kubernetesSource = ({
             case 'problem': {
               const { error, retryInMs } = news;
               yield* metrics.error(`api-${error.code ?? error.reason}`);
-              // From here on it is a problem to be shown.
+              // From here on the status shows the problem.
               if (state.failures === PROBLEM_FAILURES) yield* touch;
               const trouble = `${error.code} ${error.reason}`;
               const atMs = performance.now();
@@ -109,7 +109,7 @@ export const kubernetesSource = ({
             case 'resumed':
               if (told === undefined) break;
               told = undefined;
-              yield* Effect.logInfo('the API server is heard again', { resource: resource.path });
+              yield* Effect.logInfo('the API server answers again', { resource: resource.path });
               yield* touch;
           }
         });
@@ -124,7 +124,7 @@ export const kubernetesSource = ({
         });
       };
 
-      // Each is made anew when it has changed, and only then: a cluster may have thousands of namespaces.
+      // Each map is made again only when it has changed, because a cluster may have thousands of namespaces.
       let knownPods: Inventory['pods'] | undefined;
       let knownNamespaces: Inventory['namespaces'] | undefined;
       const pods = yield* copy(PODS, PodObject, trimPod, `spec.nodeName=${nodeName}`, (changes) => {
@@ -150,15 +150,15 @@ export const kubernetesSource = ({
         const missing = copies.filter(({ reflector }) => !reflector.state.synced);
         if (missing.length === 0) return undefined;
         const why = problems();
-        return why.length > 0 ? why.join('; ') : 'the API server has not been heard to the end yet';
+        return why.length > 0 ? why.join('; ') : 'the first lists of the API server are not complete yet';
       });
       yield* Effect.forEach(copies, ({ reflector }) => reflector.synced, { discard: true });
-      yield* Effect.logInfo('the Kubernetes API is known', {
+      yield* Effect.logInfo('the Kubernetes API has been read', {
         server: client.server,
         pods: pods.objects.size,
         namespaces: namespaces.objects.size,
       });
-      // At least its own pod has to be there.
+      // At least the agent's own pod has to exist.
       if (pods.objects.size === 0)
         yield* Effect.logWarning(
           `the API knows no pod of node ${nodeName}: is that its name in \`kubectl get nodes\`? Set NODE_NAME or \`nodeName\``,

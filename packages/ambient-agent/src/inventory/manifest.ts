@@ -1,4 +1,4 @@
-// From the text of a manifest file to Pods and Namespaces, or to what is wrong with it: document, line, field, remedy.
+// Turns the text of a manifest file into Pods and Namespaces, or into what is wrong with it: document, line, field, remedy.
 import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { isNode, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
@@ -13,7 +13,7 @@ export interface ManifestProblem {
   readonly document: number;
   /** 1 is the first line. */
   readonly line: number;
-  /** Such as `status.podIPs[0].ip`; '' when the document as a whole is meant. */
+  /** Such as `status.podIPs[0].ip`; '' stands for the whole document. */
   readonly field: string;
   readonly text: string;
   readonly remedy: string;
@@ -22,7 +22,7 @@ export interface ManifestProblem {
 export interface Manifest {
   readonly pods: readonly Pod[];
   readonly namespaces: readonly Namespace[];
-  /** When there are any, nothing else of this file is to be believed. */
+  /** If there are any, nothing else of this file may be used. */
   readonly problems: readonly ManifestProblem[];
 }
 
@@ -37,7 +37,7 @@ type Key = string | number;
 const decodePod = Schema.decodeUnknownResult(PodObject);
 const decodeNamespace = Schema.decodeUnknownResult(NamespaceObject);
 
-// A file that is wrong all over says so as well by its first problems.
+// The first problems are enough to show that a file is wrong all over.
 const MAX_PROBLEMS = 20;
 
 const syntaxRemedy = 'fix the YAML; until then the objects last read from this file stay in force';
@@ -47,10 +47,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Pure. A text of no objects is no problem: an empty file is an empty list. */
+/** Pure. A text without objects is not a problem: an empty file is an empty list. */
 export function parseManifest(text: string, file: string): Manifest {
   const lines = new LineCounter();
-  // The parser looks for a key that is there twice in a time that grows with the square of the keys; see duplicateKey().
+  // The parser's own check for duplicate keys takes time that grows with the square of their number; see duplicateKey().
   const options = { lineCounter: lines, prettyErrors: false, merge: true, uniqueKeys: false };
   const documents = parseAllDocuments(text, options);
   const reader = new ManifestReader(file, lines);
@@ -58,7 +58,7 @@ export function parseManifest(text: string, file: string): Manifest {
   return reader.manifest;
 }
 
-/** The first key of a document that its mapping has had already, and where it is. */
+/** The first duplicate key of a document, and where it is. */
 function duplicateKey(document: Document.Parsed): { readonly key: string; readonly offset: number } | undefined {
   let found: { key: string; offset: number } | undefined;
   visit(document, {
@@ -97,7 +97,7 @@ class ManifestReader {
     const more = this.#problemCount - problems.length;
     if (first !== undefined && more > 0) {
       const text = `${more} more problem${more === 1 ? ' is' : 's are'} in this file`;
-      problems.push({ ...first, field: '', text, remedy: 'correct those above, and the next ones are shown' });
+      problems.push({ ...first, field: '', text, remedy: 'correct those above to see them' });
     }
     return { pods: this.#pods, namespaces: this.#namespaces, problems };
   }
@@ -111,7 +111,7 @@ class ManifestReader {
     const twice = duplicateKey(document);
     if (twice !== undefined) {
       const { line } = this.#lines.linePos(twice.offset);
-      this.#report(number, line, '', `the key \`${twice.key}\` is there twice`, syntaxRemedy);
+      this.#report(number, line, '', `the key \`${twice.key}\` occurs twice`, syntaxRemedy);
       return;
     }
     let value: unknown;
@@ -133,7 +133,7 @@ class ManifestReader {
         this.#lineOf(document, at),
         fieldOf(at),
         text,
-        'write one object a document, with `kind` and `metadata`',
+        'write one object per document, with `kind` and `metadata`',
       );
       return;
     }
@@ -165,7 +165,7 @@ class ManifestReader {
       );
       return;
     }
-    // The items of a PodList do not say that they are Pods; those of a List do.
+    // The items of a PodList have no kind; those of a List have one.
     const implied = kind === 'List' ? undefined : kind.slice(0, -'List'.length);
     for (const [index, item] of (items as unknown[]).entries()) {
       const whole = implied !== undefined && isObject(item) ? { kind: implied, ...item } : item;

@@ -1,5 +1,5 @@
-// What the manifests last held, kept across restarts: an agent that starts beside a malformed manifest still knows whom the
-// file had put into the mesh, and takes nobody out for a typing error.
+// Keeps what the manifests last held across restarts. An agent that starts with a malformed manifest still knows which pods the
+// file put into the mesh, and takes none of them out because of a typing error.
 import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { KeptFile } from '../run-directory/kept-file.js';
@@ -11,7 +11,7 @@ type KeptManifests = typeof KeptManifests.Type;
 export const manifestsFile = (runDir: string): KeptFile<KeptManifests> =>
   new KeptFile(join(runDir, 'inventory.json'), Schema.fromJsonString(KeptManifests));
 
-/** Nothing here fails: without a memory the agent knows what it reads, and no more. */
+/** Nothing here fails: without a memory the agent knows only what it reads. */
 export class ManifestMemory {
   readonly #file: KeptFile<KeptManifests>;
   #kept: readonly FileObjects[];
@@ -27,7 +27,7 @@ export class ManifestMemory {
     return this.#kept.find((objects) => objects.file === file);
   }
 
-  /** In the place of everything kept before. */
+  /** Replaces everything that was kept before. */
   remember(files: readonly FileObjects[]): void {
     this.#kept = files;
     try {

@@ -1,5 +1,5 @@
-// Many files, one inventory. An object that several files hold is taken from the last of them by file name, as `kubectl
-// apply -f DIR` would leave it; the others are reported.
+// Merges many files into one inventory. An object that several files hold is taken from the last of them by file name, as `kubectl
+// apply -f DIR` would leave it, and the others are reported.
 import * as Schema from 'effect/Schema';
 import { Namespace, Pod, podName, type Inventory } from './model.js';
 
@@ -12,11 +12,11 @@ export type FileObjects = typeof FileObjects.Type;
 
 export interface MergedInventory {
   readonly inventory: Inventory;
-  /** One sentence for each object that lost to a later file. */
+  /** One sentence for each object that a later one replaced. */
   readonly duplicates: readonly string[];
 }
 
-/** Pure; independent of the order of `files`. Within one file the later document wins. */
+/** Pure; the order of `files` does not matter. Within one file the later document wins. */
 export function mergeFiles(files: readonly FileObjects[]): MergedInventory {
   const pods = new Map<string, { pod: Pod; file: string }>();
   const namespaces = new Map<string, { namespace: Namespace; file: string }>();

@@ -1,4 +1,4 @@
-// Kubernetes objects, cut down to the fields that Sluice reads, and the set of them that is known at one moment.
+// Kubernetes objects, reduced to the fields that Sluice reads, and the set of them that is known at one moment.
 import * as Schema from 'effect/Schema';
 
 const stringMap = Schema.Record(Schema.String, Schema.String);
@@ -60,10 +60,10 @@ export const Pod = Schema.Struct({
   phase,
   /** Canonical text; the first is the pod's primary address. */
   ips: Schema.Array(Schema.String),
-  /** What was wrong with the addresses that are not in `ips`. */
+  /** The addresses that no pod can have, as they were written. */
   badIps: Schema.Array(Schema.String),
   isReady: Schema.Boolean,
-  /** Creation, or else start, in ms since the epoch; 0 when neither is known. */
+  /** The time of creation, or else of the start, in ms since the epoch; 0 if neither is known. */
   bornMs: Schema.Finite,
 });
 export type Pod = typeof Pod.Type;
@@ -71,16 +71,16 @@ export type Pod = typeof Pod.Type;
 export const Namespace = Schema.Struct({ name: Schema.String, labels: stringMap });
 export type Namespace = typeof Namespace.Type;
 
-/** What is wanted, at one moment. */
+/** What is wanted at one moment. */
 export interface Inventory {
-  /** By UID: a pod that is made anew under its old name is another pod. */
+  /** By UID, because a pod that is recreated under its old name is another pod. */
   readonly pods: ReadonlyMap<string, Pod>;
   readonly namespaces: ReadonlyMap<string, Namespace>;
 }
 
 export const emptyInventory: Inventory = { pods: new Map(), namespaces: new Map() };
 
-/** Terminal pods have ended for good: their addresses may be another pod's by now. */
+/** Terminal pods have ended for good, so another pod may have their addresses by now. */
 export function isTerminal(pod: Pod): boolean {
   return pod.phase === 'Succeeded' || pod.phase === 'Failed';
 }

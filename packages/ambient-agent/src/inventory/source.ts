@@ -1,4 +1,4 @@
-// Where the inventory comes from: static-source.ts (a directory) or kubernetes-source.ts (the API).
+// The source of the inventory: static-source.ts (a directory) or kubernetes-source.ts (the API).
 import * as Context from 'effect/Context';
 import type * as Effect from 'effect/Effect';
 import type * as Stream from 'effect/Stream';
@@ -7,7 +7,7 @@ import type { Inventory } from './model.js';
 
 export interface InventorySnapshot {
   readonly inventory: Inventory;
-  /** What could not be used of the source, in sentences for people; the inventory stands without it. */
+  /** What could not be used, in sentences for people; the inventory is complete without it. */
   readonly problems: readonly string[];
 }
 
@@ -17,20 +17,20 @@ export interface Copied {
   readonly resource: string;
   readonly objects: number;
   readonly connected: boolean;
-  /** When the server last said something that was understood, in ms since the epoch. */
+  /** When the server last sent something that was understood, in ms since the epoch. */
   readonly lastContactMs: number | undefined;
   readonly counters: ReflectorCounters;
 }
 
-/** A source is ready when its layer is built: `current` then has everything that there was at that moment. */
+/** A source is ready when its layer is built: `current` then has everything that existed at that moment. */
 export class InventorySource extends Context.Service<
   InventorySource,
   {
     /** The latest snapshot; cheap. */
     readonly current: Effect.Effect<InventorySnapshot>;
-    /** An element each time `current` may have changed. Says nothing of what changed: read `current`. */
+    /** Emits an element each time `current` may have changed; read `current` to see how. */
     readonly changes: Stream.Stream<void>;
-    /** Empty where nothing is copied from an API. */
+    /** Empty if nothing is copied from an API. */
     readonly copies: () => readonly Copied[];
   }
 >()('@sluice/ambient-agent/inventory/InventorySource') {}

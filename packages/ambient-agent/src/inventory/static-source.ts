@@ -1,4 +1,4 @@
-// The inventory of a directory of manifests, watched: inotify says when to look, a timer looks anyway.
+// The inventory from a watched directory of manifests: inotify says when to look, and a timer looks anyway.
 import { statSync, watch, type FSWatcher } from 'node:fs';
 import { errorCode } from '@sluice/linux';
 import * as Cause from 'effect/Cause';
@@ -15,19 +15,19 @@ import { InventorySource, type InventorySnapshot } from './source.js';
 
 export interface StaticSourceOptions {
   readonly directory: string;
-  /** Where what the manifests last held is kept for the next start; nowhere if left out. */
+  /** Where to keep what the manifests last held for the next start; if left out, it is not kept. */
   readonly runDir?: string;
-  /** How often to look when inotify says nothing (network file systems say nothing). Default: 10 s */
+  /** How often to look without inotify (network file systems do not report changes). Default: 10 s */
   readonly rescanMs?: number;
 }
 
-// Several events come for one change; a file written in place is given this long to become whole.
+// One change makes several events, and a file that is written in place needs some time to become complete.
 const SETTLE_MS = 20;
 const RESCAN_MS = 10_000;
-// A directory that is not there cannot be watched.
+// A directory that does not exist cannot be watched.
 const MISSING_RESCAN_MS = 1000;
 
-/** inotify on whatever directory has the name now: it follows the directory, and not the name. */
+/** Watches the directory that has the name now, because inotify follows the directory and not the name. */
 class DirectoryWatch {
   readonly #path: string;
   readonly #onTouch: () => void;
@@ -40,7 +40,7 @@ class DirectoryWatch {
     this.#onTouch = onTouch;
   }
 
-  /** Never fails: without inotify the timer looks. */
+  /** Never fails: without inotify, the timer looks. */
   readonly follow: Effect.Effect<void> = Effect.suspend(() => {
     try {
       const { dev, ino } = statSync(this.#path, { bigint: true });
@@ -60,7 +60,7 @@ class DirectoryWatch {
       const code = errorCode(error);
       if (code === 'ENOENT' || code === this.#refusal) return Effect.void;
       this.#refusal = code;
-      const remedy = 'it is looked at from time to time; raise fs.inotify.max_user_watches and max_user_instances';
+      const remedy = 'a timer looks at it instead; raise fs.inotify.max_user_watches and max_user_instances';
       return Effect.logWarning(
         `the inventory directory ${this.#path} cannot be watched: ${messageOf(error)}; ${remedy}`,
       );
@@ -75,7 +75,7 @@ class DirectoryWatch {
   }
 }
 
-/** Ends with StartupError when the directory is not there at the start; later that is a problem, and what is known stays. */
+/** Fails with StartupError if the directory does not exist at the start. Later that is a problem, and what is known stays. */
 export const staticSource = (options: StaticSourceOptions): Layer.Layer<InventorySource, StartupError> =>
   Layer.effect(
     InventorySource,
@@ -119,7 +119,7 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
           Effect.sleep(missing === undefined ? rescanMs : Math.min(rescanMs, MISSING_RESCAN_MS)),
         ),
       );
-      // Whatever a file makes of the parser, the others are looked at again.
+      // Even if a file breaks the parser, the next look reads the others again.
       const guarded = Effect.catchCause(scan, (cause) =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.failCause(cause)
@@ -127,7 +127,7 @@ export const staticSource = (options: StaticSourceOptions): Layer.Layer<Inventor
       );
       yield* nextTouch.pipe(
         Effect.andThen(Effect.sleep(SETTLE_MS)),
-        // First, so that nothing comes between the looking and the watching.
+        // The watch comes before the look, so that no change between the two is missed.
         Effect.andThen(watching.follow),
         Effect.andThen(guarded),
         Effect.forever,

@@ -1,9 +1,9 @@
-// From a decoded Kubernetes object to the fields that the agent keeps.
+// Reduces a decoded Kubernetes object to the fields that the agent keeps.
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress } from '@sluice/datapath';
 import type { Namespace, NamespaceObject, Pod, PodObject } from './model.js';
 
-// What no CNI plugin gives a pod, and what would redirect connections of the host to itself: IPv4 and IPv6.
+// Addresses that no CNI plugin gives a pod, and that would redirect connections of the host to itself.
 const notOfPods = new BlockList();
 for (const [network, prefix] of [
   ['0.0.0.0', 8],
@@ -18,15 +18,15 @@ for (const [network, prefix] of [
 ] as const)
   notOfPods.addSubnet(network, prefix, 'ipv6');
 
-/** Canonical text; undefined for what is no address, or none that a pod can have. Pure. */
+/** The canonical text of an address; undefined if it is none that a pod can have. Pure. */
 function podAddress(text: string): string | undefined {
   if (isIP(text) === 0 || text.includes('%')) return undefined;
   const address = canonicalAddress(text);
   return notOfPods.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6') ? undefined : address;
 }
 
-// Of the annotations that the agent reads, each begins with one of these; others, such as kubectl's copy of the whole
-// manifest, would be most of what it remembers of a pod.
+// Every annotation that the agent reads begins with one of these. The others, such as kubectl's copy of the whole
+// manifest, would take most of the memory of a pod.
 const READ_ANNOTATIONS = [
   'ambient.istio.io/',
   'istio.io/',

@@ -1,4 +1,4 @@
-// Log lines on standard output: JSON for machines (one object a line, with `time`, `level`, `msg`), or for people.
+// Writes log lines to standard output: JSON for machines (one object per line, with `time`, `level`, `msg`), or text for people.
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Logger from 'effect/Logger';
@@ -7,7 +7,7 @@ import * as Cause from 'effect/Cause';
 import type { AgentConfig } from '../config/config.js';
 import { logLevels, type LogLevel } from '../config/log-levels.js';
 
-/** The least level that is logged at this moment. */
+/** The lowest level that is logged at this moment. */
 export class LogThreshold {
   level: LogLevel;
   readonly configured: LogLevel;
@@ -17,17 +17,17 @@ export class LogThreshold {
     this.level = configured;
   }
 
-  /** Whatever the level is: such as that it was changed. */
+  /** Logs a line at whatever level is in force, such as the news that the level was changed. */
   always(text: string): Effect.Effect<void> {
     return { debug: Effect.logDebug, info: Effect.logInfo, warn: Effect.logWarning, error: Effect.logError }[
       this.level
     ](text);
   }
 
-  /** @param level Effect's name of it */
+  /** @param level its name in Effect */
   admits(level: string): boolean {
     const place = logLevels.findIndex((name) => name === level.toLowerCase());
-    // Effect has levels at both ends that the agent does not use.
+    // Effect has levels above and below that the agent does not use.
     return place < 0 ? level === 'Fatal' : place >= logLevels.indexOf(this.level);
   }
 }
@@ -41,7 +41,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The text parts become the message, the objects its fields. Pure. */
+/** The text parts become the message, and the objects its fields. Pure. */
 export function recordOf(message: unknown): LogRecord {
   const parts = Array.isArray(message) ? (message as unknown[]) : [message];
   const fields: Record<string, unknown> = {};
@@ -66,7 +66,7 @@ const prettyLine = (time: Date, level: string, { msg, fields }: LogRecord): stri
   return [time.toISOString().slice(11, 23), level.toUpperCase().padEnd(5), msg, ...rest].join(' ');
 };
 
-/** The loggers, as the configuration says; the threshold may change while they log. */
+/** The logger that the configuration asks for; the threshold may change while it logs. */
 export const logging = (
   { level, format }: AgentConfig['log'],
   write: (line: string) => void = writeLine,

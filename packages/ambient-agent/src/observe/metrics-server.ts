@@ -1,4 +1,4 @@
-// Serves /metrics (Prometheus text), /healthz and /readyz, only where the configuration says to listen.
+// Serves /metrics (Prometheus text), /healthz and /readyz, if the configuration says where to listen.
 import { createServer } from 'node:http';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
@@ -7,19 +7,19 @@ import { StartupError } from '../failure/startup-error.js';
 export interface MetricsServerOptions {
   readonly host: string;
   readonly port: number;
-  /** Brings gauges that are read from elsewhere up to date. */
+  /** Updates the gauges whose values are kept elsewhere. */
   readonly refresh: Effect.Effect<void>;
-  /** Why it is not ready; empty: it is. */
+  /** Why the agent is not ready; empty if it is. */
   readonly whyNotReady: () => readonly string[];
 }
 
 // Prometheus's text exposition format, version 0.0.4.
 const contentType = 'text/plain; version=0.0.4; charset=utf-8';
 
-// Whoever reaches the listener must not be able to use up the agent's file descriptors.
+// Clients of the listener must not be able to use up the agent's file descriptors.
 const MAX_CONNECTIONS = 64;
 
-/** Listens for as long as the scope lasts; the port that was bound (the one asked for, unless that was 0). */
+/** Listens while the scope lasts. Succeeds with the port that was bound, which differs from the given one if that is 0. */
 export const serveMetrics = ({
   host,
   port,
@@ -40,9 +40,9 @@ export const serveMetrics = ({
       else if (path === '/readyz') {
         const reasons = whyNotReady();
         answer(reasons.length === 0 ? 200 : 503, reasons.length === 0 ? 'ready\n' : `${reasons.join('\n')}\n`);
-      } else if (path !== '/metrics') answer(404, 'there is /metrics, /healthz and /readyz\n');
+      } else if (path !== '/metrics') answer(404, 'only /metrics, /healthz and /readyz are served\n');
       else {
-        // Loaded when first asked for: it brings the whole of Effect's HTTP with it.
+        // This module is imported only when it is needed, because it loads all of Effect's HTTP.
         const text = Effect.gen(function* () {
           const { format } = yield* Effect.promise(() => import('effect/observability/PrometheusMetrics'));
           yield* refresh;
@@ -63,7 +63,7 @@ export const serveMetrics = ({
       server.once('error', fail);
       server.listen(port, host, () => {
         server.off('error', fail);
-        // A connection that could not be accepted is its client's trouble, and nobody's end.
+        // A connection that could not be accepted is a problem of its client, and must not end the agent.
         server.on('error', () => {});
         const address = server.address();
         resume(Effect.succeed(typeof address === 'object' && address !== null ? address.port : port));

@@ -1,4 +1,4 @@
-// Every metric of the agent: name, meaning, and the one function that changes it. Served as Prometheus text when told.
+// Every metric of the agent: its name, its meaning, and the one function that changes it.
 import * as Effect from 'effect/Effect';
 import * as Metric from 'effect/Metric';
 
@@ -12,7 +12,7 @@ const hints = Metric.counter('sluice_hints_total', {
 });
 const errors = Metric.counter('sluice_errors_total', { description: 'Errors, by kind', incremental: true });
 const manifests = Metric.gauge('sluice_inventory_problems', {
-  description: 'What cannot be used of the inventory now',
+  description: 'Objects and files of the inventory that cannot be used now',
 });
 const entriesWritten = Metric.counter('sluice_map_writes_total', {
   description: 'Map entries written',
@@ -29,10 +29,10 @@ const decisions = Metric.gauge('sluice_decisions', {
 });
 const inbound = Metric.gauge('sluice_inbound', {
   description:
-    'Decisions about new connections that come to pods in inPod mode since the datapath was loaded, by verdict and reason',
+    'Decisions about new connections into pods in inPod mode since the datapath was loaded, by verdict and reason',
 });
 const datapathEvents = Metric.gauge('sluice_datapath_events', {
-  description: 'Events of the datapath that are no decisions, since it was loaded',
+  description: 'Events of the datapath other than decisions, since it was loaded',
 });
 const processEvents = Metric.gauge('sluice_process_events', {
   description: 'Messages of the proc connector since the start, and what went wrong with them',
@@ -42,14 +42,15 @@ const podEvents = Metric.counter('nodeagent_reconcile_events_total', {
   incremental: true,
 });
 const apiAge = Metric.gauge('sluice_api_age_seconds', {
-  description: 'How long ago the Kubernetes API last said something of this collection (bookmarks come once a minute)',
+  description:
+    'Seconds since the Kubernetes API last sent anything about this collection (bookmarks come every minute)',
 });
 const apiConnected = Metric.gauge('sluice_api_connected', {
   description: 'Whether a watch of this collection is open',
 });
-const apiObjects = Metric.gauge('sluice_api_objects', { description: 'Objects of this collection that are known' });
+const apiObjects = Metric.gauge('sluice_api_objects', { description: 'Known objects of this collection' });
 const apiEvents = Metric.gauge('sluice_api_requests', {
-  description: 'Lists, watches, events and what went wrong with them since the start, by collection',
+  description: 'Lists, watches, events and failures since the start, by collection',
 });
 const writes = Metric.counter('sluice_api_writes_total', {
   description: 'Annotations and Events written to the Kubernetes API, by outcome',
@@ -61,7 +62,7 @@ const zdsConnections = Metric.gauge('sluice_zds_connections', { description: 'Co
 const zdsWorkloads = Metric.gauge('sluice_zds_workloads', {
   description: 'Pods that ztunnel is to serve: all, and those that it has not acknowledged',
 });
-const zdsEvents = Metric.gauge('sluice_zds_events', { description: 'What the ZDS server has met since the start' });
+const zdsEvents = Metric.gauge('sluice_zds_events', { description: 'Events of the ZDS server since the start' });
 
 type Labels = Record<string, string>;
 

@@ -1,17 +1,17 @@
-// What keeps the agent from being ready: each part says so for itself, and /readyz tells.
+// What keeps the agent from being ready. Each part reports its own reason, and /readyz shows them.
 
-/** A reason in words, or undefined: it is no obstacle (any more). */
+/** Returns the reason in words, or undefined if there is none (any more). */
 export type Obstacle = () => string | undefined;
 
 export class Readiness {
   readonly #obstacles: Obstacle[] = [];
 
-  /** Asked each time somebody wants to know. Register a part before it begins: what nobody speaks for is ready. */
+  /** Adds a part, whose obstacle is asked for each time. Add a part before it starts, because parts that are missing count as ready. */
   unless(obstacle: Obstacle): void {
     this.#obstacles.push(obstacle);
   }
 
-  /** Empty: ready. */
+  /** Empty if the agent is ready. */
   reasons(): string[] {
     return this.#obstacles.map((obstacle) => obstacle()).filter((reason) => reason !== undefined);
   }

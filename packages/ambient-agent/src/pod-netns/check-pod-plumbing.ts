@@ -1,4 +1,4 @@
-// Tries, before any pod is touched, whether a network namespace can be set up as the pods' are.
+// Checks that the plumbing of a network namespace works, before any pod's namespace is changed.
 import { Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
@@ -7,7 +7,7 @@ import { StartupError } from '../failure/startup-error.js';
 import { ensureOriginalSource } from './original-source.js';
 
 /**
- * Sets up a namespace of its own as a pod's will be, and lets it go: tc, rules, routes and sysctls for real.
+ * Plumbs a namespace of its own as it would a pod's, with real tc filter, rules, routes and sysctls, and drops it.
  * @param filterFd the tc program for the loopback of pods
  */
 export const checkPodPlumbing = (

@@ -1,4 +1,4 @@
-// What could not be done in a pod's network namespace: that pod waits for it, and no other.
+// What could not be done in a pod's network namespace. Only that pod stays pending for it.
 import * as Schema from 'effect/Schema';
 
 export class PodNetnsError extends Schema.TaggedError<PodNetnsError>()('PodNetnsError', {

@@ -1,4 +1,4 @@
-// In which pods' network namespaces something of ours is: what was written down, and what the kernel shows.
+// Finds the pods' network namespaces that Sluice changed, by what was written down and by what the kernel shows.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
@@ -13,9 +13,9 @@ export interface FoundNetns {
 }
 
 /**
- * Of the pods that are in the cgroup tree now. Without a memory of a namespace, it is ours if our filter is on its loopback:
- * that is the first thing to come and the last to go.
- * @param visit what it throws, and what the kernel says of a pod, is given to `refused`
+ * Visits the changed namespaces of the pods in the cgroup tree. A namespace of which nothing is written down counts as changed if
+ * our filter is on its loopback, because the filter is the first part to be added and the last to be removed.
+ * @param visit an error that it throws, or that the kernel returns for a pod, is passed to `refused`
  */
 export function forEachChanged(
   resolver: Pick<CgroupResolver, 'pods' | 'podNetns'>,
@@ -33,13 +33,13 @@ export function forEachChanged(
       if (known !== undefined || hasFilter(netns))
         visit({ netns, entry: known ?? { cookie: String(netns.cookie), uid: podUid, podUid } });
     } catch (error) {
-      // What was in it has gone with it.
+      // A namespace that is gone needs no restoring.
       if (!(error instanceof NetnsGoneError)) refused(podUid, error);
     }
   }
 }
 
-/** What an earlier agent wrote down; where that cannot be used, what the kernel shows. By cookie. */
+/** The changed namespaces that an earlier agent wrote down or, if its file cannot be used, that the kernel shows. By cookie. */
 export const recallNetns = Effect.fnUntraced(function* (
   runDir: string,
   resolver: Pick<CgroupResolver, 'pods' | 'podNetns'>,
@@ -64,7 +64,7 @@ export const recallNetns = Effect.fnUntraced(function* (
       (podUid, error) => problems.push(`pod ${podUid}: ${messageOf(error)}`),
     ),
   );
-  // Only now is it put aside: where an agent ends while it looks, the next one looks again.
+  // The file is put aside only after the search, so that the next agent searches again if this one ends meanwhile.
   yield* file.putAside(reading.why);
   attempt(() => writeNetns(runDir, found));
   yield* Effect.logWarning('network namespaces of pods were searched for what an earlier agent left in them', {

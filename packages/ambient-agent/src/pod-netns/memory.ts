@@ -1,17 +1,17 @@
-// What was changed in which pod's network namespace, kept across restarts: the next agent, or `sluice cleanup`, gives back
-// what was there before.
+// What was changed in which pod's network namespace, kept across restarts so that the next agent, or `sluice cleanup`, can
+// restore it.
 import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { Decimal, KeptFile } from '../run-directory/kept-file.js';
 import { OriginalSourceMemory } from './original-source.js';
 
-/** A namespace in which something of ours is. */
+/** A namespace that Sluice changed. */
 export const ChangedNetns = Schema.Struct({
   cookie: Decimal,
   uid: Schema.String,
   /** The pod as cgroupfs names it. */
   podUid: Schema.String,
-  /** Left out: nothing is known of what was there before. */
+  /** Left out if nothing is known of what was there before. */
   before: Schema.optionalKey(OriginalSourceMemory),
 });
 export type ChangedNetns = typeof ChangedNetns.Type;
@@ -21,7 +21,7 @@ const NetnsMemory = Schema.Struct({ version: Schema.Literal(1), netns: Schema.Ar
 export const netnsFile = (runDir: string): KeptFile<typeof NetnsMemory.Type> =>
   new KeptFile(join(runDir, 'netns.json'), Schema.fromJsonString(NetnsMemory));
 
-/** In the place of everything kept before. Throws what the file system says. */
+/** Replaces everything that was kept before. Throws the file system's error. */
 export function writeNetns(runDir: string, changed: ReadonlyMap<bigint, ChangedNetns>): void {
   netnsFile(runDir).replace({ version: 1, netns: [...changed.values()] });
 }

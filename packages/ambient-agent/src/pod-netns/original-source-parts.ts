@@ -1,4 +1,4 @@
-// The parts that original-source.ts puts into a pod's network namespace: what they are, and what is in their way.
+// The parts that original-source.ts adds to a pod's network namespace, and the conflicts with what is already there.
 import {
   routes,
   rules,
@@ -17,7 +17,7 @@ import { PlumbingConflict } from './plumbing-conflict.js';
 export type Family = 4 | 6;
 export const FAMILIES: readonly Family[] = [4, 6];
 
-/** The mark, the table and the priority are istio-cni's (cni/pkg/iptables), so that who knows one knows the other. */
+/** The mark, the table and the priority are istio-cni's (cni/pkg/iptables), so that whoever knows one knows the other. */
 const TABLE = 100;
 const PRIORITY = 32764;
 const REPLY_MARK = { value: 0x111, mask: 0xfff };
@@ -36,11 +36,11 @@ export const routeOf = (family: Family): PolicyRoute => ({
   interface: 'lo',
 });
 
-/** RTPROT_STATIC, which addRule and addRoute write: only what has it is removed again. */
+/** RTPROT_STATIC, which addRule and addRoute write; only rules and routes with it are removed again. */
 export const MADE_BY_US = 4;
 
 export const DEVICE = 'lo';
-/** Before the filters of higher numbers, beside others of its priority. */
+/** It runs before filters with higher numbers, and beside others of its priority. */
 export const FILTER: TcPlace = { name: 'sluice_lo', priority: 1, handle: 0x539 };
 
 export interface Sysctl {
@@ -57,7 +57,7 @@ export const SYSCTLS: readonly Sysctl[] = [
   { name: 'net.ipv4.fwmark_reflect', family: 4 },
   { name: 'net.ipv6.fwmark_reflect', family: 6 },
 ];
-/** OFF is what each of them is in a new network namespace. */
+/** The value of each of them in a new network namespace. */
 export const OFF = '0';
 export const ON = '1';
 
@@ -71,7 +71,7 @@ export const isRule = (family: Family, listed: ListedRule): boolean => sameRule(
 export const isRoute = (family: Family, listed: ListedRoute): boolean => sameRoute(routeOf(family), listed);
 
 /**
- * Another rule of our priority would be tried first or instead, and another route of our table would lead answers away.
+ * Another rule with our priority could be used instead of ours, and another route in our table would lead answers away.
  * @throws PlumbingConflict
  */
 export function refuseForeign(netns: Netns, families: readonly Family[]): void {
@@ -92,7 +92,7 @@ export function refuseForeign(netns: Netns, families: readonly Family[]): void {
     );
 }
 
-/** The filter's own place taken: the kernel has said so. */
+/** The conflict when the kernel says that the filter's place is taken. */
 export function foreignFilter(netns: Netns): PlumbingConflict {
   const listed = tcFilters(netns, DEVICE).find(({ priority }) => priority === FILTER.priority);
   const whose = listed?.bpf?.name ?? listed?.kind ?? 'another filter';

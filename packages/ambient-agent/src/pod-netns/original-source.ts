@@ -1,9 +1,9 @@
-// Lets ztunnel dial the application of its pod from the client's own address: what has to be in the pod's network
-// namespace so that the answers come back to ztunnel.
+// Lets ztunnel dial the application of a pod from the client's own address. This is the plumbing of the pod's network
+// namespace that brings the answers back to ztunnel.
 //
-// ztunnel's packets carry the mark 0x539. A filter on the loopback's ingress turns it into 0x111; the accepted socket
-// takes that over (tcp_fwmark_accept), resets and ICMP errors reflect it (fwmark_reflect), and a rule sends what carries
-// it to the loopback again, whatever address it is for. Istio does the same with netfilter's connection marks.
+// ztunnel's packets carry the mark 0x539. A filter on the loopback's ingress turns the mark into 0x111. The accepted socket
+// takes that mark (tcp_fwmark_accept), resets and ICMP errors reflect it (fwmark_reflect), and a rule sends packets with
+// it to the loopback again, whatever their address. Istio does the same with netfilter's connection marks.
 import {
   addRoute,
   addRule,
@@ -41,42 +41,42 @@ import {
   type Family,
 } from './original-source-parts.js';
 
-/** What is needed to undo it later, by this process or another: plain JSON. */
+/** What this process or another needs to undo it later. Plain JSON. */
 export const OriginalSourceMemory = Schema.Struct({
-  /** The namespace that it is about, in decimal: a namespace's cookie is never given twice. */
+  /** The cookie of the namespace, in decimal. No two namespaces have the same one. */
   netnsCookie: Schema.String,
-  /** The sysctls that were changed, and what they were. */
+  /** The former values of the sysctls that were changed. */
   sysctls: Schema.Record(Schema.String, Schema.String),
-  /** Somebody else made the qdisc that the filter hangs from, so that it stays. */
+  /** Whether somebody else made the filter's qdisc, so that it has to stay. */
   keepQdisc: Schema.Boolean,
 });
 export type OriginalSourceMemory = typeof OriginalSourceMemory.Type;
 
 export interface OriginalSourceTarget {
-  /** A mount of proc(5) whose sys/net can be written, which a container's own cannot. Default '/proc'. */
+  /** A mount of proc(5) with a writable sys/net, which a container's own is not. Default '/proc'. */
   readonly procPath?: string;
 }
 
 export interface OriginalSourceOptions extends OriginalSourceTarget {
   /** The tc program: `Datapath.loopbackFilterFd`. */
   readonly filterFd: number;
-  /** False: IPv4 only; what an earlier call put for IPv6 is removed. */
+  /** If false, only IPv4; what an earlier call added for IPv6 is removed. */
   readonly ipv6: boolean;
   /** What an earlier call returned. */
   readonly memory?: OriginalSourceMemory | undefined;
 }
 
-/** `changed` names what was not as it had to be. */
+/** `changed` names the parts that were missing or wrong. */
 export interface OriginalSourceEnsured {
   readonly changed: readonly string[];
   readonly memory: OriginalSourceMemory;
 }
 
 /**
- * Puts in the pod's namespace what is not there. Any number of times. Keep the memory: with it, removing gives the
- * sysctls back what they were. Where it was lost, a sysctl that is on beside a filter of ours counts as our doing.
- * @throws PlumbingConflict when something else is at the place of a part, or the loopback is down. SystemCallError
- * EPERM; EROFS when /proc/sys is read-only. What was put before that stays, and the next call goes on from there.
+ * Adds the parts that are missing in the pod's namespace; may be repeated. Keep the memory, with which
+ * {@link removeOriginalSource} restores the sysctls. If the memory is lost, a sysctl that is on beside our filter counts as changed by us.
+ * @throws PlumbingConflict when something else is in the place of a part, or the loopback is down. SystemCallError
+ * EPERM; EROFS when /proc/sys is read-only. Parts that were added before that stay, and the next call continues.
  */
 export function ensureOriginalSource(netns: Netns, options: OriginalSourceOptions): OriginalSourceEnsured {
   const { filterFd, ipv6, procPath } = options;
@@ -84,7 +84,7 @@ export function ensureOriginalSource(netns: Netns, options: OriginalSourceOption
   refuseForeign(netns, families);
   const known = memoryOf(netns, options.memory);
   const wasOurs = known !== undefined || hasFilter(netns);
-  // The filter is the first to come and the last to go: while it is there, the rest is Sluice's business.
+  // The filter is the first part to be added and the last to be removed, so it shows whether the other parts may be ours.
   const { filter, qdisc } = attach(netns, filterFd);
   const changed = filter === 'present' ? [] : [FILTER_NAME];
   for (const family of FAMILIES)
@@ -111,15 +111,15 @@ export function ensureOriginalSource(netns: Netns, options: OriginalSourceOption
 }
 
 /**
- * What of it is missing, by the names that {@link ensureOriginalSource} reports. Changes nothing. Whether the filter is
- * the newest program is not looked at.
+ * The parts that are missing, by the names that {@link ensureOriginalSource} reports. Changes nothing. Does not check whether the
+ * filter is the newest program.
  */
 export function checkOriginalSource(
   netns: Netns,
   { procPath, ipv6 }: OriginalSourceTarget & { readonly ipv6: boolean },
 ): readonly string[] {
   const read = (name: string): string | undefined => readSysctl(netns, name, procOption(procPath));
-  // Where the loopback has no IPv6 there are no routes for it, and nothing to steer either.
+  // A loopback without IPv6 can have no IPv6 routes, and needs none.
   const families = FAMILIES.filter((family) => family === 4 || (ipv6 && read('net.ipv6.conf.lo.disable_ipv6') === OFF));
   const missing = hasFilter(netns) ? [] : [FILTER_NAME];
   const there = { rules: rules(netns), routes: routes(netns, routeOf(4).table) };
@@ -132,9 +132,9 @@ export function checkOriginalSource(
 }
 
 /**
- * Takes away what {@link ensureOriginalSource} put, and nothing else. Any number of times. A sysctl that was changed
- * again meanwhile stays as it is. Without a memory, sysctls go off if a filter of ours is there.
- * @returns what was taken away
+ * Removes what {@link ensureOriginalSource} added, and nothing else; may be repeated. A sysctl that was changed
+ * again meanwhile stays as it is. Without a memory, sysctls are turned off if our filter is there.
+ * @returns the parts that were removed
  * @throws SystemCallError EPERM; EROFS when /proc/sys is read-only.
  */
 export function removeOriginalSource(
@@ -153,7 +153,7 @@ export function removeOriginalSource(
   return changed;
 }
 
-/** What is remembered of another namespace says nothing about this one. */
+/** The memory, if it is about this namespace. */
 function memoryOf({ cookie }: Netns, memory: OriginalSourceMemory | undefined): OriginalSourceMemory | undefined {
   return memory?.netnsCookie === String(cookie) ? memory : undefined;
 }
@@ -167,7 +167,7 @@ function attach(netns: Netns, programFd: number): TcAttached {
 }
 
 function addFamily(netns: Netns, family: Family): string[] {
-  // The route first: a rule that leads to an empty table would let answers leave for the client.
+  // The route comes first, because a rule that leads to an empty table would let answers leave for the client.
   try {
     const route = addRoute(netns, routeOf(family)) === 'added' ? [partName('route', family)] : [];
     const rule = addRule(netns, ruleOf(family)) === 'added' ? [partName('rule', family)] : [];
@@ -186,7 +186,7 @@ function removeFamily(netns: Netns, family: Family): string[] {
   ];
 }
 
-/** Whether it was changed. */
+/** Returns whether the sysctl was changed. */
 function restore(netns: Netns, name: string, before: string | undefined, procPath: string | undefined): boolean {
   if (before === undefined || before === ON || readSysctl(netns, name, procOption(procPath)) !== ON) return false;
   return writeSysctl(netns, name, before, procOption(procPath)).changed;

@@ -1,6 +1,6 @@
-// The network namespaces of pods as a service of the agent, and their one owner: each is opened when it is found, lent to
-// all that look into it or change it, given back and closed. What is changed in which of them is on disk before anything
-// relies on it, so that a later agent can undo it.
+// The network namespaces of pods as a service of the agent, which is their one owner. Each is opened when it is found, lent to
+// every part that looks into it or changes it, and closed when it is restored. Changes are written to disk before anything
+// relies on them, so that a later agent can undo them.
 import type { LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
 import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Context from 'effect/Context';
@@ -16,33 +16,33 @@ import { ensureOriginalSource, removeOriginalSource } from './original-source.js
 export class PodNetns extends Context.Service<
   PodNetns,
   {
-    /** Namespaces in which something of ours is, or may be: by cookie, an earlier agent's too. */
+    /** Namespaces that this agent or an earlier one changed, or may have changed, by cookie. */
     readonly changed: () => ReadonlyMap<bigint, ChangedNetns>;
-    /** Lends a namespace until {@link restore} or the end; undefined: it is not open here. */
+    /** Lends a namespace until {@link restore} or the end of the scope; undefined if it is not open. */
     readonly get: (cookie: bigint) => Netns | undefined;
-    /** For the resolver: what is opened for its look stays open until {@link closeUnused}. */
+    /** For the resolver: a namespace that is opened for it stays open until {@link closeUnused}. */
     readonly lend: LendNetns;
-    /** Takes the pod's namespace on, and opens it if it is not open any more; lent as by {@link get}. Idempotent. */
+    /** Writes down that the pod's namespace will be changed, and opens it if it is not open; lent as by {@link get}. Idempotent. */
     readonly open: (pod: ServedPod) => Effect.Effect<Netns, PodNetnsError>;
     /**
      * Lets ztunnel dial the application from the client's address. Idempotent.
      * @param filterFd the tc program for the loopback
-     * @returns what was not as it had to be
+     * @returns the parts that were missing or wrong
      */
     readonly plumb: (cookie: bigint, filterFd: number) => Effect.Effect<readonly string[], PodNetnsError>;
     /**
-     * Gives back what was there before, and closes the namespace. Idempotent.
-     * @param seen where it is, if it is not open; undefined: it is gone, and only forgotten
+     * Restores the namespace and closes it. Idempotent.
+     * @param seen where it is, if it is not open; undefined if it is gone and only has to be forgotten
      */
     readonly restore: (cookie: bigint, seen: NetnsRef | undefined) => Effect.Effect<void, PodNetnsError>;
-    /** Closes what was looked into, and is neither one of these nor changed. */
+    /** Closes the namespaces that were only looked into: those that are neither served nor changed. */
     readonly closeUnused: (served: ReadonlySet<bigint>) => Effect.Effect<void>;
   }
 >()('@sluice/ambient-agent/pod-netns/PodNetns') {}
 
 /**
- * Closes what is open with the scope; what was changed in the namespaces stays.
- * @param changed namespaces in which an earlier agent left something, by cookie
+ * The end of the scope closes the namespaces; what was changed in them stays.
+ * @param changed namespaces that an earlier agent changed, by cookie
  */
 export const podNetns = (
   { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
@@ -73,7 +73,7 @@ export const podNetns = (
         close(cookie);
         if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
       };
-      /** Each once, by whatever path it was opened. */
+      /** Keeps one open object per namespace, whatever path it was opened by. */
       const keep = (netns: Netns): Netns => {
         const known = open.get(netns.cookie);
         if (known === undefined) open.set(netns.cookie, netns);
@@ -92,7 +92,7 @@ export const podNetns = (
           attempt('open', () => {
             const netns = held(cookie, seen);
             if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
-            // Before anything is changed: a namespace that nobody remembers would keep what is in it for good.
+            // This comes before any change, because a namespace that nobody remembers would never be restored.
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
             return netns;
           }),
@@ -118,7 +118,7 @@ export const podNetns = (
               const memory = changed.get(cookie)?.before;
               if (netns !== undefined) removeOriginalSource(netns, { procPath: paths.proc, memory });
             } catch (error) {
-              // What was in it has gone with it.
+              // A namespace that is gone needs no restoring.
               if (!(error instanceof NetnsGoneError)) throw error;
             }
             forget(cookie);

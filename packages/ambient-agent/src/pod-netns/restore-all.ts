@@ -1,4 +1,4 @@
-// Gives back every pod's network namespace as it was, without an agent: by the pods that are in the cgroup tree now.
+// Restores every pod's network namespace without an agent, for the pods that are in the cgroup tree now.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import { messageOf } from '../failure/message-of.js';
 import { forEachChanged, type FoundNetns } from './find-changed.js';
@@ -6,7 +6,7 @@ import type { ChangedNetns } from './memory.js';
 import { removeOriginalSource } from './original-source.js';
 
 export interface RestoredNetns {
-  /** Sentences: whose namespace, and what was taken from it. */
+  /** One sentence per namespace: the pod, and what was removed. */
   readonly restored: readonly string[];
   readonly problems: readonly string[];
 }
@@ -27,7 +27,7 @@ export function restoreAllNetns(
     if (changed.length > 0) restored.push(`network namespace of pod ${podUid}: ${changed.join(', ')}`);
   };
   forEachChanged(resolver, memory, restore, (podUid, error) =>
-    problems.push(`the network namespace of pod ${podUid} is not as it was: ${messageOf(error)}`),
+    problems.push(`the network namespace of pod ${podUid} could not be restored: ${messageOf(error)}`),
   );
   return { restored, problems };
 }

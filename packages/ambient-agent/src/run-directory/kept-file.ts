@@ -1,5 +1,5 @@
-// A file of the run directory that is read back, by the next agent and by commands. Readers see the former one or the new one,
-// never a part, and believe only what this version writes: anything else the agent puts aside, and goes on without it.
+// A file of the run directory that the next agent and the commands read. Readers see the former file or the new one,
+// never a part, and accept only what this version writes. The agent puts anything else aside and goes on without it.
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errorCode } from '@sluice/linux';
@@ -10,7 +10,7 @@ import { describeIssue } from '../config/schema-issue.js';
 import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 
-/** An id or a cookie of 64 bits: JavaScript's reading of a JSON number has room for 53. */
+/** An id or a cookie of 64 bits, as text because a JSON number in JavaScript has room for 53. */
 export const Decimal = Schema.String.check(Schema.isPattern(/^\d+$/));
 
 export type Reading<Value> =
@@ -18,14 +18,17 @@ export type Reading<Value> =
   | { readonly kind: 'absent' }
   | { readonly kind: 'unusable'; readonly why: string };
 
-/** A crash loop must not fill the directory, which is a tmpfs on most machines: the newest ones tell enough. */
+/** A crash loop must not fill the directory, which is a tmpfs on most machines; the newest files are enough. */
 const PUT_ASIDE_AT_MOST = 3;
 
 export class KeptFile<Value> {
   readonly path: string;
   readonly #text: Schema.Codec<Value, string>;
 
-  /** @param text of the whole file but the newline at its end; of JSON with a `version`, raised when a reader of the former form would go wrong */
+  /**
+   * @param text decodes the whole file, without the newline at its end. A JSON file has a `version`, which is raised when readers of
+   * the former form would go wrong
+   */
   constructor(path: string, text: Schema.Codec<Value, string>) {
     this.path = path;
     this.#text = text;
@@ -47,12 +50,12 @@ export class KeptFile<Value> {
     return { kind: 'unusable', why: `it is not what this version of Sluice writes (${issues.join('; ')})` };
   }
 
-  /** Mode 0600. Throws what the file system says; the former file stays then. */
+  /** Writes the file with mode 0600. Throws the file system's error; the former file stays then. */
   replace(value: Value): void {
-    // One writer at a time: the agent holds the run directory's lock.
+    // There is one writer at a time, because the agent holds the run directory's lock.
     const temporary = `${this.path}.new`;
     try {
-      // No fsync: it is for readers of this boot, in a directory that is a tmpfs on most machines, and it would hold up a pass.
+      // There is no fsync: the file is for readers of this boot, its directory is a tmpfs on most machines, and fsync would hold up a pass.
       writeFileSync(temporary, `${Schema.encodeSync(this.#text)(value)}\n`, { mode: 0o600 });
       renameSync(temporary, this.path);
     } catch (error) {
@@ -61,14 +64,14 @@ export class KeptFile<Value> {
     }
   }
 
-  /** For the agent: what was kept, or undefined; what cannot be used is put aside. */
+  /** For the agent: the kept value, or undefined. A file that cannot be used is put aside. */
   readonly recall: Effect.Effect<Value | undefined> = Effect.suspend(() => {
     const reading = this.read();
     if (reading.kind === 'unusable') return Effect.as(this.putAside(reading.why), undefined);
     return Effect.succeed(reading.kind === 'kept' ? reading.value : undefined);
   });
 
-  /** Renames, logs and counts. Never fails: where it cannot be renamed, the next writing replaces it. */
+  /** Renames the file, logs and counts it. Never fails: a file that cannot be renamed is replaced by the next write. */
   putAside(why: string): Effect.Effect<void> {
     return Effect.suspend(() => {
       const aside = `${this.#asidePrefix}${new Date().toISOString()}`;
@@ -84,9 +87,9 @@ export class KeptFile<Value> {
     });
   }
 
-  /** Everything that may be in the directory because of this file. */
+  /** All paths that may exist in the directory because of this file. */
   get traces(): string[] {
-    // An agent that was killed while it wrote left the part that it had.
+    // An agent that is killed while it writes leaves a part of the file.
     return [this.path, `${this.path}.new`, ...this.#putAside()];
   }
 
@@ -94,7 +97,7 @@ export class KeptFile<Value> {
     return `${this.path}.damaged-`;
   }
 
-  /** The oldest first: their names end in the time. */
+  /** The oldest first, because their names end in the time. */
   #putAside(): string[] {
     const directory = dirname(this.path);
     if (!existsSync(directory)) return [];

@@ -1,4 +1,4 @@
-// The run directory's lock: one agent for each directory.
+// The run directory's lock, which admits one agent.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorCode, lockFile, type FileLock } from '@sluice/linux';
@@ -7,10 +7,9 @@ import type * as Scope from 'effect/Scope';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
 
-/** Where the lock is. */
 export const lockPath = (runDir: string): string => join(runDir, 'lock');
 
-/** What to say of a run directory in which nothing can be written, or no lock taken. */
+/** The message about a run directory that cannot be written or locked. */
 export function unusableRunDir(runDir: string, error: unknown): string {
   const why = errorCode(error) === 'EROFS' ? 'its file system is read-only (EROFS)' : messageOf(error);
   return `the run directory ${runDir} cannot be used: ${why}; name another with \`paths.runDir\``;
@@ -26,7 +25,7 @@ export const tryLock = (runDir: string): Effect.Effect<FileLock | undefined, Sta
     catch: (error) => new StartupError({ check: 'run-directory', message: unusableRunDir(runDir, error) }),
   });
 
-/** One agent a run directory, for as long as the scope lasts. */
+/** Holds the lock while the scope lasts. */
 export const holdLock = (runDir: string): Effect.Effect<void, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     const lock = yield* Effect.acquireRelease(tryLock(runDir), (held) => Effect.sync(() => held?.close()));

@@ -1,5 +1,5 @@
-// Where RxJS meets Effect: an Observable becomes a Stream through a bounded buffer. What does not fit is an overrun like any
-// other: it is counted, and told at its place in the stream.
+// Makes a Stream of Effect from an Observable of RxJS, through a bounded buffer. Elements that do not fit are counted, and an overrun in
+// their place in the stream says how many there were.
 import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
 import * as Stream from 'effect/Stream';
@@ -12,13 +12,13 @@ export interface StreamOverrun {
 }
 
 export interface ObservableOptions {
-  /** Elements that may wait for the consumer. */
+  /** How many elements may wait for the consumer. */
   readonly capacity: number;
 }
 
 /**
- * Subscribes when run, unsubscribes when the stream ends in whatever way. The source is never held up.
- * An error of the source is the stream's error.
+ * Subscribes when it is run, and unsubscribes when the stream ends in any way. Never holds up the source.
+ * An error of the source becomes the stream's error.
  */
 export const fromObservable = <A>(
   source: Observable<A>,
@@ -28,7 +28,7 @@ export const fromObservable = <A>(
     (queue) =>
       Effect.acquireRelease(
         Effect.sync(() => {
-          // The last place of the queue is kept for this, so that a loss is always told, also when nothing comes after it.
+          // The last place of the queue is reserved for this, so that a loss is always reported, even if nothing follows it.
           let overrun: { kind: 'stream-overrun'; lost: number } | undefined;
           return source.subscribe({
             next: (element) => {
