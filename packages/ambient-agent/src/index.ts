@@ -61,7 +61,7 @@ export { recordOf } from './observe/log.js';
 export { serveMetrics } from './observe/metrics-server.js';
 export { logging, LogThreshold } from './observe/log.js';
 export { askForLogLevel, followLogLevel, logLevelFile } from './run-directory/log-level.js';
-export { isLogLevel, logLevels, type LogLevel } from './config/log-levels.js';
+export { logLevels, type LogLevel } from './config/log-levels.js';
 export { Readiness } from './observe/readiness.js';
 export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';
 export { reconcilePass, type PassPlaces, type PassResult } from './reconcile/pass.js';

@@ -117,6 +117,11 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
         3,
         expect.stringMatching(/state\.json cannot be used: it is not what/),
       ]);
+      const level = await host.sluice('log-level');
+      expect([level.code, level.stderr]).toEqual([
+        3,
+        expect.stringContaining('(its state cannot be used: it is not what'),
+      ]);
       expect(readdirSync(host.runDir)).toEqual(before);
       await host.agent.start();
       // This holds at once, before ztunnel has connected again.

@@ -2,7 +2,3 @@
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];
-
-export function isLogLevel(text: string): text is LogLevel {
-  return logLevels.some((level) => level === text);
-}

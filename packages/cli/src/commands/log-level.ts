@@ -20,16 +20,17 @@ const level = Argument.Literals('level', ['debug', 'info', 'warn', 'error', CONF
 export const logLevel = Command.make('log-level', { ...placeFlags, output, level }, (flags) =>
   Effect.gen(function* () {
     const { paths } = yield* configOf(flags);
-    const { askForLogLevel, isLogLevel, logLevelFile, readState } = yield* loadAgent;
+    const { askForLogLevel, logLevelFile, readState } = yield* loadAgent;
     const state = readState(paths.runDir, paths.proc);
     if (state.kind !== 'state' || !state.isRunning) {
-      const message = `no agent runs with run directory ${paths.runDir}; start one, or name its directory with --run-dir`;
+      const why = state.kind === 'unusable' ? ` (its state cannot be used: ${state.why})` : '';
+      const message = `no agent runs with run directory ${paths.runDir}${why}; start one, or name its directory with --run-dir`;
       return yield* new CommandFailure({ exitCode: ExitCode.noAgent, message });
     }
     const asked = Option.getOrUndefined(flags.level);
     const now = yield* Effect.try({
       try: () => {
-        if (asked !== undefined) askForLogLevel(paths.runDir, isLogLevel(asked) ? asked : undefined);
+        if (asked !== undefined) askForLogLevel(paths.runDir, asked === CONFIGURED ? undefined : asked);
         const file = logLevelFile(paths.runDir);
         const reading = file.read();
         if (reading.kind === 'unusable') throw new Error(`${file.path}: ${reading.why}`);

@@ -1,46 +1,29 @@
 // The resources that the API double knows: enough for a node agent. To add one, add a row.
-
 import * as Schema from 'effect/Schema';
 
-const texts = Schema.Record(Schema.String, Schema.String);
-const others = [Schema.Record(Schema.String, Schema.Unknown)] as const;
+const text = Schema.optionalKey(Schema.String);
+const texts = Schema.optionalKey(Schema.Record(Schema.String, Schema.String));
+/** With whatever members there are beside these. */
+const object = <Fields extends Schema.Struct.Fields>(fields: Fields) =>
+  Schema.StructWithRest(Schema.Struct(fields), [Schema.Record(Schema.String, Schema.Unknown)]);
+
+/** What an object is made from. */
+export const ObjectTemplate = object({ metadata: object({ name: Schema.String, namespace: text }) });
+export type ObjectTemplate = typeof ObjectTemplate.Type;
+
+const identity = { name: Schema.String, namespace: text, uid: Schema.String, resourceVersion: Schema.String };
 
 /** An object as it is on the wire. */
-export const ApiObject = Schema.StructWithRest(
-  Schema.Struct({
-    apiVersion: Schema.optionalKey(Schema.String),
-    kind: Schema.optionalKey(Schema.String),
-    metadata: Schema.StructWithRest(
-      Schema.Struct({
-        name: Schema.String,
-        namespace: Schema.optionalKey(Schema.String),
-        uid: Schema.String,
-        resourceVersion: Schema.String,
-        labels: Schema.optionalKey(texts),
-        annotations: Schema.optionalKey(texts),
-      }),
-      others,
-    ),
-  }),
-  others,
-);
+export const ApiObject = object({
+  apiVersion: text,
+  kind: text,
+  metadata: object({ ...identity, labels: texts, annotations: texts }),
+});
 export type ApiObject = typeof ApiObject.Type;
 export const isApiObject = Schema.is(ApiObject);
 
-/** What an object is made from. */
-export const ObjectTemplate = Schema.StructWithRest(
-  Schema.Struct({
-    metadata: Schema.StructWithRest(
-      Schema.Struct({ name: Schema.String, namespace: Schema.optionalKey(Schema.String) }),
-      others,
-    ),
-  }),
-  others,
-);
-export type ObjectTemplate = typeof ObjectTemplate.Type;
-
 /** Where an object is: its namespace, unless its kind has none, and its name. */
-export const ObjectPlace = Schema.Struct({ namespace: Schema.optionalKey(Schema.String), name: Schema.String });
+export const ObjectPlace = Schema.Struct({ namespace: text, name: Schema.String });
 export type ObjectPlace = typeof ObjectPlace.Type;
 
 export interface Resource {

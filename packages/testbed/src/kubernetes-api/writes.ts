@@ -6,19 +6,13 @@ import { isApiObject, resourceOf, type ApiObject, type ObjectTemplate, type Targ
 import { badRequest, conflict, invalid, MODIFIED, notFound, Refusal } from './status.js';
 import { atRevision } from './watch-stream.js';
 
+const NO_OBJECT = 'json: cannot unmarshal into Go struct field ObjectMeta.metadata';
+
 type Body = Readonly<Record<string, unknown>>;
 
-const isCreation = Schema.is(
-  Schema.Struct({
-    metadata: Schema.optionalKey(
-      Schema.Struct({
-        name: Schema.optionalKey(Schema.String),
-        generateName: Schema.optionalKey(Schema.String),
-        namespace: Schema.optionalKey(Schema.String),
-      }),
-    ),
-  }),
-);
+const text = Schema.optionalKey(Schema.String);
+const CreatedAs = Schema.Struct({ name: text, generateName: text, namespace: text });
+const isCreation = Schema.is(Schema.Struct({ metadata: Schema.optionalKey(CreatedAs) }));
 
 export function create(store: ObjectStore, target: Target, body: Body): ApiObject {
   const { resource, namespace } = target;
@@ -27,8 +21,7 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
     (namespace === undefined || store.get(resourceOf('Namespace'), undefined, namespace) === undefined)
   )
     throw new Refusal(notFound(resourceOf('Namespace'), namespace ?? ''));
-  if (!isCreation(body))
-    throw new Refusal(badRequest('json: cannot unmarshal into Go struct field ObjectMeta.metadata'));
+  if (!isCreation(body)) throw new Refusal(badRequest(NO_OBJECT));
   const { metadata } = body;
   const name =
     metadata?.name ?? (metadata?.generateName === undefined ? undefined : `${metadata.generateName}${suffix()}`);
@@ -52,8 +45,7 @@ export function create(store: ObjectStore, target: Target, body: Body): ApiObjec
 /** @throws Refusal 400 if the result would not be an object */
 export function patched(before: ApiObject, body: unknown): ApiObject {
   const after = mergePatch(before, body);
-  if (!isApiObject(after))
-    throw new Refusal(badRequest('json: cannot unmarshal into Go struct field ObjectMeta.metadata'));
+  if (!isApiObject(after)) throw new Refusal(badRequest(NO_OBJECT));
   return after;
 }
 

@@ -2,30 +2,23 @@
 import * as Schema from 'effect/Schema';
 import { LiveObject } from './kubectl.js';
 
+const text = Schema.optionalKey(Schema.String);
+
 export const Conditions = Schema.optionalKey(
   Schema.Array(Schema.Struct({ type: Schema.String, status: Schema.String })),
 );
 
+/** The id begins with the runtime's name: containerd://<64 digits> */
+const Container = Schema.Struct({ name: Schema.String, restartCount: Schema.Int, containerID: text });
+
 export const LivePod = Schema.Struct({
   ...LiveObject.fields,
-  spec: Schema.Struct({
-    serviceAccountName: Schema.String,
-    hostNetwork: Schema.optionalKey(Schema.Boolean),
-  }),
+  spec: Schema.Struct({ serviceAccountName: Schema.String, hostNetwork: Schema.optionalKey(Schema.Boolean) }),
   status: Schema.Struct({
     phase: Schema.String,
-    podIP: Schema.optionalKey(Schema.String),
+    podIP: text,
     conditions: Conditions,
-    containerStatuses: Schema.optionalKey(
-      Schema.Array(
-        Schema.Struct({
-          name: Schema.String,
-          restartCount: Schema.Int,
-          /** containerd://<64 digits> */
-          containerID: Schema.optionalKey(Schema.String),
-        }),
-      ),
-    ),
+    containerStatuses: Schema.optionalKey(Schema.Array(Container)),
   }),
 });
 export type LivePod = typeof LivePod.Type;
