@@ -146,9 +146,8 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     // A link that no pin names: its bpffs was lost.
     rmSync(netnsLinkPin(mesh.pinDirectory, cookie));
     mesh.datapath.attachNetns(netns);
-    using foreign = openObject(INBOUND_OBJECT_PATH, {
-      maps: { netns_info_map: { pinPath: `${mesh.pinDirectory}/maps/netns_info_map` } },
-    });
+    using reuse = BpfMap.openPinned(`${mesh.pinDirectory}/maps/netns_info_map`);
+    using foreign = openObject(INBOUND_OBJECT_PATH, { maps: { netns_info_map: { reuse } } });
     foreign.load();
     using stray = foreign.program('sluice_inbound').attachNetns(netns);
     expect(stray.info().type).toBe('netns');

@@ -63,20 +63,9 @@ Napi::Value updateBatch(const Napi::CallbackInfo &info) {
   return outcome(info.Env(), done(asked, count, err), err);
 }
 
-// mapDeleteBatch(fd, keys, keySize, count) -> { done, errno, code? }; ENOENT stops it at the first key that is absent.
-Napi::Value deleteBatch(const Napi::CallbackInfo &info) {
-  uint32_t asked = uintArgument(info, 3), count = asked;
-  Bytes keys = sizedBytesArgument(info, 1, static_cast<size_t>(uintArgument(info, 2)) * count);
-  LIBBPF_OPTS(bpf_map_batch_opts, options);
-  int result = bpf_map_delete_batch(intArgument(info, 0), keys.data, &count, &options);
-  int err = result == 0 ? 0 : errno;
-  return outcome(info.Env(), done(asked, count, err), err);
-}
-
 } // namespace
 
 void addMapBatches(Napi::Env env, Napi::Object exports) {
   exports.Set("mapLookupBatch", Napi::Function::New<lookupBatch>(env, "mapLookupBatch"));
   exports.Set("mapUpdateBatch", Napi::Function::New<updateBatch>(env, "mapUpdateBatch"));
-  exports.Set("mapDeleteBatch", Napi::Function::New<deleteBatch>(env, "mapDeleteBatch"));
 }

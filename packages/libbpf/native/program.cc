@@ -59,17 +59,6 @@ Napi::Value programFdById(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-// The next program id above the given one, or undefined after the last.
-Napi::Value programNextId(const Napi::CallbackInfo &info) {
-  uint32_t next = 0;
-  if (bpf_prog_get_next_id(uintArgument(info, 0), &next) != 0) {
-    if (errno == ENOENT)
-      return info.Env().Undefined();
-    throw callError(info.Env(), "bpf(BPF_PROG_GET_NEXT_ID)", errno);
-  }
-  return Napi::Number::New(info.Env(), next);
-}
-
 // testRun(fd, data?, ctx?, repeat) -> { retval, durationNs, data?, ctx? }
 Napi::Value testRun(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -115,6 +104,5 @@ Napi::Value testRun(const Napi::CallbackInfo &info) {
 void addPrograms(Napi::Env env, Napi::Object exports) {
   exports.Set("programInfo", Napi::Function::New<programInfo>(env, "programInfo"));
   exports.Set("programFdById", Napi::Function::New<programFdById>(env, "programFdById"));
-  exports.Set("programNextId", Napi::Function::New<programNextId>(env, "programNextId"));
   exports.Set("testRun", Napi::Function::New<testRun>(env, "testRun"));
 }

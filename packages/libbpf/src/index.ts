@@ -8,7 +8,6 @@ export type { TestRunInput, TestRunResult } from './program.js';
 export { BpfLink } from './link.js';
 export { BpfMap } from './map.js';
 export type { UpdateMode } from './map.js';
-export type { LookupBatch } from './map-batch.js';
 export { TypedMap } from './typed-map.js';
 export type { MapCodec } from './typed-map.js';
 export { possibleCpus, splitPerCpu } from './per-cpu.js';
@@ -20,7 +19,7 @@ export { explainAttachFailure, findExclusiveProgram } from './attach-failure.js'
 export type { ExclusiveProgram } from './attach-failure.js';
 export { attachCgroupExclusively, detachCgroup } from './exclusive-attachment.js';
 export type { OldAttachFlags } from './exclusive-attachment.js';
-export { linkIds, linkInfo, mapIds, mapInfo, programIds, programInfo } from './info.js';
+export { linkIds, linkInfo, mapIds, mapInfo, programInfo } from './info.js';
 export type { LinkInfo, MapInfo, ProgramInfo } from './info.js';
 export { probeHelper, probeLink, probeMapType, probeProgram } from './probe.js';
 export { isBpfFileSystem } from './pin.js';

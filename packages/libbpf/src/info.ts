@@ -96,11 +96,6 @@ export function linkInfo(id: number): LinkInfo {
   );
 }
 
-/** The ids of all programs of the machine, ascending; needs CAP_SYS_ADMIN. */
-export function programIds(): number[] {
-  return allIds('program', (id) => native.programNextId(id));
-}
-
 /** The ids of all maps of the machine, ascending; needs CAP_SYS_ADMIN. */
 export function mapIds(): number[] {
   return allIds('map', (id) => native.mapNextId(id));

@@ -41,11 +41,6 @@ export class BpfLink {
     return this.#descriptor.number;
   }
 
-  /** Where it is pinned, as far as this object knows. */
-  get pinPath(): string | undefined {
-    return this.#pin;
-  }
-
   /** Pins it in a bpffs, so that the attachment outlives the process. */
   pin(path: string): void {
     pinAt(this.fd, path, this.#what);

@@ -76,30 +76,6 @@ function updateOneByOne(
   return count;
 }
 
-export function deleteBatch(map: BpfMap, keys: Uint8Array, count: number): number {
-  const what = `delete ${count} entries from map '${map.name}'`;
-  let deleted = 0;
-  // The kernel stops at the first key that is absent: go on after it.
-  for (let from = 0; from < count;) {
-    const rest = keys.subarray(from * map.keySize);
-    const outcome = attempt(what, () => native.mapDeleteBatch(map.fd, rest, map.keySize, count - from));
-    if (outcome.errno === ENOTSUPP) return deleted + deleteOneByOne(map, rest, count - from);
-    deleted += outcome.done;
-    if (outcome.errno === 0) return deleted;
-    if (outcome.errno !== ENOENT) {
-      throw partial(what, 'BPF_MAP_DELETE_BATCH', { ...outcome, done: deleted }, count, () => undefined);
-    }
-    from += outcome.done + 1;
-  }
-  return deleted;
-}
-
-function deleteOneByOne(map: BpfMap, keys: Uint8Array, count: number): number {
-  let deleted = 0;
-  for (let at = 0; at < count; at++) if (map.delete(slice(keys, map.keySize, at))) deleted++;
-  return deleted;
-}
-
 function slice(bytes: Uint8Array, size: number, index: number): Uint8Array {
   return bytes.subarray(index * size, (index + 1) * size);
 }

@@ -7,8 +7,7 @@ import { mapTypeName } from './names.js';
 import { mapFacts } from './info.js';
 import type { MapInfo } from './info.js';
 import { openPin, pinAt, unpinAt } from './pin.js';
-import { deleteBatch, lookupBatch, updateBatch } from './map-batch.js';
-import type { LookupBatch } from './map-batch.js';
+import { updateBatch } from './map-batch.js';
 import { entriesOf, keysOf } from './map-iteration.js';
 import { valueBytes } from './per-cpu.js';
 import { TypedMap } from './typed-map.js';
@@ -70,11 +69,6 @@ export class BpfMap {
     return this.#descriptor.number;
   }
 
-  /** Where it is pinned, as far as this object knows. */
-  get pinPath(): string | undefined {
-    return this.#pin;
-  }
-
   info(): MapInfo {
     return attempt(`read map '${this.name}'`, () => mapFacts(native.mapInfo(this.fd)));
   }
@@ -119,14 +113,6 @@ export class BpfMap {
   }
 
   /**
-   * Up to `count` elements from `cursor` on (without it, from the beginning). The result's `cursor` is for the next call, and
-   * undefined at the end. One bucket of a hash may need more room than `count`; the buffer is then enlarged.
-   */
-  lookupBatch(count?: number, cursor?: Buffer): LookupBatch {
-    return lookupBatch(this, count, cursor);
-  }
-
-  /**
    * Writes many elements; `keys` and `values` are back to back. Returns how many were written, which is all of them. If one is
    * refused, those before it stay written, and the error's `completed` counts them.
    */
@@ -137,11 +123,6 @@ export class BpfMap {
     mode: UpdateMode = 'any',
   ): number {
     return updateBatch(this, keys, values, count, UPDATE_FLAGS[mode], (failure) => this.#explain(failure));
-  }
-
-  /** Deletes many elements. Returns how many existed; absent ones are skipped. */
-  deleteBatch(keys: Uint8Array, count = keys.length / this.keySize): number {
-    return deleteBatch(this, keys, count);
   }
 
   /** This map with typed keys and values; RangeError if the codec has another layout than the map. */

@@ -94,7 +94,6 @@ export interface Native {
 
   programInfo(fd: number): ProgramFacts;
   programFdById(id: number): number;
-  programNextId(id: number): number | undefined;
   testRun(
     fd: number,
     data: Uint8Array | undefined,
@@ -126,7 +125,6 @@ export interface Native {
     count: number,
     flags: number,
   ): BatchOutcome;
-  mapDeleteBatch(fd: number, keys: Uint8Array, keySize: number, count: number): BatchOutcome;
   possibleCpus(): number;
 
   linkCreate(programFd: number, targetFd: number, attachType: number): number;

@@ -1,5 +1,4 @@
 // BpfObject: a compiled object from the file to the kernel.
-import { existsSync } from 'node:fs';
 import { native } from './native.js';
 import type { MapDefinitionRow, NativeObject, ProgramDefinitionRow } from './native.js';
 import { attempt, refuse } from './error.js';
@@ -14,8 +13,6 @@ import type { BtfType } from './btf.js';
 export interface MapOptions {
   /** Replaces the number in the object. */
   maxEntries?: number;
-  /** Where the map is pinned: it is reused if it exists (and has the same shape), and otherwise pinned there by load(). */
-  pinPath?: string;
   /** A map to use instead of a new one. */
   reuse?: BpfMap;
 }
@@ -116,13 +113,13 @@ export class BpfObject {
 
   /**
    * Makes the maps, and loads the programs. If the verifier refuses one, the error's message ends with the last lines of the
-   * log, and `verifierLog` has all of it. Either everything is loaded and pinned, or nothing is left behind. An object can be
+   * log, and `verifierLog` has all of it. Either everything is loaded, or nothing is left behind. An object can be
    * loaded once.
    */
   load(): void {
     if (this.#state !== 'open') throw refuse('EINVAL', `cannot load ${this.path}: it is ${this.#state} already`);
     this.#state = 'failed';
-    const reused = this.#reuseMaps();
+    this.#reuseMaps();
     const what = `load ${this.path}`;
     attempt(
       what,
@@ -131,7 +128,6 @@ export class BpfObject {
     );
     try {
       this.#collect();
-      this.#pinMaps(reused);
     } catch (error) {
       this.close();
       throw error;
@@ -190,52 +186,26 @@ export class BpfObject {
     );
   }
 
-  /** Uses existing maps instead of new ones; returns their names. */
-  #reuseMaps(): Set<string> {
-    const reused = new Set<string>();
+  #reuseMaps(): void {
     const rows = this.#options.maps === undefined ? [] : this.#mapRows();
-    for (const [name, { reuse, pinPath }] of Object.entries(this.#options.maps ?? {})) {
-      const existing = reuse ?? (pinPath !== undefined && existsSync(pinPath) ? BpfMap.openPinned(pinPath) : undefined);
-      if (existing === undefined) continue;
-      try {
-        const difference = incompatibility(this.#rowOf(rows, name), existing);
-        if (difference !== undefined) {
-          const where = reuse === undefined ? `pinned at ${pinPath}` : `'${existing.name}' (id ${existing.id})`;
-          throw refuse(
-            'EINVAL',
-            `cannot load ${this.path}: the map ${where} cannot serve as '${name}': ${difference}. ` +
-              'Remove the pin to begin with a new map, or open the object with the options that it was made with',
-          );
-        }
-        attempt(`reuse a map as '${name}'`, () => this.#handle.reuseMap(name, existing.fd));
-      } finally {
-        // libbpf has duplicated the descriptor.
-        if (existing !== reuse) existing.close();
+    for (const [name, { reuse }] of Object.entries(this.#options.maps ?? {})) {
+      if (reuse === undefined) continue;
+      const difference = incompatibility(this.#rowOf(rows, name), reuse);
+      if (difference !== undefined) {
+        throw refuse(
+          'EINVAL',
+          `cannot load ${this.path}: the map '${reuse.name}' (id ${reuse.id}) cannot serve as '${name}': ${difference}. ` +
+            'Begin with a new map, or open the object with the options that it was made with',
+        );
       }
-      reused.add(name);
+      attempt(`reuse a map as '${name}'`, () => this.#handle.reuseMap(name, reuse.fd));
     }
-    return reused;
   }
 
   #collect(): void {
     for (const { name } of this.#mapRows()) this.#maps.set(name, new BpfMap(this.#handle.mapFd(name), name));
     for (const row of this.#handle.programs()) {
       if (row.autoload) this.#programs.set(row.name, new BpfProgram(this.#handle.programFd(row.name), row));
-    }
-  }
-
-  #pinMaps(reused: ReadonlySet<string>): void {
-    const pinned: BpfMap[] = [];
-    try {
-      for (const [name, { pinPath }] of Object.entries(this.#options.maps ?? {})) {
-        if (pinPath === undefined || (reused.has(name) && existsSync(pinPath))) continue;
-        const map = this.#maps.get(name) ?? missing(this.path, 'map', name, [...this.#maps.keys()]);
-        map.pin(pinPath);
-        pinned.push(map);
-      }
-    } catch (error) {
-      for (const map of pinned) map.unpin();
-      throw error;
     }
   }
 
