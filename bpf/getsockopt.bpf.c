@@ -14,14 +14,17 @@
 #define FAMILY_INET  2
 #define FAMILY_INET6 10
 
-/* Length 0 leaves the kernel's own answer and buffer alone, at any length (Documentation/bpf/prog_cgroup_sockopt.rst).
- * A negative length never reaches a program: while one is attached, the kernel answers it with EINVAL. The stores are
- * volatile because clang would merge two neighbours into one of 8 bytes, which the verifier refuses. */
+/* Leaves the answer of the kernel, or of a program that ran before, as it is. Length 0 keeps an answer of the kernel
+ * that is longer than the buffer that programs get (a page, or what the caller asked for): unchanged, that length is
+ * EFAULT (kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_getsockopt). A negative length never reaches a program: while
+ * one is attached, the kernel answers it with EINVAL. */
 static __always_inline int leave_alone(struct bpf_sockopt *ctx) {
-  *(volatile __s32 *)&ctx->optlen = 0;
+  if (!ctx->retval && ctx->optlen > ctx->optval_end - ctx->optval)
+    ctx->optlen = 0;
   return 1;
 }
 
+/* The stores are volatile because clang would merge them into one of 8 bytes, which the verifier refuses. */
 static __always_inline int answer(struct bpf_sockopt *ctx, __s32 length) {
   *(volatile __s32 *)&ctx->optlen = length;
   *(volatile __s32 *)&ctx->retval = 0;

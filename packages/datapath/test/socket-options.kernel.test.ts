@@ -1,6 +1,14 @@
 // getsockopt(): only SO_ORIGINAL_DST of an accepted connection answers differently, and that at every length.
 import { fileURLToPath } from 'node:url';
-import { LineProcess, endpoint, enterCommand, requires, type HostProcess, type Pod } from '@sluice/testbed';
+import {
+  LineProcess,
+  endpoint,
+  enterCommand,
+  peerProgram,
+  requires,
+  type HostProcess,
+  type Pod,
+} from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MeshedNode } from './meshed-node.js';
 
@@ -60,5 +68,18 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
     );
     expect(differences(ours.listening, others.listening)).toEqual({});
     expect(differences(ours.dialling, others.dialling)).toEqual({});
+  });
+
+  it('whose answer names a longer length than was asked for', async () => {
+    const memberships = async (cgroup: string, length: number): Promise<unknown> => {
+      const argv = [peerProgram(), 'memberships', '--length', String(length)];
+      const asking = await LineProcess.start(enterCommand({ cgroup, netns: ztunnel.netns }, argv));
+      return JSON.parse(await asking.nextLine());
+    };
+    for (const length of [0, 2, 4, 8]) {
+      const outside = await memberships(`${mesh.node.cgroup.path}-outside`, length);
+      expect(outside).toMatchObject({ error: '', length: expect.any(Number) });
+      expect(await memberships(pod.app.place.cgroup, length)).toEqual(outside);
+    }
   });
 });

@@ -27,6 +27,7 @@ const Command commands[] = {
      "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--mark N] [--timeout MS] "
      "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] [--pause MS]; a load's "
      "standard input: wait N"},
+    {"memberships", run_memberships, "memberships [--length N]"},
     {"enter", run_enter,
      "enter [--die-with-parent] [--cgroup DIR].. [--new-netns | --netns PATH] [--sysctl K=V].. [--mount-private] "
      "[--cgroup2-at DIR] -- PROGRAM .."},
