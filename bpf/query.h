@@ -11,8 +11,10 @@
 /* bpf_set_retval() takes a negative errno: what a closed port would have answered. */
 #define CONNECTION_REFUSED (-111)
 
+/* A connection that another program has refused before keeps that program's errno. */
 static __always_inline int refuse(void) {
-  bpf_set_retval(CONNECTION_REFUSED);
+  if (!bpf_get_retval())
+    bpf_set_retval(CONNECTION_REFUSED);
   return 0;
 }
 
