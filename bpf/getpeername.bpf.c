@@ -3,8 +3,12 @@
 #include "address.h"
 #include "maps.h"
 
-static __always_inline const struct origin *dialled_origin(struct bpf_sock *sk) {
-  if (!sk)
+/* The kernel's answer has ztunnel's port. Another port is the answer of a program that ran before this one, here and in
+ * connect(): it saw the address that the application dialled, and connect.bpf.c only saw its translation. */
+static __always_inline const struct origin *dialled_origin(const struct bpf_sock_addr *ctx) {
+  struct bpf_sock *sk = ctx->sk;
+
+  if (!sk || ctx->user_port != sk->dst_port)
     return NULL;
 
   const struct origin *origin = bpf_sk_storage_get(&socket_origin, sk, NULL, 0);
@@ -14,7 +18,7 @@ static __always_inline const struct origin *dialled_origin(struct bpf_sock *sk) 
 
 SEC("cgroup/getpeername4")
 int sluice_getpeername4(struct bpf_sock_addr *ctx) {
-  const struct origin *origin = dialled_origin(ctx->sk);
+  const struct origin *origin = dialled_origin(ctx);
 
   if (origin) {
     ctx->user_ip4 = origin->ip[3];
@@ -25,7 +29,7 @@ int sluice_getpeername4(struct bpf_sock_addr *ctx) {
 
 SEC("cgroup/getpeername6")
 int sluice_getpeername6(struct bpf_sock_addr *ctx) {
-  const struct origin *origin = dialled_origin(ctx->sk);
+  const struct origin *origin = dialled_origin(ctx);
 
   if (origin) {
     ctx->user_ip6[0] = origin->ip[0];
