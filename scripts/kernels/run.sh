@@ -11,7 +11,7 @@ memory_mib=2048
 
 setup=true
 kernels=()
-command='node scripts/kernels/features.mjs && node scripts/kernels/inbound.mjs && node packages/demo/dist/main.js --core -o json && node packages/demo/dist/main.js --mode node --core -o json'
+command='node scripts/kernels/features.mjs && node scripts/kernels/inbound.mjs && node scripts/kernels/foreign.mjs && node packages/demo/dist/main.js --core -o json && node packages/demo/dist/main.js --mode node --core -o json'
 while [ $# -gt 0 ]; do
   case $1 in
     --no-setup) setup=false ;;
