@@ -100,13 +100,16 @@ const checks = {
   },
   '@sluice/libbpf: the inbound program loads and attaches to a namespace': async () => {
     const { openObject } = await import('@sluice/libbpf');
+    const { Netns } = await import('@sluice/linux');
     const object = openObject(inboundObjectPath);
+    const netns = Netns.open('/proc/self/ns/net');
     try {
       object.load();
       const [program] = object.programs();
-      program.attachNetns('/proc/self/ns/net').close();
+      program.attachNetns(netns).close();
       return program.name;
     } finally {
+      netns.close();
       object.close();
     }
   },

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { release } from 'node:os';
 import { relative } from 'node:path';
 import { Datapath, WorkloadFlag, cleanup } from '@sluice/datapath';
-import { listeningSockets, netnsCookie } from '@sluice/linux';
+import { listeningSockets, Netns, netnsCookie } from '@sluice/linux';
 import { LineProcess, TestNode, cgroup2Root, endpoint, enterCommand, peerProgram } from '@sluice/testbed';
 
 const node = await TestNode.create();
@@ -13,7 +13,8 @@ const pod = await node.pod({ name: 'a' });
 const ztunnel = await node.ztunnel({ mode: 'answer' });
 const kubelet = await node.kubelet();
 const application = await pod.serve([8080], { echo: true });
-const cookie = netnsCookie(pod.netns);
+const netns = Netns.open(pod.netns);
+const { cookie } = netns;
 
 const cgroupId = (path) => statSync(path, { bigint: true }).ino;
 const levelOf = (path) => relative(cgroup2Root(), path).split('/').length;
@@ -47,7 +48,7 @@ const { failures } = datapath.apply({
 });
 if (failures.length > 0) throw failures[0].error;
 datapath.activate();
-datapath.attachNetns(cookie, pod.netns);
+datapath.attachNetns(netns);
 
 const listen = async (name, cgroup) => {
   const argv = [peerProgram(), 'ztunnel', '--name', name, '--ports', '15001,15006,15008'];
@@ -98,7 +99,7 @@ await expectThat('detached', 'default/a:8080', async () => {
   return remote(8080);
 });
 await expectThat('cleaned up', 'detached', async () => {
-  datapath.attachNetns(cookie, pod.netns);
+  datapath.attachNetns(netns);
   datapath.close();
   return cleanup(pinDirectory).detached.includes(`netns-${cookie}`) ? 'detached' : 'nothing';
 });
