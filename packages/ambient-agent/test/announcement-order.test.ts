@@ -1,4 +1,4 @@
-// What is announced to the cluster comes last on the way into the mesh, and is taken back first on the way out.
+// A pod is announced last when it joins the mesh, and the announcement is withdrawn first when it leaves.
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Stream from 'effect/Stream';
@@ -18,7 +18,7 @@ import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
 const AMBIENT = { 'istio.io/dataplane-mode': 'ambient' };
 const COOKIE = 7n;
 
-/** A node with one pod, whose services and announcements write into one log. */
+/** A node with one pod. Its services and announcements write into one log. */
 class Node {
   readonly services = new Recorder();
   pod: Pod = pod('a', { labels: AMBIENT, namespace: 'plain', ips: ['10.0.0.2'] });
@@ -69,7 +69,7 @@ class Node {
 }
 
 describe('the announcement of a pod', () => {
-  it('says pending until ztunnel has acknowledged it, after everything was done for it', async () => {
+  it('is pending until ztunnel has acknowledged the pod, and follows everything that is done for it', async () => {
     const node = new Node();
     expect(await node.pass()).toEqual([
       'withdraw but a=pending',
@@ -83,7 +83,7 @@ describe('the announcement of a pod', () => {
     expect(await node.pass()).toEqual(['withdraw but a=enabled', 'maps', 'offer a', 'publish a=enabled']);
   });
 
-  it('is taken back before its maps, its program, ztunnel and its namespace', async () => {
+  it('is withdrawn before the pod’s maps, program, ztunnel and namespace', async () => {
     const node = new Node();
     node.services.acknowledged.set('a', COOKIE);
     await node.pass();

@@ -1,4 +1,5 @@
-// What an agent says beside what a kernel has: nothing to tell of what the enrolment made, and each thing that is broken.
+// The comparison of what an agent says with what a kernel has: no difference for what the enrolment made, and one for each thing that
+// is broken.
 import { wantedEntries } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -48,12 +49,12 @@ function stateOf({ statuses, desired }: Enrolment): AgentState {
   };
 }
 
-// Of the namespaces of world.ts.
+// The inode of a namespace of world.ts, by its cookie.
 const inodeOf = (cookie: bigint): bigint => cookie + 5000n;
 const linkOf = (cookie: bigint) => ({ id: Number(cookie), programId: Number(cookie), type: 'netns' });
 const maps = new Map([['cgroup_info_map', 11]]);
 
-/** A kernel in which all is done that the enrolment asks for; the comparison of entries is the datapath's. */
+/** A kernel in which everything is done that the enrolment asks for. The datapath compares the entries. */
 function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
   const cookies = served.map(({ cookie }) => cookie);
   const shown = new Set(statuses.map(({ netnsCookie }) => netnsCookie));
@@ -98,7 +99,7 @@ const facts: NonNullable<World['served']> = {
   isConnected: true,
 };
 
-/** One in the mesh (7n), one that waits for ztunnel (8n), one out, ztunnel, and a kubelet. */
+/** One pod in the mesh (7n), one pending (8n), one out, ztunnel, and a kubelet. */
 const enrolment = enrolWorld({
   pods: [
     pod('a', { ips: ['10.0.0.2', 'fd00::2'] }),
@@ -135,7 +136,7 @@ const withNetnsLink = (over: object): Partial<KernelView> => ({
 });
 
 describe('what an agent claims', () => {
-  it('is of each network namespace of a pod in the maps, whether ztunnel listens there', () => {
+  it('has, for each network namespace of a pod in the maps, whether ztunnel listens there', () => {
     const claimed = claims.netns.map(({ cookie, pod: { name }, ...rest }) => [cookie, { name, ...rest }] as const);
     expect(new Map(claimed)).toEqual(
       new Map([
@@ -147,11 +148,11 @@ describe('what an agent claims', () => {
 });
 
 describe('no difference', () => {
-  it('is told of what the enrolment asked for', () => {
+  it('is reported for what the enrolment asked for', () => {
     expect(differences({})).toEqual([]);
   });
 
-  it('is told of it whatever pods there are, and whatever ztunnel has acknowledged', () => {
+  it('is reported for it whatever pods there are, and whatever ztunnel has acknowledged', () => {
     const uids = ['a', 'b', 'c'] as const;
     const cookie = fc.option(fc.bigInt({ min: 5n, max: 8n }), { nil: undefined });
     const world = fc.record({
@@ -179,7 +180,7 @@ describe('no difference', () => {
     );
   });
 
-  it('is told of a container’s cgroup that has gone, and of cgroups of pods that are in no map', () => {
+  it('is reported for a container’s cgroup that is gone, and for cgroups of pods that are in no map', () => {
     expect(differences(ofPath(`${cgroup('a')}/c1`, undefined))).toEqual([]);
     expect(differences(ofPath(cgroup('c'), undefined))).toEqual([]);
   });
@@ -187,32 +188,32 @@ describe('no difference', () => {
 
 const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
   [
-    'a pod’s cgroup that has gone',
+    'a pod’s cgroup that is gone',
     ofPath(cgroup('a'), undefined),
     { kind: 'place', object: `${cgroup('a')} of pod shop/a`, agent: 'a cgroup with id 100', kernel: 'it is gone' },
   ],
   [
-    'a container’s cgroup that was made anew',
+    'a container’s cgroup that was made again',
     ofPath(`${cgroup('a')}/c1`, 9n),
     { kind: 'place', object: `${cgroup('a')}/c1 of pod shop/a`, kernel: 'one with id 9' },
   ],
   [
-    'a kubelet’s cgroup that has gone',
+    'a kubelet’s cgroup that is gone',
     ofPath(kubelet.cgroupPath, undefined),
     { kind: 'place', object: '/cg/kubelet of the kubelet', agent: 'a cgroup with id 50', kernel: 'it is gone' },
   ],
   [
-    'ztunnel’s cgroup that has gone',
+    'ztunnel’s cgroup that is gone',
     ofPath(cgroup('zt'), undefined),
     { kind: 'place', object: `${cgroup('zt')} of pod istio-system/zt`, kernel: 'it is gone' },
   ],
   [
-    'the host’s network namespace that has gone',
+    'the host’s network namespace that is gone',
     { hostNetnsCookie: undefined },
     { kind: 'place', object: '/proc/1/ns/net', kernel: 'it is not there' },
   ],
   [
-    'another network namespace of a pod, and not of its link and rules',
+    'another network namespace of a pod, but not its link and rules',
     netns(7n, { kind: 'other', cookie: 77n }),
     {
       kind: 'place',
@@ -227,7 +228,7 @@ const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
     { kind: 'place', kernel: 'no process of it shows one that holds 10.0.0.2 or fd00::2' },
   ],
   [
-    'an entry, and whose it is',
+    'an entry, and the pod that it belongs to',
     {
       entries: [
         { map: 'local_pods', entry: 'IP fd00::2', of: { kind: 'ip', id: 'fd00::2' }, wanted: 'x', present: undefined },
@@ -309,7 +310,7 @@ const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
     { object: 'sluice_inbound of pod shop/a', kernel: 'its link is attached elsewhere, to 9' },
   ],
   [
-    'a link to a namespace that is nobody’s',
+    'a link to a namespace in which no pod is served',
     {
       netnsLinks: [...whole.netnsLinks, { netnsCookie: 99n, link: { ...linkOf(99n), netnsInode: 9 } }],
     },
@@ -350,11 +351,11 @@ const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
 ];
 
 describe('a difference', () => {
-  it.each(broken)('is told of %s, and nothing else', (_name, kernel, expected) => {
+  it.each(broken)('is reported for %s, and for nothing else', (_name, kernel, expected) => {
     expect(differences(kernel)).toEqual([expect.objectContaining(expected)]);
   });
 
-  it('is one where everything that is pinned has gone', () => {
+  it('is a single one if everything that was pinned is gone', () => {
     const gone = { maps: [], programs: undefined, netnsLinks: [], inboundLinks: [], listeners: undefined };
     const told = differences({ ...gone, notPinned: 'no BPF file system is mounted at /bpf' });
     expect(told).toMatchObject([
@@ -362,13 +363,13 @@ describe('a difference', () => {
     ]);
   });
 
-  it('is one where the cgroup that the programs are attached to has gone', () => {
+  it('is a single one if the cgroup to which the programs are attached is gone', () => {
     expect(differences({ cgroupRootId: undefined, programs: undefined })).toMatchObject([
       { kind: 'place', object: '/cg', kernel: 'there is no such cgroup' },
     ]);
   });
 
-  it('says what to do, by what the agent does itself', () => {
+  it('has a remedy that depends on what the agent does by itself', () => {
     const unpinned = {
       listeners: [],
       entries: broken.find(([name]) => name.startsWith('an entry, '))?.[1].entries ?? [],
@@ -391,7 +392,7 @@ describe('a difference', () => {
     expect(remedies('not-running')).toEqual([['map', first], ['link', first], ztunnel, ztunnel]);
   });
 
-  it('comes after those that it may follow from, and by object', () => {
+  it('comes after those that may have caused it, and is sorted by object', () => {
     const told = differences({
       ...ofPath(cgroup('zt'), undefined),
       listeners: [],

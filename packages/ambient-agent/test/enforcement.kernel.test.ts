@@ -1,4 +1,4 @@
-// The datapath as the agent's service: what it cannot do is a failure that the agent can handle, and no defect.
+// The datapath as the agent's service: its failures are errors that the agent can handle, not defects.
 import { TestNode, requires } from '@sluice/testbed';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
@@ -11,7 +11,7 @@ import { datapathEnforcement } from '../src/node/enforcement.js';
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 
 describe.skipIf(need.skip)(`the datapath as a service${need.label}`, () => {
-  it('tells which listeners are missing, and fails when it is asked after its end', async () => {
+  it('knows which listeners are missing, and fails when it is called after its end', async () => {
     await using node = await TestNode.create();
     const paths = { bpffs: await node.bpffs() };
     const config = Result.getOrThrow(resolveConfig({ paths }, 'this test'));

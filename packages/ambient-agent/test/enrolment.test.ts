@@ -1,4 +1,4 @@
-// Who is in the mesh and why, row by row; and what must hold whatever the world looks like.
+// Which pods are in the mesh and why, row by row, and properties that must hold for any world.
 import { WorkloadFlag } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -98,7 +98,7 @@ describe('membership', () => {
 });
 
 describe('entries', () => {
-  it('enters the pod-level cgroup, its containers and what is nested, all under the pod-level id', () => {
+  it('enters the pod-level cgroup, its containers and nested cgroups, all with the pod-level id', () => {
     const world: World = { pods: [pod('a', { ips: ['10.0.0.2', 'fd00::2'] })], workloads: [workload('a', 100n, 7n)] };
     const { desired, isIncomplete } = enrolWorld(world);
     const detectedFlags = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
@@ -118,7 +118,7 @@ describe('entries', () => {
     expect(isIncomplete).toBe(false);
   });
 
-  it('marks ztunnel by cgroup, the kubelet by its own, and captures neither', () => {
+  it('marks ztunnel and the kubelet by their cgroups, and captures neither', () => {
     const { desired, statuses } = enrolWorld({
       pods: [ztunnelPod()],
       workloads: [workload('zt', 200n, 8n)],
@@ -141,7 +141,7 @@ describe('entries', () => {
     expect(statuses[0]?.problems).toEqual(['it has no IP yet: connections to it go there directly']);
   });
 
-  it('says so when a pod’s cgroup is deeper than lookups reach', () => {
+  it('reports a pod whose cgroup is deeper than lookups reach', () => {
     const { pod: cgroup, netns } = workload('a', 100n, 7n);
     const { statuses } = enrolWorld({
       pods: [pod('a', { ips: ['10.0.0.1'] })],
@@ -150,7 +150,7 @@ describe('entries', () => {
     expect(statuses[0]).toMatchObject({ state: 'in', problems: [expect.stringMatching(/16 levels deep .* reach 15/)] });
   });
 
-  it('gives an address that two pods claim to the newer, also when that one is not in the mesh', () => {
+  it('gives an address that two pods claim to the newer one, even if that is not in the mesh', () => {
     const old = pod('old', { ips: ['10.0.0.2'], bornMs: 1 });
     const workloads = [workload('old', 100n, 7n), workload('new', 200n, 8n)];
     const meshed = enrolWorld({ pods: [old, pod('new', { ips: ['10.0.0.2'], bornMs: 2 })], workloads });
@@ -175,7 +175,7 @@ describe('entries', () => {
     expect(desired.localPods.get('10.0.0.2')?.netnsCookie).toBe(7n);
   });
 
-  it('finds a static pod by the hash of its manifest, and believes no other annotation', () => {
+  it('finds a static pod by the hash of its manifest, and trusts no other annotation', () => {
     const hash = '0123456789abcdef0123456789abcdef';
     const annotations = { 'kubernetes.io/config.hash': hash, 'kubernetes.io/config.mirror': hash };
     const mirror = enrolWorld({ pods: [pod('m', { annotations })], workloads: [workload(hash, 100n)] });
@@ -223,7 +223,7 @@ describe('entries', () => {
 });
 
 describe('ztunnel', () => {
-  it('whose cgroup is not known yet is looked for again soon, and said', () => {
+  it('is looked for again soon, and reported, while its cgroup is not known', () => {
     const before = enrolWorld({ pods: [ztunnelPod()] });
     expect([before.isIncomplete, before.statuses[0]?.problems]).toEqual([
       true,
@@ -302,7 +302,7 @@ const canonical = ({ desired, statuses }: ReturnType<typeof enrolWorld>): unknow
   settings: desired.settings,
 });
 
-describe('whatever the world looks like', () => {
+describe('in any world, the enrolment', () => {
   it('does not depend on any order', () => {
     fc.assert(
       fc.property(arbitraryPods, arbitraryWorkloads, (pods, workloads) => {
@@ -317,7 +317,7 @@ describe('whatever the world looks like', () => {
     );
   });
 
-  it('has no entry but of pods that are in the mesh, and ztunnel’s cgroups', () => {
+  it('has entries only for pods that are in the mesh, and for ztunnel’s cgroups', () => {
     fc.assert(
       fc.property(arbitraryPods, arbitraryWorkloads, (pods, workloads) => {
         const { desired, statuses } = enrolWorld({ pods, workloads });

@@ -1,4 +1,4 @@
-// inPod mode's part of the enrolment: who is held and why, what is written for it, and whom ztunnel is to serve.
+// inPod mode's part of the enrolment: which pods are pending and why, what is written for them, and which pods ztunnel is to serve.
 import { WorkloadFlag } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -64,7 +64,7 @@ describe('a pod of inPod mode', () => {
     ],
     ['it has no IP', { ips: [] }, { workloads: [workload('a', 100n)], served: facts() }, 'pending: it has no IP yet'],
   ];
-  it.each(waits)('is held while %s', (_name, over, more, reason) => {
+  it.each(waits)('is pending while %s', (_name, over, more, reason) => {
     const { desired, statuses } = one(over, more);
     expect(statuses[0]).toMatchObject({ state: 'pending', reason });
     for (const entry of [...desired.cgroups.values(), ...desired.netns.values()]) {
@@ -85,7 +85,7 @@ describe('a pod of inPod mode', () => {
     expect(served).toMatchObject([{ cookie: 7n, netns: undefined, isAcknowledged: true }]);
   });
 
-  it('that shows a namespace of a newer pod is held, and does not get that namespace', () => {
+  it('that shows a namespace of a newer pod is pending, and does not get that namespace', () => {
     const { statuses, served, desired } = enrolWorld({
       pods: [pod('old', { ips: ['10.0.0.2'], bornMs: 1 }), pod('new', { ips: ['10.0.0.3'], bornMs: 2 })],
       workloads: [workload('old', 100n, 7n), workload('new', 200n, 7n)],
@@ -106,7 +106,7 @@ describe('a pod of inPod mode', () => {
     expect(desired.netns.get(7n)?.id).toBe(200n);
   });
 
-  it('is not served when it is not wanted, and ztunnel is no target', () => {
+  it('is not served if it is not wanted, and ztunnel has no address in the maps', () => {
     const { served, desired } = enrolWorld({
       pods: [pod('a', { namespace: 'plain', ips: ['10.0.0.2'] }), ztunnelPod({ isReady: false })],
       workloads: [workload('a', 100n, 7n), workload('zt', 200n, 8n)],
@@ -133,7 +133,7 @@ describe('annotations', () => {
   const dns = 'ambient.istio.io/dns-capture';
   const traffic = (name: string): string => `traffic.sidecar.istio.io/${name}`;
 
-  it('overrule the node about DNS', () => {
+  it('override the node’s setting for DNS', () => {
     expect(flagsWith({ [dns]: 'false' })).toBe(0);
     expect(flagsWith({ [dns]: 'true' }, { ambient: { dnsCapture: false } })).toBe(DNS_CAPTURE);
     expect(flagsWith({}, { ambient: { dnsCapture: false } })).toBe(0);
@@ -143,13 +143,13 @@ describe('annotations', () => {
     ]);
   });
 
-  it('bypass the inbound half', () => {
+  it('bypass the inbound capture', () => {
     const { statuses, desired } = one({ annotations: { 'ambient.istio.io/bypass-inbound-capture': 'true' } });
     expect(statuses[0]).toMatchObject({ state: 'in', inbound: 'bypassed' });
     expect((desired.netns.get(7n)?.flags ?? 0) & BYPASS_INBOUND).toBe(BYPASS_INBOUND);
   });
 
-  it('say what is not supported', () => {
+  it('that are not supported are reported', () => {
     expect(problemsWith({ 'istio.io/reroute-virtual-interfaces': 'tap0' })).toEqual([
       expect.stringMatching(/^annotation istio.io\/reroute-virtual-interfaces is not supported: /),
     ]);
@@ -186,7 +186,7 @@ describe('annotations', () => {
     ]);
   });
 
-  it('that include nothing take everything out, and those that include `*` or typing errors take nothing out', () => {
+  it('that include nothing exclude everything, and those that include `*` or typing errors exclude nothing', () => {
     const only = ONLY_INCLUDED_INBOUND | ONLY_INCLUDED_OUTBOUND;
     const including = (value: string): number =>
       flagsWith({ [traffic('includeInboundPorts')]: value, [traffic('includeOutboundIPRanges')]: value }) & only;
@@ -196,8 +196,8 @@ describe('annotations', () => {
   });
 });
 
-describe('whatever ztunnel has said', () => {
-  it('nobody is let go who has not been acknowledged, and each namespace is served once', () => {
+describe('whatever ztunnel has acknowledged', () => {
+  it('a pod without an acknowledgement is held, and each namespace is served once', () => {
     const uids = ['a', 'b', 'c', 'd'] as const;
     const cookies = fc.option(fc.bigInt({ min: 5n, max: 9n }), { nil: undefined });
     const world = fc.record({

@@ -1,5 +1,5 @@
-// The order in which inPod mode takes pods on and lets them go, and that a step which fails holds up one pod and no other.
-// The services record what they are asked; the real ones are tested in packages/cli.
+// The order in which pods of inPod mode join and leave, and that a step which fails holds up one pod and no other.
+// The services record the calls; the real ones are tested in packages/cli.
 import { describe, expect, it } from 'vitest';
 import { Acknowledgements, EnforcementError, ztunnelOf, type ServedPod } from '../src/index.js';
 import { Recorder } from './recorder.js';
@@ -17,7 +17,7 @@ const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): Ser
 });
 
 describe('a pod', () => {
-  it('is plumbed, attached and only then offered; and goes the other way', async () => {
+  it('is plumbed, attached and then offered, and leaves in the reverse order', async () => {
     const node = new Recorder();
     await node.serve([served('a', 5n)]);
     expect(node.take()).toEqual(['plumb 5', 'attach 5', 'offer a']);
@@ -29,7 +29,7 @@ describe('a pod', () => {
     expect(node.take()).toEqual(['offer']);
   });
 
-  it('that has another namespace now is taken on there, and the old one is given back', async () => {
+  it('that has another namespace now is served there, and the old one is restored', async () => {
     const node = new Recorder();
     await node.serve([served('a', 5n)]);
     node.take();
@@ -37,14 +37,14 @@ describe('a pod', () => {
     expect(node.take()).toEqual(['plumb 6', 'attach 6', 'detach 5', 'offer a', 'restore 5']);
   });
 
-  it('is looked at again from time to time, and what was missing is told', async () => {
+  it('is checked from time to time, and what was missing is reported', async () => {
     const node = new Recorder();
     expect((await node.serve([served('a', 5n)])).repaired).toEqual([]);
     const again = await node.serve([served('a', 5n)], true);
     expect(again.repaired).toEqual(['IPv4 rule in the network namespace of pod shop/a']);
   });
 
-  it('among very many is looked at in its turn', async () => {
+  it('among very many is checked in its turn', async () => {
     const node = new Recorder();
     const many = Array.from({ length: 20 }, (_, index) => served(`p${index}`, BigInt(index + 100)));
     await node.serve(many);
@@ -58,7 +58,7 @@ describe('a pod', () => {
     expect(new Set(looked).size).toBe(20);
   });
 
-  it('of an earlier agent is adopted; where no process shows its namespace, ztunnel is asked to keep it', async () => {
+  it('of an earlier agent is adopted, and ztunnel is asked to keep one whose namespace no process shows', async () => {
     const node = new Recorder();
     node.attached.add(5n).add(6n).add(9n);
     const lost = served('b', 6n, { netns: undefined, isAcknowledged: true });
@@ -72,7 +72,7 @@ describe('a step that fails', () => {
   const pods = [served('a', 5n), served('b', 6n), served('c', 7n)];
   it.each([
     ['open', ['plumb 5', 'attach 5', 'plumb 7', 'attach 7', 'offer a c'], 'open failed'],
-    // Held in both directions, but not offered: ztunnel could not reach its application.
+    // It is held in both directions and not offered, because ztunnel could not reach its application.
     ['plumb', ['plumb 5', 'attach 5', 'attach 6', 'plumb 7', 'attach 7', 'offer a c'], 'original-source failed'],
     ['attach', ['plumb 5', 'attach 5', 'plumb 6', 'plumb 7', 'attach 7', 'offer a c'], 'attachNetns failed'],
   ] as const)('%s: that pod waits and is tried again', async (step, log, message) => {
@@ -98,7 +98,7 @@ describe('a step that fails', () => {
     expect(node.take()).toEqual(['plumb 6', 'offer a b c']);
   });
 
-  it('on the way out keeps nobody else from leaving', async () => {
+  it('for a pod that leaves keeps no other pod from leaving', async () => {
     const node = new Recorder();
     await node.serve(pods);
     node.take();
@@ -108,7 +108,7 @@ describe('a step that fails', () => {
     expect([result.others, result.isIncomplete]).toEqual([['detachNetns failed'], true]);
   });
 
-  it('when nobody can tell who listens, fails the pass as a failure of the datapath', async () => {
+  it('that looks for listeners fails the pass as a failure of the datapath', async () => {
     const node = new Recorder();
     node.fails = { listeners: true };
     const failure = await node.serve([served('a', 5n, { isAcknowledged: true })]).catch((error: unknown) => error);
@@ -116,7 +116,7 @@ describe('a step that fails', () => {
     expect(failure).toMatchObject({ call: 'missingListeners' });
   });
 
-  it('for a pod that ztunnel has already does not take it from ztunnel', async () => {
+  it('for a pod that ztunnel already has does not take the pod from ztunnel', async () => {
     const node = new Recorder();
     node.fails = { plumb: 5n };
     await node.serve([served('a', 5n, { isAcknowledged: true })]);
@@ -143,7 +143,7 @@ describe('acknowledgements', () => {
     expect(before.acknowledged.size).toBe(0);
   });
 
-  it('stay with a pod that an older ztunnel goes on serving', () => {
+  it('stay with a pod that an older ztunnel still serves', () => {
     const all = new Acknowledgements(new Map([['a', 5n]]));
     all.offer(offeredAs('a', 5n));
     all.refused('a', 'address in use', (cookie) => cookie === 5n);
@@ -151,10 +151,10 @@ describe('acknowledgements', () => {
   });
 });
 
-describe('who may speak', () => {
+describe('a peer of the ZDS socket', () => {
   const me = { pid: process.pid, uid: 0, gid: 0, pidfd: undefined };
   const resolver = { resolveProcess: () => ({ kind: 'host' as const, cgroupPath: '/', cgroupId: 1n }) };
-  it('is no process that cannot be seen, has ended, or is elsewhere', async () => {
+  it('is refused if its process cannot be seen, has ended, or is elsewhere', async () => {
     const options = { ztunnels: () => new Map(), resolver, patienceMs: 0 };
     await expect(ztunnelOf({ ...me, pid: 0 }, options)).rejects.toThrow('not visible');
     await expect(ztunnelOf(me, options)).rejects.toThrow(`process ${process.pid} has ended`);

@@ -1,5 +1,5 @@
-// Files of the run directory that are read back: what was kept comes back, and whatever else is there, the agent puts aside
-// and says so once.
+// Files of the run directory that are read back: what was kept comes back, and the agent puts anything else aside
+// and reports it once.
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'sluice-kept-'))));
 afterEach(() => rmSync(directory, { recursive: true }));
 
-/** What an agent writes, whole. */
+/** A complete state, as an agent writes it. */
 const WHOLE = {
   'state.json': {
     version: 1,
@@ -115,7 +115,7 @@ const FILES: Record<Name, (runDir: string) => KeptFile<unknown>> = {
 };
 const NAMES = ['state.json', 'netns.json', 'inventory.json', 'log-level'] as const;
 
-/** With a type in the wrong place: deep inside, where a look at the surface would not see it. */
+/** The value with a wrong type deep inside, where a shallow check would not find it. */
 const WRONG_TYPES: Record<Name, string> = {
   'state.json': textOf('state.json').replace('"4103"', '4103'),
   'netns.json': textOf('netns.json').replace('false', '"no"'),
@@ -135,7 +135,7 @@ const damages = NAMES.flatMap((name) => {
   ] as const;
 });
 
-/** Runs as the agent would; what it logged, and what it counted. */
+/** Runs an effect as the agent would, and returns what it logged and counted. */
 async function asAgent<A>(effect: Effect.Effect<A>): Promise<{ value: A; lines: string[]; errors: unknown }> {
   const lines: string[] = [];
   const program = Effect.all([effect, metrics.errorCounts]).pipe(
@@ -164,7 +164,7 @@ describe.each(NAMES)('%s', (name) => {
 
 describe('what an earlier agent left', () => {
   it.each(damages)(
-    '%s, %s: a reader says so, and the agent puts it aside and says so once',
+    '%s, %s: a reader reports it, and the agent puts it aside and reports it once',
     async (name, _what, text) => {
       const file = FILES[name](directory);
       writeFileSync(file.path, text);
@@ -187,7 +187,7 @@ describe('what an earlier agent left', () => {
     },
   );
 
-  it('a directory in the place of a file is put aside, too', async () => {
+  it('a directory in the place of a file: it is put aside, too', async () => {
     const file = stateFile(directory);
     mkdirSync(file.path);
     const { value, errors } = await asAgent(file.recall);
@@ -195,7 +195,7 @@ describe('what an earlier agent left', () => {
     expect(readdirSync(directory)).toEqual([expect.stringMatching(/^state\.json\.damaged-/)]);
   });
 
-  it('the newest three damaged ones are kept', async () => {
+  it('many damaged files: the newest three are kept', async () => {
     const file = netnsFile(directory);
     for (const year of [2020, 2021, 2022, 2023]) mkdirSync(`${file.path}.damaged-${year}-01-01T00:00:00.000Z`);
     writeFileSync(file.path, '');
@@ -207,7 +207,7 @@ describe('what an earlier agent left', () => {
     ]);
   });
 
-  it('what cannot be put aside is said, and no obstacle', async () => {
+  it('a file that cannot be put aside: it is reported, and does not stop the agent', async () => {
     const file = netnsFile(join(directory, 'gone'));
     const { lines, errors } = await asAgent(file.putAside('so'));
     expect(errors).toEqual({ 'damaged-file': 1 });

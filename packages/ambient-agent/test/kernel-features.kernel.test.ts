@@ -1,4 +1,4 @@
-// What the agent says of a kernel that lacks something, and that this one lacks nothing.
+// The messages about a kernel that lacks something, and whether this kernel has everything.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
@@ -32,7 +32,7 @@ describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
     await Effect.runPromise(checkKernel(config(mode)));
   });
 
-  it('name what is missing, since when it is there, and for what', () => {
+  it('name a missing feature, its release, and its purpose', () => {
     const asked: (readonly string[])[] = [];
     const [problem, ...others] = kernelProblems(config('node'), (paths) => {
       asked.push(paths);
@@ -48,14 +48,14 @@ describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
     );
   });
 
-  it('say that they may not ask', () => {
+  it('report that the kernel may not be asked', () => {
     const [problem] = kernelProblems(config('inPod'), () => {
       throw new Error('cannot ask for programs: Operation not permitted (EPERM)');
     });
     expect(problem).toContain('the kernel cannot be asked for BPF features: cannot ask for programs: Operation not');
   });
 
-  it('know a Yama that forbids taking sockets over, in the mode that does', () => {
+  it('report a Yama that forbids duplicating sockets, in the mode that needs it', () => {
     mkdirSync(join(proc, 'sys/kernel/yama'), { recursive: true });
     writeFileSync(join(proc, 'sys/kernel/yama/ptrace_scope'), '3\n');
     expect(kernelProblems(config('node', proc))).toEqual([]);
@@ -79,7 +79,7 @@ describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
     ]);
   });
 
-  it('set up a namespace as a pod’s will be', async () => {
+  it('plumb a namespace as they would a pod’s', async () => {
     using object = openObject(OBJECT, { autoload: (name) => name === 'sluice_loopback' });
     object.load();
     const { fd } = object.program('sluice_loopback');

@@ -1,12 +1,12 @@
-// Every combination of what decides who is in the mesh, against istio-cni's rules written down a second time (istio
-// cni/pkg/util/enablement_selector.go, cni/pkg/nodeagent/informers.go).
+// Every combination of what decides whether a pod is in the mesh, compared with istio-cni's rules written down a second time
+// (istio cni/pkg/util/enablement_selector.go, cni/pkg/nodeagent/informers.go).
 import { describe, expect, it } from 'vitest';
 import type { Namespace, Pod } from '../src/index.js';
 import { config, enrolWorld, pod, workload, ztunnelPod } from './world.js';
 
 const MODE = 'istio.io/dataplane-mode';
 const VALUES = [undefined, 'ambient', 'none', 'something-else'] as const;
-/** istio-system is where ztunnel's pods are; kube-system is excluded; nowhere has no Namespace object. */
+/** ztunnel's pods are in istio-system; kube-system is excluded; nowhere has no Namespace object. */
 const PLACES = ['shop', 'istio-system', 'kube-system', 'nowhere'] as const;
 const PHASES: readonly Pod['phase'][] = ['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'];
 
@@ -33,10 +33,10 @@ function* rows(): Generator<Row> {
                 yield { place, ofNamespace, ofPod, phase, hostNetwork, sidecar, isZtunnel };
 }
 
-/** What istio-cni would do. */
+/** The decision that istio-cni would make. */
 function isExpected({ place, ofNamespace, ofPod, phase, hostNetwork, sidecar, isZtunnel }: Row): boolean {
   const isTerminal = phase === 'Succeeded' || phase === 'Failed';
-  // One that has ended is no ztunnel either, and is out for that.
+  // A pod that has ended does not count as ztunnel, and is out because it has ended.
   const isZtunnelPod = isZtunnel && place === 'istio-system';
   if (isTerminal || isZtunnelPod || place === 'kube-system' || hostNetwork || sidecar) return false;
   if (ofPod === 'ambient') return true;
@@ -62,12 +62,12 @@ function isEnrolled(row: Row): boolean {
 }
 
 describe('membership', () => {
-  it('is istio-cni’s, in every combination', () => {
+  it('is the same as istio-cni’s, in every combination', () => {
     const wrong = [...rows()].filter((row) => isEnrolled(row) !== isExpected(row));
     expect(wrong).toEqual([]);
   });
 
-  it('is nobody’s when there is no selector, as with ambient.enabled=false', () => {
+  it('is always false without a selector, as with ambient.enabled=false', () => {
     const world = { config: config({ enablementSelectors: [] }), workloads: [workload('a', 100n, 7n)] };
     for (const ofPod of VALUES)
       expect(enrolWorld({ ...world, pods: [pod('a', { labels: labelled(ofPod) })] }).desired.cgroups.size).toBe(0);

@@ -1,5 +1,5 @@
-// What lets an application be dialled from the client's address, in a real namespace with real traffic of both families:
-// it works, it can be put and removed any number of times, and it leaves nothing behind.
+// The plumbing that lets ztunnel dial an application from the client's address, in a real namespace with real traffic of both
+// families: it works, can be added and removed repeatedly, and leaves nothing behind.
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfObject } from '@sluice/libbpf';
 import { addRoute, addRule, attachTc, Netns, readSysctl, tcFilters, writeSysctl } from '@sluice/linux';
@@ -26,7 +26,7 @@ import { PlumbingConflict } from '../src/pod-netns/plumbing-conflict.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
 
-/** The datapath's object, of which one program is loaded, and what accepts and dials as ztunnel does. */
+/** The datapath's object, of which one program is loaded, and a process that accepts and dials as ztunnel does. */
 const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
 const PROGRAM = 'sluice_loopback';
 const RELAY = fileURLToPath(new URL('../../linux/build/test/original-source-relay', import.meta.url));
@@ -108,7 +108,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   beforeEach(async () => {
     pristine = await state();
   });
-  // Whatever a test did: what it put by this module is gone at its end.
+  // Whatever a test did, everything that this module added is gone at its end.
   afterEach(async () => {
     removeOriginalSource(netns, {});
     expect(await state()).toEqual(pristine);
@@ -130,12 +130,12 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(hop?.peer?.replace(/:\d+$/, ':0')).toBe(at(CLIENT[family], 0));
   };
 
-  /** All that the namespace holds of such things, in the words of iproute2 and procfs. */
+  /** All rules, routes, filters and sysctls of the namespace, as iproute2 and procfs show them. */
   async function state(): Promise<string[]> {
     const commands = ['ip -4 rule', 'ip -6 rule', 'tc qdisc show dev lo'];
     commands.push('tc filter show dev lo ingress', 'tc filter show dev lo egress');
     const lines = (await Promise.all(commands.map((command) => pod.run(command.split(' '))))).flat();
-    // Of all tables, because one without routes does not exist; the rest of them changes by itself.
+    // The routes of all tables, because a table without routes does not exist. Other tables change by themselves.
     for (const family of FAMILIES) {
       const all = await pod.run(['ip', `-${family}`, 'route', 'show', 'table', 'all']);
       lines.push(...all.filter((route) => route.includes('table 100')));
@@ -150,13 +150,13 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(await dial(at(POD[family], RELAY_TO_CLOSED[family]))).toEqual([
       { by: 'relay', error: 'Connection refused' },
     ]);
-    // What does not come through ztunnel is as before.
+    // Connections that do not come through ztunnel are as before.
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
     removeOriginalSource(netns, { memory });
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
   });
 
-  it('needs no laxer checks of addresses than a pod has', async () => {
+  it('works with the strict address checks of a pod', async () => {
     const strict = { rp_filter: '1', accept_local: '0', route_localnet: '0', src_valid_mark: '0' };
     const before: [string, string][] = [];
     for (const device of ['all', 'lo', 'eth0'])
@@ -172,7 +172,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     }
   });
 
-  it('says what it changed, puts back what is missing, and nothing twice', async () => {
+  it('reports what it changed, and adds only what is missing', async () => {
     expect(missing()).toEqual(expect.arrayContaining(EVERYTHING));
     const first = ensured();
     expect(first.changed).toEqual(EVERYTHING);
@@ -182,7 +182,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(again).toEqual({ changed: [], memory: first.memory });
     expect(await state()).toEqual(full);
 
-    // Down and up again: the kernel has dropped IPv6's route. Of the rest, somebody takes some.
+    // The kernel drops IPv6's route when the loopback goes down. Somebody removes some of the other parts.
     await pod.ip('link set lo down', 'link set lo up', 'route flush table 100');
     await pod.run(['tc', 'qdisc', 'del', 'dev', 'lo', 'clsact']);
     await pod.ip('rule del priority 32764');
@@ -193,7 +193,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
-  it('gives the sysctls back what they were, through JSON', async () => {
+  it('restores the sysctls, with a memory that was JSON', async () => {
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '1');
     try {
       const before = await state();
@@ -213,16 +213,16 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     }
   });
 
-  it('undoes also what nobody remembers having done', async () => {
+  it('is removed even if nobody remembers it', async () => {
     const { memory } = ensured();
-    // The next process was not told.
+    // The next process has no memory of it.
     const next = ensured();
     expect(next).toEqual({ changed: [], memory });
     removeOriginalSource(netns, {});
     expect(await state()).toEqual(pristine);
   });
 
-  it('leaves a sysctl alone that was changed again', () => {
+  it('leaves a sysctl alone that somebody changed again', () => {
     const { memory } = ensured();
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
     expect(removeOriginalSource(netns, { memory })).not.toContain('net.ipv4.fwmark_reflect');
@@ -246,7 +246,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     }
   });
 
-  it('is for IPv4 only when told so, later too', async () => {
+  it('is limited to IPv4 by its option, even later', async () => {
     expect(ensured({ ipv6: false }).changed).toEqual(EVERYTHING.filter((part) => !IPV6_PARTS.includes(part)));
     expect(missing(false)).toEqual([]);
     expect(missing()).toEqual(IPV6_PARTS);
@@ -259,7 +259,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     removeOriginalSource(netns, { memory: back.memory });
   });
 
-  it('is content with IPv4 where the loopback has no IPv6', async () => {
+  it('is limited to IPv4 if the loopback has no IPv6', async () => {
     writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '1');
     try {
       const { memory } = ensured();
@@ -281,7 +281,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     throw new Error('it did not fail');
   }
 
-  it('names a foreign rule, route or filter in its place, and leaves it', async () => {
+  it('names a foreign rule, route or filter in its place, and leaves that alone', async () => {
     addRule(netns, { family: 4, priority: 32764, table: 7, fwmark: { value: 1, mask: 1 } });
     const rule = conflictOf(ensured);
     expect(rule).toMatchObject({ _tag: 'PlumbingConflict', part: 'rule' });
@@ -293,7 +293,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const route = conflictOf(ensured);
     expect(route).toMatchObject({ part: 'route' });
     expect(route.message).toContain('the IPv6 route "unicast fd66:99::/64 dev eth0 table 100"');
-    // It is none of IPv4's.
+    // It does not concern IPv4.
     ensured({ ipv6: false });
     removeOriginalSource(netns, {});
     await pod.run('ip -6 route flush table 100'.split(' '));
@@ -308,7 +308,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     await pod.run('tc qdisc del dev lo clsact'.split(' '));
   });
 
-  it('waits for a loopback that is up', async () => {
+  it('fails while the loopback is down', async () => {
     await pod.ip('link set lo down');
     try {
       expect(conflictOf(ensured)).toMatchObject({ part: 'loopback' });
@@ -319,7 +319,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
-  it('says what is wrong with where it was sent', () => {
+  it('fails with the path, or the errno, of what it was given wrong', () => {
     const target = { filterFd: object.program(PROGRAM).fd, ipv6: true };
     expect(() => ensureOriginalSource(netns, { ...target, procPath: '/nowhere' })).toThrow(
       `open ${pod.path} (/nowhere/sys/net/ipv4/tcp_fwmark_accept): ENOENT`,

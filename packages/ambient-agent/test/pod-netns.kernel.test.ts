@@ -1,4 +1,4 @@
-// The owner of pods' network namespaces, on real ones: what it opens, changes and gives back, and what it leaves alone.
+// The owner of pods' network namespaces, on real ones: what it opens, changes and restores, and what it leaves alone.
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   let object: BpfObject;
   let runDir: string;
   let pod: Namespace;
-  /** As the tests look at it. */
+  /** How the tests look at the namespace. */
   let netns: Netns;
   beforeAll(() => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
@@ -67,7 +67,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     const reading = netnsFile(runDir).read();
     return byCookie(reading.kind === 'kept' ? reading.value.netns : []);
   };
-  /** An agent's life with the service: what is open when it ends is closed. */
+  /** Runs an agent with the service, whose end closes everything that is open. */
   const withOwner = <A, E>(body: (owner: PodNetns['Service']) => Effect.Effect<A, E>): Promise<A> =>
     Effect.runPromise(
       Effect.flatMap(PodNetns, body).pipe(
@@ -85,7 +85,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   const filters = (): (string | undefined)[] => tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name);
   const filterFd = (): number => object.program(PROGRAM).fd;
 
-  it('opens one once, remembers what it changes there, and closes it when it has given it back', async () => {
+  it('opens a namespace once, remembers what it changes there, and closes it when it has restored it', async () => {
     const pristine = rules(netns);
     await withOwner((owner) =>
       Effect.gen(function* () {
@@ -104,14 +104,14 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     expect([kept().size, descriptors()]).toEqual([0, 1]);
   });
 
-  it('lends the resolver the one that it keeps, and closes what is nobody’s in the end', async () => {
+  it('lends the resolver the namespace that it keeps, and closes unused ones in the end', async () => {
     const stranger = await Namespace.create(cgroup);
     const cookie = netnsCookie(stranger.path);
     await withOwner((owner) =>
       Effect.gen(function* () {
         const lent = owner.lend(pod.path, netns.identity, (one) => one);
         expect([lent.cookie, owner.get(netns.cookie), descriptors()]).toEqual([netns.cookie, lent, 2]);
-        // By its identity, whatever the path leads to by now; and by another path.
+        // It is found by its identity, wherever the path leads by now, and by another path.
         expect(owner.lend('/nowhere', netns.identity, (one) => one)).toBe(lent);
         expect(owner.lend(pod.path, 'not looked at yet', (one) => one)).toBe(lent);
         const other = owner.lend(stranger.path, 'not looked at yet', (one) => one);
@@ -119,7 +119,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
         expect([other.cookie, descriptors()]).toEqual([cookie, 2]);
         yield* owner.closeUnused(new Set([cookie]));
         expect([owner.get(cookie), owner.get(netns.cookie)]).toEqual([other, lent]);
-        // The first one is changed, and therefore kept until it is given back.
+        // The first one is changed, and therefore kept until it is restored.
         yield* owner.closeUnused(new Set());
         expect([owner.get(cookie), other.fd, owner.get(netns.cookie)]).toEqual([undefined, -1, lent]);
         yield* owner.restore(netns.cookie, undefined);
@@ -130,7 +130,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     await stranger.close();
   });
 
-  it('leaves what it changed when it ends, closed, for the next to give back', async () => {
+  it('closes what it changed when it ends, and leaves it for the next agent to restore', async () => {
     await withOwner((owner) =>
       Effect.andThen(owner.open(here()), Effect.asVoid(owner.plumb(netns.cookie, filterFd()))),
     );
@@ -142,14 +142,14 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     expect([filters(), kept().size, descriptors()]).toEqual([[], 0, 1]);
   });
 
-  it('touches no namespace but the pod’s', async () => {
+  it('changes only the pod’s namespace', async () => {
     const other = netns.cookie + 1_000_000n;
     const failure = await withOwner((owner) => Effect.flip(owner.open(served(seenAt(pod.path, other), other))));
     expect(failure).toMatchObject({
       step: 'open',
       message: expect.stringContaining(`open ${pod.path} (cookie ${other},`),
     });
-    // What an agent before it had changed there is gone with it; what is there now is another's.
+    // The namespace that an earlier agent changed is gone; the one at its path now belongs to somebody else.
     await withOwner((owner) =>
       Effect.andThen(owner.open(here()), Effect.asVoid(owner.plumb(netns.cookie, filterFd()))),
     );
@@ -158,7 +158,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     expect([...kept().keys()]).toEqual([netns.cookie]);
   });
 
-  it('takes on none that is gone, and only forgets one that has gone', async () => {
+  it('does not open a namespace that is gone, and forgets one that has ended', async () => {
     await withOwner((owner) => owner.open(here()));
     const { path } = pod;
     const seen = seenAt(path, netns.cookie);
@@ -179,7 +179,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     expect([kept().size, descriptors()]).toEqual([0, 1]);
   });
 
-  it('says of whom it could not change what', async () => {
+  it('names the namespace and the part that it could not change', async () => {
     await pod.ip('link set lo down');
     const failure = await withOwner((owner) =>
       Effect.andThen(owner.open(here()), Effect.flip(owner.plumb(netns.cookie, filterFd()))),

@@ -1,4 +1,4 @@
-// Events on pods: who is told what, when, and how seldom.
+// Events on pods: which ones the owners get, when, and how rarely.
 import * as Effect from 'effect/Effect';
 import * as TestClock from 'effect/testing/TestClock';
 import { describe, expect, it } from 'vitest';
@@ -34,7 +34,7 @@ const telling = (test: (owner: Owner) => Generator<Effect.Effect<unknown>, void,
   );
 
 describe('an owner', () => {
-  it('is told of a pod that has waited for long, and not of one that waits', () =>
+  it('is told of a pod that has been pending for long, and not before', () =>
     telling(function* (owner) {
       const waiting = status({ state: 'pending', reason: 'pending: no ztunnel is connected' });
       yield* owner.warnings.look([waiting]);
@@ -47,7 +47,7 @@ describe('an owner', () => {
       expect(owner.told).toEqual([`a ${NOT_ENROLLED} Sluice: pending: no ztunnel is connected`]);
     }));
 
-  it('is not told of a pod that waits again and again, each time for a little', () =>
+  it('is not told of a pod that is pending again and again, each time briefly', () =>
     telling(function* (owner) {
       for (let round = 0; round < 10; round += 1) {
         yield* owner.warnings.look([status({ state: 'pending' })]);
@@ -57,7 +57,7 @@ describe('an owner', () => {
       expect(owner.told).toEqual([]);
     }));
 
-  it('is told what stays wrong with a pod, once for the same words', () =>
+  it('is told of a problem that lasts, once for the same message', () =>
     telling(function* (owner) {
       const look = Effect.fnUntraced(function* (over: Partial<WorkloadStatus>) {
         for (let round = 0; round < 3; round += 1) {
@@ -76,7 +76,7 @@ describe('an owner', () => {
       ]);
     }));
 
-  it('is not told what passes, such as a ztunnel that is being exchanged', () =>
+  it('is not told of a passing problem, such as a ztunnel that is being replaced', () =>
     telling(function* (owner) {
       for (let round = 0; round < 5; round += 1) {
         yield* owner.warnings.look([status({ problems: ['ztunnel does not listen for it'] })]);
@@ -86,7 +86,7 @@ describe('an owner', () => {
       expect(owner.told).toEqual([]);
     }));
 
-  it('is not told of a pod that is being deleted, whose network is taken apart', () =>
+  it('is not told of a pod that is being deleted', () =>
     telling(function* (owner) {
       const look = (): Effect.Effect<void> =>
         owner.warnings.look([status({ problems: ['its loopback is down'] })], (uid) => uid === 'a');
@@ -96,7 +96,7 @@ describe('an owner', () => {
       expect(owner.told).toEqual([]);
     }));
 
-  it('hears of it again before Kubernetes forgets it', () =>
+  it('is told again before Kubernetes forgets the Event', () =>
     telling(function* (owner) {
       const wrong = status({ problems: ['a'] });
       for (const seconds of [0, 10, 20, 3610]) {
@@ -106,7 +106,7 @@ describe('an owner', () => {
       expect(owner.told).toHaveLength(2);
     }));
 
-  it('hears nothing of pods that are out, of ztunnel’s, and of pods of which nobody knows whose they are', () =>
+  it('is told nothing of pods that are out, of ztunnel’s, and of pods that the inventory does not know', () =>
     telling(function* (owner) {
       for (const over of [{ state: 'out' }, { role: 'ztunnel' }, { state: 'unknown' }] as const)
         for (let round = 0; round < 2; round += 1) {

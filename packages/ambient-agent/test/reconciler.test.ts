@@ -1,4 +1,4 @@
-// The machinery around the pure parts: buffers that do not grow, passes that do not overlap, failures that do not end it.
+// The machinery around the pure parts: buffers that do not grow, passes that do not overlap, failures that do not end the agent.
 import * as Context from 'effect/Context';
 import * as Deferred from 'effect/Deferred';
 import * as Effect from 'effect/Effect';
@@ -42,7 +42,7 @@ describe('fromObservable', () => {
     expect(failure).toBe(error);
   });
 
-  it('tells a loss at its place with its number, also when nothing follows', async () => {
+  it('reports a loss in its place with its number, even if nothing follows', async () => {
     const subject = new Subject<number>();
     const seen: (number | StreamOverrun)[] = [];
     const program = Effect.gen(function* () {
@@ -50,7 +50,7 @@ describe('fromObservable', () => {
         Stream.runForEach(fromObservable(subject, { capacity: 3 }), (one) => Effect.sync(() => void seen.push(one))),
       );
       yield* until(() => subject.observed);
-      // All at once: the consumer cannot run in between.
+      // The source emits everything at once, and the consumer cannot run in between.
       for (let value = 0; value < 10; value++) subject.next(value);
       yield* until(() => seen.length >= 4);
       subject.next(10);
@@ -97,7 +97,7 @@ const withoutServices = <A, R>(effect: Effect.Effect<A, never, R>): Effect.Effec
   Effect.provideContext(effect, Context.empty() as Context.Context<R>);
 
 describe('the reconciler', () => {
-  it('runs one pass at a time, and one more for all requests that came meanwhile', async () => {
+  it('runs one pass at a time, and one more for all requests during it', async () => {
     let running = 0;
     let most = 0;
     const reasons: string[][] = [];
@@ -122,7 +122,7 @@ describe('the reconciler', () => {
       for (let count = 0; count < 100; count++) reconciler.request(count % 2 === 0 ? 'pod-process' : 'inventory');
       yield* Deferred.succeed(open, undefined);
       yield* until(() => reasons.length >= 2);
-      // What was left over of the hundred would come with this one, or before it.
+      // A request that is left of the hundred would come with this one, or before it.
       reconciler.request('kubelet');
       yield* until(() => reasons.length >= 3);
       yield* Fiber.interrupt(fiber);
@@ -132,7 +132,7 @@ describe('the reconciler', () => {
     expect(reasons).toEqual([['inventory'], ['pod-process', 'inventory'], ['kubelet']]);
   });
 
-  it('reports what fails, also what nobody foresaw, and tries again by itself', async () => {
+  it('reports failures, even unforeseen ones, and tries again by itself', async () => {
     const failures: string[] = [];
     let passes = 0;
     const program = Effect.gen(function* () {
@@ -157,8 +157,8 @@ describe('the reconciler', () => {
   });
 });
 
-describe('what comes of a pass', () => {
-  it('tells a refused entry to the pod that it is about', () => {
+describe('the result of a pass', () => {
+  it('assigns a refused entry to its pod', () => {
     const { desired } = enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })], workloads: [workload('a', 100n, 7n)] });
     const error = new BpfError('map cgroup_info_map is full (max_entries 2); raise its capacity', {
       code: 'E2BIG',
@@ -182,7 +182,7 @@ describe('what comes of a pass', () => {
     });
   });
 
-  it('keeps an eye on cgroups of pods that are not enrolled as a whole', () => {
+  it('keeps watching the cgroups of pods that are not fully enrolled', () => {
     const pods = [pod('whole', { ips: ['10.0.0.2'] }), pod('part'), pod('outside', { namespace: 'plain' })];
     const workloads = [workload('whole', 100n, 7n), workload('part', 200n), workload('outside', 300n)];
     const { statuses } = enrolWorld({ pods, workloads });

@@ -1,4 +1,4 @@
-// A node's worth of services that remember, in order, what they were asked; shared by the tests of that order.
+// The services of a node, which record their calls in order, for the tests of that order.
 import type { Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -13,7 +13,7 @@ import {
   type ServedPod,
 } from '../src/index.js';
 
-/** Cookies of namespaces for which a step fails, and whether nobody can tell who listens. */
+/** Cookies of namespaces for which a step fails, and whether the listeners cannot be read. */
 export interface Failing {
   readonly open?: bigint;
   readonly plumb?: bigint;
@@ -22,7 +22,7 @@ export interface Failing {
   readonly listeners?: boolean;
 }
 
-/** Nothing is open here: who is lent it looks at its cookie. */
+/** A stand-in that holds nothing open; borrowers look only at its cookie. */
 const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns;
 
 export class Recorder {

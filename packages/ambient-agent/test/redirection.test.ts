@@ -1,4 +1,4 @@
-// What Istio is told of pods: the value for each state, and a writer that ends at what is wanted, whatever fails and whoever
+// The annotation of pods: the value for each state, and a writer that arrives at what is wanted, whatever fails and whoever
 // else writes.
 import { ApiError, type PodReference } from '@sluice/kubernetes';
 import * as Deferred from 'effect/Deferred';
@@ -18,12 +18,12 @@ import {
 
 const UNAVAILABLE = new ApiError('PATCH', { code: 503, reason: 'Unavailable', message: 'later' });
 
-/** The API server and the inventory that hears of it later, as far as annotations go. */
+/** The API server, and the inventory that shows its changes later, for annotations only. */
 class Cluster {
   readonly there = new Map<string, string | undefined>();
   readonly writes: string[] = [];
   readonly failures: ApiError[] = [];
-  /** What each of the next writes does instead, or before. */
+  /** What each of the next writes does before the write, or instead of it. */
   readonly answers: ('fail' | 'gone' | Effect.Effect<void>)[] = [];
   readonly opened = makeRedirectionWriter({
     patch: (pod, value) => Effect.suspend(() => this.#patch(pod, value)),
@@ -46,13 +46,13 @@ class Cluster {
   }
 }
 
-/** Longer than a pod is pending before that is written, and than the first wait after a failure. */
+/** Longer than the time before `pending` is written, and than the first wait after a failure. */
 const SOON_MS = 3000;
 
 interface Told {
   readonly cluster: Cluster;
   readonly writer: RedirectionWriter;
-  /** Wants it, and lets some time pass. */
+  /** Passes the wishes on, and lets some time pass. */
   readonly want: (...wishes: RedirectionWish[]) => Effect.Effect<void>;
 }
 
@@ -89,7 +89,7 @@ describe('the annotation', () => {
 });
 
 describe('the writer', () => {
-  it('writes what is wanted once, and nothing where that is there already', () =>
+  it('writes what is wanted once, and nothing if the pod has that already', () =>
     told(function* ({ cluster, want }) {
       cluster.there.set('b', 'enabled');
       for (let round = 0; round < 2; round += 1)
@@ -97,14 +97,14 @@ describe('the writer', () => {
       expect(cluster.writes).toEqual(['a enabled']);
     }));
 
-  it('does not take an inventory that has not heard of its write yet for somebody else’s', () =>
+  it('does not take an inventory that does not show its write yet for somebody else’s write', () =>
     told(function* ({ cluster, want }) {
       yield* want(cluster.wish('a', 'enabled', undefined));
       yield* want(cluster.wish('a', 'enabled', undefined));
       expect(cluster.writes).toEqual(['a enabled']);
     }));
 
-  it('says pending of a pod only when it has been so for a second', () =>
+  it('writes pending only for a pod that has been pending for a second', () =>
     told(function* ({ cluster, writer }) {
       yield* writer.want([cluster.wish('a', 'pending'), cluster.wish('b', 'pending')]);
       yield* TestClock.adjust(999);
@@ -115,7 +115,7 @@ describe('the writer', () => {
       expect(cluster.writes).toEqual(['a enabled', 'b pending']);
     }));
 
-  it('writes again after a failure, and says why it has not', () =>
+  it('tries again after a failure, and reports it meanwhile', () =>
     told(function* ({ cluster, writer, want }) {
       const released = yield* Deferred.make<void>();
       cluster.answers.push('fail', Deferred.await(released));
@@ -128,7 +128,7 @@ describe('the writer', () => {
       expect([cluster.there.get('a'), cluster.failures, writer.problems()]).toEqual(['enabled', [UNAVAILABLE], []]);
     }));
 
-  it('leaves a server that fails alone for longer each time, but not when something else is wanted', () =>
+  it('waits longer after each failure, but not when something else is wanted', () =>
     told(function* ({ cluster, writer }) {
       cluster.answers.push('fail', 'fail', 'fail', 'fail');
       yield* writer.want([cluster.wish('a', 'enabled')]);
@@ -144,7 +144,7 @@ describe('the writer', () => {
       expect(cluster.failures).toHaveLength(4);
     }));
 
-  it('says the same trouble of many pods in one sentence', () =>
+  it('reports the same problem of many pods in one sentence', () =>
     told(function* ({ cluster, writer, want }) {
       cluster.answers.push('fail', 'fail', Effect.never, Effect.never);
       yield* want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
@@ -153,21 +153,21 @@ describe('the writer', () => {
       ]);
     }));
 
-  it('has taken back what it is to take back when withdraw succeeds', () =>
+  it('has removed the annotations when withdraw succeeds', () =>
     told(function* ({ cluster, writer, want }) {
       yield* want(cluster.wish('a', 'enabled'), cluster.wish('b', 'enabled'));
       yield* writer.withdraw([cluster.wish('a', undefined), cluster.wish('b', 'enabled')]);
       expect([cluster.there.get('a'), cluster.there.get('b')]).toEqual([undefined, 'enabled']);
     }));
 
-  it('takes back what an earlier agent announced', () =>
+  it('withdraws what an earlier agent announced', () =>
     told(function* ({ cluster, writer }) {
       cluster.there.set('a', 'enabled');
       yield* writer.withdraw([cluster.wish('a', undefined)]);
       expect(cluster.there.get('a')).toBeUndefined();
     }));
 
-  it('takes back what it was about to write', () =>
+  it('withdraws what it was about to write', () =>
     told(function* ({ cluster, writer, want }) {
       const released = yield* Deferred.make<void>();
       cluster.answers.push(Deferred.await(released));
@@ -188,7 +188,7 @@ describe('the writer', () => {
       expect(cluster.writes).toEqual(['a pending']);
     }));
 
-  it('puts back once what somebody else changed, and then leaves it and says so', () =>
+  it('puts back once what somebody else changed, and then leaves it and reports it', () =>
     told(function* ({ cluster, writer, want }) {
       yield* want(cluster.wish('a', 'enabled'));
       for (let round = 0; round < 3; round += 1) {
@@ -197,8 +197,8 @@ describe('the writer', () => {
         yield* want(cluster.wish('a', 'enabled'));
       }
       expect(cluster.writes).toEqual(['a enabled', 'a enabled']);
-      expect(writer.problems()[0]).toContain('somebody else makes it absent each time, and it is left so');
-      // Until something else is wanted.
+      expect(writer.problems()[0]).toContain('somebody else removes it each time, and it is left so');
+      // It is left until something else is wanted.
       cluster.there.set('a', 'enabled');
       yield* want(cluster.wish('a', undefined));
       expect([cluster.there.get('a'), writer.problems()]).toEqual([undefined, []]);
@@ -215,14 +215,14 @@ describe('the writer', () => {
       expect(cluster.there.get('a')).toBe('enabled');
     }));
 
-  it('asks once for a pod that is gone', () =>
+  it('patches a pod that is gone only once', () =>
     told(function* ({ cluster, want }) {
       cluster.answers.push('gone');
       for (let round = 0; round < 3; round += 1) yield* want(cluster.wish('a', 'enabled', undefined));
       expect([cluster.answers, cluster.writes]).toEqual([[], []]);
     }));
 
-  it('does not go on for a pod that is not named any more', () =>
+  it('stops for a pod that is no longer among the wishes', () =>
     told(function* ({ cluster, writer }) {
       cluster.answers.push('fail');
       yield* writer.want([cluster.wish('a', 'enabled')]);
@@ -250,7 +250,7 @@ describe('the writer', () => {
       }),
     ));
 
-  it('ends at what is wanted, whatever fails on the way', () => {
+  it('arrives at what is wanted, whatever fails on the way', () => {
     const value = fc.constantFrom<Redirection[]>('enabled', 'pending', undefined);
     const step = fc.record({
       wanted: fc.dictionary(fc.constantFrom('a', 'b', 'c'), value),

@@ -1,9 +1,9 @@
-// What ztunnels owe an agent that leaves: an acknowledgement of each removal, from each of them.
+// An agent that leaves waits for an acknowledgement of each removal from each ztunnel.
 import { describe, expect, it } from 'vitest';
 import { Removals } from '../src/index.js';
 
 describe('removals', () => {
-  it('are owed by everyone who is connected, until acknowledged, disconnected or undone', () => {
+  it('are counted for every connection, until they are acknowledged or undone, or it ends', () => {
     const removals = new Removals();
     removals.offered(new Set(['a', 'b', 'c']), [1, 2]);
     expect(removals.size).toBe(0);

@@ -1,4 +1,4 @@
-// What the agent leaves for others to read: the state file, the log, the metrics.
+// What the agent writes for others to read: the state file, the log, the metrics.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -58,14 +58,14 @@ describe('the state file', () => {
     expect(readdirSync(directory)).toEqual(['state.json']);
   });
 
-  it('of an agent that is gone says so, and what is enforced without it', () => {
+  it('of an agent that is gone is shown as such, with what is enforced without it', () => {
     stateFile(directory).replace(state());
     const status = readNodeStatus(directory);
     expect(status).toMatchObject({ agent: 'not-running', isEnforced: false });
     expect(status.warnings).toEqual(['agent not running; no datapath in force; as of 2026-01-01T00:00:00.000Z']);
   });
 
-  it('warns when no ztunnel is known, and of each pod that is not as it should be', () => {
+  it('has warnings if no ztunnel is known, and for each pod with a problem', () => {
     const { statuses } = enrolWorld({ pods: [pod('a', { badIps: ['x'] })] });
     const workloads = dateStatuses(statuses, [], new Date(0)).map((status) => ({ ...status, problems: ['odd'] }));
     stateFile(directory).replace(state({ ztunnels: { ipv4: undefined, ipv6: undefined, pods: [] }, workloads }));
@@ -75,7 +75,7 @@ describe('the state file', () => {
     ]);
   });
 
-  it('warns when ztunnel lacks an address of a family that pods in the mesh have', () => {
+  it('has a warning if ztunnel lacks an address of a family that pods in the mesh have', () => {
     const { statuses } = enrolWorld({
       pods: [pod('a', { ips: ['10.0.0.2', 'fd00::2'] })],
       workloads: [workload('a', 100n, 7n)],
@@ -89,7 +89,7 @@ describe('the state file', () => {
     expect(readNodeStatus(directory).warnings.slice(1)).toEqual([]);
   });
 
-  it('of an earlier version that says waiting says pending', () => {
+  it('of an earlier version is read with pending for waiting', () => {
     const workloads = dateStatuses(enrolWorld({ pods: [pod('a')] }).statuses, [], new Date(0));
     stateFile(directory).replace(state({ workloads }));
     const { path } = stateFile(directory);
@@ -98,7 +98,7 @@ describe('the state file', () => {
     expect(readState(directory)).toMatchObject({ kind: 'state', state: { workloads: [{ state: 'pending' }] } });
   });
 
-  it('that is absent, damaged or of another version is no surprise', () => {
+  it('that is absent, damaged or of another version is reported', () => {
     expect(() => readNodeStatus(directory)).toThrow(
       /no agent has run here: there is no .*state.json; start one with `sluice run`/,
     );
@@ -108,7 +108,7 @@ describe('the state file', () => {
       why: 'it is not what this version of Sluice writes (version: Expected 1)',
     });
     expect(() => readNodeStatus(directory)).toThrow(
-      /state.json cannot be used: .* \(version: Expected 1\); use, as root, the command that came with the agent, or start the agent, which writes it anew$/,
+      /state.json cannot be used: .* \(version: Expected 1\); use, as root, the command that came with the agent, or start the agent, which writes a new one$/,
     );
   });
 });
@@ -141,7 +141,7 @@ describe('the memory of manifests', () => {
       const restarted = await started();
       expect([...restarted.snapshot.inventory.namespaces.keys()]).toEqual(['shop']);
       expect(restarted.snapshot.problems).toHaveLength(1);
-      // It is kept for as long as the file is malformed.
+      // The memory is kept while the file is malformed.
       expect((await started()).snapshot.inventory.namespaces.size).toBe(1);
       const forgetful = new ManifestDirectory(manifests);
       forgetful.scan();
@@ -153,7 +153,7 @@ describe('the memory of manifests', () => {
 });
 
 describe('the log', () => {
-  it('is a JSON object a line, with the message in `msg`', async () => {
+  it('has one JSON object per line, with the message in `msg`', async () => {
     const lines: string[] = [];
     const program = Effect.andThen(Effect.logInfo('ready', { inMesh: 3, id: 5n }), Effect.logDebug('not this'));
     await Effect.runPromise(
@@ -167,7 +167,7 @@ describe('the log', () => {
     ]);
   });
 
-  it('is a line for people', async () => {
+  it('has lines for people', async () => {
     const lines: string[] = [];
     const layer = logging({ level: 'debug', format: 'pretty' }, (line) => void lines.push(line));
     await Effect.runPromise(Effect.provide(Effect.logWarning('workload', { pod: 'a/b', ips: ['10.0.0.2'] }), layer));
@@ -176,7 +176,7 @@ describe('the log', () => {
 });
 
 describe('the metrics server', () => {
-  it('answers what it has, and says where it cannot listen', async () => {
+  it('answers its three paths, and names the address at which it cannot listen', async () => {
     const readiness = new Readiness();
     let why: string | undefined = 'the inventory is not there';
     readiness.unless(() => why);

@@ -1,5 +1,5 @@
-// What the enrolment wants and the datapath writes, read back from the kernel: nothing differs, whatever pods there are, until
-// somebody else writes.
+// What the enrolment wants and the datapath writes is read back from the kernel without a difference, whatever pods there are,
+// until somebody else writes.
 import { join } from 'node:path';
 import { compareMaps, Datapath, wantedEntries } from '@sluice/datapath';
 import { BpfMap } from '@sluice/libbpf';
@@ -49,7 +49,7 @@ describe.skipIf(need.skip)(`maps that the datapath has written${need.label}`, ()
     await node?.close();
   });
 
-  it('do not differ from what the enrolment wants, and in one entry after somebody else has written one', () => {
+  it('are what the enrolment wants, and differ in one entry after somebody else has written one', () => {
     fc.assert(
       fc.property(world, fc.nat(), ({ mode, policy, pods }, seed) => {
         const { desired } = enrolWorld({

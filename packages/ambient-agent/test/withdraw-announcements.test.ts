@@ -1,4 +1,4 @@
-// What `sluice cleanup` takes back of what was announced, and whom it names where it cannot.
+// Which announcements `sluice cleanup` withdraws, and which pods it names if it cannot.
 import { KubernetesApi } from '@sluice/testbed';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
@@ -59,7 +59,7 @@ const stays = (pod: string, why: string): unknown =>
   expect.stringMatching(new RegExp(`^the annotation ${REDIRECTION_ANNOTATION} of pod shop/${pod} stays: ${why}; `));
 
 describe('the withdrawal', () => {
-  it('takes back what is announced of the pods of this node', async () => {
+  it('removes the annotations of the pods of this node', async () => {
     expect(await Effect.runPromise(withdraw)).toEqual({ withdrawn: ['shop/cart', 'shop/till'], problems: [] });
     expect(announced()).toEqual(['elsewhere']);
   });
@@ -88,7 +88,7 @@ describe('the withdrawal', () => {
     });
   });
 
-  it('says so of the whole node where there is no server', async () => {
+  it('reports the whole node if there is no server', async () => {
     await api.away();
     const { withdrawn, problems } = await Effect.runPromise(withdraw);
     expect([withdrawn, problems]).toEqual([

@@ -1,4 +1,4 @@
-// Pods, cgroups and a configuration for the tests of pure code: what is not said is ordinary.
+// Pods, cgroups and a configuration for the tests of pure code. What a test leaves out has ordinary values.
 import type { PodCgroup } from '@sluice/cgroup-resolver';
 import * as Result from 'effect/Result';
 import {
@@ -64,7 +64,7 @@ export function inventory(pods: readonly Pod[], spaces: readonly Namespace[] = n
   };
 }
 
-/** Cgroup ids are `base`, `base + 1` for the one container, `base + 2` for what is nested in it. */
+/** Cgroup ids are `base`, `base + 1` for the one container, and `base + 2` for a cgroup nested in it. */
 export function workload(uid: string, base: bigint, cookie?: bigint): Workload {
   const cgroupPath = `/cg/kubepods/besteffort/pod${uid}`;
   const podCgroup: PodCgroup = {

@@ -49,7 +49,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
       await host.agent.restart();
       expect(host.status().state.kubelets).toEqual([]);
       expect(host.status().warnings).toContain(
-        `the kubelet's cgroup ${cgroup} is no cgroup below ${host.node.cgroup.path}; correct \`kubelet.cgroup\`, or leave it out to have it found`,
+        `the kubelet's cgroup ${cgroup} is not a cgroup below ${host.node.cgroup.path}; correct \`kubelet.cgroup\`, or leave it out, and the agent searches for it`,
       );
       await host.agent.stop();
     }

@@ -172,7 +172,7 @@ describe.skipIf(need.skip)(`the agent with the Kubernetes API${need.label}`, () 
     await take();
     await expect
       .poll(() => host.status().warnings.join())
-      .toMatch(/the annotation of pod shop\/cart is not what it ought to be: somebody else makes it absent/);
+      .toMatch(/the annotation of pod shop\/cart is not what it ought to be: somebody else removes it/);
     expect(await annotationOf(host, shop)).toBeUndefined();
     host.node.kubernetes.setNamespace('plain', {});
   });

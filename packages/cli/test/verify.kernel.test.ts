@@ -768,7 +768,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     ]);
     expect([nobody.code, nobody.stderr]).toEqual([
       1,
-      'sluice: the kernel’s maps and links and the network namespaces of pods are shown to root alone; run this as root\n',
+      'sluice: only root can read the kernel’s maps and links and the network namespaces of pods; run this as root\n',
     ]);
     const absent = await host.sluice('status', '--verify');
     expect([absent.code, absent.stdout, absent.stderr]).toEqual([

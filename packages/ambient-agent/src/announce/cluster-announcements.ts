@@ -14,13 +14,13 @@ import { makeRedirectionWriter, type RedirectionWish } from './redirection-write
 export interface ClusterAnnouncementsOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
-  /** In `node` mode no pod can be sent HBONE: nobody listens for it there, and what was announced before is taken back. */
+  /** In `node` mode nobody listens for HBONE in a pod, so nothing is announced, and earlier announcements are withdrawn. */
   readonly mode: Mode;
 }
 
 /**
- * How long a pass waits for the API server to take an annotation back, in milliseconds. A server that does not answer must not
- * hold up the others' way into the mesh; it is told when it does.
+ * How long a pass waits for the API server to remove an annotation, in milliseconds. A server that does not answer must not
+ * keep other pods from joining the mesh; the annotation is removed when the server answers.
  */
 const WITHDRAW_WITHIN_MS = 2000;
 
@@ -46,7 +46,7 @@ const failed = (
   );
 };
 
-/** Pods that the inventory knows; of others there is nothing to say. */
+/** The wishes for the pods that the inventory knows; other pods cannot be annotated. */
 function wishesOf(mode: Mode, statuses: readonly WorkloadStatus[], { pods }: Inventory): RedirectionWish[] {
   return statuses.flatMap((status) => {
     const pod = pods.get(status.uid);
@@ -72,7 +72,7 @@ export const clusterAnnouncements = ({
     Effect.gen(function* () {
       const scope = yield* Effect.scope;
       const writer = yield* makeRedirectionWriter({
-        // It tries again by itself, with what is wanted then.
+        // The writer tries again by itself, with the value that is wanted then.
         patch: (pod, value) =>
           Effect.tap(
             patchPodAnnotation(client, pod, REDIRECTION_ANNOTATION, value ?? null, { attempts: 1 }),

@@ -1,29 +1,29 @@
-// What the owner of a pod is told by an Event on it: that it is not in the mesh although it ought to be, or not as it
-// ought to be. Passing troubles are not told, and none is told over and over.
+// Tells the owner of a pod, by an Event, that the pod is not in the mesh although it ought to be, or that it has a problem there.
+// Passing problems are left out, and nothing is repeated often.
 import type { PodEvent, PodReference } from '@sluice/kubernetes';
 import * as Clock from 'effect/Clock';
 import * as Effect from 'effect/Effect';
 import type { WorkloadStatus } from '../enrolment/status.js';
 
 /**
- * How long a pod may wait before that is worth an Event, in milliseconds: a ztunnel that is rolled out, or a pod whose network
- * is being made, is no trouble of the pod's.
+ * How long a pod may be pending before that is worth an Event, in milliseconds. While ztunnel is rolled out, or the pod's network
+ * is being made, nothing is wrong with the pod.
  */
 const PATIENCE_MS = 30_000;
-/** The same for something that is wrong with it. */
+/** The same for a problem. */
 const PROBLEM_PATIENCE_MS = 10_000;
-/** The same words are told again after so long, in milliseconds: Events are kept for an hour. */
+/** After how long the same Event is repeated, in milliseconds. Events are kept for an hour. */
 const REPEAT_MS = 3_600_000;
 
-/** It is wanted in the mesh and is not served there. */
+/** The pod is wanted in the mesh and is not served there. */
 export const NOT_ENROLLED = 'NotInMesh';
-/** It is in the mesh, and something about it is not as it ought to be. */
+/** The pod is in the mesh, and has a problem. */
 export const PARTLY_ENROLLED = 'MeshProblem';
 
 interface Known {
-  /** Since when it waits, for whatever reason; undefined: it does not. */
+  /** Since when the pod is pending, for whatever reason; undefined if it is not. */
   waitsSinceMs: number | undefined;
-  /** Since when each of its problems is there. */
+  /** Since when it has each of its problems. */
   problems: ReadonlyMap<string, number>;
   readonly told: Map<string, { readonly message: string; readonly atMs: number }>;
 }
@@ -37,9 +37,9 @@ export class PodWarnings {
   }
 
   /**
-   * All pods of the node, each time something was decided about them.
-   * @param isDeleting whether a pod is on its way out: its network is taken apart while the API still lists it, for a
-   *   minute at times, and nobody needs to be told of that
+   * Takes the statuses of all pods of the node, after each pass.
+   * @param isDeleting whether a pod is being deleted. Its network is taken apart while the API still lists it, sometimes for a
+   *   minute, and nobody needs an Event about that
    */
   look(statuses: readonly WorkloadStatus[], isDeleting: (uid: string) => boolean = () => false): Effect.Effect<void> {
     return Effect.flatMap(Clock.monotonicTimeNanos, (now) => {

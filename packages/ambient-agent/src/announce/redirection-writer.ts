@@ -1,4 +1,4 @@
-// Brings the annotations of this node's pods to what they ought to be, and keeps off where somebody else writes them, too.
+// Makes the annotations of this node's pods what they ought to be, and leaves alone those that somebody else writes, too.
 import { backOffMs, type ApiError, type PodReference } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as FiberMap from 'effect/FiberMap';
@@ -7,7 +7,7 @@ import * as Option from 'effect/Option';
 import * as Result from 'effect/Result';
 import type { Redirection } from './redirection.js';
 
-/** What a pod's annotation ought to be, and what it is in the inventory. */
+/** The value that a pod's annotation ought to have, and the one that it has in the inventory. */
 export interface RedirectionWish {
   readonly pod: PodReference;
   readonly wanted: Redirection;
@@ -15,7 +15,7 @@ export interface RedirectionWish {
 }
 
 export interface RedirectionWriterOptions {
-  /** Writes once. `gone`: the pod is no more. */
+  /** Writes once. `gone` if the pod no longer exists. */
   readonly patch: (pod: PodReference, value: Redirection) => Effect.Effect<'patched' | 'gone', ApiError>;
   readonly onFailure: (pod: PodReference, error: ApiError) => Effect.Effect<void>;
 }
@@ -23,29 +23,29 @@ export interface RedirectionWriterOptions {
 export type RedirectionWriter = Effect.Success<ReturnType<typeof makeRedirectionWriter>>;
 
 const BACK_OFF = { baseMs: 1000, capMs: 60_000 };
-/** How long a new pod may be pending before that is written, in milliseconds: most are not for long. */
+/** How long a new pod may be pending before that is written, in milliseconds. Most pods are not pending for long. */
 const PENDING_AFTER_MS = 1000;
-/** A write that the inventory does not show after so long was overwritten before it could, in milliseconds. */
+/** If the inventory has not shown a write after this time, in milliseconds, somebody has overwritten it. */
 const SHOWN_WITHIN_MS = 60_000;
-/** How often a value of ours that somebody changed is put back, until something else is wanted. */
+/** How often our value is put back after somebody changed it, until something else is wanted. */
 const CORRECTIONS = 1;
 
 interface Tended {
   readonly pod: PodReference;
   wanted: Redirection;
-  /** What is believed to be there. */
+  /** The value that the pod is believed to have. */
   there: string | undefined;
   seen: string | undefined;
-  /** The inventory has shown what is believed: what it shows now is newer. */
+  /** Whether the inventory has shown the believed value, so that another value is newer. */
   isShown: boolean;
   corrections: number;
-  /** Somebody else insists, or the pod is gone: it is left alone until something else is wanted. */
+  /** Whether it is left alone until something else is wanted, because somebody else changes it again, or the pod is gone. */
   isLeft: boolean;
-  /** What keeps it from being written. */
+  /** Why it could not be written. */
   problem: string | undefined;
-  /** Open: something else is wanted than before, or than is there, and that was not noticed yet. */
+  /** Open when something new is wanted, or the value differs, and the fibre has not noticed it yet. */
   readonly wake: Latch.Latch;
-  /** Open: nothing is being written, nor waited for to be. */
+  /** Open when nothing is being written or waits to be written. */
   readonly settled: Latch.Latch;
 }
 
@@ -53,11 +53,11 @@ const isDone = ({ wanted, there, isLeft }: Tended): boolean => isLeft || wanted 
 
 const woken = ({ wake }: Tended): Effect.Effect<unknown> => Effect.andThen(wake.await, wake.close);
 
-/** Until then, or until it is woken: then it is true. */
+/** Waits for this time, or until the fibre is woken; returns whether it was woken. */
 const pause = (tended: Tended, ms: number): Effect.Effect<boolean> =>
   Effect.map(Effect.timeoutOption(woken(tended), ms), Option.isSome);
 
-/** Takes in what the inventory shows, once it can be told from what it showed before. */
+/** Takes in the value that the inventory shows, once it can be told from an older one. */
 function compare(tended: Tended): void {
   const { seen, wanted } = tended;
   if (seen === tended.there) {
@@ -71,11 +71,11 @@ function compare(tended: Tended): void {
   if (tended.corrections <= CORRECTIONS) return;
   tended.isLeft = true;
   tended.problem =
-    `somebody else makes it ${seen === undefined ? 'absent' : `\`${seen}\``} each time, and it is left so; ` +
-    'find who writes it (istio-cni?), and take that off this node';
+    `somebody else ${seen === undefined ? 'removes it' : `sets it to \`${seen}\``} each time, and it is left so; ` +
+    'find out who writes it (istio-cni?), and remove that from this node';
 }
 
-/** Each pod has a fibre for as long as it is tended. What is under way at the end of the scope is abandoned. */
+/** Each pod has a fibre while the writer knows it. The end of the scope abandons writes that are under way. */
 export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOptions) =>
   Effect.gen(function* () {
     const pods = new Map<string, Tended>();
@@ -135,7 +135,7 @@ export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOpt
         known.corrections = 0;
         known.isLeft = false;
         known.problem = undefined;
-        // What it waits for may not matter any more.
+        // The fibre may be waiting for something that no longer matters.
         known.wake.openUnsafe();
       }
       if (known.settled.isOpen()) {
@@ -149,7 +149,7 @@ export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOpt
     };
 
     return {
-      /** All pods of the node: those that are not among them are forgotten. */
+      /** Sets the wishes for all pods of the node; pods that are not among them are forgotten. */
       want: Effect.fnUntraced(function* (wishes: readonly RedirectionWish[]) {
         const named = new Set(wishes.map(({ pod }) => pod.uid));
         for (const uid of [...pods.keys()].filter((known) => !named.has(known))) {
@@ -160,13 +160,13 @@ export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOpt
       }),
 
       /**
-       * Takes back what is said of these pods, and nothing else. Waits until it is taken back, however long that takes. Pods
-       * that are not said to be in the mesh are none of its business.
+       * Withdraws the announcements of those of these pods that are announced and must not be, and changes nothing else. Waits until
+       * that is done, however long it takes.
        */
       withdraw: Effect.fnUntraced(function* (wishes: readonly RedirectionWish[]) {
         const withdrawn = wishes.flatMap(({ pod, wanted, seen }) => {
           const tended = pods.get(pod.uid);
-          // While a write is under way, what is there may be what it writes.
+          // While a write is under way, the pod may already have the value that is being written.
           const isSaid =
             tended === undefined
               ? seen === 'enabled'
@@ -176,7 +176,7 @@ export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOpt
         for (const { settled } of withdrawn) yield* settled.await;
       }),
 
-      /** Each kind of trouble in one sentence, however many pods have it. */
+      /** One sentence for each kind of problem, however many pods have it. */
       problems: (): string[] => {
         const byText = new Map<string, string[]>();
         for (const { pod, problem } of pods.values()) {

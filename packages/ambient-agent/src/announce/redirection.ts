@@ -1,13 +1,13 @@
-// What Istio is told of a pod: the annotation by which istiod makes peers use HBONE (istio pkg/config/constants,
-// pilot/pkg/serviceregistry/ambient/workloads.go). It is status: nothing here reads it as an order.
+// The annotation by which istiod makes peers use HBONE to a pod (istio pkg/config/constants,
+// pilot/pkg/serviceregistry/ambient/workloads.go). It is a status, and the agent never reads it as an order.
 import type { WorkloadStatus } from '../enrolment/status.js';
 
 export const REDIRECTION_ANNOTATION = 'ambient.istio.io/redirection';
 
-/** `enabled`: peers may send HBONE. `pending`: wanted in the mesh and not served yet. Undefined: there is no annotation. */
+/** `enabled`: peers may send HBONE. `pending`: wanted in the mesh and not served yet. Undefined: no annotation. */
 export type Redirection = 'enabled' | 'pending' | undefined;
 
-/** Pure. A pod without a cgroup has not started, and nothing is said of it. */
+/** Pure. A pod without a cgroup has not started, and gets no annotation. */
 export function redirectionOf({
   state,
   role,

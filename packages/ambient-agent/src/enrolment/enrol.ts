@@ -194,7 +194,7 @@ function strangerStatus(uid: string, workload: Workload): WorkloadStatus {
 }
 
 const ztunnelWithoutCgroup =
-  'it has no cgroup on this node yet, by which its connections are told from others: those to meshed pods of this node come back to it';
+  'it has no cgroup on this node yet, so its connections cannot be told from others, and those to meshed pods of this node come back to it';
 
 /** Its containers have entries of their own, but a later one is found only by an ancestor that lookups reach. */
 function depthProblems({ pod: { level } }: Workload): string[] {

@@ -1,17 +1,17 @@
-// What an agent's state says that has to be in the kernel.
+// The claims of an agent's state about what the kernel has.
 import { desiredOf, WorkloadFlag, type WantedEntries } from '@sluice/datapath';
 import type { DatedStatus } from '../enrolment/status.js';
 import { messageOf } from '../failure/message-of.js';
 import type { AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
 
-/** A network namespace that is a pod's in the mesh. */
+/** The network namespace of a pod that is in the mesh or pending. */
 export interface ClaimedNetns {
   readonly cookie: bigint;
   readonly pod: DatedStatus;
-  /** Whether ztunnel is to listen in it; `inPod` mode. */
+  /** In `inPod` mode, whether ztunnel is to listen in it. */
   readonly isServed: boolean;
-  /** Whether it does, as it has said. */
+  /** Whether ztunnel has acknowledged that it listens. */
   readonly isAcknowledged: boolean;
 }
 
@@ -21,7 +21,7 @@ export interface Claims {
   readonly netns: readonly ClaimedNetns[];
 }
 
-/** Pure. @throws InspectError no-state, when the state is of an agent of another version */
+/** Pure. @throws InspectError no-state if the state is from an agent of another version */
 export function claimsOf(state: AgentState): Claims {
   const { maps } = state;
   const other = (why: string): InspectError =>

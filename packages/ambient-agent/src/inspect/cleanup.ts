@@ -1,4 +1,4 @@
-// Takes everything of Sluice off the node: attachments, pins, and what the agent left in its run directory.
+// Removes everything of Sluice from the node: attachments, pins, changes in pods' namespaces, and files in the run directory.
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import * as Effect from 'effect/Effect';
 import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
@@ -16,12 +16,12 @@ import type { Withdrawal } from './withdraw-announcements.js';
 import { InspectError } from './errors.js';
 
 export interface CleanupReport {
-  /** Pods of which nothing is announced any more. */
+  /** Pods whose announcements were withdrawn. */
   readonly withdrawn: readonly string[];
   /** Programs that were detached from the cgroup. */
   readonly detached: readonly string[];
   readonly unpinned: readonly string[];
-  /** What was given back in the network namespaces of pods, in sentences. */
+  /** What was restored in the network namespaces of pods, in sentences. */
   readonly restored: readonly string[];
   readonly files: readonly string[];
   /** What could not be removed, and why. */
@@ -32,13 +32,13 @@ export interface CleanupPlaces {
   readonly bpffs: string;
   readonly runDir: string;
   readonly proc: string;
-  /** Undefined: the cgroup2 mount, as for the agent. */
+  /** Undefined stands for the cgroup2 mount, as for the agent. */
   readonly cgroupRoot: string | undefined;
-  /** Undefined: pid 1's. */
+  /** Undefined stands for that of pid 1. */
   readonly hostNetns: string | undefined;
 }
 
-/** Where the agent attaches by default; nothing can be attached where there is no cgroup2. */
+/** The cgroup to which the agent attaches by default. Without cgroup2 nothing can be attached. */
 function cgroup2Mount(proc: string): string | undefined {
   try {
     return findCgroup2(proc).mountPoint;
@@ -65,7 +65,7 @@ function heldLock(runDir: string, force: boolean): FileLock | undefined {
   return lock;
 }
 
-/** In a container the directory is a mount of the node's, which cannot be removed from inside: it stays, empty. */
+/** In a container the directory is a mount of the node, which cannot be removed from inside, so it stays empty. */
 function removeIfEmpty(directory: string): void {
   if (!existsSync(directory) || readdirSync(directory).length > 0) return;
   try {
@@ -75,7 +75,7 @@ function removeIfEmpty(directory: string): void {
   }
 }
 
-/** What an agent that was killed left of its socket; a living server's is not touched. */
+/** The socket of an agent that was killed. That of a living server is left alone. */
 function deadSocket(socket: string | undefined): string[] {
   if (socket === undefined || !existsSync(socket)) return [];
   try {
@@ -86,14 +86,14 @@ function deadSocket(socket: string | undefined): string[] {
   }
 }
 
-/** @param cgroupRoot undefined: the cgroup2 mount */
+/** @param cgroupRoot undefined stands for the cgroup2 mount */
 function restoreNetns(
   { proc, runDir }: CleanupPlaces,
   cgroupRoot: string | undefined,
   hostNetns: string | undefined,
 ): RestoredNetns {
   const kept = netnsFile(runDir).read();
-  // Where it cannot be used, the kernel shows what is there.
+  // If the file cannot be used, the kernel shows which namespaces were changed.
   const memory = byCookie(kept.kind === 'kept' ? kept.value.netns : []);
   try {
     const resolver = new CgroupResolver({
@@ -103,22 +103,22 @@ function restoreNetns(
     });
     return restoreAllNetns(resolver, memory, proc);
   } catch (error) {
-    // Nothing was changed where no pods can be looked for, unless an agent says so.
-    const problem = `${memory.size} network namespaces of pods are not as they were: ${messageOf(error)}`;
+    // Where pods cannot be looked for, no namespace was changed, unless an agent wrote it down.
+    const problem = `${memory.size} network namespaces of pods could not be restored: ${messageOf(error)}`;
     return { restored: [], problems: memory.size === 0 ? [] : [problem] };
   }
 }
 
 export interface CleanupOptions {
-  /** Also while an agent runs. */
+  /** Whether to clean up even while an agent runs. */
   readonly force: boolean;
-  /** Takes back what was announced of the pods, before anything is taken from them. */
+  /** Withdraws the announcements of pods, before anything is taken from the pods. */
   readonly withdraw: Effect.Effect<Withdrawal>;
 }
 
 /**
- * Idempotent. While it works no agent can start. Fails with an InspectError (agent-running), or with what the file system and
- * the kernel say.
+ * Idempotent. While it works no agent can start. Fails with an InspectError (agent-running), or with an error of the file system or
+ * the kernel.
  */
 export const cleanupNode = (
   places: CleanupPlaces,
@@ -135,18 +135,18 @@ export const cleanupNode = (
 
 function removeAll(given: CleanupPlaces, withdrawal: Withdrawal, lock: FileLock | undefined): CleanupReport {
   const { bpffs, runDir, cgroupRoot, hostNetns, proc } = given;
-  // The agent may have been told other places than this command.
+  // The agent may have been started with other paths than this command.
   const left = stateFile(runDir).read();
   const state = left.kind === 'kept' ? left.value : undefined;
   const known = state?.node;
   const places = [...new Set([pinDirectory(bpffs), ...(known === undefined ? [] : [known.pinDirectory])])];
   const cgroups = new Set([cgroupRoot ?? cgroup2Mount(proc), known?.cgroupRoot].filter((path) => path !== undefined));
-  // Pins first, each place once; then what is attached without one.
+  // The pins come first, each directory once, and then what is attached without a pin.
   const results = [
     ...places.map((place) => cleanupDatapath(place)),
     ...[...cgroups].map((cgroup) => cleanupDatapath(pinDirectory(bpffs), cgroup)),
   ];
-  // Last: while anything is steered to ztunnel, it needs what is in the namespaces.
+  // The namespaces come last, because ztunnel needs their plumbing while anything is steered to it.
   const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
   const files: string[] = [];
   const written = [stateFile(runDir), manifestsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
@@ -161,7 +161,7 @@ function removeAll(given: CleanupPlaces, withdrawal: Withdrawal, lock: FileLock 
     files.push(path);
   }
   removeIfEmpty(runDir);
-  // The lock's file is made by taking the lock: it is not news that it was removed.
+  // Taking the lock made its file, so its removal is not worth a line.
   const detached = results.flatMap((result) => result.detached);
   const unpinned = results.flatMap((result) => result.unpinned);
   return {

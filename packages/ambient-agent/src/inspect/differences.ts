@@ -1,11 +1,11 @@
-// What an agent says beside what the kernel has: each difference with its object, both sides, and what puts it right.
+// Compares what an agent says with what the kernel has: each difference with its object, both sides, and a remedy.
 import { INBOUND_PROGRAM, nameInKernel, type AttachedProgram } from '@sluice/datapath';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { ClaimedNetns, Claims } from './claims.js';
 import { LISTENED_PORTS, type KernelView } from './kernel-view.js';
 import type { NodeStatus } from './node-status.js';
 
-/** In the order in which they are told: what the others rest on comes first. */
+/** In the order of the report: what the others depend on comes first. */
 export const DIFFERENCE_KINDS = ['place', 'map', 'link', 'rule', 'listener'] as const;
 
 export interface Difference {
@@ -22,10 +22,10 @@ export interface Difference {
   readonly remedy: string;
 }
 
-/** What puts a difference right, by when the agent would do it. */
+/** The remedies, by the moment at which the agent would repair a difference. */
 interface Remedies {
   readonly pass: string;
-  /** A thorough pass looks into some network namespaces, and the next one into others. */
+  /** For what a thorough pass checks in some network namespaces, and the next one in others. */
   readonly look: string;
   readonly start: string;
 }
@@ -84,14 +84,14 @@ function places({ state, netns }: Claims, kernel: KernelView, { pass, start }: R
   }
   const cgroup = (path: string, id: string, whose: string, isNeeded: boolean): void => {
     const there = kernel.cgroups.get(path);
-    // The id of a cgroup that is gone is nobody's.
+    // No other cgroup gets the id of one that is gone.
     if (there === undefined ? !isNeeded : String(there) === id) return;
     const what = there === undefined ? 'it is gone' : `one with id ${there}`;
     add(`${path} of ${whose}`, `a cgroup with id ${id}`, what, pass);
   };
   for (const { path, id } of state.kubelets) cgroup(path, id, 'the kubelet', true);
   for (const pod of state.workloads) {
-    // Nothing relies on those of pods that are in no map.
+    // Pods that are in no map do not matter.
     if (pod.state !== 'in' && pod.state !== 'pending' && pod.role !== 'ztunnel') continue;
     for (const [index, { path, id }] of pod.cgroups.entries()) cgroup(path, id, nameOf(pod), index === 0);
   }
@@ -106,15 +106,15 @@ function places({ state, netns }: Claims, kernel: KernelView, { pass, start }: R
   return found;
 }
 
-/** Where a program has to be attached by a pinned link. */
+/** A place where a pinned link has to attach a program. */
 interface Attachment extends Pick<AttachedProgram, 'program' | 'running'> {
   readonly object: string;
   readonly agent: string;
-  /** Its pinned link; `to` is 0 when that is attached to nothing. */
+  /** Its pinned link; `to` is 0 if that is attached to nothing. */
   readonly link: { readonly programId: number; readonly to: bigint | undefined } | undefined;
-  /** What `to` has to be; undefined: it cannot be told. */
+  /** What `to` has to be, or undefined if that is not known. */
   readonly target: bigint | undefined;
-  /** What attaches it if no link is pinned. */
+  /** The remedy if no link is pinned. */
   readonly remedy: string;
 }
 
@@ -130,7 +130,7 @@ function attachmentsOf({ state, netns }: Claims, kernel: KernelView, { pass, sta
   }));
   const ofNetns = netns.flatMap(({ cookie, pod, isServed }): Attachment[] => {
     const seen = kernel.netns.get(cookie);
-    // The namespace that the agent means is gone, and its link ended with it.
+    // The namespace is gone, and its link ended with it.
     if (!isServed || seen?.kind === 'other' || seen?.kind === 'none') return [];
     const link = kernel.netnsLinks.find(({ netnsCookie }) => netnsCookie === cookie)?.link;
     const to = link?.netnsInode === undefined ? undefined : BigInt(link.netnsInode);
@@ -166,7 +166,7 @@ function attachmentDifference(
   return differ(`attached twice: by its link, and ${programs}`, remedyForOthers);
 }
 
-/** Links to network namespaces that nobody speaks for. */
+/** Links to network namespaces in which no pod is served. */
 function strays({ netns }: Claims, kernel: KernelView, { pass }: Remedies): Difference[] {
   const served = new Set(netns.filter(({ isServed }) => isServed).map(({ cookie }) => cookie));
   return kernel.netnsLinks

@@ -1,4 +1,4 @@
-// What `status`, `explain`, `watch` and `cleanup` cannot do, and why.
+// Why `status`, `explain`, `watch` or `cleanup` cannot do its work.
 
 export type InspectErrorKind =
   'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running' | 'run-directory' | 'not-root' | 'kernel';

@@ -1,5 +1,5 @@
-// Why a connection that comes to a pod goes where it goes, in `inPod` mode: the inbound table, row by row, on the maps and
-// the listeners as they are pinned.
+// Why a connection into a pod goes where it goes, in `inPod` mode: evaluates the inbound table, row by row, on the pinned maps and
+// listeners.
 import { isIP } from 'node:net';
 import {
   canonicalAddress,
@@ -19,9 +19,9 @@ export interface InboundExplanation {
     readonly ip: string;
     readonly port: number;
     readonly netnsCookie: string;
-    /** The agent's words. */
+    /** The reason of the pod's state, in the agent's words. */
     readonly reason: string;
-    /** Whether anything looks at what comes to it. */
+    /** Whether the inbound program is attached to the pod's namespace. */
     readonly isAttached: boolean;
   };
   readonly verdict: InboundDecision['verdict'];
@@ -35,7 +35,7 @@ export interface PodPort {
   readonly port: number;
 }
 
-/** `shop/cart:8080`; undefined when it is nothing of the kind. Pure. */
+/** Parses `shop/cart:8080`; undefined if the text has another form. Pure. */
 export function parsePodPort(text: string): PodPort | undefined {
   const [, namespace = '', name = '', digits = ''] = /^([^/:]+)\/([^/:]+):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
@@ -48,7 +48,7 @@ export function parseClient(text: string): string | undefined {
 }
 
 /**
- * A client that is not exempt: it is no kubelet of this node, and no dial of ztunnel's.
+ * Explains the connection of a client that is not exempt, so neither a kubelet of this node nor ztunnel.
  * @param client canonical text
  * @throws InspectError, DatapathError not-installed
  */
@@ -72,7 +72,7 @@ export function explainInbound(state: AgentState, client: string, to: PodPort): 
   );
   const maps = installed.read();
   const query = { netnsCookie, ip, port: to.port, clientIp: client, listeners };
-  // Where nothing is attached, nothing is asked: as if the namespace were in no map.
+  // Without the program, a connection goes as if the namespace were in no map.
   const { verdict, reason, rows } = decideInbound(isAttached ? maps : { ...maps, netns: new Map() }, query);
   return {
     client,

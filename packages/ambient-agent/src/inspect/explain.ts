@@ -1,4 +1,4 @@
-// Why a connection goes where it goes: the decision table, row by row, on the maps as they are pinned.
+// Why a connection goes where it goes: evaluates the decision table, row by row, on the pinned maps.
 import { statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname } from 'node:path';
@@ -11,7 +11,7 @@ import { InspectError } from './errors.js';
 
 export type Caller =
   | { readonly kind: 'pod'; readonly namespace: string; readonly name: string }
-  /** Any process of the host that is no kubelet's. */
+  /** Any process of the host that is not a kubelet. */
   | { readonly kind: 'host' }
   | { readonly kind: 'kubelet' };
 
@@ -20,9 +20,9 @@ export interface Explanation {
     readonly description: string;
     readonly cgroup: string;
     readonly netnsCookie: string;
-    /** What the maps say of the caller. */
+    /** What the maps say about the caller. */
     readonly inMaps: string;
-    /** The agent's words, for a pod. */
+    /** For a pod, the reason of its state, in the agent's words. */
     readonly reason: string | undefined;
   };
   readonly destination: { readonly ip: string; readonly port: number };
@@ -100,7 +100,7 @@ function describeEntry(flags: number, inMesh: boolean): string {
 }
 
 /**
- * Runs the model of the decision table on what the kernel enforces now.
+ * Evaluates the model of the decision table on what the kernel enforces now.
  * @throws InspectError, DatapathError not-installed, CgroupError
  */
 export function explain(
@@ -132,7 +132,7 @@ export function explain(
   };
 }
 
-/** `10.0.0.1:80` or `[fd00::1]:80`; undefined when it is neither. Pure. */
+/** Parses `10.0.0.1:80` or `[fd00::1]:80`; undefined if the text has another form. Pure. */
 export function parseDestination(text: string): { ip: string; port: number } | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|(\d+\.\d+\.\d+\.\d+)):(\d{1,5})$/.exec(text);
   const ip = match?.[1] ?? match?.[2];

@@ -1,5 +1,5 @@
-// What the kernel has of that which an agent's state speaks of. Nothing is changed, and whatever of it is missing, the rest is
-// read.
+// Reads from the kernel everything about which an agent's state makes claims. Changes nothing; if a part is missing, the rest is
+// still read.
 import { statSync } from 'node:fs';
 import { CgroupResolver } from '@sluice/cgroup-resolver';
 import {
@@ -22,9 +22,9 @@ import { messageOf } from '../failure/message-of.js';
 import { checkOriginalSource } from '../pod-netns/original-source.js';
 import type { ClaimedNetns, Claims } from './claims.js';
 
-/** What the processes of a pod show of the network namespace that the agent says is the pod's. */
+/** How the network namespace that a pod's processes show compares with the one that the agent says is the pod's. */
 export type SeenNetns =
-  /** `missing`: what of original-source.ts is not there, where it ought to be. */
+  /** `missing` has the parts of the plumbing that ought to be there and are not. */
   | { readonly kind: 'same'; readonly inode: bigint; readonly missing: readonly string[] }
   | { readonly kind: 'other'; readonly cookie: bigint }
   /** No process of the pod is in a namespace that holds one of its IPs. */
@@ -32,24 +32,24 @@ export type SeenNetns =
   | { readonly kind: 'unchecked'; readonly why: string };
 
 export interface KernelView {
-  /** Why nothing that is pinned can be read: then there are no maps, entries, programs, links and listeners here. */
+  /** Why nothing that is pinned can be read. In that case there are no maps, entries, programs, links and listeners here. */
   readonly notPinned: string | undefined;
   readonly maps: readonly PinnedMap[];
-  /** Those that are not as the agent says. */
+  /** The entries that differ from what the agent says. */
   readonly entries: readonly EntryDifference[];
-  /** Undefined: the cgroup that they are attached to is not there. */
+  /** Undefined if the cgroup to which they are attached does not exist. */
   readonly programs: readonly AttachedProgram[] | undefined;
   readonly cgroupRootId: bigint | undefined;
   readonly netnsLinks: readonly InstalledNetnsLink[];
   /** Pinned or not. */
   readonly inboundLinks: readonly InboundLink[];
-  /** Undefined: the map is not there. */
+  /** Undefined if the map does not exist. */
   readonly listeners: readonly { readonly netnsCookie: bigint; readonly port: number }[] | undefined;
-  /** Undefined: there is no such namespace. */
+  /** Undefined if there is no such namespace. */
   readonly hostNetnsCookie: bigint | undefined;
-  /** By path; those that are not there are left out. */
+  /** By path; cgroups that do not exist are left out. */
   readonly cgroups: ReadonlyMap<string, bigint>;
-  /** By the cookie that the agent says. */
+  /** By the cookie that the agent has. */
   readonly netns: ReadonlyMap<bigint, SeenNetns>;
 }
 
@@ -101,7 +101,7 @@ function unlessThrown<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {
-    // It is not there; without the right to look, the rest says so.
+    // It does not exist. If the rights are missing, the other reads fail and report that.
     return undefined;
   }
 }
@@ -116,7 +116,7 @@ function seenNetns(
   const resolver = new CgroupResolver({ procPath, cgroupRoot, hostNetns });
   const pods = new Map(resolver.pods().map((pod) => [pod.cgroupPath, pod]));
   const see = ({ cookie, pod, isServed }: ClaimedNetns): SeenNetns => {
-    // The agent remembers it, and sees no more of it than we do.
+    // The agent only remembers this namespace, and does not see it either.
     if (pod.netnsCookie === undefined) return { kind: 'unchecked', why: 'no process of the pod shows it' };
     const cgroup = pods.get(pod.cgroups[0]?.path ?? '');
     if (cgroup === undefined) return { kind: 'unchecked', why: 'the pod has no cgroup' };

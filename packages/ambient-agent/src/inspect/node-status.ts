@@ -1,5 +1,5 @@
-// What there is to say of this node to somebody who asks: the agent's view, whether it still holds, and whether the datapath
-// is in force without it.
+// The status of this node: the agent's view, whether an agent keeps it up to date, and whether the datapath is in force without
+// one.
 import { readLinks } from '@sluice/datapath';
 import { readState, stateFile, type AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
@@ -7,22 +7,22 @@ import { InspectError } from './errors.js';
 export interface NodeStatus {
   readonly state: AgentState;
   readonly agent: 'running' | 'not-running' | 'stale';
-  /** Whether any program is attached: connections are redirected, agent or not. */
+  /** Whether any program is attached, so that connections are redirected with or without an agent. */
   readonly isEnforced: boolean;
-  /** What to tell before everything else. */
+  /** Shown before everything else. */
   readonly warnings: readonly string[];
 }
 
 // The file is written at least at every pass that is more than ten seconds after the last one.
 const GRACE_MS = 15_000;
 
-/** What pods in the mesh cannot reach for want of a ztunnel. */
+/** Which connections of pods fail because a ztunnel is missing. */
 function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string[] {
   if (zds !== undefined) {
     if (zds.connections.length > 0) return [];
     const fate = node.pending === 'hold' ? 'refused' : 'let through';
     return [
-      `no ztunnel is connected at ${zds.socket}: connections of pods that it has not acknowledged are ${fate}; pods in the mesh stay with the ztunnel that runs on, or are refused`,
+      `no ztunnel is connected at ${zds.socket}: connections of pods that it has not acknowledged are ${fate}; those of pods in the mesh use a ztunnel that still listens, or are refused`,
     ];
   }
   const fate = node.noZtunnel === 'closed' ? 'refused' : 'let through';
@@ -40,7 +40,7 @@ function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string
     );
 }
 
-/** @throws InspectError no-state, when no agent has run here or its file cannot be read */
+/** @throws InspectError no-state if no agent has run here or its file cannot be read */
 export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.now()): NodeStatus {
   const reading = readState(runDir, procPath);
   if (reading.kind !== 'state') {
@@ -48,12 +48,12 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     const message =
       reading.kind === 'absent'
         ? `no agent has run here: there is no ${path}; start one with \`sluice run\`, or name its directory with --run-dir`
-        : `the agent's state in ${path} cannot be used: ${reading.why}; use, as root, the command that came with the agent, or start the agent, which writes it anew`;
+        : `the agent's state in ${path} cannot be used: ${reading.why}; use, as root, the command that came with the agent, or start the agent, which writes a new one`;
     throw new InspectError('no-state', message);
   }
   const { state, isRunning } = reading;
   const links = readLinks(state.node.pinDirectory);
-  // A link that was detached, or whose cgroup is gone, has none.
+  // A link that was detached, or whose cgroup is gone, has no cgroup.
   const idle = links.filter(({ link }) => link?.cgroupId === undefined || link.cgroupId === 0n);
   const isEnforced = idle.length < links.length;
   const isStale = isRunning && now - Date.parse(state.writtenAt) > 3 * state.node.resyncIntervalMs + GRACE_MS;
@@ -61,7 +61,9 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
   const datapath = isEnforced ? 'datapath still enforced' : 'no datapath in force';
   const first = {
     running: [],
-    stale: [`agent (pid ${state.agent.pid}) has not written its state for long; ${datapath}; as of ${state.writtenAt}`],
+    stale: [
+      `agent (pid ${state.agent.pid}) has not written its state for a long time; ${datapath}; as of ${state.writtenAt}`,
+    ],
     'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}`],
   }[agent];
   const names = idle.map(({ program }) => program).join(', ');

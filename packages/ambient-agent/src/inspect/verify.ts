@@ -1,4 +1,4 @@
-// `sluice status --verify`: what the agent says beside what the kernel has, looked at until both hold still.
+// `sluice status --verify`: compares what the agent says with what the kernel has, and looks again until neither changes.
 import * as Effect from 'effect/Effect';
 import { messageOf } from '../failure/message-of.js';
 import { contentOf } from '../state/state.js';
@@ -11,17 +11,17 @@ import { readNodeStatus, type NodeStatus } from './node-status.js';
 export interface Verification {
   /** Sorted by kind and object. */
   readonly differences: readonly Difference[];
-  /** What could not be looked at, and why. */
+  /** What could not be compared, and why. */
   readonly unchecked: readonly string[];
   readonly compared: { readonly entries: number; readonly programs: number; readonly networkNamespaces: number };
   readonly looks: number;
-  /** False: the agent changed things from look to look, and `differences` are those of the last two. */
+  /** False if the agent's state changed under every look; `differences` are then those that the last two looks share. */
   readonly isSettled: boolean;
 }
 
 export type VerifiedStatus = NodeStatus & { readonly verification: Verification };
 
-/** A pass writes the maps first and the state last: what differs in its midst does so for a moment. */
+/** A pass writes the maps first and the state last, so in the middle of a pass the two differ for a moment. */
 const BETWEEN_LOOKS_MS = 500;
 const LOOKS = 6;
 
@@ -30,7 +30,7 @@ export interface VerifyPlaces {
   readonly proc: string;
 }
 
-/** Works without an agent, and as root only. */
+/** Works without an agent, but only as root. */
 export const verifyNode = Effect.fnUntraced(function* (
   places: VerifyPlaces,
 ): Effect.fn.Return<VerifiedStatus, InspectError> {
@@ -50,17 +50,17 @@ export const verifyNode = Effect.fnUntraced(function* (
 
 interface Look extends Pick<Verification, 'differences' | 'unchecked' | 'compared'> {
   readonly status: NodeStatus;
-  /** Of the state, which the agent did not change meanwhile if `isStill`. */
+  /** The content of the state, which the agent did not change during the look if `isStill`. */
   readonly content: string;
   readonly isStill: boolean;
-  /** Another look would be no use. */
+  /** Whether another look would find nothing else. */
   readonly isFinal: boolean;
 }
 
 const isAlike = (a: Look | undefined, b: Look): boolean =>
   a?.content === b.content && JSON.stringify(a.differences) === JSON.stringify(b.differences);
 
-/** What differs in the midst of a pass is not there a second time. */
+/** A difference in the middle of a pass is not found a second time. */
 function inBoth(a: Look | undefined, b: Look): readonly Difference[] {
   const before = new Set(a?.differences.map((difference) => JSON.stringify(difference)));
   return b.differences.filter((difference) => before.has(JSON.stringify(difference)));
@@ -72,7 +72,7 @@ const look = ({ runDir, proc }: VerifyPlaces): Effect.Effect<Look, InspectError>
       if (process.getuid?.() !== 0)
         throw new InspectError(
           'not-root',
-          'the kernel’s maps and links and the network namespaces of pods are shown to root alone; run this as root',
+          'only root can read the kernel’s maps and links and the network namespaces of pods; run this as root',
         );
       const status = readNodeStatus(runDir, proc);
       const claims = claimsOf(status.state);

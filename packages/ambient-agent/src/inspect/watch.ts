@@ -1,5 +1,5 @@
-// A live view: what starts and ends in pods, and, on request, the decisions that the datapath reports. It opens its own proc
-// connector and reads the agent's state file for names; the agent need not run.
+// A live view of what starts and ends in pods and, on request, of the decisions that the datapath reports. It opens its own proc
+// connector and reads names from the agent's state file; the agent need not run.
 import { CgroupResolver, type ProcessResolution } from '@sluice/cgroup-resolver';
 import { InstalledDatapath, type DecisionRecord } from '@sluice/datapath';
 import * as Stream from 'effect/Stream';
@@ -14,10 +14,10 @@ export interface WatchedProcess {
   readonly event: string;
   readonly pid: number;
   readonly comm: string | undefined;
-  /** `pod`, `host`; `moving`: on its way into a pod; `gone`: it ended before it could be looked at. */
+  /** `moving`: on its way into a pod. `gone`: it ended before it could be looked at. */
   readonly where: 'pod' | 'host' | 'moving' | 'gone';
   readonly podUid: string | undefined;
-  /** namespace/name, where the agent knows it. */
+  /** namespace/name, if the agent knows it. */
   readonly pod: string | undefined;
   readonly ips: readonly string[];
   readonly state: string | undefined;
@@ -51,7 +51,7 @@ export interface WatchOptions {
   readonly cgroupRoot: string | undefined;
   readonly hostNetns: string | undefined;
   readonly pinDirectory: string;
-  /** Also processes that are in no pod. */
+  /** Whether to include processes that are in no pod. */
   readonly includeHost: boolean;
   readonly decisions: boolean;
 }
@@ -135,12 +135,12 @@ const processRecords = (options: WatchOptions, names: PodNames): Stream.Stream<W
       ...(options.cgroupRoot === undefined ? {} : { cgroupRoot: options.cgroupRoot }),
       ...(options.hostNetns === undefined ? {} : { hostNetns: options.hostNetns }),
     });
-    // Who ended cannot be looked at any more: what it was when it started is remembered while it lives.
+    // A process that has ended cannot be looked at, so what it was at its start is remembered while it lives.
     const inPods = new Map<number, WatchedProcess>();
     return fromObservable(watchedEvents(options.procPath), { capacity: CAPACITY }).pipe(
       Stream.flatMap((event) => {
         if (event.kind === 'overrun' || event.kind === 'stream-overrun') {
-          // Whose ends were lost would be remembered for good.
+          // Processes whose ends were lost would be remembered for ever.
           inPods.clear();
           const lost = 'lost' in event && typeof event.lost === 'number' ? event.lost : undefined;
           return Stream.succeed<WatchRecord>({ kind: 'overrun', of: 'processes', lost });
@@ -164,7 +164,7 @@ const processRecords = (options: WatchOptions, names: PodNames): Stream.Stream<W
     );
   });
 
-/** Decisions as an Observable: opened when subscribed to, closed with the subscription. */
+/** Decisions as an Observable. The subscription opens the reader, and its end closes it. */
 function decisionsOf(pinDirectory: string): Observable<DecisionRecord | WatchedOverrun> {
   return new Observable((subscriber) => {
     const installed = InstalledDatapath.open(pinDirectory);
@@ -196,7 +196,7 @@ const decisionRecords = (options: WatchOptions, names: PodNames): Stream.Stream<
     }),
   );
 
-/** Runs until it is interrupted; fails when the proc connector cannot be opened, or nothing is pinned for decisions. */
+/** Runs until it is interrupted. Fails if the proc connector cannot be opened, or if decisions are wanted and nothing is pinned. */
 export const watchNode = (options: WatchOptions): Stream.Stream<WatchRecord, unknown> => {
   const names = new PodNames(options);
   const processes = processRecords(options, names);

@@ -1,4 +1,4 @@
-// Takes back what an agent announced of this node's pods, for a node that is cleaned up without one.
+// Withdraws an agent's announcements of this node's pods, for a node that is cleaned up without an agent.
 import { ApiClient, openAccess, patchPodAnnotation, PODS } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as Fiber from 'effect/Fiber';
@@ -16,13 +16,13 @@ export interface Withdrawal {
   readonly problems: readonly string[];
 }
 
-/** In milliseconds: whoever cleans up a node waits for it, also where there is no API server any more. */
+/** In milliseconds. Whoever cleans up a node waits for this, even if there is no API server any more. */
 const WITHIN_MS = 15_000;
 const ATTEMPTS = 3;
 
 const PodList = Schema.Struct({ items: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) });
 
-/** Nothing is announced but by way of the API. */
+/** Does nothing if the source is not the API, because announcements are made only there. */
 export const withdrawAnnouncements = ({
   nodeName,
   inventory: { source, kubeconfig },
@@ -56,7 +56,7 @@ const announcedPods = Effect.fnUntraced(function* (client: ApiClient, nodeName: 
   const query = { fieldSelector: `spec.nodeName=${nodeName}` };
   const body = yield* client.request({ method: 'GET', path: PODS.path, query });
   const { items } = yield* Schema.decodeUnknownEffect(PodList)(body);
-  // The items of a list bear no type.
+  // The items of a list have no type.
   return items
     .map((item) => Schema.decodeUnknownResult(PodObject)({ ...item, kind: PODS.kind }))
     .filter(Result.isSuccess)

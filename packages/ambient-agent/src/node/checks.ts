@@ -1,4 +1,4 @@
-// What must be so before the agent starts: each check ends in a sentence with the object, the cause and the remedy.
+// The checks before the agent starts. Each one fails with a sentence that has the object, the cause and the remedy.
 import { statfsSync } from 'node:fs';
 import { CgroupError, CgroupResolver } from '@sluice/cgroup-resolver';
 import * as Effect from 'effect/Effect';
@@ -9,7 +9,7 @@ import { StartupError } from '../failure/startup-error.js';
 // BPF_FS_MAGIC, linux/magic.h.
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-/** Loading programs, entering network namespaces and hearing process events are all root's. */
+/** Only root can load programs, enter network namespaces and receive process events. */
 export const checkRoot: Effect.Effect<void, StartupError> = Effect.suspend(() => {
   const uid = process.getuid?.();
   if (uid === 0) return Effect.void;
@@ -28,12 +28,12 @@ export const checkBpffs = (path: string): Effect.Effect<void, StartupError> =>
       type = undefined;
     }
     if (type === BPF_FS_MAGIC) return Effect.void;
-    const what = type === undefined ? 'is not there' : 'is not a BPF file system';
-    const message = `${path} ${what}, and the datapath is pinned there to outlive the agent; mount one: mount -t bpf bpf ${path}`;
+    const what = type === undefined ? 'does not exist' : 'is not a BPF file system';
+    const message = `${path} ${what}, but the datapath has to be pinned there to outlive the agent; mount one: mount -t bpf bpf ${path}`;
     return Effect.fail(new StartupError({ check: 'bpffs', message }));
   });
 
-/** A resolver on the configured places. Fails where there is no cgroup2 or no such network namespace. */
+/** Opens a resolver on the configured paths. Fails if there is no cgroup2 or no such network namespace. */
 export const openResolver = ({ paths }: Pick<AgentConfig, 'paths'>): Effect.Effect<CgroupResolver, StartupError> =>
   Effect.try({
     try: () =>

@@ -1,4 +1,4 @@
-// The datapath as a service of the agent: opened with the scope, closed with it, and left in force.
+// The datapath as a service of the agent. The end of the scope closes it and leaves it in force.
 import {
   Datapath,
   ZTUNNEL_INBOUND_PORT,
@@ -36,30 +36,30 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
 export class Enforcement extends Context.Service<
   Enforcement,
   {
-    /** Names of the maps that an earlier agent had left. */
+    /** Names of the maps that an earlier agent left. */
     readonly adopted: readonly string[];
     readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
-    /** Puts the programs in force. */
+    /** Attaches the programs. */
     readonly activate: Effect.Effect<AttachResult, EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
     /** The tc program for the ingress of a pod's loopback; valid while the service lives. */
     readonly loopbackFilterFd: number;
-    /** Steers what comes into a network namespace; what an earlier agent attached there is updated. */
+    /** Attaches the inbound program to a network namespace, or updates the one that an earlier agent attached. */
     readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
     readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
-    /** Cookies of the namespaces that are attached, by an earlier agent too. */
+    /** Cookies of the namespaces to which this agent or an earlier one attached the inbound program. */
     readonly attachedNetns: Effect.Effect<ReadonlySet<bigint>, EnforcementError>;
-    /** Has connections steered to a listening socket of ztunnel. */
+    /** Captures a listening socket of ztunnel, so that connections are steered to it. */
     readonly captureListener: (cookie: bigint, port: number, socketFd: number) => Effect.Effect<void, EnforcementError>;
-    /** The ports of ztunnel for which connections of a namespace have no listener to be steered to. */
+    /** The ports of ztunnel that have no captured listener in a namespace. */
     readonly missingListeners: (cookie: bigint) => Effect.Effect<readonly number[], EnforcementError>;
   }
 >()('@sluice/ambient-agent/node/Enforcement') {}
 
-/** Where ztunnel listens for what is steered to it. */
+/** The ports at which ztunnel listens for connections that are steered to it. */
 export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
-/** @param cgroup where the programs are attached */
+/** @param cgroup the one to which the programs are attached */
 export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.Layer<Enforcement, StartupError> =>
   Layer.effect(
     Enforcement,

@@ -1,5 +1,5 @@
-// What the configured mode needs of the kernel, asked of the kernel at the start: whatever is missing is named, all of it at
-// once, before anything is loaded. docs/kernels.md has the list, and what each is for.
+// Checks at the start that the kernel has what the configured mode needs. Everything that is missing is named at once, before
+// anything is loaded. docs/kernels.md has the list, and what each feature is for.
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -12,20 +12,20 @@ import { StartupError } from '../failure/startup-error.js';
 
 type KernelConfig = Pick<AgentConfig, 'mode' | 'paths'>;
 
-/** The oldest kernel on which the whole is tested (scripts/kernels). */
+/** The oldest kernel on which the datapath is tested (scripts/kernels). */
 const OLDEST_TESTED = '6.1';
 
-/** linux/capability.h: the bit of each that is needed, and what cannot be done without it. */
+/** The capabilities that are needed, with their bits (linux/capability.h) and purposes. */
 const CAPABILITIES = [
   { name: 'CAP_NET_ADMIN', bit: 12n, purpose: 'attaching programs to network hooks' },
   { name: 'CAP_SYS_PTRACE', bit: 19n, purpose: 'looking at the namespaces of pods and ztunnel’s sockets' },
   { name: 'CAP_SYS_ADMIN', bit: 21n, purpose: 'entering the network namespaces of pods' },
 ] as const;
 
-/** kernel/yama: no process may be traced, whatever its capabilities (Documentation/admin-guide/LSM/Yama.rst). */
+/** With this value of kernel/yama no process may be traced, whatever its capabilities (Documentation/admin-guide/LSM/Yama.rst). */
 const YAMA_NO_ATTACH = '3';
 
-/** Everything that is missing, a sentence each; none when the agent can run. Nothing stays of the questions. */
+/** One sentence for everything that is missing; none if the agent can run. Leaves nothing in the kernel. */
 export function kernelProblems(
   config: KernelConfig,
   missing: typeof missingKernelFeatures = missingKernelFeatures,
@@ -41,7 +41,7 @@ export function kernelProblems(
   return inPod ? [...problems, ...descriptorProblems(config.paths.proc)] : problems;
 }
 
-/** Fails with all that is missing. */
+/** Fails with everything that is missing. */
 export const checkKernel = (config: KernelConfig): Effect.Effect<void, StartupError> =>
   Effect.suspend(() => {
     const problems = kernelProblems(config);
@@ -73,7 +73,7 @@ function cookieProblems(): string[] {
   }
 }
 
-/** ztunnel's listeners that stand already when the agent starts are taken from its process. */
+/** What it takes to duplicate ztunnel's listeners that exist when the agent starts. */
 function descriptorProblems(procPath: string): string[] {
   const problems: string[] = [];
   try {
@@ -92,7 +92,7 @@ function descriptorProblems(procPath: string): string[] {
 
 function hasCapability(bit: bigint): boolean {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText('/proc/self/status') ?? '')?.[1];
-  // Unknown: whatever needs it will say so.
+  // If this cannot be read, the call that needs the capability will fail.
   return effective === undefined || ((BigInt(`0x${effective}`) >> bit) & 1n) === 1n;
 }
 

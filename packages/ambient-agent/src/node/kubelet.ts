@@ -1,5 +1,5 @@
 // Finds the kubelet's cgroup, by which its probes are told from other traffic of the host. A kubelet is a process with a
-// kubelet's name, in the host's network namespace, outside every pod: a pod cannot pass for it.
+// kubelet's name, in the host's network namespace, outside every pod, so a pod cannot pose as one.
 import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
@@ -16,7 +16,7 @@ export interface KubeletOptions {
   readonly cgroup: string | undefined;
 }
 
-/** The depth of a directory below the hierarchy's root: the mounted directory's own, and one for each name below it. */
+/** The depth of a directory below the hierarchy's root: that of the mounted directory, plus one for each name below it. */
 export function levelOf(resolver: CgroupResolver, directory: string): number {
   const { mountPoint, level } = resolver.hierarchy;
   return (
@@ -34,7 +34,7 @@ function read<T>(get: () => T): T | undefined {
   try {
     return get();
   } catch {
-    // It ended meanwhile, or is not ours to look at.
+    // The process has ended, or may not be looked at.
     return undefined;
   }
 }
@@ -49,7 +49,7 @@ export class KubeletFinder {
     this.#options = options;
   }
 
-  /** @param isThorough look at every process, also when those found before are still there */
+  /** @param isThorough looks at every process, even if those that were found before still run */
   find(isThorough: boolean): KubeletSearch {
     const { cgroup } = this.#options;
     if (cgroup !== undefined) return this.#configured(cgroup);
@@ -72,7 +72,7 @@ export class KubeletFinder {
     return { kubelets: [...found.values()], problems };
   }
 
-  /** Whether a process is root's, has a kubelet's name and the host's network; pods are not looked at here. */
+  /** Whether a process belongs to root, has a kubelet's name and the host's network. Does not check whether it is in a pod. */
   isKubelet(pid: number): boolean {
     const { procPath, names } = this.#options;
     const comm = read(() => readFileSync(join(procPath, String(pid), 'comm'), 'utf8').trim());
@@ -84,7 +84,7 @@ export class KubeletFinder {
 
   #scan(): number[] {
     const names = read(() => readdirSync(this.#options.procPath)) ?? [];
-    // A kernel thread has no executable, and no name that counts.
+    // A kernel thread has no executable, and may have any name.
     return names
       .filter((name) => /^\d+$/.test(name))
       .map(Number)
@@ -101,14 +101,14 @@ export class KubeletFinder {
   }
 
   #configured(cgroup: string): KubeletSearch {
-    const remedy = 'correct `kubelet.cgroup`, or leave it out to have it found';
+    const remedy = 'correct `kubelet.cgroup`, or leave it out, and the agent searches for it';
     const cgroupPath = read(() => realpathSync(cgroup));
     const cgroupId = cgroupPath === undefined ? undefined : read(() => statSync(cgroupPath, { bigint: true }).ino);
     if (cgroupPath === undefined || cgroupId === undefined)
-      return { kubelets: [], problems: [`the kubelet's cgroup ${cgroup} is not there; ${remedy}`] };
-    // Any other directory has a number, too, which would be somebody else's cgroup id; and the root is everybody's.
+      return { kubelets: [], problems: [`the kubelet's cgroup ${cgroup} does not exist; ${remedy}`] };
+    // The inode number of any other directory could be another cgroup's id, and the root has processes of everybody.
     if (!cgroupPath.startsWith(`${this.#resolver.cgroupRoot}/`)) {
-      const problem = `the kubelet's cgroup ${cgroup} is no cgroup below ${this.#resolver.cgroupRoot}; ${remedy}`;
+      const problem = `the kubelet's cgroup ${cgroup} is not a cgroup below ${this.#resolver.cgroupRoot}; ${remedy}`;
       return { kubelets: [], problems: [problem] };
     }
     return { kubelets: [{ cgroupPath, cgroupId, level: levelOf(this.#resolver, cgroupPath) }], problems: [] };

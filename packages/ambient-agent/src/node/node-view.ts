@@ -1,4 +1,4 @@
-// What the node shows at this moment: the cgroups and network namespaces of pods, and where the kubelet is.
+// What runs on the node at this moment: the cgroups and network namespaces of pods, and the kubelet's cgroup.
 import type { CgroupResolver, LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
 import { netnsCookie } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
@@ -18,9 +18,9 @@ export interface NodeTruth {
 }
 
 const levelUnknown =
-  'how deep the mounted cgroup tree lies cannot be told, so that containers may be looked for at the wrong depth; mount the whole tree of the host, or run in its pid and cgroup namespaces';
+  'the depth of the mounted cgroup tree is unknown, so containers may be looked for at the wrong depth; mount the whole tree of the host, or run in its pid and cgroup namespaces';
 
-/** Synchronous: it reads cgroupfs and /proc, which do not wait for a disk. */
+/** Synchronous, because cgroupfs and /proc do not wait for a disk. */
 export class NodeView {
   readonly resolver: CgroupResolver;
   readonly kubeletFinder: KubeletFinder;
@@ -34,9 +34,9 @@ export class NodeView {
   }
 
   /**
-   * Only of pods that are wanted in the mesh is the network namespace looked for.
-   * @param isThorough also look for kubelets anew
-   * @param lend of the owner of the pods' namespaces
+   * Looks for the network namespaces of pods that are wanted in the mesh, and of no others.
+   * @param isThorough also searches for kubelets again
+   * @param lend a method of the owner of the pods' namespaces
    * @throws CgroupError, SystemCallError when the tree or the host's namespace cannot be read
    */
   read(inventory: Inventory, ztunnels: Ztunnels, isThorough: boolean, lend: LendNetns): NodeTruth {
@@ -51,7 +51,7 @@ export class NodeView {
     for (const pod of this.resolver.pods()) {
       const ips = wantedIps.get(pod.podUid);
       let netns: Workload['netns'];
-      // A namespace is the pod's only if it holds one of the pod's addresses: without any, none can be told to be.
+      // A namespace is the pod's only if it holds one of the pod's addresses, so a pod without any cannot have a verified one.
       if (ips !== undefined && ips.length > 0) {
         try {
           netns = this.resolver.podNetns(pod, ips, lend);
@@ -71,14 +71,14 @@ export class NodeView {
   }
 
   /**
-   * Where the namespace of a pod is that is not served any more: by a process that shows it.
-   * @returns undefined: the pod is gone; 'unknown': it is there, and no process of it is in that namespace
+   * Finds the namespace of a pod that is no longer served, by a process of the pod that is in it.
+   * @returns undefined if the pod is gone; 'unknown' if no process of the pod is in that namespace
    */
   findNetns({ podUid, cookie }: ChangedNetns, lend: LendNetns): NetnsRef | 'unknown' | undefined {
     const pod = this.resolver.pod(podUid);
     if (pod === undefined) return undefined;
     try {
-      // A cookie is proof enough: it is never given twice.
+      // The cookie is enough of a proof, because no two namespaces have the same one.
       const found = this.resolver.podNetns(pod, [], lend);
       return found?.cookie === BigInt(cookie) ? found : 'unknown';
     } catch {

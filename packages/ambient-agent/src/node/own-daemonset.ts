@@ -1,19 +1,19 @@
-// Whether an agent that is told to end is being uninstalled, or only exchanged: its own DaemonSet says so
+// Whether an agent that is told to end is being uninstalled or only replaced. Its own DaemonSet shows it
 // (docs/decisions/uninstall.md).
 import { objectFate, type ApiClient } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import { messageOf } from '../failure/message-of.js';
 
-/** As the chart sets them. */
+/** The environment variables that the chart sets. */
 interface Names {
   readonly DAEMONSET_NAME?: string | undefined;
   readonly POD_NAMESPACE?: string | undefined;
 }
 
-/** Of the minute that the kubelet gives, most is for leaving; in milliseconds. */
+/** In milliseconds. The kubelet gives a minute, most of which is needed for leaving. */
 const ANSWER_WITHIN_MS = 10_000;
 
-/** Fails never, and waits for ten seconds at most: what cannot be known is no uninstall. */
+/** Never fails, and waits for ten seconds at most. If the answer cannot be known, it is false. */
 export const isUninstalled = (client: ApiClient, names: Names = process.env): Effect.Effect<boolean> =>
   Effect.gen(function* () {
     const { DAEMONSET_NAME: name, POD_NAMESPACE: namespace } = names;
@@ -23,7 +23,7 @@ export const isUninstalled = (client: ApiClient, names: Names = process.env): Ef
       Effect.mapError(messageOf),
       Effect.timeoutOrElse({
         duration: ANSWER_WITHIN_MS,
-        orElse: () => Effect.fail(`the API server has not said so within ${ANSWER_WITHIN_MS / 1000} s`),
+        orElse: () => Effect.fail(`the API server has not answered within ${ANSWER_WITHIN_MS / 1000} s`),
       }),
     );
     return yield* Effect.matchEffect(asked, {
@@ -37,7 +37,7 @@ export const isUninstalled = (client: ApiClient, names: Names = process.env): Ef
         ),
       onSuccess: (fate) =>
         Effect.as(
-          Effect.logInfo('asked for its own DaemonSet', { daemonSet: `${namespace}/${name}`, fate }),
+          Effect.logInfo('the agent’s own DaemonSet was read', { daemonSet: `${namespace}/${name}`, fate }),
           fate !== 'stays',
         ),
     });

@@ -1,7 +1,7 @@
-// The one place where process-watcher is asked for events.
+// The agent's only subscription to process-watcher.
 import { processEvents, type MeteredObservable, type ProcessEvent } from '@sluice/process-watcher';
 
-/** Opens the proc connector when subscribed to; its errors (not root, wrong namespace) are the Observable's. Counts what it meets. */
+/** Opens the proc connector when it is subscribed to, and counts. Errors (not root, wrong namespace) are the Observable's. */
 export function watchedEvents(procPath: string): MeteredObservable<ProcessEvent> {
   return processEvents({ procPath });
 }

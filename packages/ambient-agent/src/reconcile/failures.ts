@@ -1,23 +1,23 @@
-// Entries that the kernel refused, told to the pod that they are about.
+// Assigns entries that the kernel refused to the pods that they belong to.
 import type { ApplyFailure, DesiredMaps } from '@sluice/datapath';
 
 export interface FailureReport {
-  /** By workload id (the pod-level cgroup id): what its status should say. */
+  /** Sentences for the status, by workload id (the pod-level cgroup id). */
   readonly byWorkload: ReadonlyMap<bigint, readonly string[]>;
-  /** Failures that are no single pod's. */
+  /** Failures that belong to no single pod. */
   readonly others: readonly string[];
-  /** A short name for counting, one a failure: `map-full`, or the errno. */
+  /** A short name for each failure, for counting: `map-full`, or the errno. */
   readonly kinds: readonly string[];
 }
 
-/** The workload whose cgroup or network namespace a key of these two maps is; both keys are a u64 in host order. */
+/** The workload to whose cgroup or network namespace a key belongs. The keys of both maps are a u64 in host order. */
 function workloadOf({ map, key }: ApplyFailure, desired: DesiredMaps): bigint | undefined {
   if (map !== 'cgroup_info_map' && map !== 'netns_info_map') return undefined;
   const id = Buffer.from(key, 'hex').readBigUInt64LE();
   return (map === 'cgroup_info_map' ? desired.cgroups : desired.netns).get(id)?.id;
 }
 
-/** Pure. One sentence a map and workload, however many entries. */
+/** Pure. One sentence for each map and workload, however many entries failed. */
 export function reportFailures(failures: readonly ApplyFailure[], desired: DesiredMaps): FailureReport {
   const byWorkload = new Map<bigint, string[]>();
   const others: string[] = [];

@@ -1,5 +1,5 @@
-// One pass of the reconciler: what is wanted and what is there, through the enrolment, into the maps; then what else `inPod`
-// mode needs; and what there is to say about it.
+// One pass of the reconciler: it takes what is wanted and what runs through the enrolment into the maps, does what else `inPod`
+// mode needs, and reports the result.
 import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import { Announcements } from '../announce/announcements.js';
@@ -29,15 +29,15 @@ export interface PassResult {
   readonly connections: readonly ZdsConnection[];
   readonly problems: readonly string[];
   readonly applied: ApplyResult;
-  /** Of the failures, for counting. */
+  /** Short names of the failures, for counting. */
   readonly failureKinds: readonly string[];
-  /** What somebody else had undone, and is as it has to be again. */
+  /** What somebody else had undone, and this pass repaired. */
   readonly repaired: readonly string[];
-  /** Another pass soon may find more, or get further. */
+  /** Whether another pass may soon find more, or get further. */
   readonly isIncomplete: boolean;
 }
 
-/** The first half of a pass: the maps are as they ought to be. */
+/** The first half of a pass, after which the maps are written. */
 export interface AppliedPass {
   readonly isThorough: boolean;
   readonly ztunnels: Ztunnels;
@@ -58,7 +58,7 @@ export interface PassPlaces {
 export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
 export type PassError = EnforcementError | NodeViewError | StartupError;
 
-/** Fails only where nothing could be done; what could not be done for one pod is in the result. */
+/** Fails only if nothing could be done; what could not be done for one pod is in the result. */
 export const reconcilePass = (
   places: PassPlaces,
   isThorough: boolean,
@@ -85,7 +85,7 @@ export const applyPass = Effect.fnUntraced(function* (
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served: { ...facts, remembered } });
-  // Who leaves the mesh is said to do so before anything is taken from it.
+  // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const applied = yield* enforcement.apply(enrolment.desired);
   yield* metrics.applied(applied.written, applied.removed);
@@ -93,7 +93,7 @@ export const applyPass = Effect.fnUntraced(function* (
   return { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems };
 });
 
-/** Serves the pods whose maps are written, and says what has come of everything. */
+/** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
   { view, doneNetns }: PassPlaces,
   { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems }: AppliedPass,

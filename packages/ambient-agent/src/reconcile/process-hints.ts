@@ -1,12 +1,12 @@
-// Which process events are a reason to look at the node again: a program started in a pod's cgroup that is not enrolled as
-// a whole yet, a kubelet started, or events were lost.
+// Which process events are a reason for a pass: a program started in the cgroup of a pod that is not fully enrolled yet,
+// a kubelet started, or events were lost.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { directoryOf, parseCgroupPath, parseMembership } from '@sluice/cgroup-resolver';
 import type { NodeView } from '../node/node-view.js';
 import type { StreamOverrun } from '../streams/from-observable.js';
 
-/** As much of process-watcher's events as is used here. */
+/** The parts of process-watcher's events that are used here. */
 export type WatchedEvent = { readonly kind: string; readonly pid?: number } | StreamOverrun;
 
 export type Hint = 'pod-process' | 'kubelet' | 'overrun';
@@ -21,12 +21,12 @@ export class ProcessHints {
     this.#procPath = procPath;
   }
 
-  /** Cgroup directories of which nothing new is to be learnt: what starts in them is in the maps as it should be. */
+  /** Sets the cgroup directories in which a new process is no reason for a pass, because their entries are right. */
   settle(directories: ReadonlySet<string>): void {
     this.#settled = directories;
   }
 
-  /** The hints of a batch of events, each kind once. */
+  /** The hints in a batch of events, each kind once. */
   of(events: readonly WatchedEvent[]): ReadonlySet<Hint> {
     const hints = new Set<Hint>();
     const pids = new Set<number>();
@@ -34,7 +34,7 @@ export class ProcessHints {
       if (event.kind === 'overrun' || event.kind === 'stream-overrun') hints.add('overrun');
       else if (event.kind === 'exec' && 'pid' in event && event.pid !== undefined) pids.add(event.pid);
     }
-    // After a loss everything is looked at anyway.
+    // After a loss, a pass looks at everything anyway.
     if (hints.has('overrun')) return hints;
     for (const pid of pids) {
       const hint = this.#hintOf(pid);

@@ -1,5 +1,5 @@
-// ztunnel's listeners are captured as they begin to listen. Those that stood before the maps did are taken from ztunnel's
-// process; and a pod whose ztunnel does not listen as it said is told of.
+// The datapath captures ztunnel's listeners when they begin to listen. This file takes listeners that are older than the maps
+// from ztunnel's process, and reports a pod for which ztunnel does not listen although it acknowledged the pod.
 import { listeningSockets, setSockOptInt } from '@sluice/linux';
 import { ZTUNNEL_INBOUND_PORT } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
@@ -8,12 +8,12 @@ import { messageOf } from '../failure/message-of.js';
 import { Enforcement, LISTENER_PORTS } from '../node/enforcement.js';
 import { Zds } from '../zds/zds.js';
 
-// asm-generic/socket.h. Without it an application could not bind its port again while a steered connection is open.
+// asm-generic/socket.h. Without SO_REUSEADDR, an application could not bind its port again while a steered connection is open.
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 
 /**
- * Looks into a ztunnel's process only where a listener is missing.
+ * Looks into ztunnel's process only if a listener is missing.
  * @param pods those that ztunnel has acknowledged
  * @returns what is still missing, by UID
  */
@@ -24,7 +24,7 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
     Effect.map(enforcement.missingListeners(cookie), (ports) => ({ uid, cookie, ports })),
   ).pipe(Effect.map((all) => all.filter(({ ports }) => ports.length > 0)));
   const problems: string[] = [];
-  // The newest first: it is to have the new connections.
+  // The newest ztunnel comes first, because it is to have the new connections.
   for (const { pid, isSynced } of zds.connections().toReversed()) {
     const wanted = new Map((yield* missing).map(({ cookie, ports }) => [cookie, ports]));
     if (wanted.size === 0 || !isSynced) continue;
@@ -62,7 +62,7 @@ const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlyMap<bi
   );
 });
 
-/** As the programs do for a listener that they see bind. */
+/** Sets the option that the BPF programs set on a listener when it binds. */
 const shareAddress = (fd: number): Effect.Effect<void, { readonly message: string }> =>
   Effect.try({
     try: () => setSockOptInt(fd, SOL_SOCKET, SO_REUSEADDR, 1),

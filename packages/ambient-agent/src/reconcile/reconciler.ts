@@ -1,5 +1,5 @@
-// Runs passes: one at a time, at most one waiting, on every hint, after every overrun, on a timer, and again soon while
-// something is not complete. A pass that fails is logged, counted and run again; the maps stay as they were.
+// Runs passes, one at a time and with at most one waiting: on every hint, after every overrun, on a timer, and again soon while
+// something is incomplete. A pass that fails is logged, counted and run again; the maps stay as they were.
 import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
@@ -10,7 +10,7 @@ import type { PassResult, PassServices } from './pass.js';
 /** Why a pass is wanted. */
 export type Request = 'inventory' | 'zds' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
 
-/** After these, everything is looked at anew, not only what is known to have changed. */
+/** After these, a pass looks at everything again, and not only at what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);
 
 const FIRST_RETRY_MS = 100;
@@ -23,15 +23,15 @@ export interface PassFailure {
 }
 
 export interface Reconciler {
-  /** Never waits. Requests that come while a pass runs become one pass after it. */
+  /** Never waits. Requests during a pass become one pass after it. */
   readonly request: (why: Request) => void;
-  /** Runs for ever. `isIncomplete`: of the pass that was run before. */
+  /** Runs for ever. @param isIncomplete whether the pass that was run before is incomplete */
   readonly run: (isIncomplete: boolean) => Effect.Effect<never, never, PassServices>;
 }
 
 export interface ReconcilerOptions<E extends { readonly _tag: string; readonly message: string }> {
   readonly pass: (isThorough: boolean) => Effect.Effect<PassResult, E, PassServices>;
-  /** Told of every pass that succeeded; must not fail. */
+  /** Called after every pass that succeeded; must not fail. */
   readonly onPass: (result: PassResult, why: ReadonlySet<Request>, durationMs: number) => Effect.Effect<void>;
   readonly onFailure: (failure: PassFailure) => Effect.Effect<void>;
   readonly resyncIntervalMs: number;
@@ -63,7 +63,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       return result.isIncomplete;
     });
 
-    // Nothing that a pass can do ends the agent; what ends it from outside does.
+    // No failure of a pass ends the agent; only an interruption does.
     const guarded = onePass.pipe(
       Effect.catchCause((cause) => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt;
@@ -73,9 +73,9 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       }),
     );
 
-    /** Waits for a request, or makes one when the time has come: soon while something is incomplete. */
+    /** Waits for a request, or makes one after some time, which is short while something is incomplete. */
     const nextRequest = (isIncomplete: boolean): Effect.Effect<void> => {
-      // Asked for while a pass ran: the wake-up may have been taken already.
+      // A request came while a pass ran, and its wake-up may have been taken already.
       if (waiting.size > 0) return Effect.void;
       const delay = isIncomplete ? Math.min(retryMs, options.resyncIntervalMs) : options.resyncIntervalMs;
       if (isIncomplete) retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
@@ -90,11 +90,11 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         yield* nextRequest(isIncomplete);
         if (waiting.size === 0) continue;
         const started = performance.now();
-        // Retries must not put the timer off for ever.
+        // Retries must not postpone the timer for ever.
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
         isIncomplete = yield* guarded;
-        // A storm of hints may take half of the time, not all of it.
+        // In a storm of hints, passes may take half of the time, but not all of it.
         yield* Effect.sleep(Math.min(performance.now() - started, LONGEST_PAUSE_MS));
       }
     });

@@ -1,6 +1,6 @@
-// What `inPod` mode does beside the maps, in the order that never leaves a pod half captured: a namespace is plumbed and
-// attached before ztunnel is told of it, and a pod that leaves goes the other way. A pod for which a step fails waits, and
-// no other waits for it.
+// What `inPod` mode does in addition to the maps, in an order that never leaves a pod half captured: a namespace is plumbed and
+// attached before ztunnel is told of it, and a pod that leaves goes through the reverse. When a step fails for a pod, only that
+// pod stays pending.
 import type { NetnsRef } from '@sluice/cgroup-resolver';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
@@ -15,39 +15,39 @@ import { recapture } from './recapture.js';
 
 /** Cookies of namespaces. */
 export interface DoneNetns {
-  /** To which this agent's own program is attached. */
+  /** The namespaces to which this agent attached its own program. */
   readonly attached: Set<bigint>;
-  /** The one that was looked at longest ago comes first. */
+  /** The namespaces that are plumbed; the one that was checked longest ago comes first. */
   readonly plumbed: Set<bigint>;
 }
 
 export interface ServeOptions {
-  /** Also look whether what was done before is still there. */
+  /** Whether to check that what was done before is still there. */
   readonly isThorough: boolean;
-  /** What this agent has done already; it is added to. */
+  /** What this agent has done already; this pass adds to it. */
   readonly done: DoneNetns;
-  /** Where the namespace of a pod that is not served any more is; undefined: it is gone. */
+  /** Finds the namespace of a pod that is no longer served; undefined if it is gone. */
   readonly find: (netns: ChangedNetns) => NetnsRef | 'unknown' | undefined;
 }
 
 export interface Served {
-  /** What is wrong with a pod, by UID. */
+  /** The problems of each pod, by UID. */
   readonly problems: ReadonlyMap<string, readonly string[]>;
-  /** UIDs of pods into whose namespace connections come as if there were no mesh. */
+  /** UIDs of pods whose inbound connections are not captured. */
   readonly unattached: ReadonlySet<string>;
-  /** What is no pod's that is served. */
+  /** Problems that belong to no served pod. */
   readonly others: readonly string[];
-  /** What was found amiss and put right: for the log. */
+  /** What was missing and has been repaired, for the log. */
   readonly repaired: readonly string[];
   readonly isIncomplete: boolean;
 }
 
-// A look takes some 10 ms, so that all of a full node would take seconds: each thorough pass looks at some.
+// A check takes some 10 ms, and all pods of a full node would take seconds. So each thorough pass checks only some.
 const CHECKED_AT_ONCE = 8;
 
 type Services = Enforcement | PodNetns | Zds;
 
-/** Comes after the maps: a new pod is held by then, and one that left goes directly. */
+/** Runs after the maps are written, when a new pod is held and one that left connects directly. */
 export const serve = Effect.fnUntraced(function* (
   pods: readonly ServedPod[],
   options: ServeOptions,
@@ -70,7 +70,7 @@ export const serve = Effect.fnUntraced(function* (
       prepared.add(pod.cookie);
       repaired.push(...outcome.success);
     }
-    // A node full of pods must not keep the process events waiting.
+    // The process events must not wait for all pods of a full node.
     yield* Effect.yieldNow;
   }
 
@@ -93,7 +93,7 @@ export const serve = Effect.fnUntraced(function* (
   };
 });
 
-/** The pod's namespace, then what its loopback needs, then the program that steers. */
+/** Opens the pod's namespace, plumbs it, and attaches the inbound program. */
 const prepare = Effect.fnUntraced(function* (
   pod: ServedPod,
   attached: ReadonlySet<bigint>,
@@ -106,16 +106,16 @@ const prepare = Effect.fnUntraced(function* (
   const isAttached = done.attached.has(cookie) && attached.has(cookie);
   const wasPlumbed = done.plumbed.has(cookie);
   if (isAttached && wasPlumbed && !isDue) return [];
-  // An earlier agent's, whose pod shows no process now: what is there goes on.
+  // An earlier agent attached this one, and no process shows the namespace now; what is there stays in force.
   if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
   const netns = yield* podNetns.open(pod);
   const plumbed = yield* Effect.result(podNetns.plumb(cookie, enforcement.loopbackFilterFd));
-  // Also where that failed: a pod that is held is held in both directions.
+  // The program is attached even if that failed, because a pending pod is held in both directions.
   if (!isAttached) {
     yield* enforcement.attachNetns(netns);
     done.attached.add(cookie);
   }
-  // Added again: it is the last that was looked at.
+  // It is added again at the end, as the one that was checked last.
   done.plumbed.delete(cookie);
   const changed = yield* Effect.fromResult(plumbed);
   done.plumbed.add(cookie);
@@ -124,7 +124,7 @@ const prepare = Effect.fnUntraced(function* (
     : [];
 });
 
-/** What ztunnel is told of: pods that are ready for it, and those that it had, whatever has become of them. */
+/** The pods for ztunnel: those that are prepared, and those that it has acknowledged, in whatever condition. */
 const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepared: ReadonlySet<bigint>) {
   const podNetns = yield* PodNetns;
   return pods.flatMap((pod): OfferedPod[] => {
@@ -157,7 +157,7 @@ const restoreOthers = Effect.fnUntraced(function* (served: ReadonlySet<bigint>, 
   for (const [cookie, netns] of podNetns.changed()) {
     if (served.has(cookie)) continue;
     const seen = podNetns.get(cookie) === undefined ? find(netns) : undefined;
-    // Its pod is there and cannot be looked into: it is asked again.
+    // The pod exists and cannot be looked into, so the next pass tries again.
     if (seen === 'unknown') continue;
     const outcome = yield* Effect.result(podNetns.restore(cookie, seen));
     if (Result.isFailure(outcome)) problems.push(outcome.failure.message);

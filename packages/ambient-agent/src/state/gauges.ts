@@ -1,4 +1,4 @@
-// Gauges that are read from somewhere else when they are wanted.
+// Gauges whose values are read from elsewhere when /metrics is served.
 import * as Effect from 'effect/Effect';
 import { WorkloadState, type WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
@@ -6,7 +6,7 @@ import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
 import { metrics } from '../observe/metrics.js';
 
-/** Pods by state, the states without any too. */
+/** Pods by state, including states without any pod. */
 export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> =>
   Effect.forEach(
     WorkloadState.literals,
@@ -14,7 +14,7 @@ export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Ef
     { discard: true },
   );
 
-/** Of the process watcher's counters, those that say how well it hears. */
+/** The counters of the process watcher that show how complete its events are. */
 const watched = [
   'messages',
   'lost',
@@ -27,7 +27,7 @@ const watched = [
 ] as const;
 type Watched = Readonly<Record<(typeof watched)[number], number>>;
 
-/** The datapath's own counters and the process watcher's; those that cannot be read stay what they were. */
+/** The counters of the datapath and of the process watcher; those that cannot be read stay as they were. */
 export const refreshCounters = (enforcement: Enforcement['Service'], stats: () => Watched): Effect.Effect<void> =>
   Effect.gen(function* () {
     const counts = stats();
@@ -38,7 +38,7 @@ export const refreshCounters = (enforcement: Enforcement['Service'], stats: () =
     for (const [event, count] of Object.entries(events)) yield* metrics.datapathEvent(event, Number(count));
   }).pipe(Effect.catch(() => metrics.error('counters')));
 
-/** How the copies of the API's collections are; nothing where there is no API. */
+/** The state of the copies of the API's collections; nothing without an API. */
 export const refreshCopies = (source: InventorySource['Service']): Effect.Effect<void> =>
   Effect.suspend(() => {
     const now = Date.now();

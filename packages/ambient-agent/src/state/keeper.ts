@@ -1,4 +1,4 @@
-// Turns passes into the state file, and says in the log what changed from one to the next.
+// Writes the state file after each pass, and logs what changed from one pass to the next.
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
@@ -16,7 +16,7 @@ export interface KeeperPlaces {
   readonly version: string;
 }
 
-// A reader should be able to tell from the file's age that the agent lives.
+// The file is refreshed this often, so that its age shows whether the agent lives.
 const REFRESH_MS = 10_000;
 
 export class StateKeeper {
@@ -30,7 +30,7 @@ export class StateKeeper {
   #writtenMs = 0;
   #refusal: string | undefined;
 
-  /** @param before what an earlier agent wrote, whose dates are taken over */
+  /** @param before what an earlier agent wrote; its dates are kept */
   constructor(config: AgentConfig, places: KeeperPlaces, file: KeptFile<AgentState>, before: AgentState | undefined) {
     this.#config = config;
     this.#places = places;
@@ -38,7 +38,7 @@ export class StateKeeper {
     this.#workloads = before?.workloads ?? [];
   }
 
-  /** Logs what is new, and writes the file. Never fails: a file that cannot be written is a log line. */
+  /** Logs what is new, and writes the file. Never fails; a file that cannot be written is logged. */
   passed(result: PassResult, durationMs: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       const before = this.#workloads;
@@ -66,7 +66,7 @@ export class StateKeeper {
         this.#refusal = undefined;
         return Effect.void;
       } catch (error) {
-        const refusal = `the state file cannot be written, so that \`sluice status\` shows what was before: ${messageOf(error)}`;
+        const refusal = `the state file cannot be written, so \`sluice status\` shows an older state: ${messageOf(error)}`;
         const isNew = refusal !== this.#refusal;
         this.#refusal = refusal;
         return Effect.andThen(metrics.error('state-file'), isNew ? Effect.logError(refusal) : Effect.void);
@@ -132,7 +132,7 @@ export class StateKeeper {
   }
 }
 
-/** A line for each pod that came, went, or changed. */
+/** A log line for each pod that is new, gone, or changed. */
 function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]): Effect.Effect<void>[] {
   const was = new Map(before.map((status) => [status.uid, status]));
   const lines: Effect.Effect<void>[] = [];

@@ -1,4 +1,4 @@
-// The agent's view as others read it: `sluice status` and `explain`. Plain JSON in the run directory.
+// The agent's view of the node, as plain JSON in the run directory, for `sluice status` and `explain`.
 import { join } from 'node:path';
 import { readProcess } from '@sluice/linux';
 import * as Schema from 'effect/Schema';
@@ -9,14 +9,14 @@ import { ZdsConnection } from '../zds/zds.js';
 const strings = Schema.Array(Schema.String);
 
 export const AgentState = Schema.Struct({
-  /** Raised when a reader of the former form would go wrong. */
+  /** Raised when readers of the former form would go wrong. */
   version: Schema.Literal(1),
   /** When this was written, ISO 8601. */
   writtenAt: Schema.String,
   agent: Schema.Struct({
     version: Schema.String,
     pid: Schema.Int,
-    /** Field 22 of /proc/<pid>/stat: with it, a pid that was given anew is not taken for the agent. */
+    /** Field 22 of /proc/<pid>/stat, with which another process that has the pid later is not taken for the agent. */
     startTicks: Schema.String,
     startedAt: Schema.String,
   }),
@@ -31,7 +31,7 @@ export const AgentState = Schema.Struct({
     noZtunnel: Schema.Literals(['closed', 'open']),
     pending: Schema.Literals(['hold', 'open']),
     resyncIntervalMs: Schema.Finite,
-    /** One decision in this many is reported by the datapath; 0 = none. */
+    /** The datapath reports one decision in this many; 0 means none. */
     sampling: Schema.Finite,
     /** Whether pods' network namespaces are prepared for IPv6, too. */
     ipv6: Schema.optionalKey(Schema.Boolean),
@@ -49,13 +49,13 @@ export const AgentState = Schema.Struct({
       }),
     ),
   }),
-  /** In `inPod` mode, where ztunnel asks and which ztunnels are connected, the newest last. */
+  /** In `inPod` mode, the ZDS socket and the connected ztunnels, of which the newest comes last. */
   zds: Schema.optionalKey(Schema.Struct({ socket: Schema.String, connections: Schema.Array(ZdsConnection) })),
   kubelets: Schema.Array(Schema.Struct({ path: Schema.String, id: Decimal, level: Schema.Int })),
   workloads: Schema.Array(DatedStatus),
-  /** What the maps ought to hold: the datapath's WantedEntries. Left out, as `ipv6` is, by an agent that did not say it yet. */
+  /** What the maps ought to hold: the datapath's WantedEntries. Earlier versions left this and `ipv6` out. */
   maps: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, strings))),
-  /** Everything that is not as it should be and is no single pod's. */
+  /** Problems that belong to no single pod. */
   problems: strings,
   lastReconcile: Schema.optional(
     Schema.Struct({
@@ -71,7 +71,7 @@ export const AgentState = Schema.Struct({
 });
 export type AgentState = typeof AgentState.Type;
 
-/** What two states of an agent that has nothing new to say have in common. */
+/** The state without the parts that change with every write, to see whether there is anything new. */
 export const contentOf = (state: AgentState): string =>
   JSON.stringify({ ...state, writtenAt: '', lastReconcile: undefined });
 
@@ -83,7 +83,7 @@ export type StateReading =
   | { readonly kind: 'absent' }
   | { readonly kind: 'unusable'; readonly why: string };
 
-/** What an agent last wrote, and whether that agent still runs. */
+/** The state that an agent last wrote, and whether that agent still runs. */
 export function readState(runDir: string, procPath = '/proc'): StateReading {
   const reading = stateFile(runDir).read();
   if (reading.kind !== 'kept') return reading;
@@ -91,6 +91,6 @@ export function readState(runDir: string, procPath = '/proc'): StateReading {
   return { kind: 'state', state, isRunning: startTicks(state.agent.pid, procPath) === state.agent.startTicks };
 }
 
-/** Undefined when there is no such process. */
+/** Undefined if there is no such process. */
 export const startTicks = (pid: number, procPath: string): string | undefined =>
   readProcess(procPath, pid)?.startTime.toString();

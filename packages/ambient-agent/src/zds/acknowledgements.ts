@@ -1,12 +1,12 @@
-// Which pods ztunnel has taken on, as the mesh needs to know it. The ZDS server speaks of its newest connection; here a pod
-// that was acknowledged stays so while ztunnel reconnects, and while agents come and go: its listeners are there, or the
-// datapath finds none and refuses.
+// Which pods ztunnel has acknowledged. The ZDS server knows only about its newest connection. Here a pod that was acknowledged
+// stays so while ztunnel reconnects and while agents are replaced: either its listeners exist, or the datapath finds none and
+// refuses.
 
 export class Acknowledgements {
-  /** Cookie of the network namespace that was acknowledged, by pod UID. */
+  /** The cookie of the network namespace that was acknowledged, by pod UID. */
   readonly #acknowledged: Map<string, bigint>;
   readonly #refusals = new Map<string, string>();
-  /** Of the pods that the ZDS server has now. */
+  /** The cookies of the pods that the ZDS server has now, by pod UID. */
   #offered: ReadonlyMap<string, bigint> = new Map();
 
   /** @param before what an earlier agent had seen acknowledged, by pod UID */
@@ -23,7 +23,7 @@ export class Acknowledgements {
     return this.#refusals;
   }
 
-  /** What the ZDS server has from now on; the others are forgotten. */
+  /** Sets the pods that the ZDS server has from now on; others are forgotten. */
   offer(pods: ReadonlyMap<string, bigint>): void {
     this.#offered = pods;
     for (const uid of this.#acknowledged.keys()) if (!pods.has(uid)) this.#acknowledged.delete(uid);
@@ -37,7 +37,7 @@ export class Acknowledgements {
     this.#refusals.delete(uid);
   }
 
-  /** @param isServed whether the pod has ztunnel's listeners even so: an older ztunnel goes on serving it */
+  /** @param isServed whether the pod has ztunnel's listeners nevertheless, because an older ztunnel still serves it */
   refused(uid: string, reason: string, isServed: (cookie: bigint) => boolean): void {
     const cookie = this.#offered.get(uid);
     if (cookie === undefined) return;

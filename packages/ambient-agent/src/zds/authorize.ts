@@ -1,23 +1,23 @@
-// Who may speak at the ZDS socket: only a process in the cgroup of a ztunnel pod that the discovery found. Whoever speaks
-// there is handed the network namespaces of pods.
+// Which process may connect to the ZDS socket: only one in the cgroup of a ztunnel pod that the discovery found, because it
+// is given the network namespaces of pods.
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import type { ZdsPeer } from '@sluice/zds';
 
 export interface ZtunnelPeers {
-  /** Names in cgroupfs of the ztunnel pods that may speak at this moment, and their names for people. */
+  /** The ztunnel pods that may connect at this moment: their names for people, by their UIDs in cgroupfs. */
   readonly ztunnels: () => ReadonlyMap<string, string>;
   readonly resolver: Pick<CgroupResolver, 'resolveProcess'>;
-  /** How long to go on looking: a ztunnel may speak before the inventory has heard of its pod. */
+  /** How long to go on looking, because a ztunnel may connect before the inventory knows its pod. */
   readonly patienceMs?: number;
 }
 
-/** Less than the ZDS server's deadline, after which it refuses by itself. */
+/** Shorter than the ZDS server's deadline, after which that refuses by itself. */
 const PATIENCE_MS = 4000;
 const STEP_MS = 100;
 
-/** Whether the process is still the one that connected: the kernel writes -1 for the pid of one that has ended. */
+/** Whether the process that connected still runs: the kernel shows -1 as the pid of one that has ended. */
 function isAlive(pidfd: number): boolean {
   try {
     const pid = /^Pid:\s*(-?\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, 'utf8'))?.[1];
@@ -27,14 +27,14 @@ function isAlive(pidfd: number): boolean {
   }
 }
 
-/** The ztunnel pod that a peer belongs to, by name; fails with what it is instead. */
+/** The name of the ztunnel pod to which a peer belongs. Rejects with what the peer is instead. */
 export async function ztunnelOf(peer: ZdsPeer, options: ZtunnelPeers): Promise<string> {
   const { pid, pidfd } = peer;
   if (pid === 0) throw new Error("its process is not visible; run the agent in the node's pid namespace");
   const end = performance.now() + (options.patienceMs ?? PATIENCE_MS);
   for (;;) {
     const place = options.resolver.resolveProcess(pid);
-    // After the look, so that what was looked at was that process.
+    // This comes after the look, so that the look was at this process and not at a later one with its pid.
     if (pidfd === undefined || !isAlive(pidfd)) throw new Error(`process ${pid} has ended`);
     const name = place.kind === 'pod' ? options.ztunnels().get(place.podUid) : undefined;
     if (name !== undefined) return name;

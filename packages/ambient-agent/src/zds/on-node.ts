@@ -1,4 +1,4 @@
-// The ZDS server on this node: it is told what the datapath captures, and what it meets goes to the log.
+// The ZDS server on this node, connected to the datapath, which knows the captured listeners, and to the log.
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import type { ZdsEvent } from '@sluice/zds';
 import * as Effect from 'effect/Effect';
@@ -8,7 +8,7 @@ import { Enforcement } from '../node/enforcement.js';
 import { metrics } from '../observe/metrics.js';
 import { zdsServer, type Zds } from './zds.js';
 
-/** What is worth a line of the log, beside the states of the pods. */
+/** Logs the events that are worth a line, in addition to the states of the pods. */
 const logged = (event: ZdsEvent): Effect.Effect<void> => {
   switch (event.kind) {
     case 'connected':
@@ -37,16 +37,16 @@ const logged = (event: ZdsEvent): Effect.Effect<void> => {
   }
 };
 
-/** Whether ztunnel listens for a namespace. What cannot be told counts as no: the next pass looks again, and says why. */
+/** Whether ztunnel listens in a namespace. If that cannot be known, it counts as no; the next pass looks again and says why. */
 const isServed = (enforcement: Enforcement['Service'], cookie: bigint): Effect.Effect<boolean> =>
   enforcement.missingListeners(cookie).pipe(
     Effect.map((ports) => ports.length === 0),
     Effect.catch(({ message }) =>
-      Effect.as(Effect.logWarning('whether ztunnel serves a pod cannot be told', { cookie, message }), false),
+      Effect.as(Effect.logWarning('whether ztunnel serves a pod cannot be known', { cookie, message }), false),
     ),
   );
 
-/** @param onChange called when another pass has something new to find */
+/** @param onChange called when another pass may find something new */
 export const zdsOnNode = (
   config: AgentConfig,
   resolver: CgroupResolver,

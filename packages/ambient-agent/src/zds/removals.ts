@@ -1,5 +1,5 @@
-// Removals that connected ztunnels have been told of, or will be, and have not acknowledged: what an agent that leaves the node
-// waits for, so that no ztunnel goes on listening in a pod.
+// Removals that connected ztunnels have been told of, or will be, and have not acknowledged. An agent that leaves the node waits for
+// them, so that no ztunnel goes on listening in a pod.
 
 export class Removals {
   /** UIDs, by connection. */
@@ -10,7 +10,7 @@ export class Removals {
     return [...this.#owed.values()].reduce((sum, uids) => sum + uids.size, 0);
   }
 
-  /** @param connections those that are there now, and therefore are told of what is gone */
+  /** @param connections the present ones, which are told of the removals */
   offered(uids: ReadonlySet<string>, connections: Iterable<number>): void {
     const gone = [...this.#offered].filter((uid) => !uids.has(uid));
     this.#offered = uids;
@@ -26,7 +26,7 @@ export class Removals {
     this.#owed.get(connection)?.delete(uid);
   }
 
-  /** Nobody is left to acknowledge: ztunnel learns it from the next snapshot. */
+  /** Forgets the connection's removals: ztunnel learns of them from its next snapshot. */
   disconnected(connection: number): void {
     this.#owed.delete(connection);
   }

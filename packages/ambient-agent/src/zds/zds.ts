@@ -1,5 +1,5 @@
-// The ZDS server as a service of the agent: it listens once the first pass knows everything, says what has come of each pod,
-// and closes with the scope, which ztunnel survives with everything that it serves.
+// The ZDS server as a service of the agent. It listens once the first pass knows everything, knows which pods are acknowledged,
+// and closes with the scope; ztunnel then goes on serving its pods.
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { connectSeqpacket } from '@sluice/linux';
@@ -16,7 +16,7 @@ import { Acknowledgements } from './acknowledgements.js';
 import { Removals } from './removals.js';
 import { ztunnelOf, type ZtunnelPeers } from './authorize.js';
 
-/** A ztunnel that has said Hello. */
+/** A ztunnel that has sent its Hello. */
 export const ZdsConnection = Schema.Struct({
   pid: Schema.Int,
   /** `namespace/name` of its pod. */
@@ -30,7 +30,7 @@ export type ZdsConnection = typeof ZdsConnection.Type;
 
 /** A pod for ztunnel to serve. */
 export interface OfferedPod extends ZdsWorkload {
-  /** Of its network namespace. */
+  /** The cookie of its network namespace. */
   readonly cookie: bigint;
 }
 
@@ -42,25 +42,25 @@ export interface ZdsOffer {
 export class Zds extends Context.Service<
   Zds,
   {
-    /** What the enrolment needs to know of it. */
+    /** What the enrolment needs to know. */
     readonly facts: () => Pick<InPodFacts, 'acknowledged' | 'refusals' | 'isConnected'>;
     /**
-     * Who may speak from now on: ztunnel pods by their names in cgroupfs, with their names for people. Only those whose
-     * cgroups are in the maps: what a ztunnel listens at before that would not be captured.
+     * Sets which ztunnel pods may connect from now on: their names for people, by their UIDs in cgroupfs. Give only those whose
+     * cgroups are in the maps, because listeners that a ztunnel opens before that are not captured.
      */
     readonly admit: (ztunnels: ReadonlyMap<string, string>) => void;
-    /** Makes these all that ztunnel is to serve; listens from the first call on. */
+    /** Sets all pods that ztunnel is to serve. The first call starts to listen. */
     readonly offer: (pods: readonly OfferedPod[]) => Effect.Effect<ZdsOffer, StartupError>;
     /** How many removals a connected ztunnel has not acknowledged yet. */
     readonly unacknowledgedRemovals: () => number;
-    /** The newest last. */
+    /** The newest one comes last. */
     readonly connections: () => readonly ZdsConnection[];
-    /** Undefined before it listens. */
+    /** Undefined until it listens. */
     readonly metrics: () => ZdsMetrics | undefined;
   }
 >()('@sluice/ambient-agent/zds/Zds') {}
 
-/** `node` mode: nobody asks. */
+/** For `node` mode, in which ztunnel does not ask. */
 export const noZds: Layer.Layer<Zds> = Layer.succeed(
   Zds,
   Zds.of({
@@ -75,18 +75,18 @@ export const noZds: Layer.Layer<Zds> = Layer.succeed(
 
 export interface ZdsOptions {
   readonly socket: string;
-  /** What an earlier agent had seen acknowledged: cookie by pod UID. */
+  /** What an earlier agent saw acknowledged: cookies by pod UID. */
   readonly acknowledged: ReadonlyMap<string, bigint>;
   readonly resolver: ZtunnelPeers['resolver'];
   /** Whether ztunnel's listeners for a namespace are known to the datapath. */
   readonly isServed: (cookie: bigint) => boolean;
-  /** Something of `facts` or `connections` may have changed. */
+  /** Called when `facts` or `connections` may have changed. */
   readonly onChange: () => void;
-  /** For the log and the counters. */
+  /** Called with every event, for the log and the counters. */
   readonly onEvent: (event: ZdsEvent) => void;
 }
 
-/** Refuses a socket that somebody serves, and makes its directory, before anything else is done to the node. */
+/** Makes the socket's directory, and refuses a socket that another process serves, before anything on the node is changed. */
 export const checkZdsSocket = (socket: string): Effect.Effect<void, StartupError> =>
   Effect.suspend(() => {
     try {
@@ -98,10 +98,10 @@ export const checkZdsSocket = (socket: string): Effect.Effect<void, StartupError
     try {
       connectSeqpacket(socket).close();
     } catch {
-      // Nobody is there. What else is in the way is said when it is listened at.
+      // Nobody serves the socket. Any other obstacle is reported when the server starts to listen.
       return Effect.void;
     }
-    const message = `another ZDS server listens at ${socket} (istio-cni?), and ztunnel can have one only; take it off this node, or name another with \`zds.socket\` and ztunnel's INPOD_UDS`;
+    const message = `another ZDS server listens at ${socket} (istio-cni?), and ztunnel can have only one; remove it from this node, or name another socket with \`zds.socket\` and ztunnel's INPOD_UDS`;
     return Effect.fail(new StartupError({ check: 'zds', message }));
   });
 
@@ -147,7 +147,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
             acknowledgements.accepted(event.uid);
             break;
           case 'nacked': {
-            // Of the newest ztunnel only: the server's own status says whose word it was.
+            // Only the newest ztunnel counts, and the server's own status tells whether this answer was from that one.
             const status = server?.status(event.uid);
             if (status?.state === 'unacked') acknowledgements.refused(event.uid, status.reason, options.isServed);
             break;
@@ -184,7 +184,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
         offer: (workloads) =>
           Effect.try({
             try: () => {
-              // First: an answer may come while the server is told.
+              // This comes first, because an answer may arrive while the server takes the pods.
               acknowledgements.offer(new Map(workloads.map(({ uid, cookie }) => [uid, cookie])));
               removals.offered(new Set(workloads.map(({ uid }) => uid)), connections.keys());
               const refusals = server === undefined ? listen(workloads) : server.replace(workloads);
@@ -193,7 +193,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
             catch: (error) =>
               new StartupError({
                 check: 'zds',
-                message: `the ZDS socket ${socket} cannot be listened at: ${messageOf(error)}`,
+                message: `the agent cannot listen at the ZDS socket ${socket}: ${messageOf(error)}`,
               }),
           }),
         unacknowledgedRemovals: () => removals.size,
