@@ -16,8 +16,11 @@ export const sluice = Command.make('sluice').pipe(
   ),
   Command.withExamples([
     { command: 'sluice run --config /etc/sluice/config.yaml', description: 'Run the agent' },
-    { command: 'sluice status', description: 'Who is in the mesh, and why' },
-    { command: 'sluice explain --pod shop/cart --to 10.1.2.3:80', description: 'Where a connection goes, and why' },
+    { command: 'sluice status', description: 'Show which pods are in the mesh, and why' },
+    {
+      command: 'sluice explain --pod shop/cart --to 10.1.2.3:80',
+      description: 'Show where a connection goes, and why',
+    },
   ]),
   Command.withSubcommands([run, status, watch, explain, logLevel, cleanup, version]),
 );

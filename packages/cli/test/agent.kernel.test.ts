@@ -290,7 +290,7 @@ describe.skipIf(need.skip)(`an agent that cannot do everything${need.label}`, ()
       return stderr;
     };
     expect(await withPaths({ bpffs: directory })).toBe(
-      `sluice: ${directory} is not a BPF file system, and the datapath is pinned there to outlive the agent; mount one: mount -t bpf bpf ${directory}\n`,
+      `sluice: ${directory} is not a BPF file system, but the datapath has to be pinned there to outlive the agent; mount one: mount -t bpf bpf ${directory}\n`,
     );
     expect(await withPaths({ cgroupRoot: directory })).toMatch(
       /is not on a cgroup2 file system; name a directory of the cgroup2 tree/,

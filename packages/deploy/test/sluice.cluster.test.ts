@@ -79,11 +79,11 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     expect(redirected).toBeGreaterThan(0);
   }
 
-  test('without it every connection is direct', async () => {
+  test('without Sluice every connection is direct', async () => {
     await applications.check(false);
   });
 
-  test('helm install: pods that run already join as they are', async () => {
+  test('helm install: pods that already run join without a restart', async () => {
     const before = await uids();
     await release.install();
     await cluster.rolledOut(NAMESPACE, 'daemonset/sluice-node');
@@ -151,7 +151,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     for (const { metadata } of before) expect(after).not.toContain(metadata.uid);
   });
 
-  test('pods that dial as soon as they start are refused, and then served, and never get past ztunnel', async () => {
+  test('pods that dial as soon as they start are refused and then served, and never bypass ztunnel', async () => {
     const [target] = await applications.podsOf('office', 'desk');
     if (target === undefined) throw new Error('a pod is missing');
     await cluster.kubectl.apply(
@@ -172,14 +172,14 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     await applications.check(true);
   });
 
-  test('a pod is deleted, and another one comes in its place', async () => {
+  test('a pod is deleted, and another one takes its place', async () => {
     const [pod] = await applications.podsOf('shop', 'cart');
     await run('delete', 'pod', '-n', 'shop', pod?.metadata.name ?? '');
     await cluster.rolledOut('shop', 'deployment/cart');
     await applications.check(true);
   });
 
-  test('the agents are exchanged, under load', async () => {
+  test('the agents are replaced, under load', async () => {
     const before = await agent();
     await underLoad(async () => {
       await run('rollout', 'restart', '-n', NAMESPACE, 'daemonset/sluice-node');
@@ -202,7 +202,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     await applications.check(true);
   });
 
-  test('helm upgrade rolls the agents out where their configuration changes, under load', async () => {
+  test('helm upgrade rolls the agents if their configuration changes, under load', async () => {
     const before = await agent();
     await underLoad(async () => {
       await release.upgrade({ 'log.level': 'debug' });
@@ -212,7 +212,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     expect((await agent()).metadata.uid).not.toBe(before.metadata.uid);
   });
 
-  test('ztunnel is exchanged', async () => {
+  test('ztunnel is replaced', async () => {
     // A DaemonSet of 1.20 ends the old pod before it starts the new one. On a busy machine that takes so long that
     // the agent sends Events to the owners of pods.
     applications.excuse(/ztunnel does not listen for it|no ztunnel is connected/);
@@ -228,7 +228,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     await applications.check(true);
   });
 
-  test('the API server is restarted, and labels count again when it is back', async () => {
+  test('the API server is restarted, and changed labels are followed when it is back', async () => {
     await cluster.controlPlane.stopApi();
     await cluster.controlPlane.startApi();
     await label('office', '');
@@ -261,7 +261,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
     for (const [i, state] of states.entries()) expect(state, pods[i]?.metadata.name).toEqual(untouched);
   });
 
-  test('it can be installed again', async () => {
+  test('Sluice can be installed again', async () => {
     await release.install();
     await cluster.rolledOut(NAMESPACE, 'daemonset/sluice-node');
     await applications.check(true);
