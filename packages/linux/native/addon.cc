@@ -3,7 +3,6 @@
 
 #include "file_lock.h"
 #include "listening_sockets.h"
-#include "mounts.h"
 #include "native/javascript_error.h"
 #include "netns_sysctl.h"
 #include "network_namespace.h"
@@ -23,8 +22,6 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<netnsAddresses>(exports, "netnsAddresses");
   add<getSockOpt>(exports, "getSockOpt");
   add<setSockOptInt>(exports, "setSockOptInt");
-  add<mountFileSystem>(exports, "mount");
-  add<unmountFileSystem>(exports, "unmount");
   exports.Set("FileLock", FileLock::define(env));
   OwnedFd::define(env);
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));

@@ -14,11 +14,6 @@ const remedies: Readonly<Record<string, string>> = {
   'setns EINVAL': 'the path is not a network namespace; use /proc/<pid>/ns/net or a file under /run/netns',
   'unshare EPERM': 'making a network namespace needs CAP_SYS_ADMIN',
   'unshare ENOSPC': 'there are too many network namespaces; raise user.max_net_namespaces',
-  'mount EPERM': 'mounting needs CAP_SYS_ADMIN in the mount namespace',
-  'mount ENODEV': 'the kernel has no such file system type; see /proc/filesystems',
-  'umount2 EINVAL': 'the path is not a mount point',
-  'umount2 EBUSY': 'files below the mount point are still open',
-  'umount2 EPERM': 'unmounting needs CAP_SYS_ADMIN in the mount namespace',
   'getsockopt ENOPROTOOPT': 'this socket or this kernel does not know the option',
   'setsockopt ENOPROTOOPT': 'this socket or this kernel does not know the option',
   'recvfrom EBADMSG':

@@ -7,7 +7,6 @@ export {
   type ListeningSocketOptions,
 } from './listening-sockets.js';
 export { lockFile, type FileLock } from './lock.js';
-export { mount, MountFlag, unmount, UnmountFlag } from './mounts.js';
 export { Netns, netnsCookie, NetnsGoneError, type InterfaceAddress } from './netns.js';
 export {
   connectSeqpacket,

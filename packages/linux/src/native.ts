@@ -88,8 +88,6 @@ interface Addon extends NativePlumbing {
   newNetns(): NativeNetns;
   getSockOpt(fd: number, level: number, name: number, length: number): Buffer;
   setSockOptInt(fd: number, level: number, name: number, value: number): void;
-  mount(source: string, target: string, fsType: string, flags: number, data: string): void;
-  unmount(target: string, flags: number): void;
   /** `pidfd` -1 opens one by pid. No ports mean every port. */
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   checkPidfdGetfd(): void;

@@ -1,24 +1,14 @@
-// Real namespaces, sockets and mounts, compared with what iproute2 and the kernel's own files say.
+// Real namespaces and sockets, compared with what iproute2 and the kernel's own files say.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requires } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  getSockOpt,
-  mount,
-  MountFlag,
-  Netns,
-  netnsCookie,
-  NetnsGoneError,
-  setSockOptInt,
-  SystemCallError,
-  unmount,
-} from '../src/index.js';
+import { getSockOpt, Netns, netnsCookie, NetnsGoneError, setSockOptInt, SystemCallError } from '../src/index.js';
 
 const need = requires('root', 'netns');
 
@@ -210,34 +200,5 @@ describe.skipIf(need.skip)(`socket options${need.label}`, () => {
     expect(() => getSockOpt(descriptor(server), SOL_SOCKET, 9999, 4)).toThrow(
       'option 9999: ENOPROTOOPT; this socket or this kernel does not know the option',
     );
-  });
-});
-
-describe.skipIf(need.skip)(`mounts${need.label}`, () => {
-  it('mounts with flags and data, and unmounts again', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'sluice-mount-'));
-    try {
-      mount(
-        'sluice-test',
-        directory,
-        'tmpfs',
-        MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC,
-        'size=1m,mode=700',
-      );
-      try {
-        const line = readFileSync('/proc/self/mountinfo', 'utf8')
-          .split('\n')
-          .find((entry) => entry.includes(` ${directory} `));
-        expect(line).toMatch(/nosuid,nodev,noexec.* - tmpfs sluice-test .*size=1024k,mode=700/);
-        expect(statfsSync(directory).blocks).toBe(256);
-      } finally {
-        unmount(directory);
-      }
-      expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory);
-      expect(() => unmount(directory)).toThrow(SystemCallError);
-      expect(() => mount('none', directory, 'no-such-fs')).toThrow('ENODEV; the kernel has no such file system type');
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
   });
 });
