@@ -4,11 +4,8 @@
 #include "caller.h"
 #include "decision.h"
 #include "exempt.h"
+#include "socket_option.h"
 #include "ztunnel.h"
-
-/* SOL_SOCKET and SO_REUSEADDR: <sys/socket.h> is not for BPF. */
-#define LEVEL_SOCKET  1
-#define REUSE_ADDRESS 2
 
 static __always_inline bool is_bound_by_ztunnel(struct bpf_sock *sk, __u64 netns_cookie) {
   __u32 zero = 0;
@@ -34,10 +31,9 @@ static __always_inline void recognise(struct bpf_sock_addr *ctx) {
     return;
   if (!bpf_sk_storage_get(&ztunnel_sockets, sk, &on, BPF_SK_STORAGE_GET_F_CREATE))
     count_event(EVENT_STORAGE_FAILED);
-  /* A steered connection occupies the application's port, not 15006, and inherits the listener's SO_REUSEADDR. Without
-   * it a restarted application could not bind its port while such a connection is open. */
-  if (port == ZTUNNEL_INBOUND_PORT)
-    bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
+  /* A steered connection occupies the port that was dialled, not ztunnel's, and inherits the listener's SO_REUSEADDR.
+   * Without it an application could not bind that port while such a connection is open. */
+  bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
 }
 
 SEC("cgroup/bind4")

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* connect(): asks the decision table where the connection goes, remembers where it was meant to go, and sends it there.
- * TCP, and UDP to a name server. */
+/* connect(): asks the decision table where the connection goes. By route, it marks the socket and changes nothing else;
+ * by rewrite, it remembers where the connection was meant to go, and sends it there. TCP, and UDP to a name server. */
 #include "decision.h"
 #include "exempt.h"
 #include "query.h"
 #include "record.h"
+#include "socket_option.h"
 
 /* SOCK_STREAM: <sys/socket.h> is not for BPF. */
 #define TYPE_STREAM 1
@@ -49,6 +50,33 @@ static __always_inline __u16 port_for(enum verdict verdict) {
   }
 }
 
+/* ztunnel dials an application from the client's own address. The accepted socket takes the mark of the SYN
+ * (tcp_fwmark_accept), and a rule of the pod's namespace brings packets with Istio's mark back to the loopback. */
+static __always_inline __u32 mark_for(const struct query *q, struct decision decision) {
+  __u32 mark = q->mark & ~ROUTE_MARK;
+
+  if (decision.verdict == VERDICT_ROUTE)
+    return mark | ROUTE_MARK;
+  if (decision.reason == REASON_ZTUNNEL && is_ztunnel_mark(mark) && is_own_address(q->netns_cookie, q->destination.ip))
+    return (mark & ~ZTUNNEL_MARK_MASK) | REPLY_MARK;
+  return mark;
+}
+
+/* Marks the socket before its route is chosen. Only our bit, and ztunnel's own mark, ever change: the rest belongs to
+ * the application. False if the connection would go elsewhere than decided. */
+static __always_inline bool mark_socket(struct bpf_sock_addr *ctx, const struct query *q, struct decision decision) {
+  __u32 mark = mark_for(q, decision);
+
+  return mark == q->mark || !bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &mark, sizeof(mark));
+}
+
+/* A socket that is bound to a device takes no route over the loopback, and would go past the mesh. */
+static __always_inline bool unbind_from_device(struct bpf_sock_addr *ctx, const struct query *q) {
+  char no_device[4] = "";
+
+  return !q->is_bound_to_device || !bpf_setsockopt(ctx, LEVEL_SOCKET, BIND_TO_DEVICE, no_device, sizeof(no_device));
+}
+
 /* Returns 1 to let the connect() go on, to target if target_port is set, or 0 to refuse it. */
 static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, struct address *target,
                                          __u16 *target_port) {
@@ -72,6 +100,8 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   }
   count_in(&counters, decision.reason * VERDICTS + decision.verdict);
   record_decision(ctx, q, decision);
+  if (!mark_socket(ctx, q, decision))
+    return refuse();
 
   switch (decision.verdict) {
   case VERDICT_REDIRECT:
@@ -86,6 +116,10 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
     *target = decision.target;
     *target_port = port_for(decision.verdict);
     return 1;
+  case VERDICT_ROUTE:
+    forget_origin(sk);
+    forget_exemption(sk);
+    return unbind_from_device(ctx, q) ? 1 : refuse();
   case VERDICT_REFUSE:
     forget_origin(sk);
     forget_exemption(sk);

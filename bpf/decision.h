@@ -47,10 +47,21 @@ static __always_inline bool is_prober(const struct query *q) {
   return has_flag(q, KUBELET) || ((q->config->policy & POLICY_PROBES_FROM_HOST) && !is_in_mesh(q));
 }
 
+/* True for every address of a captured network namespace. */
+static __always_inline bool is_own_address(__u64 netns_cookie, const __u32 ip[4]) {
+  struct own_address key = {
+      .netns = {netns_cookie, netns_cookie >> 32},
+      .ip = {ip[0], ip[1], ip[2], ip[3]},
+  };
+
+  return bpf_map_lookup_elem(&own_addresses, &key);
+}
+
 /* destination is zero if it is not a meshed pod of this node. */
 static __always_inline bool is_self(const struct query *q, const struct local_pod *destination) {
   return same_address(q->destination.ip, q->caller.cgroup_ip) ||
-         (destination->netns_cookie && destination->netns_cookie == q->netns_cookie);
+         (destination->netns_cookie && destination->netns_cookie == q->netns_cookie) ||
+         is_own_address(q->netns_cookie, q->destination.ip);
 }
 
 /* DNS goes to ztunnel's resolver on the pod's loopback. Only a ztunnel in the pod has one, and a socket that is bound
@@ -92,8 +103,24 @@ static __always_inline bool ztunnel_for(const struct address *destination, struc
   return READ(&settings, &key, ztunnel);
 }
 
+/* True if the rules and routes of the caller's namespace bring a marked connection to ztunnel. */
+static __always_inline bool is_routed(const struct query *q) {
+  __u32 families;
+
+  return READ(&routed_netns, &q->netns_cookie, &families) &&
+         (families & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
+}
+
 static __always_inline struct decision pass(enum reason reason) {
   return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
+}
+
+/* ztunnel's listener is found by sk_lookup, whatever the destination is. Without its route, a marked connection would
+ * leave the pod. */
+static __always_inline struct decision by_route(const struct query *q) {
+  if (is_routed(q))
+    return (struct decision){.verdict = VERDICT_ROUTE, .reason = REASON_REDIRECT};
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNPREPARED};
 }
 
 /* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. Only a caller in
@@ -143,6 +170,8 @@ static __always_inline struct decision decide(const struct query *q) {
     return pending(q);
   if (is_captured_dns(q))
     return (struct decision){.verdict = VERDICT_DNS, .reason = REASON_DNS, .target = resolver_for(&q->destination)};
+  if (has_flag(q, IN_POD) && has_flag(q, ROUTE))
+    return by_route(q);
   return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
 }
 

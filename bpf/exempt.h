@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections that a pod's inbound capture lets through because of who dialled them: the kubelet's probes, ztunnel's
- * dials to the application, and the pod's dials to itself. connect() knows who dialled, and the pod's network namespace
- * has to know when the SYN arrives: socket_exemption carries it to sockops, and exempt_tuples from there to
- * sk_lookup. */
+/* Connections that a pod's inbound capture lets through because of who dialled them: the kubelet's probes, and
+ * ztunnel's dials to the application. connect() knows who dialled, and the pod's network namespace has to know when the
+ * SYN arrives: socket_exemption carries it to sockops, and exempt_tuples from there to sk_lookup. */
 #ifndef SLUICE_EXEMPT_H
 #define SLUICE_EXEMPT_H
 
@@ -31,7 +30,6 @@ static __always_inline __u64 exempting_netns(const struct query *q, struct decis
   case REASON_PROBE:
     return READ(&local_pods, &q->destination, &pod) && (pod.flags & IN_POD) ? pod.netns_cookie : 0;
   case REASON_ZTUNNEL:
-  case REASON_SELF:
     return captures(q->netns_cookie) ? q->netns_cookie : 0;
   default:
     return 0;

@@ -10,6 +10,9 @@
 /* AF_INET: <sys/socket.h> is not for BPF. */
 #define FAMILY_INET 2
 
+/* LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
+#define LOOPBACK_INDEX 1
+
 /* SO_NETNS_COOKIE of the namespace that this instance is attached to. */
 const volatile __u64 netns_cookie = 0;
 
@@ -18,6 +21,7 @@ static __always_inline void read_arrival(struct bpf_sk_lookup *ctx, struct arriv
   struct tuple *tuple = &arrival->tuple;
 
   arrival->netns_cookie = netns_cookie;
+  arrival->is_on_loopback = ctx->ingress_ifindex == LOOPBACK_INDEX;
   tuple->local_port = bpf_ntohs(ctx->remote_port);
   tuple->remote_port = ctx->local_port;
   if (ctx->family == FAMILY_INET) {

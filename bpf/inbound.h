@@ -17,6 +17,9 @@ struct arrival {
   __u64 netns_cookie;
   /* As the connecting side sees it: local is the client, remote is the pod. */
   struct tuple tuple;
+  /* The packet came over a route to the loopback. A call of the pod to itself does not: its route is that of the
+   * device that has the address (net/ipv4/route.c, ip_route_output_key_hash_rcu; net/ipv6/ip6_input.c). */
+  bool is_on_loopback;
 };
 
 struct inbound_decision {
@@ -51,6 +54,22 @@ static __always_inline bool pending_is_open(void) {
   return node && (node->policy & POLICY_PENDING_OPEN);
 }
 
+/* True for a connection that the pod's own routing delivers here although it is meant for somewhere else: what the pod
+ * dials, marked by connect(). */
+static __always_inline bool is_outbound(const struct arrival *arrival) {
+  const struct tuple *tuple = &arrival->tuple;
+
+  return arrival->is_on_loopback && !same_address(tuple->local_ip, tuple->remote_ip) && !is_exempt(arrival);
+}
+
+/* True for a call of the pod to itself. Nobody outside can be at the pod's own address: the answers never reach them.
+ */
+static __always_inline bool is_from_itself(const struct arrival *arrival) {
+  const struct tuple *tuple = &arrival->tuple;
+
+  return same_address(tuple->local_ip, tuple->remote_ip) || is_own_address(arrival->netns_cookie, tuple->local_ip);
+}
+
 /* Lets a connection past the capture, but not to ztunnel's own listeners: they take what they accept for the pod's own
  * traffic, or for captured traffic. */
 static __always_inline struct inbound_decision inbound_past(enum inbound_reason reason, __u16 port) {
@@ -66,13 +85,16 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
     return inbound_pass(INBOUND_LOOPBACK);
   if (!READ(&netns_info_map, &arrival->netns_cookie, &pod) || !(pod.flags & IN_POD))
     return inbound_pass(INBOUND_NOT_IN_MESH);
-  if (port == ZTUNNEL_OUTBOUND_PORT && bpf_map_lookup_elem(&origin_handoff, tuple))
-    return inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT);
+  if (is_outbound(arrival))
+    return inbound_steer(INBOUND_OUTBOUND, ZTUNNEL_OUTBOUND_PORT);
+  if (port == ZTUNNEL_OUTBOUND_PORT)
+    return bpf_map_lookup_elem(&origin_handoff, tuple) ? inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT)
+                                                       : inbound_refuse(INBOUND_OUTBOUND_LISTENER);
   if (port == ZTUNNEL_HBONE_PORT)
     return inbound_pass(INBOUND_HBONE);
   if (is_exempt(arrival))
     return inbound_pass(INBOUND_EXEMPT);
-  if (same_address(tuple->local_ip, tuple->remote_ip))
+  if (is_from_itself(arrival))
     return inbound_pass(INBOUND_SELF);
   if (pod.flags & PENDING)
     return pending_is_open() ? inbound_past(INBOUND_PENDING, port) : inbound_refuse(INBOUND_PENDING);

@@ -13,6 +13,8 @@
 #define CGROUP_CAPACITY 16384
 #define NETNS_CAPACITY  4096
 #define POD_IP_CAPACITY 4096
+/* Addresses of all captured network namespaces together: four for each of the pods that NETNS_CAPACITY allows. */
+#define OWN_ADDRESS_CAPACITY 16384
 /* Traffic rules of all workloads together, in each of the maps that hold them. */
 #define RULE_CAPACITY 16384
 /* Redirected connections between SYN and accept, on the whole node. */
@@ -44,6 +46,20 @@ enum workload_flag {
   ONLY_INCLUDED_OUTBOUND = 1 << 8,
   /* Inbound: only included ports are captured. */
   ONLY_INCLUDED_INBOUND = 1 << 9,
+  /* What goes out of the pod is captured by route: connect() marks the socket and changes nothing else. */
+  ROUTE = 1 << 10,
+};
+
+/* Bits of the values of routed_netns. */
+enum routed_family {
+  ROUTED_IPV4 = 1 << 0,
+  ROUTED_IPV6 = 1 << 1,
+};
+
+enum capture_mark {
+  /* Value and mask of the socket mark that a rule of the pod's network namespace routes to ztunnel. It lies outside of
+   * what Istio (0xfff) and kube-proxy (0xc000) use, and no packet with it leaves the namespace. */
+  ROUTE_MARK = 1 << 28,
 };
 
 enum setting {
@@ -71,6 +87,8 @@ enum verdict {
   VERDICT_TO_MESH,
   /* To ztunnel's resolver on the pod's loopback, 15053. */
   VERDICT_DNS,
+  /* To ztunnel's listener on 15001 by the pod's own routing: the socket is marked, and its destination stays. */
+  VERDICT_ROUTE,
   VERDICTS,
 };
 
@@ -88,6 +106,8 @@ enum reason {
   REASON_REDIRECT,
   REASON_OTHER_NETNS,
   REASON_DNS,
+  /* The pod is captured by route, and its network namespace has no route to ztunnel. */
+  REASON_UNPREPARED,
   REASONS,
 };
 
@@ -138,6 +158,7 @@ enum inbound_reason {
   INBOUND_EXCLUDED,
   INBOUND_STEERED,
   INBOUND_NO_LISTENER,
+  INBOUND_OUTBOUND,
   INBOUND_REASONS,
 };
 
@@ -253,6 +274,12 @@ struct exempt_key {
   struct tuple tuple;
 };
 
+/* Keys have no padding: the cookie is two words, low and high. */
+struct own_address {
+  __u32 netns[2];
+  __u32 ip[4];
+};
+
 struct listener_key {
   __u64 netns_cookie;
   __u64 port; /* host order */
@@ -319,6 +346,23 @@ struct {
   __type(key, __u64); /* netns cookie */
   __type(value, struct pod_addresses);
 } pod_addresses SEC(".maps");
+
+/* Every address of a captured network namespace, the pod's IPs and others. Only the keys count. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, OWN_ADDRESS_CAPACITY);
+  __type(key, struct own_address);
+  __type(value, __u8);
+} own_addresses SEC(".maps");
+
+/* Network namespaces whose rules and routes bring a marked connection to ztunnel. The agent writes an entry when it has
+ * seen that they are there, and takes it back as soon as the kernel says that one of them is gone. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, NETNS_CAPACITY);
+  __type(key, __u64);   /* netns cookie */
+  __type(value, __u32); /* bits of enum routed_family */
+} routed_netns SEC(".maps");
 
 /* Only the keys count. */
 struct {

@@ -22,6 +22,8 @@ EXPORT(enum, verdict);
 EXPORT(enum, reason);
 EXPORT(enum, event);
 EXPORT(enum, workload_flag);
+EXPORT(enum, routed_family);
+EXPORT(enum, capture_mark);
 EXPORT(enum, setting);
 EXPORT(enum, policy_bit);
 EXPORT(enum, port_rule_kind);

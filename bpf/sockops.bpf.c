@@ -8,12 +8,11 @@
 #include "exempt.h"
 #include "maps.h"
 #include "read.h"
+#include "socket_option.h"
 #include "ztunnel.h"
 
-/* AF_INET, SOL_SOCKET and SO_MARK: <sys/socket.h> is not for BPF. */
-#define FAMILY_INET  2
-#define LEVEL_SOCKET 1
-#define SOCKET_MARK  36
+/* AF_INET: <sys/socket.h> is not for BPF. */
+#define FAMILY_INET 2
 
 static __always_inline void read_addresses(struct bpf_sock_ops *ctx, __u32 local[4], __u32 remote[4]) {
   if (ctx->family == FAMILY_INET) {
@@ -78,7 +77,7 @@ static __always_inline void give_up_exemption(struct bpf_sock_ops *ctx, struct b
   __u32 none = 0;
 
   count_event(EVENT_EXEMPT_FULL);
-  if (is_ztunnel_mark(sk->mark))
+  if (is_mark_of_ztunnels_dial(sk->mark))
     bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &none, sizeof(none));
 }
 

@@ -26,6 +26,11 @@ static __always_inline bool is_ztunnel_mark(__u32 mark) {
   return (mark & ZTUNNEL_MARK_MASK) == ZTUNNEL_MARK;
 }
 
+/* ztunnel's mark, or what connect() made of it for a dial to the application. */
+static __always_inline bool is_mark_of_ztunnels_dial(__u32 mark) {
+  return is_ztunnel_mark(mark) || (mark & ZTUNNEL_MARK_MASK) == REPLY_MARK;
+}
+
 /* The ports that connections are sent to; an original destination is of use only there. Host order. */
 static __always_inline bool is_ztunnel_port(__u32 port) {
   return port == ZTUNNEL_OUTBOUND_PORT || port == ZTUNNEL_INBOUND_PORT;

@@ -11,9 +11,10 @@ import { captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 import { recordOf } from './records.js';
+import { readRouted, setRouted, type RoutedFamilies } from './routed-netns.js';
 
 /** The maps that user space writes. */
-export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'listeners'] as const satisfies readonly MapName[];
+export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'routed_netns', 'listeners'] as const satisfies readonly MapName[];
 type UsedMaps = Maps<(typeof USER_SPACE_WRITES)[number]> & CounterMaps;
 
 /**
@@ -78,6 +79,24 @@ export class Datapath {
     return this.#netnsLinks.attach(netns);
   }
 
+  /**
+   * Says which families of a namespace have the rules and routes that bring a marked connection to ztunnel. What is captured
+   * by route is refused in the others. Takes effect with the next connect(). Throws BpfError when the map is full.
+   */
+  setRouted(cookie: bigint, families: RoutedFamilies): void {
+    setRouted(this.#maps.routed_netns, cookie, families);
+  }
+
+  /** Takes back what {@link setRouted} said. */
+  clearRouted(cookie: bigint): void {
+    setRouted(this.#maps.routed_netns, cookie, { ipv4: false, ipv6: false });
+  }
+
+  /** By cookie; some namespaces may be gone. */
+  routed(): ReadonlyMap<bigint, RoutedFamilies> {
+    return readRouted(this.#maps.routed_netns);
+  }
+
   /** Ends the capture of new connections. False if there was none. The namespace may be gone. */
   detachNetns(cookie: bigint): boolean {
     return this.#netnsLinks.detach(cookie);
@@ -91,8 +110,8 @@ export class Datapath {
   /**
    * Makes a listening socket of ztunnel the pod's listener on its port 15001 or 15006: for a socket that listened
    * before the programs were there to see it. This process has a descriptor of the socket (pidfd_getfd), which may be
-   * closed afterwards. For 15006, set SO_REUSEADDR first, as the programs do for sockets that they see bind: without it
-   * an application cannot bind its port again while a steered connection is open.
+   * closed afterwards. Set SO_REUSEADDR first, as the programs do for sockets that they see bind: without it
+   * an application cannot bind a port that a steered connection occupies.
    */
   captureListener(cookie: bigint, port: number, socketFd: number): void {
     captureListener(this.#maps.listeners, cookie, port, socketFd);

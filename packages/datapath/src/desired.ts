@@ -82,6 +82,8 @@ export interface DesiredMaps {
   readonly netns: ReadonlyMap<bigint, CgroupInfo>;
   /** By Pod IP, canonical text. */
   readonly localPods: ReadonlyMap<string, LocalPod>;
+  /** Every address of each captured network namespace, canonical text, by the namespace's cookie; the pod's IPs are among them. */
+  readonly ownAddresses: ReadonlyMap<bigint, readonly string[]>;
   readonly rules: readonly TrafficRule[];
   readonly settings: DatapathSettings;
 }

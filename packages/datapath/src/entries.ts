@@ -28,6 +28,7 @@ export const REFERRED_TO = [
   'included_cidrs',
   'local_pods',
   'pod_addresses',
+  'own_addresses',
 ] as const;
 export const WORKLOADS = ['cgroup_info_map', 'netns_info_map'] as const;
 
@@ -73,7 +74,7 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
       rules
         .filter((rule) => rule.kind === 'port')
         .map(({ workload, port, direction, action }) => [
-          { workload: workloadWords(workload), port, kind: PORT_RULE_KINDS[direction][action] },
+          { workload: wordsOf(workload), port, kind: PORT_RULE_KINDS[direction][action] },
           1,
         ]),
     ),
@@ -89,6 +90,12 @@ export function encodeMaps(desired: DesiredMaps): Record<WrittenMap, EntryTable>
         cookie,
         { ipv4: { ip: wordsOrZero(ipv4) }, ipv6: { ip: wordsOrZero(ipv6) } },
       ]),
+    ),
+    own_addresses: table(
+      maps.own_addresses,
+      [...desired.ownAddresses].flatMap(([cookie, ips]) =>
+        ips.map((ip) => [{ netns: wordsOf(cookie), ip: addressWords(ip) }, 1] as const),
+      ),
     ),
     cgroup_info_map: table(
       maps.cgroup_info_map,
@@ -110,7 +117,7 @@ function encodeCidrs(rules: readonly TrafficRule[], action: TrafficRule['action'
       .map(({ workload, cidr }) => {
         const { words, prefixLength } = cidrWords(cidr);
         return [
-          { prefixLength: WORKLOAD_BITS + prefixLength, workload: workloadWords(workload), ip: words },
+          { prefixLength: WORKLOAD_BITS + prefixLength, workload: wordsOf(workload), ip: words },
           cidr.includes(':') ? 6 : 4,
         ];
       }),
@@ -132,23 +139,33 @@ export function decodeMaps(tables: Record<WrittenMap, EntryTable>, config: Buffe
         { netnsCookie, flags },
       ]),
     ),
+    ownAddresses: decodeOwnAddresses(tables.own_addresses),
     rules,
     settings: decodeConfig(config, ztunnels.get(Setting.IPV4), ztunnels.get(Setting.IPV6)),
   };
+}
+
+function decodeOwnAddresses(table: EntryTable): Map<bigint, readonly string[]> {
+  const result = new Map<bigint, string[]>();
+  for (const [{ netns, ip }] of rows(maps.own_addresses, table)) {
+    const cookie = numberOf(netns);
+    result.set(cookie, [...(result.get(cookie) ?? []), addressText(ip) ?? '::']);
+  }
+  return result;
 }
 
 function decodeRules(tables: Record<WrittenMap, EntryTable>): TrafficRule[] {
   const cidrs = (table: EntryTable, action: TrafficRule['action']): TrafficRule[] =>
     rows(maps.excluded_cidrs, table).map(([{ prefixLength, workload, ip }]) => ({
       kind: 'cidr',
-      workload: workloadId(workload),
+      workload: numberOf(workload),
       action,
       cidr: cidrText(ip, prefixLength - WORKLOAD_BITS),
     }));
   return [
     ...rows(maps.port_rules, tables.port_rules).flatMap(([{ workload, port, kind }]): TrafficRule[] => {
       const meaning = portRuleMeanings.get(kind);
-      return meaning === undefined ? [] : [{ kind: 'port', workload: workloadId(workload), ...meaning, port }];
+      return meaning === undefined ? [] : [{ kind: 'port', workload: numberOf(workload), ...meaning, port }];
     }),
     ...cidrs(tables.excluded_cidrs, 'exclude'),
     ...cidrs(tables.included_cidrs, 'include'),
@@ -222,8 +239,9 @@ export function isNeverRedirected(value: Buffer): boolean {
 const wordsOrZero = (ip: string | undefined): ReturnType<typeof addressWords> =>
   ip === undefined ? [0, 0, 0, 0] : addressWords(ip);
 
-const workloadWords = (id: bigint): readonly [number, number] => [Number(id & LOW_WORD), Number(id >> 32n)];
-export const workloadId = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
+/** A 64-bit number as the two words that keys without padding have, low and high. */
+const wordsOf = (value: bigint): readonly [number, number] => [Number(value & LOW_WORD), Number(value >> 32n)];
+export const numberOf = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
 
 interface Codec<K, V> {
   encodeKey(key: K): Buffer;

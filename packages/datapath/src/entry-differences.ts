@@ -1,6 +1,6 @@
 // Compares what a map holds with what it ought to hold: every entry that differs, in words for people.
 import { addressText, cidrText } from './address.js';
-import { WORKLOAD_BITS, decodeConfig, workloadId, type AppliedMap, type EntryTable } from './entries.js';
+import { WORKLOAD_BITS, decodeConfig, numberOf, type AppliedMap, type EntryTable } from './entries.js';
 import { PortRuleKind, Setting, WorkloadFlag, maps } from './generated/maps.js';
 
 export interface EntryDifference {
@@ -76,7 +76,7 @@ const range =
   (action: 'excluded' | 'included'): Describe =>
   (key, value) => {
     const { prefixLength, workload, ip } = maps.excluded_cidrs.decodeKey(key);
-    const id = String(workloadId(workload));
+    const id = String(numberOf(workload));
     const entry = `workload ${id}, ${action} range ${cidrText(ip, prefixLength - WORKLOAD_BITS)}`;
     return { entry, of: { kind: 'cgroup', id }, fields: { family: String(maps.excluded_cidrs.decodeValue(value)) } };
   };
@@ -96,9 +96,19 @@ const DESCRIBE: Readonly<Record<AppliedMap, Describe>> = {
     const fields = { IPv4: addressText(ipv4.ip) ?? NONE, IPv6: addressText(ipv6.ip) ?? NONE };
     return { entry: `network namespace ${id}`, of: { kind: 'netns', id }, fields };
   },
+  own_addresses: (key) => {
+    const { netns, ip } = maps.own_addresses.decodeKey(key);
+    const id = String(numberOf(netns));
+    // Only the key counts.
+    return {
+      entry: `network namespace ${id}, own address ${addressText(ip) ?? '::'}`,
+      of: { kind: 'netns', id },
+      fields: {},
+    };
+  },
   port_rules: (key) => {
     const { workload, port, kind } = maps.port_rules.decodeKey(key);
-    const id = String(workloadId(workload));
+    const id = String(numberOf(workload));
     // Only the key counts.
     return {
       entry: `workload ${id}, ${nameIn(PortRuleKind, kind)} port ${port}`,

@@ -3,7 +3,7 @@
 import { canonicalAddress, isLoopback } from './address.js';
 import { WorkloadFlag, type CgroupInfo, type DesiredMaps } from './desired.js';
 import type { InboundReasonName as InboundReason, InboundVerdictName as InboundVerdict } from './generated/maps.js';
-import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT } from './model.js';
+import { ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT, isOwnAddress } from './model.js';
 import { isExcludedInbound } from './rules.js';
 
 /** ztunnel's listener for HBONE, which peers dial themselves (ztunnel src/config.rs). */
@@ -18,6 +18,8 @@ export interface InboundQuery {
   readonly port: number;
   /** The client's address. */
   readonly clientIp: string;
+  /** Whether it came over a route to the loopback, as what the pod dials does when it is captured by route. */
+  readonly isOnLoopback?: boolean;
   /** Whether `connect` sent it here, to ztunnel's outbound listener: its 4-tuple is in `origin_handoff`. */
   readonly redirected?: boolean;
   /** Whether it is known to be a probe or a dial of ztunnel's: its 4-tuple is in `exempt_tuples`. */
@@ -62,6 +64,10 @@ const hasListener = (facts: Facts, port: number): boolean =>
 const isZtunnelPort = (facts: Facts): boolean =>
   facts.query.port === ZTUNNEL_OUTBOUND_PORT || facts.query.port === ZTUNNEL_INBOUND_PORT;
 
+/** Delivered by the pod's own routing although it is meant for somewhere else. */
+const isOutbound = ({ query, ip, clientIp }: Facts): boolean =>
+  query.isOnLoopback === true && ip !== clientIp && query.exempt !== true;
+
 interface Row {
   readonly reason: InboundReason;
   readonly question: string;
@@ -92,12 +98,29 @@ const TABLE: readonly Row[] = [
     finding: (_facts, matched) => (matched ? 'it is not captured' : 'it is captured'),
   },
   {
-    reason: 'outbound-listener',
-    question: "is it a connection of the pod itself that was redirected to ztunnel's outbound port?",
-    matches: ({ query }) => query.port === ZTUNNEL_OUTBOUND_PORT && query.redirected === true,
+    reason: 'outbound',
+    question: "is it a connection that the pod itself dials, and that the pod's routes lead to ztunnel?",
+    matches: isOutbound,
     verdict: (facts) => (hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse'),
     finding: (facts, matched) =>
-      matched ? `redirected; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}` : 'it was not redirected here',
+      matched
+        ? `it came over the loopback; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
+        : facts.query.isOnLoopback === true
+          ? 'it came over the loopback, and is a call of the pod to itself or a dial of its ztunnel'
+          : 'it did not come over the loopback',
+  },
+  {
+    reason: 'outbound-listener',
+    question: "is the destination ztunnel's outbound port?",
+    matches: ({ query }) => query.port === ZTUNNEL_OUTBOUND_PORT,
+    verdict: (facts) =>
+      facts.query.redirected === true && hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse',
+    finding: (facts, matched) =>
+      !matched
+        ? `the port is ${facts.query.port}`
+        : facts.query.redirected === true
+          ? `the pod itself was redirected there; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
+          : 'nobody but the pod itself may reach it',
   },
   {
     reason: 'hbone',
@@ -115,8 +138,9 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'self',
-    question: 'are both ends the same address?',
-    matches: (facts) => facts.ip === facts.clientIp,
+    question: 'is it a call of the pod to itself?',
+    matches: (facts) =>
+      facts.ip === facts.clientIp || isOwnAddress(facts.maps, facts.query.netnsCookie, facts.clientIp),
     verdict: pass,
     finding: (facts) => `from ${facts.clientIp} to ${facts.ip}`,
   },
@@ -176,7 +200,8 @@ export function decideInbound(maps: DesiredMaps, query: InboundQuery): InboundDe
     rows.push({ row: row.reason, question: row.question, finding: row.finding(facts, matched), matched });
     if (!matched) continue;
     const verdict = row.verdict(facts);
-    const listener = row.reason === 'outbound-listener' ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
+    const isOut = row.reason === 'outbound' || row.reason === 'outbound-listener';
+    const listener = isOut ? ZTUNNEL_OUTBOUND_PORT : ZTUNNEL_INBOUND_PORT;
     return { verdict, reason: row.reason, rows, ...(verdict === 'steer' ? { listener } : {}) };
   }
   throw new Error('the last row of the inbound table matches everything');

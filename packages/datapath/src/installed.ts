@@ -11,6 +11,7 @@ import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
 import { recordOf } from './records.js';
+import { readRouted, type RoutedFamilies } from './routed-netns.js';
 
 /** A program's pinned link. */
 export interface InstalledLink {
@@ -46,6 +47,7 @@ export function readNetnsLinks(pinDirectory: string): InstalledNetnsLink[] {
 export const USER_SPACE_READS = [
   ...APPLIED_MAPS,
   ...COUNTER_MAPS,
+  'routed_netns',
   'listeners',
   'decisions',
 ] as const satisfies readonly MapName[];
@@ -99,6 +101,11 @@ export class InstalledDatapath {
   /** The socket cookie of the listener of ztunnel that is captured; undefined if there is none. */
   capturedListener(netnsCookie: bigint, port: number): bigint | undefined {
     return capturedListener(this.#maps.listeners, netnsCookie, port);
+  }
+
+  /** The families in which a marked connection reaches ztunnel, by the namespace's cookie. */
+  routed(): ReadonlyMap<bigint, RoutedFamilies> {
+    return readRouted(this.#maps.routed_netns);
   }
 
   /** See {@link readDecisions}. */

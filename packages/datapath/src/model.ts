@@ -27,6 +27,8 @@ export interface Query {
   readonly mark: number;
   /** Whether the socket is bound to a device (SO_BINDTODEVICE), which keeps it from the loopback. */
   readonly isBoundToDevice?: boolean;
+  /** Whether the namespace is in `routed_netns` for the destination's family. */
+  readonly isRouted?: boolean;
   /** The destination dialled: text, IPv4, IPv6 or IPv4-mapped IPv6. */
   readonly ip: string;
   readonly port: number;
@@ -49,6 +51,11 @@ export interface Decision {
   readonly target?: { readonly ip: string; readonly port: number };
   /** The rows tried, in order; the last is the one that decided. */
   readonly rows: readonly RowTrace[];
+}
+
+/** Whether a namespace that Sluice captures holds an address, canonical text. */
+export function isOwnAddress(maps: DesiredMaps, netnsCookie: bigint, ip: string): boolean {
+  return maps.ownAddresses.get(netnsCookie)?.some((own) => canonicalAddress(own) === ip) === true;
 }
 
 /** bpf/caller.h: by cgroup, by an ancestor, by network namespace. */
@@ -118,11 +125,16 @@ const isSelf = (facts: Facts): boolean =>
   (facts.caller?.ip !== undefined && canonicalAddress(facts.caller.ip) === facts.destination) ||
   (facts.meshedPod !== undefined &&
     facts.meshedPod.netnsCookie !== 0n &&
-    facts.meshedPod.netnsCookie === facts.query.netnsCookie);
+    facts.meshedPod.netnsCookie === facts.query.netnsCookie) ||
+  isOwnAddress(facts.maps, facts.query.netnsCookie, facts.destination);
 
 /** A process of the pod in a network namespace that is not the pod's. A pending pod is held in every namespace. */
 const isInOtherNetns = (facts: Facts): boolean =>
   hasFlag(facts, WorkloadFlag.IN_POD) && !isPending(facts) && facts.ownAddresses === undefined;
+
+/** Captured by route: the pod's own routing leads to ztunnel, and the destination stays. */
+const isByRoute = (facts: Facts): boolean =>
+  isInMesh(facts) && hasFlag(facts, WorkloadFlag.IN_POD) && hasFlag(facts, WorkloadFlag.ROUTE);
 
 /** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
@@ -247,19 +259,38 @@ const TABLE: readonly Row[] = [
           : `port ${facts.query.port} is not that of a name server`,
   },
   {
+    reason: 'unprepared',
+    question: "is the pod captured by route, and its network namespace not prepared for the destination's family?",
+    matches: (facts) => isByRoute(facts) && facts.query.isRouted !== true,
+    verdict: () => 'refuse',
+    finding: (facts) =>
+      !isByRoute(facts)
+        ? 'the pod is not captured by route'
+        : facts.query.isRouted === true
+          ? 'the rules and routes of the namespace lead to ztunnel'
+          : 'the agent has not found rules and routes in the namespace that lead to ztunnel',
+  },
+  {
     reason: 'no-ztunnel',
     question: 'is no ztunnel known?',
-    matches: (facts) => facts.ztunnel === undefined,
+    matches: (facts) => !isByRoute(facts) && facts.ztunnel === undefined,
     verdict: (facts) => (facts.maps.settings.noZtunnel === 'open' ? 'pass' : 'refuse'),
     finding: (facts) =>
-      facts.ztunnel === undefined ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}` : place(facts),
+      isByRoute(facts)
+        ? `ztunnel is reached by route, on port ${ZTUNNEL_OUTBOUND_PORT}`
+        : facts.ztunnel === undefined
+          ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}`
+          : place(facts),
   },
   {
     reason: 'redirect',
     question: 'otherwise',
     matches: () => true,
-    verdict: () => 'redirect',
-    finding: (facts) => `to ztunnel at ${facts.ztunnel}`,
+    verdict: (facts) => (isByRoute(facts) ? 'route' : 'redirect'),
+    finding: (facts) =>
+      isByRoute(facts)
+        ? `the socket is marked, and the pod's routes lead it to ztunnel; the destination stays ${facts.destination}`
+        : `to ztunnel at ${facts.ztunnel}`,
   },
 ];
 

@@ -2,7 +2,7 @@
 // the kernel's programs are asked through real sockets, and both the outcome and the reported reason have to agree.
 import { dirname } from 'node:path';
 import fc from 'fast-check';
-import { netnsCookie } from '@sluice/linux';
+import { listeningSockets, Netns, netnsCookie } from '@sluice/linux';
 import {
   Cgroup,
   HostProcess,
@@ -17,13 +17,21 @@ import {
   type Pod,
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
+import { CaptureMark, InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
 import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query } from '../src/index.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
+import { routeToZtunnel } from './route-to-ztunnel.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const CASES = 800;
 const PORTS = [80, 443, 5432, 53];
+const ROUTES = [
+  { ipv4: true, ipv6: true },
+  { ipv4: true, ipv6: true },
+  { ipv4: true, ipv6: false },
+  { ipv4: false, ipv6: true },
+  { ipv4: false, ipv6: false },
+];
 
 interface Caller {
   readonly name: string;
@@ -46,12 +54,15 @@ function outcome(result: DialResult): string {
   if (result.error === 'ECONNREFUSED') return 'refuse';
   if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;
   if (hop.originalDst === undefined) return 'pass';
+  if (hop.port === 15001 && hop.originalDstFrom === 'local') return 'route';
   return { 15001: 'redirect', 15006: 'to-mesh', 15053: 'dns' }[hop.port ?? 0] ?? `port ${hop.port}`;
 }
 
 describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () => {
   let mesh: MeshedNode;
   let pods: Pod[];
+  /** Captured by route. Nobody dials it but itself, because the inbound table is not this test's subject. */
+  let routed: Pod;
   let ztunnelPod: Pod;
   let kubelet: HostProcess;
   let callers: Caller[];
@@ -79,10 +90,20 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     ]);
     await (await LineProcess.start(server)).lineMatching(/^ready$/);
     // A socket that ztunnel opens in a pod's namespace belongs to ztunnel's cgroup.
-    for (const pod of [a, b]) {
+    routed = await node.pod({ name: 'routed', serve: PORTS });
+    for (const pod of [a, b, routed]) {
       const place = { netns: pod.netns, cgroup: ztunnelPod.app.place.cgroup };
       const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001,15053', '--answer'];
-      await (await LineProcess.start(enterCommand(place, argv))).lineMatching(/^ready$/);
+      const listening = await LineProcess.start(enterCommand(place, argv));
+      await listening.lineMatching(/^ready$/);
+      if (pod !== routed) continue;
+      routeToZtunnel(routed);
+      using netns = Netns.open(routed.netns);
+      mesh.datapath.attachNetns(netns);
+      for (const socket of listeningSockets(listening.pid, { ports: [15001] })) {
+        mesh.datapath.captureListener(netns.cookie, socket.port, socket.fd);
+        socket.close();
+      }
     }
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
@@ -102,6 +123,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       await at(new Cgroup(`${a.cgroup.path}/foreign`), node.netns.path),
       await at(kubelet.cgroup, c.netns),
       await at(new Cgroup(`${a.cgroup.path}/nested-netns`), c.netns),
+      caller('routed', routed.app.place.cgroup, routed.netns, routed),
     ];
   });
   afterAll(async () => mesh?.close());
@@ -120,6 +142,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     cookieKnown: fc.constantFrom(true, true, true, false),
     local: fc.constantFrom('no', 'one family', 'both', 'both'),
     inPod: fc.boolean(),
+    route: fc.boolean(),
     pending: fc.constantFrom(false, false, false, true),
     dns: fc.boolean(),
     excludedPort: maybe(port),
@@ -131,14 +154,17 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   type Standing = typeof standing extends fc.Arbitrary<infer T> ? T : never;
 
   const arbitraryCase = fc.record({
-    // The callers of the pods a and b come twice, because most rows of the table are about them.
-    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 0, 1),
+    // The callers of meshed pods come more often, because most rows of the table are about them.
+    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 1, 11, 0, 1, 11),
     destination: fc.nat({ max: 999 }),
     mapped: fc.boolean(),
     port,
-    mark: fc.constantFrom(0, 0, 0x539, 0xf539, 0x111),
+    mark: fc.constantFrom(0, 0, 0x539, 0xf539, 0x111, CaptureMark.ROUTE_MARK),
     a: standing,
     b: standing,
+    // The agent never writes one of a captured pod's entries without the other.
+    routed: standing.map((how) => ({ ...how, at: 'pod and netns' as const, inPod: true })),
+    routes: fc.constantFrom(...ROUTES),
     ztunnelKnown: fc.boolean(),
     kubeletKnown: fc.boolean(),
     ipv4: fc.boolean(),
@@ -155,6 +181,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const cgroups = new Map<bigint, CgroupInfo>();
     const netns = new Map<bigint, CgroupInfo>();
     const localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
+    const ownAddresses = new Map<bigint, readonly string[]>();
     const rules: TrafficRule[] = [];
     const levels = new Set<number>();
     const put = (path: string, info: CgroupInfo): void => {
@@ -170,6 +197,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         flags:
           (how.inMesh ? WorkloadFlag.AMBIENT : 0) |
           (how.inPod ? WorkloadFlag.IN_POD : 0) |
+          (how.route ? WorkloadFlag.ROUTE : 0) |
           (how.dns ? WorkloadFlag.DNS_CAPTURE : 0) |
           (how.includesNothing ? WorkloadFlag.ONLY_INCLUDED_OUTBOUND : 0) |
           (how.pending ? WorkloadFlag.PENDING : 0),
@@ -182,6 +210,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       const shown = how.local === 'both' ? pod.ips : how.local === 'no' ? [] : [pod.ip4];
       const flags = WorkloadFlag.AMBIENT | (how.inPod ? WorkloadFlag.IN_POD : 0);
       for (const ip of shown) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags });
+      if (how.inPod && how.ipKnown) ownAddresses.set(cookie, pod.ips);
       const byPort = { kind: 'port', workload: id, direction: 'outbound' } as const;
       const byCidr = { kind: 'cidr', workload: id } as const;
       if (how.excludedPort !== undefined) rules.push({ ...byPort, action: 'exclude', port: how.excludedPort });
@@ -191,6 +220,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     };
     place(pods[0] as Pod, world.a);
     place(pods[1] as Pod, world.b);
+    place(routed, world.routed);
     const special = (path: string, flags: number): void =>
       put(path, { id: cgroupId(path), inMesh: false, ip: undefined, flags, detectedFlags: flags });
     if (world.ztunnelKnown) special(ztunnelPod.cgroup.path, WorkloadFlag.ZTUNNEL);
@@ -199,6 +229,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       cgroups,
       netns,
       localPods,
+      ownAddresses,
       rules,
       settings: {
         ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
@@ -222,7 +253,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       ...node.remote.hosts,
       ...pods.flatMap((pod) => pod.ips),
       ...pods.flatMap((pod) => pod.ips),
-      ...(pods[who]?.ips ?? []),
+      ...((callers[who]?.name === 'routed' ? routed : pods[who])?.ips ?? []),
       node.ip4,
       node.ip6,
       '127.0.0.1',
@@ -242,6 +273,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     const reader = installed.decisions((batch) => reported.push(...batch));
     const reasons: string[] = [];
     const expected: string[] = [];
+    const reasonsExpected: string[] = [];
     let arrived = 0;
     let inOwnPod = false;
     try {
@@ -251,7 +283,10 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           expect(mesh.datapath.apply(maps).failures).toEqual([]);
           const who = callers[world.caller] as Caller;
           const ip = destinationOf(world);
-          const { verdict, reason, target } = decide(maps, { ...who, mark: world.mark, ip, port: world.port });
+          mesh.datapath.setRouted(netnsCookie(routed.netns), world.routes);
+          const isRouted = who.name === 'routed' && world.routes[canonicalAddress(ip).includes(':') ? 'ipv6' : 'ipv4'];
+          const query = { ...who, mark: world.mark, isRouted, ip, port: world.port };
+          const { verdict, reason, target } = decide(maps, query);
           const to = endpoint(ip, world.port);
           const result = await who.dial(to, world.mark === 0 ? {} : { mark: world.mark });
           expect(`${outcome(result)} for ${who.name} to ${to} (${reason})`).toBe(
@@ -263,7 +298,12 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
             expect(result.hops[0]?.local).toBe(endpoint(target.ip, target.port));
             inOwnPod ||= verdict === 'redirect' && target.ip !== ztunnelPod.ip4 && target.ip !== ztunnelPod.ip6;
           }
-          expected.push(reason);
+          if (verdict === 'route') {
+            expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
+            expect(result.peername).toBe(to);
+          }
+          expected.push(verdict === 'route' ? verdict : reason);
+          reasonsExpected.push(reason);
           arrived += 1;
           while (reported.length < arrived) await new Promise((resolve) => setImmediate(resolve));
           reasons.push(String(reported[arrived - 1]?.reason));
@@ -280,7 +320,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     } finally {
       reader.close();
     }
-    expect(reasons).toEqual(expected);
+    expect(reasons).toEqual(reasonsExpected);
     expect(inOwnPod).toBe(true);
     // If a row never decided, the cases are not as random as they look.
     expect([...new Set(expected)].toSorted()).toEqual(
@@ -294,8 +334,10 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         'pending',
         'probe',
         'redirect',
+        'route',
         'self',
         'to-mesh',
+        'unprepared',
         'ztunnel',
       ].toSorted(),
     );

@@ -55,6 +55,9 @@ export const desired: fc.Arbitrary<DesiredMaps> = fc.record({
   localPods: fc
     .array(fc.tuple(address, fc.record({ netnsCookie: id, flags: fc.integer({ min: 0, max: 0xffff }) })))
     .map((entries) => new Map(entries)),
+  ownAddresses: fc
+    .array(fc.tuple(id, fc.uniqueArray(address, { minLength: 1, maxLength: 4 })))
+    .map((entries) => new Map(entries)),
   rules: fc.uniqueArray(rule, {
     selector: (item) => JSON.stringify({ ...item, workload: String(item.workload) }),
   }),
@@ -79,6 +82,7 @@ export const desired: fc.Arbitrary<DesiredMaps> = fc.record({
 /** With the rules in a fixed order, and without anything that cannot be compared. */
 export const sorted = (maps: DesiredMaps): unknown => ({
   ...maps,
+  ownAddresses: new Map([...maps.ownAddresses].map(([cookie, ips]) => [cookie, [...ips].toSorted()])),
   rules: maps.rules.map((item) => JSON.stringify({ ...item, workload: String(item.workload) })).toSorted(),
 });
 
@@ -86,6 +90,7 @@ export const nothing: DesiredMaps = {
   cgroups: new Map(),
   netns: new Map(),
   localPods: new Map(),
+  ownAddresses: new Map(),
   rules: [],
   settings: {
     ztunnelIPv4: undefined,

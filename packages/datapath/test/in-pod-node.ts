@@ -1,7 +1,7 @@
 // A meshed node whose pods have their own ztunnel: their namespaces have the inbound program and the route back for the
 // original source, and a ztunnel learns of them over ZDS. The tests do what the agent would do.
 import { join } from 'node:path';
-import { addRoute, addRule, attachTc, Netns, netnsCookie, writeSysctl } from '@sluice/linux';
+import { addRoute, addRule, Netns, netnsCookie, writeSysctl } from '@sluice/linux';
 import { LineProcess, enterCommand, peerProgram, type Pod, type PodSpec, type StandInZtunnel } from '@sluice/testbed';
 import { ZdsServer } from '@sluice/zds';
 import { BpfMap } from '@sluice/libbpf';
@@ -63,6 +63,13 @@ export class InPodNode implements AsyncDisposable {
     this.mesh.apply();
   }
 
+  /** Says that the pod's namespace has another address. */
+  own(pod: Pod, ip: string): void {
+    const cookie = netnsCookie(pod.netns);
+    this.mesh.ownAddresses.set(cookie, [...(this.mesh.ownAddresses.get(cookie) ?? []), ip]);
+    this.mesh.apply();
+  }
+
   /** Tells ztunnel of a pod; fulfilled when ztunnel listens there. */
   async serve({ uid, name, namespace, netns: path }: Pod): Promise<void> {
     const netns = this.#lent.get(uid) ?? Netns.open(path);
@@ -95,8 +102,6 @@ export class InPodNode implements AsyncDisposable {
       addRule(netns, { family, ...WAY_BACK });
       addRoute(netns, { family, table, type: 'local', destination: 'default', interface: 'lo' });
     }
-    const programFd = this.mesh.datapath.loopbackFilterFd;
-    attachTc(netns, 'lo', { name: 'sluice_lo', priority: 100, handle: 1, programFd });
     for (const sysctl of REFLECTING) writeSysctl(netns, sysctl, '1');
   }
 

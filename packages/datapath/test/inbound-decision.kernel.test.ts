@@ -29,6 +29,7 @@ import type {
 import { maps as codecs } from '../src/generated/maps.js';
 import { InPodNode, listenLikeZtunnel } from './in-pod-node.js';
 import { cgroupId, levelOf } from './meshed-node.js';
+import { routeToZtunnel } from './route-to-ztunnel.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const CASES = 500;
@@ -77,6 +78,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     }
     const [a] = pods;
     await a.addAddress(SECONDARY);
+    routeToZtunnel(a);
+    mesh.datapath.setRouted(netnsCookie(a.netns), { ipv4: true, ipv6: true });
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
     const remote = await node.remote.client();
@@ -104,6 +107,9 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     inPod: fc.constantFrom(true, true, true, true, false),
     pending: fc.constantFrom(false, false, false, true),
     bypass: fc.constantFrom(false, false, false, true),
+    route: fc.boolean(),
+    /** Which of its addresses the agent knows as its own. */
+    own: fc.constantFrom('none', 'IPs', 'all', 'all'),
     cookieKnown: fc.constantFrom(true, true, true, false),
     excluded: fc.constantFrom<number[][]>([], [], [APPLICATION], [15001, 15006]),
     included: fc.constantFrom<number[][]>([], [], [], [APPLICATION], [NOBODY]),
@@ -129,6 +135,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     const cgroups = new Map<bigint, CgroupInfo>();
     const netns = new Map<bigint, CgroupInfo>();
     const localPods = new Map<string, LocalPod>();
+    const ownAddresses = new Map<bigint, readonly string[]>();
     const rules: TrafficRule[] = [];
     const levels = new Set<number>();
     const put = (path: string, info: CgroupInfo): void => {
@@ -142,12 +149,15 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
         WorkloadFlag.AMBIENT |
         (how.inPod ? WorkloadFlag.IN_POD : 0) |
         (how.pending ? WorkloadFlag.PENDING : 0) |
+        (how.route && pod === pods[0] ? WorkloadFlag.ROUTE : 0) |
         (how.bypass ? WorkloadFlag.BYPASS_INBOUND : 0);
       const info = { id, inMesh: true, ip: pod.ip4, flags, detectedFlags: flags };
       const cookie = netnsCookie(pod.netns);
       put(pod.cgroup.path, info);
       netns.set(cookie, info);
       for (const ip of pod.ips) localPods.set(ip, { netnsCookie: how.cookieKnown ? cookie : 0n, flags });
+      if (how.own !== 'none')
+        ownAddresses.set(cookie, how.own === 'all' && pod === pods[0] ? [...pod.ips, SECONDARY] : pod.ips);
       const rule = { kind: 'port', workload: id, direction: 'inbound' } as const;
       for (const port of how.excluded) rules.push({ ...rule, action: 'exclude', port });
       for (const port of how.included) rules.push({ ...rule, action: 'include', port });
@@ -164,7 +174,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     // There is no ztunnel of the node: a connection that would be sent to it is refused.
     const nowhere = { ztunnelIPv4: undefined, ztunnelIPv6: undefined, noZtunnel: 'closed' } as const;
     const policies = { pending: pendingOpen ? 'open' : 'hold', probesExempt, cgroupLevels } as const;
-    return { cgroups, netns, localPods, rules, settings: { ...settings, ...nowhere, ...policies } };
+    return { cgroups, netns, localPods, ownAddresses, rules, settings: { ...settings, ...nowhere, ...policies } };
   }
 
   /** The map of captured listeners is not one of those that the agent writes. */
@@ -194,6 +204,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     readonly ip: string;
     readonly port: number;
     readonly clientIp: string;
+    readonly isOnLoopback: boolean;
     readonly redirected: boolean;
     readonly exempt: boolean;
   }
@@ -212,8 +223,22 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   function arrivalOf(world_: Case, maps: DesiredMaps, who: Client, ip: string, bound: boolean): Arrival | undefined {
     const [a, b] = pods;
     const { place } = who;
-    const decision = place === undefined ? undefined : decide(maps, { ...queryOf(place), ip, port: world_.port });
+    const decision =
+      place === undefined ? undefined : decide(maps, { ...queryOf(place), isRouted: true, ip, port: world_.port });
     if (decision?.verdict === 'refuse') return undefined;
+    // Only what is not in the local table gets as far as the rule for marked connections.
+    if (decision?.verdict === 'route' && b.ips.includes(unmapped(ip))) {
+      const own = unmapped(ip).includes(':') ? a.ip6 : a.ip4;
+      const source = { clientIp: bound ? SECONDARY : own, isOnLoopback: true, redirected: false, exempt: false };
+      return {
+        netnsCookie: netnsCookie(a.netns),
+        pod: a,
+        how: world_.a,
+        ip: unmapped(ip),
+        port: world_.port,
+        ...source,
+      };
+    }
     const target = decision?.target ?? { ip: unmapped(ip), port: world_.port };
     const clientIp = sourceOf(who, target.ip, bound);
     const isB = b.ips.includes(target.ip);
@@ -225,6 +250,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       how: isB ? world_.b : world_.a,
       ...target,
       clientIp,
+      isOnLoopback: false,
       redirected: decision?.verdict === 'redirect',
       exempt: exempting === cookie && clientIp !== target.ip,
     };
@@ -243,7 +269,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       const pod = maps.localPods.get(ip);
       return pod !== undefined && (pod.flags & WorkloadFlag.IN_POD) !== 0 ? pod.netnsCookie : 0n;
     }
-    if ((reason !== 'ztunnel' && reason !== 'self') || place === undefined) return 0n;
+    if (reason !== 'ztunnel' || place === undefined) return 0n;
     const cookie = netnsCookie(place.netns);
     return ((maps.netns.get(cookie)?.flags ?? 0) & WorkloadFlag.IN_POD) !== 0 ? cookie : 0n;
   }
@@ -291,6 +317,6 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       { numRuns: CASES, seed, endOnFailure: true },
     );
     // Every row decided at least once.
-    expect(new Set(datapath.counters().inbound.map(({ reason }) => reason)).size).toBe(11);
+    expect(new Set(datapath.counters().inbound.map(({ reason }) => reason)).size).toBe(12);
   });
 });

@@ -11,6 +11,7 @@ function mapsWith(flags: number, change: Partial<DesiredMaps> = {}): DesiredMaps
     cgroups: new Map(),
     netns: new Map([[COOKIE, { id: WORKLOAD, inMesh: true, ip: '10.0.0.7', flags, detectedFlags: flags }]]),
     localPods: new Map(),
+    ownAddresses: new Map([[COOKIE, ['10.0.0.7', '10.0.0.8']]]),
     rules: [],
     settings: {
       ztunnelIPv4: undefined,
@@ -39,7 +40,7 @@ const rule = { kind: 'port', workload: WORKLOAD, direction: 'inbound' } as const
 describe('the inbound table', () => {
   it('steers what comes in to a captured pod, whatever the port and the address', () => {
     expect(ask(CAPTURED)).toBe('steer steered 15006');
-    for (const port of [15001, 15006, 1]) expect(ask(CAPTURED, { port })).toBe('steer steered 15006');
+    for (const port of [15006, 1]) expect(ask(CAPTURED, { port })).toBe('steer steered 15006');
     expect(ask(CAPTURED, { ip: 'fd00::1', clientIp: 'fd00::2' })).toBe('steer steered 15006');
     expect(ask(CAPTURED, { listeners: [15001] })).toBe('refuse no-listener');
   });
@@ -58,6 +59,23 @@ describe('the inbound table', () => {
     expect(ask(CAPTURED, { port: 15001, redirected: true })).toBe('steer outbound-listener 15001');
     expect(ask(CAPTURED, { port: 15001, redirected: true, listeners: [15006] })).toBe('refuse outbound-listener');
     expect(ask(CAPTURED, { port: 80, redirected: true })).toBe('steer steered 15006');
+    expect(ask(CAPTURED, { port: 15001 })).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED, { port: 15001, clientIp: '10.0.0.7' })).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED, { clientIp: '10.0.0.8' })).toBe('pass self');
+    expect(ask(CAPTURED, { clientIp: '10.0.0.8' }, { ownAddresses: new Map() })).toBe('steer steered 15006');
+  });
+
+  it('gives what the pod itself dials to the outbound listener, whatever the destination', () => {
+    const dialled = { isOnLoopback: true, clientIp: '10.0.0.7', ip: '10.9.9.9' };
+    for (const port of [80, 15001, 15006, 15008])
+      expect(ask(CAPTURED, { ...dialled, port })).toBe('steer outbound 15001');
+    for (const flags of [WorkloadFlag.PENDING, WorkloadFlag.BYPASS_INBOUND])
+      expect(ask(CAPTURED | flags, dialled)).toBe('steer outbound 15001');
+    expect(ask(CAPTURED, { ...dialled, listeners: [15006] })).toBe('refuse outbound');
+    expect(ask(CAPTURED, { ...dialled, exempt: true })).toBe('pass exempt');
+    expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.7' })).toBe('pass self');
+    expect(ask(CAPTURED, { ...dialled, ip: '127.0.0.1' })).toBe('pass loopback');
+    expect(ask(WorkloadFlag.AMBIENT, dialled)).toBe('pass not-in-mesh');
   });
 
   it('holds a pending pod, or lets everything but ztunnel’s own ports be reached', () => {
@@ -66,13 +84,13 @@ describe('the inbound table', () => {
     expect(ask(flags, { port: 15008 })).toBe('pass hbone');
     expect(ask(flags, { exempt: true })).toBe('pass exempt');
     expect(ask(flags, {}, open)).toBe('pass pending');
-    for (const port of [15001, 15006]) expect(ask(flags, { port }, open)).toBe('refuse pending');
+    expect(ask(flags, { port: 15006 }, open)).toBe('refuse pending');
   });
 
   it('lets connections to a pod that bypasses the capture pass, but for ztunnel’s own ports', () => {
     const flags = CAPTURED | WorkloadFlag.BYPASS_INBOUND;
     expect(ask(flags)).toBe('pass bypass');
-    for (const port of [15001, 15006]) expect(ask(flags, { port })).toBe('refuse bypass');
+    expect(ask(flags, { port: 15006 })).toBe('refuse bypass');
   });
 
   it('follows the rules of the pod', () => {
@@ -82,7 +100,7 @@ describe('the inbound table', () => {
     const including = { rules: [{ ...rule, action: 'include', port: 80 }] } as const;
     expect(ask(CAPTURED, {}, including)).toBe('steer steered 15006');
     expect(ask(CAPTURED, { port: 81 }, including)).toBe('pass excluded');
-    for (const port of [15001, 15006]) expect(ask(CAPTURED, { port }, including)).toBe('refuse excluded');
+    expect(ask(CAPTURED, { port: 15006 }, including)).toBe('refuse excluded');
   });
 
   it('reports every row that it tried', () => {
@@ -90,6 +108,7 @@ describe('the inbound table', () => {
     expect(rows.map(({ row, matched }) => [row, matched])).toEqual([
       ['loopback', false],
       ['not-in-mesh', false],
+      ['outbound', false],
       ['outbound-listener', false],
       ['hbone', false],
       ['exempt', false],

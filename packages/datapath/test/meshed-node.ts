@@ -23,6 +23,8 @@ export class MeshedNode implements AsyncDisposable {
   readonly #cgroups = new Map<bigint, CgroupInfo>();
   readonly #netns: DesiredMaps['netns'] = new Map();
   readonly #localPods = new Map<string, { netnsCookie: bigint; flags: number }>();
+  /** By netns cookie; a test adds what it adds to a namespace. */
+  readonly ownAddresses = new Map<bigint, readonly string[]>();
   readonly #levels = new Set<number>();
   readonly rules: TrafficRule[] = [];
   settings: DesiredMaps['settings'];
@@ -71,12 +73,14 @@ export class MeshedNode implements AsyncDisposable {
     this.#add(pod.cgroup.path, info);
     (this.#netns as Map<bigint, CgroupInfo>).set(cookie, info);
     for (const ip of pod.ips) this.#localPods.set(ip, { netnsCookie: cookie, flags });
+    this.ownAddresses.set(cookie, pod.ips);
   }
 
   leave(pod: Pod): void {
     this.#cgroups.delete(cgroupId(pod.cgroup.path));
     (this.#netns as Map<bigint, CgroupInfo>).delete(netnsCookie(pod.netns));
     for (const ip of pod.ips) this.#localPods.delete(ip);
+    this.ownAddresses.delete(netnsCookie(pod.netns));
   }
 
   setZtunnel({ pod }: StandInZtunnel): void {
@@ -107,6 +111,7 @@ export class MeshedNode implements AsyncDisposable {
       cgroups: this.#cgroups,
       netns: this.#netns,
       localPods: this.#localPods,
+      ownAddresses: this.ownAddresses,
       rules: this.rules,
       settings: { ...this.settings, cgroupLevels: [...this.#levels].toSorted((a, b) => a - b) },
     };

@@ -22,6 +22,7 @@ const maps: DesiredMaps = {
     ['fd00::5', { netnsCookie: POD_NETNS, flags: 1 }],
     ['10.0.0.6', { netnsCookie: 8n, flags: 1 }],
   ]),
+  ownAddresses: new Map(),
   rules: [
     { kind: 'port', workload: POD, direction: 'outbound', action: 'exclude', port: 5432 },
     { kind: 'cidr', workload: POD, action: 'exclude', cidr: '192.0.2.0/24' },
@@ -66,6 +67,10 @@ const withFlags = (flags: number): DesiredMaps => ({
   ),
 });
 const own = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD);
+const routed: DesiredMaps = {
+  ...withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.ROUTE),
+  ownAddresses: new Map([[POD_NETNS, ['10.0.0.5', 'fd00::5', '10.7.7.7']]]),
+};
 const waiting = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING);
 const oneFamily: DesiredMaps = { ...own, localPods: new Map([...own.localPods].filter(([ip]) => ip !== 'fd00::5')) };
 
@@ -143,6 +148,37 @@ describe('the decision table', () => {
       'other-netns',
     ],
     ['the same in the loopback', homeless, { ...inPod, netnsCookie: 77n, ip: '127.0.0.1' }, 'pass', 'loopback'],
+    ['a pod captured by route', routed, { ...inPod, isRouted: true }, 'route', 'redirect'],
+    ['a pod captured by route, not prepared', routed, inPod, 'refuse', 'unprepared'],
+    [
+      'the same where connections without ztunnel may pass',
+      { ...routed, settings: { ...routed.settings, noZtunnel: 'open', pending: 'open' } },
+      inPod,
+      'refuse',
+      'unprepared',
+    ],
+    ['a pod captured by route, excluded', routed, { ...inPod, port: 5432 }, 'pass', 'excluded'],
+    [
+      'a pod captured by route, an address of its own that is no Pod IP',
+      routed,
+      { ...inPod, ip: '10.7.7.7' },
+      'pass',
+      'self',
+    ],
+    [
+      "a pod captured by route, its neighbour's address",
+      routed,
+      { ...inPod, ip: '10.0.0.6', isRouted: true },
+      'route',
+      'redirect',
+    ],
+    [
+      'ROUTE without a ztunnel in the pod',
+      withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.ROUTE),
+      { ...inPod, isRouted: true },
+      'redirect',
+      'redirect',
+    ],
     ['a name server', resolving, { ...inPod, port: 53 }, 'dns', 'dns'],
     ['a name server on the loopback', resolving, { ...inPod, ip: '127.0.0.53', port: 53 }, 'pass', 'loopback'],
     ["a name server in the pod's own IP", resolving, { ...inPod, ip: '10.0.0.5', port: 53 }, 'pass', 'self'],

@@ -227,6 +227,7 @@ class MapsBuilder {
   readonly #netns = new Map<bigint, CgroupInfo>();
   readonly #netnsOwner = new Map<bigint, Pod>();
   readonly #localPods = new Map<string, LocalPod>();
+  readonly #ownAddresses = new Map<bigint, readonly string[]>();
   readonly #rules: TrafficRule[] = [];
   readonly #levels = new Set<number>();
 
@@ -287,6 +288,7 @@ class MapsBuilder {
     if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
     const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
     for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
+    if (isInPod && netns.cookie !== undefined) this.#ownAddresses.set(netns.cookie, ips);
     if (isInPod && netns.cookie !== undefined) this.#serve(pod, workload, netns.cookie, pending === undefined);
     return {
       problems: [
@@ -355,6 +357,7 @@ class MapsBuilder {
       cgroups: this.#cgroups,
       netns: this.#netns,
       localPods: this.#localPods,
+      ownAddresses: this.#ownAddresses,
       rules: this.#rules,
       settings: {
         ztunnelIPv4: isNode ? ztunnels.ipv4 : undefined,

@@ -3,7 +3,15 @@ import { statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname } from 'node:path';
 import { CgroupResolver } from '@sluice/cgroup-resolver';
-import { decide, findCaller, InstalledDatapath, WorkloadFlag, type Decision, type Query } from '@sluice/datapath';
+import {
+  canonicalAddress,
+  decide,
+  findCaller,
+  InstalledDatapath,
+  WorkloadFlag,
+  type Decision,
+  type Query,
+} from '@sluice/datapath';
 import { levelOf } from '../node/kubelet.js';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { AgentState } from '../state/state.js';
@@ -113,7 +121,14 @@ export function explain(
   const maps = installed.read();
   const resolver = new CgroupResolver({ procPath, cgroupRoot: state.node.cgroupRoot, hostNetns: state.node.hostNetns });
   const place = placeOf(caller, state, resolver);
-  const query: Query = { cgroups: chainOf(resolver, place.cgroup), netnsCookie: place.netnsCookie, mark: 0, ...to };
+  const routed = installed.routed().get(place.netnsCookie);
+  const query: Query = {
+    cgroups: chainOf(resolver, place.cgroup),
+    netnsCookie: place.netnsCookie,
+    mark: 0,
+    isRouted: (canonicalAddress(to.ip).includes(':') ? routed?.ipv6 : routed?.ipv4) === true,
+    ...to,
+  };
   const entry = findCaller(maps, query);
   const { verdict, reason, target, rows } = decide(maps, query);
   return {

@@ -1,14 +1,13 @@
 // The datapath captures ztunnel's listeners when they begin to listen. This file takes listeners that are older than the maps
 // from ztunnel's process, and reports a pod for which ztunnel does not listen although it acknowledged the pod.
 import { listeningSockets, setSockOptInt } from '@sluice/linux';
-import { ZTUNNEL_INBOUND_PORT } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { Enforcement, LISTENER_PORTS } from '../node/enforcement.js';
 import { Zds } from '../zds/zds.js';
 
-// asm-generic/socket.h. Without SO_REUSEADDR, an application could not bind its port again while a steered connection is open.
+// asm-generic/socket.h. Without SO_REUSEADDR, an application could not bind a port that a steered connection occupies.
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 
@@ -47,11 +46,7 @@ const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlyMap<bi
   });
   yield* Effect.forEach(
     found.filter(({ port, netnsCookie }) => wanted.get(netnsCookie)?.includes(port)),
-    ({ fd, port, netnsCookie }) =>
-      Effect.andThen(
-        port === ZTUNNEL_INBOUND_PORT ? shareAddress(fd) : Effect.void,
-        enforcement.captureListener(netnsCookie, port, fd),
-      ),
+    ({ fd, port, netnsCookie }) => Effect.andThen(shareAddress(fd), enforcement.captureListener(netnsCookie, port, fd)),
     { discard: true },
   ).pipe(
     Effect.ensuring(

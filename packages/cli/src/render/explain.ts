@@ -11,6 +11,7 @@ const verdicts = {
   refuse: () => 'is refused (ECONNREFUSED)',
   redirect: (target: string) => `goes to ztunnel at ${target}, which learns the original destination`,
   'to-mesh': (target: string) => `goes to ztunnel's inbound port at ${target}, which learns the original destination`,
+  route: () => "goes to ztunnel by the pod's own routes: its socket is marked, and its destination stays",
   dns: (target: string) => `goes to ztunnel's resolver at ${target}`,
 } as const;
 

@@ -17,10 +17,11 @@ export const Verdict = {
   REDIRECT: 2,
   TO_MESH: 3,
   DNS: 4,
+  ROUTE: 5,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 /** enum verdict in words, by value. */
-export const verdictNames = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns'] as const;
+export const verdictNames = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns', 'route'] as const;
 export type VerdictName = (typeof verdictNames)[number];
 
 /** enum reason */
@@ -37,10 +38,11 @@ export const Reason = {
   REDIRECT: 9,
   OTHER_NETNS: 10,
   DNS: 11,
+  UNPREPARED: 12,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** enum reason in words, by value. */
-export const reasonNames = ['ztunnel', 'probe', 'pending', 'to-mesh', 'not-in-mesh', 'loopback', 'self', 'excluded', 'no-ztunnel', 'redirect', 'other-netns', 'dns'] as const;
+export const reasonNames = ['ztunnel', 'probe', 'pending', 'to-mesh', 'not-in-mesh', 'loopback', 'self', 'excluded', 'no-ztunnel', 'redirect', 'other-netns', 'dns', 'unprepared'] as const;
 export type ReasonName = (typeof reasonNames)[number];
 
 /** enum event */
@@ -72,8 +74,22 @@ export const WorkloadFlag = {
   BYPASS_INBOUND: 128,
   ONLY_INCLUDED_OUTBOUND: 256,
   ONLY_INCLUDED_INBOUND: 512,
+  ROUTE: 1024,
 } as const;
 export type WorkloadFlag = (typeof WorkloadFlag)[keyof typeof WorkloadFlag];
+
+/** enum routed_family */
+export const RoutedFamily = {
+  IPV4: 1,
+  IPV6: 2,
+} as const;
+export type RoutedFamily = (typeof RoutedFamily)[keyof typeof RoutedFamily];
+
+/** enum capture_mark */
+export const CaptureMark = {
+  ROUTE_MARK: 268435456,
+} as const;
+export type CaptureMark = (typeof CaptureMark)[keyof typeof CaptureMark];
 
 /** enum setting */
 export const Setting = {
@@ -124,10 +140,11 @@ export const InboundReason = {
   EXCLUDED: 8,
   STEERED: 9,
   NO_LISTENER: 10,
+  OUTBOUND: 11,
 } as const;
 export type InboundReason = (typeof InboundReason)[keyof typeof InboundReason];
 /** enum inbound_reason in words, by value. */
-export const inboundReasonNames = ['loopback', 'not-in-mesh', 'outbound-listener', 'hbone', 'exempt', 'self', 'pending', 'bypass', 'excluded', 'steered', 'no-listener'] as const;
+export const inboundReasonNames = ['loopback', 'not-in-mesh', 'outbound-listener', 'hbone', 'exempt', 'self', 'pending', 'bypass', 'excluded', 'steered', 'no-listener', 'outbound'] as const;
 export type InboundReasonName = (typeof inboundReasonNames)[number];
 
 /** enum origin_role */
@@ -270,6 +287,28 @@ export function decodePodAddresses(buffer: Buffer, offset = 0): PodAddresses {
   return {
     ipv4: decodeAddress(buffer, offset),
     ipv6: decodeAddress(buffer, offset + 16),
+  };
+}
+
+/** struct own_address, 24 bytes. */
+export interface OwnAddress {
+  readonly netns: readonly [number, number];
+  readonly ip: readonly [number, number, number, number];
+}
+export function encodeOwnAddress(value: OwnAddress, buffer: Buffer = Buffer.alloc(24), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 24);
+  buffer.writeUInt32LE(value.netns[0], offset);
+  buffer.writeUInt32LE(value.netns[1], offset + 4);
+  buffer.writeUInt32LE(value.ip[0], offset + 8);
+  buffer.writeUInt32LE(value.ip[1], offset + 12);
+  buffer.writeUInt32LE(value.ip[2], offset + 16);
+  buffer.writeUInt32LE(value.ip[3], offset + 20);
+  return buffer;
+}
+export function decodeOwnAddress(buffer: Buffer, offset = 0): OwnAddress {
+  return {
+    netns: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4)],
+    ip: [buffer.readUInt32LE(offset + 8), buffer.readUInt32LE(offset + 12), buffer.readUInt32LE(offset + 16), buffer.readUInt32LE(offset + 20)],
   };
 }
 
@@ -616,6 +655,44 @@ export const maps = {
     encodeValue: (value: PodAddresses): Buffer => encodePodAddresses(value),
     decodeValue: (buffer: Buffer): PodAddresses => decodePodAddresses(buffer),
   },
+  own_addresses: {
+    type: 'hash',
+    keySize: 24,
+    valueSize: 1,
+    maxEntries: 16384,
+    flags: 0,
+    keyType: 'struct own_address',
+    valueType: '__u8',
+    encodeKey: (value: OwnAddress): Buffer => encodeOwnAddress(value),
+    decodeKey: (buffer: Buffer): OwnAddress => decodeOwnAddress(buffer),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(1);
+      buffer.writeUInt8(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+  },
+  routed_netns: {
+    type: 'hash',
+    keySize: 8,
+    valueSize: 4,
+    maxEntries: 4096,
+    flags: 0,
+    keyType: '__u64',
+    valueType: '__u32',
+    encodeKey: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt32LE(0),
+  },
   port_rules: {
     type: 'hash',
     keySize: 12,
@@ -784,7 +861,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 60,
+    maxEntries: 78,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',
@@ -805,7 +882,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 33,
+    maxEntries: 36,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Socket options that the programs set; <sys/socket.h> is not for BPF. */
+#ifndef SLUICE_SOCKET_OPTION_H
+#define SLUICE_SOCKET_OPTION_H
+
+/* asm-generic/socket.h: SOL_SOCKET, SO_REUSEADDR, SO_BINDTODEVICE, SO_MARK. */
+#define LEVEL_SOCKET   1
+#define REUSE_ADDRESS  2
+#define BIND_TO_DEVICE 25
+#define SOCKET_MARK    36
+
+#endif
