@@ -70,13 +70,6 @@ static __always_inline bool mark_socket(struct bpf_sock_addr *ctx, const struct 
   return mark == q->mark || !bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &mark, sizeof(mark));
 }
 
-/* A socket that is bound to a device takes no route over the loopback, and would go past the mesh. */
-static __always_inline bool unbind_from_device(struct bpf_sock_addr *ctx, const struct query *q) {
-  char no_device[4] = "";
-
-  return !q->is_bound_to_device || !bpf_setsockopt(ctx, LEVEL_SOCKET, BIND_TO_DEVICE, no_device, sizeof(no_device));
-}
-
 /* Returns 1 to let the connect() go on, to target if target_port is set, or 0 to refuse it. */
 static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query *q, struct address *target,
                                          __u16 *target_port) {
@@ -119,7 +112,7 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   case VERDICT_ROUTE:
     forget_origin(sk);
     forget_exemption(sk);
-    return unbind_from_device(ctx, q) ? 1 : refuse();
+    return 1;
   case VERDICT_REFUSE:
     forget_origin(sk);
     forget_exemption(sk);

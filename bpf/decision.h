@@ -17,7 +17,7 @@ struct query {
   struct cgroup_info caller; /* zero if the agent does not know the caller */
   __u64 netns_cookie;
   __u32 mark;
-  bool is_bound_to_device; /* SO_BINDTODEVICE */
+  __u32 bound_device; /* ifindex, SO_BINDTODEVICE; 0 if the socket is bound to none */
   struct address destination;
   __u16 port; /* host order */
 };
@@ -67,7 +67,7 @@ static __always_inline bool is_self(const struct query *q, const struct local_po
 /* DNS goes to ztunnel's resolver on the pod's loopback. Only a ztunnel in the pod has one, and a socket that is bound
  * to a device cannot reach it. */
 static __always_inline bool is_captured_dns(const struct query *q) {
-  return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD) && !q->is_bound_to_device;
+  return q->port == DNS_PORT && has_flag(q, DNS_CAPTURE) && has_flag(q, IN_POD) && !q->bound_device;
 }
 
 /* As with a sidecar, DNS is captured whichever server is asked: an excluded port takes it out of the mesh, an excluded
@@ -103,24 +103,47 @@ static __always_inline bool ztunnel_for(const struct address *destination, struc
   return READ(&settings, &key, ztunnel);
 }
 
-/* True if the rules and routes of the caller's namespace bring a marked connection to ztunnel. */
+/* True if the rules and routes of the caller's namespace bring a marked connection to ztunnel. A socket that is bound
+ * to a device takes routes of that device only. */
 static __always_inline bool is_routed(const struct query *q) {
+  struct routed_device key = {
+      .netns = {q->netns_cookie, q->netns_cookie >> 32},
+      .ifindex = q->bound_device,
+  };
   __u32 families;
 
-  return READ(&routed_netns, &q->netns_cookie, &families) &&
-         (families & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
+  return READ(&routed_netns, &key, &families) && (families & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
 }
 
 static __always_inline struct decision pass(enum reason reason) {
   return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
 }
 
-/* ztunnel's listener is found by sk_lookup, whatever the destination is. Without its route, a marked connection would
- * leave the pod. */
+/* True if ztunnel listens for what the pod of the caller's namespace dials. */
+static __always_inline bool is_listened_for(const struct query *q) {
+  struct listener_key key = {.netns_cookie = q->netns_cookie, .port = ZTUNNEL_OUTBOUND_PORT};
+  struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &key);
+
+  if (listener)
+    bpf_sk_release(listener);
+  return listener;
+}
+
+static __always_inline struct decision without_ztunnel(const struct query *q) {
+  if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
+    return pass(REASON_NO_ZTUNNEL);
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_NO_ZTUNNEL};
+}
+
+/* Without its route, a marked connection would leave the pod. Without a listener it would be neither accepted nor
+ * refused: the kernel sends no reset from an IPv4 address that it does not have (net/ipv4/tcp_ipv4.c,
+ * tcp_v4_send_reset). */
 static __always_inline struct decision by_route(const struct query *q) {
-  if (is_routed(q))
-    return (struct decision){.verdict = VERDICT_ROUTE, .reason = REASON_REDIRECT};
-  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNPREPARED};
+  if (!is_routed(q))
+    return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNPREPARED};
+  if (!is_listened_for(q))
+    return without_ztunnel(q);
+  return (struct decision){.verdict = VERDICT_ROUTE, .reason = REASON_REDIRECT};
 }
 
 /* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. Only a caller in
@@ -132,9 +155,7 @@ static __always_inline struct decision to_ztunnel(const struct query *q, enum ve
 
   if (in_pod ? ztunnel_in_pod(q, &decision.target) : ztunnel_for(&q->destination, &decision.target))
     return decision;
-  if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
-    return pass(REASON_NO_ZTUNNEL);
-  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_NO_ZTUNNEL};
+  return without_ztunnel(q);
 }
 
 /* Until ztunnel has acknowledged the pod, nobody listens for it. */

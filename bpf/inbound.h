@@ -55,11 +55,15 @@ static __always_inline bool pending_is_open(void) {
 }
 
 /* True for a connection that the pod's own routing delivers here although it is meant for somewhere else: what the pod
- * dials, marked by connect(). */
+ * dials, marked by connect(). One of a socket that is bound to a device comes with that device's index. */
 static __always_inline bool is_outbound(const struct arrival *arrival) {
   const struct tuple *tuple = &arrival->tuple;
+  __u64 netns = arrival->netns_cookie;
 
-  return arrival->is_on_loopback && !same_address(tuple->local_ip, tuple->remote_ip) && !is_exempt(arrival);
+  if (same_address(tuple->local_ip, tuple->remote_ip) || is_exempt(arrival))
+    return false;
+  return arrival->is_on_loopback ||
+         (is_own_address(netns, tuple->local_ip) && !is_own_address(netns, tuple->remote_ip));
 }
 
 /* True for a call of the pod to itself. Nobody outside can be at the pod's own address: the answers never reach them.

@@ -13,7 +13,8 @@
 #define CGROUP_CAPACITY 16384
 #define NETNS_CAPACITY  4096
 #define POD_IP_CAPACITY 4096
-/* Addresses of all captured network namespaces together: four for each of the pods that NETNS_CAPACITY allows. */
+/* Addresses of all captured network namespaces together, and their devices with an address: four for each of the pods
+ * that NETNS_CAPACITY allows. */
 #define OWN_ADDRESS_CAPACITY 16384
 /* Traffic rules of all workloads together, in each of the maps that hold them. */
 #define RULE_CAPACITY 16384
@@ -275,6 +276,11 @@ struct exempt_key {
 };
 
 /* Keys have no padding: the cookie is two words, low and high. */
+struct routed_device {
+  __u32 netns[2];
+  __u32 ifindex; /* of the device that a socket is bound to; 0: of none */
+};
+
 struct own_address {
   __u32 netns[2];
   __u32 ip[4];
@@ -355,12 +361,13 @@ struct {
   __type(value, __u8);
 } own_addresses SEC(".maps");
 
-/* Network namespaces whose rules and routes bring a marked connection to ztunnel. The agent writes an entry when it has
- * seen that they are there, and takes it back as soon as the kernel says that one of them is gone. */
+/* Where rules and routes bring a marked connection to ztunnel, by network namespace and by the device that its socket
+ * is bound to. The agent writes an entry when it has seen that they are there, and takes it back as soon as the kernel
+ * says that one of them is gone. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, NETNS_CAPACITY);
-  __type(key, __u64);   /* netns cookie */
+  __uint(max_entries, OWN_ADDRESS_CAPACITY);
+  __type(key, struct routed_device);
   __type(value, __u32); /* bits of enum routed_family */
 } routed_netns SEC(".maps");
 

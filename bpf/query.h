@@ -27,7 +27,7 @@ static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct que
   if (!sk || !q->config)
     return false;
   q->mark = sk->mark;
-  q->is_bound_to_device = sk->bound_dev_if != 0;
+  q->bound_device = sk->bound_dev_if;
   q->netns_cookie = bpf_get_netns_cookie(ctx);
   q->port = bpf_ntohs(ctx->user_port);
   if (!find_caller(q->config, q->netns_cookie, &q->caller))

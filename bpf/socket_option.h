@@ -3,10 +3,9 @@
 #ifndef SLUICE_SOCKET_OPTION_H
 #define SLUICE_SOCKET_OPTION_H
 
-/* asm-generic/socket.h: SOL_SOCKET, SO_REUSEADDR, SO_BINDTODEVICE, SO_MARK. */
-#define LEVEL_SOCKET   1
-#define REUSE_ADDRESS  2
-#define BIND_TO_DEVICE 25
-#define SOCKET_MARK    36
+/* asm-generic/socket.h: SOL_SOCKET, SO_REUSEADDR, SO_MARK. */
+#define LEVEL_SOCKET  1
+#define REUSE_ADDRESS 2
+#define SOCKET_MARK   36
 
 #endif

@@ -11,7 +11,7 @@ import { captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 import { recordOf } from './records.js';
-import { readRouted, setRouted, type RoutedFamilies } from './routed-netns.js';
+import { RoutedNetns, type RoutedDevices } from './routed-netns.js';
 
 /** The maps that user space writes. */
 export const USER_SPACE_WRITES = [...APPLIED_MAPS, 'routed_netns', 'listeners'] as const satisfies readonly MapName[];
@@ -26,12 +26,14 @@ export class Datapath {
   readonly #loaded: LoadedObject;
   readonly #maps: UsedMaps;
   readonly #netnsLinks: NetnsLinks;
+  readonly #routed: RoutedNetns;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
     const { object } = loaded;
     this.#options = options;
     this.#loaded = loaded;
     this.#maps = recordOf([...USER_SPACE_WRITES, ...COUNTER_MAPS], (name) => object.map(name));
+    this.#routed = new RoutedNetns(this.#maps.routed_netns);
     const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
     this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound);
   }
@@ -80,21 +82,16 @@ export class Datapath {
   }
 
   /**
-   * Says which families of a namespace have the rules and routes that bring a marked connection to ztunnel. What is captured
-   * by route is refused in the others. Takes effect with the next connect(). Throws BpfError when the map is full.
+   * Says for which devices and families a namespace has the rules and routes that bring a marked connection to ztunnel. What is
+   * captured by route is refused in all others. Takes effect with the next connect(). Throws BpfError when the map is full.
    */
-  setRouted(cookie: bigint, families: RoutedFamilies): void {
-    setRouted(this.#maps.routed_netns, cookie, families);
+  setRouted(cookie: bigint, devices: RoutedDevices): void {
+    this.#routed.set(cookie, devices);
   }
 
-  /** Takes back what {@link setRouted} said. */
-  clearRouted(cookie: bigint): void {
-    setRouted(this.#maps.routed_netns, cookie, { ipv4: false, ipv6: false });
-  }
-
-  /** By cookie; some namespaces may be gone. */
-  routed(): ReadonlyMap<bigint, RoutedFamilies> {
-    return readRouted(this.#maps.routed_netns);
+  /** By the namespaces' cookies; some namespaces may be gone. */
+  routed(): ReadonlyMap<bigint, RoutedDevices> {
+    return this.#routed.all();
   }
 
   /** Ends the capture of new connections. False if there was none. The namespace may be gone. */

@@ -240,7 +240,7 @@ const wordsOrZero = (ip: string | undefined): ReturnType<typeof addressWords> =>
   ip === undefined ? [0, 0, 0, 0] : addressWords(ip);
 
 /** A 64-bit number as the two words that keys without padding have, low and high. */
-const wordsOf = (value: bigint): readonly [number, number] => [Number(value & LOW_WORD), Number(value >> 32n)];
+export const wordsOf = (value: bigint): readonly [number, number] => [Number(value & LOW_WORD), Number(value >> 32n)];
 export const numberOf = ([low, high]: readonly [number, number]): bigint => (BigInt(high) << 32n) | BigInt(low);
 
 interface Codec<K, V> {

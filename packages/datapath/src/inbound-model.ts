@@ -65,8 +65,11 @@ const isZtunnelPort = (facts: Facts): boolean =>
   facts.query.port === ZTUNNEL_OUTBOUND_PORT || facts.query.port === ZTUNNEL_INBOUND_PORT;
 
 /** Delivered by the pod's own routing although it is meant for somewhere else. */
-const isOutbound = ({ query, ip, clientIp }: Facts): boolean =>
-  query.isOnLoopback === true && ip !== clientIp && query.exempt !== true;
+const isOutbound = ({ maps, query, ip, clientIp }: Facts): boolean =>
+  ip !== clientIp &&
+  query.exempt !== true &&
+  (query.isOnLoopback === true ||
+    (isOwnAddress(maps, query.netnsCookie, clientIp) && !isOwnAddress(maps, query.netnsCookie, ip)));
 
 interface Row {
   readonly reason: InboundReason;
@@ -104,10 +107,8 @@ const TABLE: readonly Row[] = [
     verdict: (facts) => (hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse'),
     finding: (facts, matched) =>
       matched
-        ? `it came over the loopback; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
-        : facts.query.isOnLoopback === true
-          ? 'it came over the loopback, and is a call of the pod to itself or a dial of its ztunnel'
-          : 'it did not come over the loopback',
+        ? `the pod itself dials ${facts.ip}; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
+        : 'it comes from outside, or is a call of the pod to itself, a probe or a dial of its ztunnel',
   },
   {
     reason: 'outbound-listener',

@@ -7,7 +7,7 @@ export type { ApplyFailure, ApplyResult } from './apply.js';
 export type { AttachResult } from './attach.js';
 export type { NetnsAttached } from './netns-links.js';
 export { InstalledDatapath, readLinks, readNetnsLinks } from './installed.js';
-export type { RoutedFamilies } from './routed-netns.js';
+export type { RoutedDevices, RoutedFamilies } from './routed-netns.js';
 export { CaptureMark } from './generated/maps.js';
 export type { InstalledLink, InstalledNetnsLink } from './installed.js';
 export {

@@ -11,7 +11,7 @@ import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
 import { recordOf } from './records.js';
-import { readRouted, type RoutedFamilies } from './routed-netns.js';
+import { readRouted, type RoutedDevices } from './routed-netns.js';
 
 /** A program's pinned link. */
 export interface InstalledLink {
@@ -103,8 +103,8 @@ export class InstalledDatapath {
     return capturedListener(this.#maps.listeners, netnsCookie, port);
   }
 
-  /** The families in which a marked connection reaches ztunnel, by the namespace's cookie. */
-  routed(): ReadonlyMap<bigint, RoutedFamilies> {
+  /** Where a marked connection reaches ztunnel, by the namespace's cookie. */
+  routed(): ReadonlyMap<bigint, RoutedDevices> {
     return readRouted(this.#maps.routed_netns);
   }
 

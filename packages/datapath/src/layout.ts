@@ -16,10 +16,10 @@ export const PINNED_MAPS = namesOf(maps);
 /** The capacities that can be configured, by their names in the configuration, and the maps that have them. */
 export const CAPACITIES = {
   cgroups: ['cgroup_info_map'],
-  netns: ['netns_info_map', 'routed_netns'],
+  netns: ['netns_info_map'],
   // A pod has at least one IP.
   localPods: ['local_pods', 'pod_addresses'],
-  ownAddresses: ['own_addresses'],
+  ownAddresses: ['own_addresses', 'routed_netns'],
   excludedPorts: ['port_rules'],
   excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
   // Redirected connections between SYN and acceptance, on the whole node.

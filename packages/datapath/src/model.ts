@@ -27,8 +27,10 @@ export interface Query {
   readonly mark: number;
   /** Whether the socket is bound to a device (SO_BINDTODEVICE), which keeps it from the loopback. */
   readonly isBoundToDevice?: boolean;
-  /** Whether the namespace is in `routed_netns` for the destination's family. */
+  /** Whether `routed_netns` has the namespace, for the destination's family and the device that the socket is bound to. */
   readonly isRouted?: boolean;
+  /** Whether ztunnel's listener on 15001 is captured in the namespace. */
+  readonly isListenedFor?: boolean;
   /** The destination dialled: text, IPv4, IPv6 or IPv4-mapped IPv6. */
   readonly ip: string;
   readonly port: number;
@@ -158,8 +160,16 @@ interface Row {
 }
 
 const pass = (): Verdict => 'pass';
-const place = (facts: Facts): string =>
-  facts.ztunnel === undefined ? 'no ztunnel is known for this address family' : `ztunnel is at ${facts.ztunnel}`;
+const hasNoZtunnel = (facts: Facts): boolean =>
+  isByRoute(facts) ? facts.query.isListenedFor !== true : facts.ztunnel === undefined;
+
+function place(facts: Facts): string {
+  if (isByRoute(facts)) {
+    const listens = facts.query.isListenedFor === true ? 'listens' : 'does not listen';
+    return `ztunnel ${listens} in the pod's network namespace`;
+  }
+  return facts.ztunnel === undefined ? 'no ztunnel is known for this address family' : `ztunnel is at ${facts.ztunnel}`;
+}
 
 const TABLE: readonly Row[] = [
   {
@@ -273,14 +283,10 @@ const TABLE: readonly Row[] = [
   {
     reason: 'no-ztunnel',
     question: 'is no ztunnel known?',
-    matches: (facts) => !isByRoute(facts) && facts.ztunnel === undefined,
+    matches: hasNoZtunnel,
     verdict: (facts) => (facts.maps.settings.noZtunnel === 'open' ? 'pass' : 'refuse'),
     finding: (facts) =>
-      isByRoute(facts)
-        ? `ztunnel is reached by route, on port ${ZTUNNEL_OUTBOUND_PORT}`
-        : facts.ztunnel === undefined
-          ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}`
-          : place(facts),
+      hasNoZtunnel(facts) ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}` : place(facts),
   },
   {
     reason: 'redirect',

@@ -1,6 +1,7 @@
-// The network namespaces in which a marked connection reaches ztunnel, as connect() asks for them.
+// Where a marked connection reaches ztunnel, as connect() asks for it: network namespaces, and devices in them.
 import type { BpfMap } from '@sluice/libbpf';
 import { RoutedFamily, maps } from './generated/maps.js';
+import { numberOf, wordsOf } from './entries.js';
 
 /** The families whose rules and routes are there. */
 export interface RoutedFamilies {
@@ -8,20 +9,68 @@ export interface RoutedFamilies {
   readonly ipv6: boolean;
 }
 
-/** A namespace without any family has no entry. Throws BpfError when the map is full (E2BIG). */
-export function setRouted(routed: BpfMap, netnsCookie: bigint, { ipv4, ipv6 }: RoutedFamilies): void {
-  const key = maps.routed_netns.encodeKey(netnsCookie);
-  const families = (ipv4 ? RoutedFamily.IPV4 : 0) | (ipv6 ? RoutedFamily.IPV6 : 0);
-  if (families === 0) routed.delete(key);
-  else routed.update(key, maps.routed_netns.encodeValue(families));
+/** By the index of the device that a socket is bound to; 0 for sockets that are bound to none. */
+export type RoutedDevices = ReadonlyMap<number, RoutedFamilies>;
+
+/** Owns the entries of the map. */
+export class RoutedNetns {
+  readonly #map: BpfMap;
+  readonly #present: Map<bigint, Map<number, number>>;
+
+  constructor(map: BpfMap) {
+    this.#map = map;
+    this.#present = present(map);
+  }
+
+  /** Exactly these devices count for the namespace from now on. Throws BpfError when the map is full (E2BIG). */
+  set(netnsCookie: bigint, devices: RoutedDevices): void {
+    const known = this.#present.get(netnsCookie) ?? new Map<number, number>();
+    this.#present.set(netnsCookie, known);
+    for (const ifindex of known.keys())
+      if (bitsOf(devices.get(ifindex)) === 0) this.#delete(netnsCookie, known, ifindex);
+    for (const [ifindex, families] of devices) {
+      const bits = bitsOf(families);
+      if (bits === 0 || known.get(ifindex) === bits) continue;
+      this.#map.update(keyOf(netnsCookie, ifindex), maps.routed_netns.encodeValue(bits));
+      known.set(ifindex, bits);
+    }
+    if (known.size === 0) this.#present.delete(netnsCookie);
+  }
+
+  all(): Map<bigint, RoutedDevices> {
+    return new Map([...this.#present].map(([cookie, devices]) => [cookie, new Map(namedFamilies(devices))]));
+  }
+
+  #delete(netnsCookie: bigint, known: Map<number, number>, ifindex: number): void {
+    this.#map.delete(keyOf(netnsCookie, ifindex));
+    known.delete(ifindex);
+  }
 }
 
-export function readRouted(routed: BpfMap): Map<bigint, RoutedFamilies> {
-  const result = new Map<bigint, RoutedFamilies>();
-  for (const [key, value] of routed.entries()) {
-    const families = maps.routed_netns.decodeValue(value);
-    const has = (family: number): boolean => (families & family) !== 0;
-    result.set(maps.routed_netns.decodeKey(key), { ipv4: has(RoutedFamily.IPV4), ipv6: has(RoutedFamily.IPV6) });
+/** By the namespaces' cookies. */
+export function readRouted(map: BpfMap): Map<bigint, RoutedDevices> {
+  return new Map([...present(map)].map(([cookie, devices]) => [cookie, new Map(namedFamilies(devices))]));
+}
+
+function present(map: BpfMap): Map<bigint, Map<number, number>> {
+  const result = new Map<bigint, Map<number, number>>();
+  for (const [key, value] of map.entries()) {
+    const { netns, ifindex } = maps.routed_netns.decodeKey(key);
+    const cookie = numberOf(netns);
+    const devices = result.get(cookie) ?? new Map<number, number>();
+    result.set(cookie, devices.set(ifindex, maps.routed_netns.decodeValue(value)));
   }
   return result;
 }
+
+const keyOf = (netnsCookie: bigint, ifindex: number): Buffer =>
+  maps.routed_netns.encodeKey({ netns: wordsOf(netnsCookie), ifindex });
+
+const bitsOf = (families: RoutedFamilies | undefined): number =>
+  (families?.ipv4 === true ? RoutedFamily.IPV4 : 0) | (families?.ipv6 === true ? RoutedFamily.IPV6 : 0);
+
+const namedFamilies = (devices: ReadonlyMap<number, number>): [number, RoutedFamilies][] =>
+  [...devices].map(([ifindex, bits]) => [
+    ifindex,
+    { ipv4: (bits & RoutedFamily.IPV4) !== 0, ipv6: (bits & RoutedFamily.IPV6) !== 0 },
+  ]);

@@ -78,8 +78,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     }
     const [a] = pods;
     await a.addAddress(SECONDARY);
-    routeToZtunnel(a);
-    mesh.datapath.setRouted(netnsCookie(a.netns), { ipv4: true, ipv6: true });
+    mesh.datapath.setRouted(netnsCookie(a.netns), routeToZtunnel(a));
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
     const remote = await node.remote.client();
@@ -223,8 +222,9 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   function arrivalOf(world_: Case, maps: DesiredMaps, who: Client, ip: string, bound: boolean): Arrival | undefined {
     const [a, b] = pods;
     const { place } = who;
+    const prepared = { isRouted: true, isListenedFor: world_.a.listeners.includes(15001) };
     const decision =
-      place === undefined ? undefined : decide(maps, { ...queryOf(place), isRouted: true, ip, port: world_.port });
+      place === undefined ? undefined : decide(maps, { ...queryOf(place), ...prepared, ip, port: world_.port });
     if (decision?.verdict === 'refuse') return undefined;
     // Only what is not in the local table gets as far as the rule for marked connections.
     if (decision?.verdict === 'route' && b.ips.includes(unmapped(ip))) {

@@ -22,7 +22,8 @@ const limited: Readonly<Record<keyof Capacities, string>> = {
   cgroups: 'cgroups of pods',
   netns: 'network namespaces of pods',
   localPods: 'IPs of pods on this node',
-  ownAddresses: 'addresses in the network namespaces of meshed pods, their IPs among them',
+  ownAddresses:
+    'addresses in the network namespaces of meshed pods, their IPs among them, and of devices that have one',
   excludedPorts: 'rules about ports, of all pods together',
   excludedCIDRs: 'rules about ranges of addresses, of all pods together',
   pendingConnections: 'redirected connections between SYN and accept, on the whole node',

@@ -9,6 +9,7 @@ import {
   findCaller,
   InstalledDatapath,
   WorkloadFlag,
+  ZTUNNEL_OUTBOUND_PORT,
   type Decision,
   type Query,
 } from '@sluice/datapath';
@@ -121,12 +122,13 @@ export function explain(
   const maps = installed.read();
   const resolver = new CgroupResolver({ procPath, cgroupRoot: state.node.cgroupRoot, hostNetns: state.node.hostNetns });
   const place = placeOf(caller, state, resolver);
-  const routed = installed.routed().get(place.netnsCookie);
+  const routed = installed.routed().get(place.netnsCookie)?.get(0);
   const query: Query = {
     cgroups: chainOf(resolver, place.cgroup),
     netnsCookie: place.netnsCookie,
     mark: 0,
     isRouted: (canonicalAddress(to.ip).includes(':') ? routed?.ipv6 : routed?.ipv4) === true,
+    isListenedFor: installed.capturedListener(place.netnsCookie, ZTUNNEL_OUTBOUND_PORT) !== undefined,
     ...to,
   };
   const entry = findCaller(maps, query);

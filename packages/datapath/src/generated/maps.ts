@@ -312,6 +312,25 @@ export function decodeOwnAddress(buffer: Buffer, offset = 0): OwnAddress {
   };
 }
 
+/** struct routed_device, 12 bytes. */
+export interface RoutedDevice {
+  readonly netns: readonly [number, number];
+  readonly ifindex: number;
+}
+export function encodeRoutedDevice(value: RoutedDevice, buffer: Buffer = Buffer.alloc(12), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 12);
+  buffer.writeUInt32LE(value.netns[0], offset);
+  buffer.writeUInt32LE(value.netns[1], offset + 4);
+  buffer.writeUInt32LE(value.ifindex, offset + 8);
+  return buffer;
+}
+export function decodeRoutedDevice(buffer: Buffer, offset = 0): RoutedDevice {
+  return {
+    netns: [buffer.readUInt32LE(offset), buffer.readUInt32LE(offset + 4)],
+    ifindex: buffer.readUInt32LE(offset + 8),
+  };
+}
+
 /** struct port_rule, 12 bytes. */
 export interface PortRule {
   readonly workload: readonly [number, number];
@@ -674,18 +693,14 @@ export const maps = {
   },
   routed_netns: {
     type: 'hash',
-    keySize: 8,
+    keySize: 12,
     valueSize: 4,
-    maxEntries: 4096,
+    maxEntries: 16384,
     flags: 0,
-    keyType: '__u64',
+    keyType: 'struct routed_device',
     valueType: '__u32',
-    encodeKey: (value: bigint): Buffer => {
-      const buffer = Buffer.alloc(8);
-      buffer.writeBigUInt64LE(value, 0);
-      return buffer;
-    },
-    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeKey: (value: RoutedDevice): Buffer => encodeRoutedDevice(value),
+    decodeKey: (buffer: Buffer): RoutedDevice => decodeRoutedDevice(buffer),
     encodeValue: (value: number): Buffer => {
       const buffer = Buffer.alloc(4);
       buffer.writeUInt32LE(value, 0);
