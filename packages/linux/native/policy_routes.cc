@@ -1,6 +1,7 @@
-// RTM_GETROUTE, RTM_NEWROUTE and RTM_DELROUTE for routes to a device, without a gateway.
+// RTM_GETROUTE, RTM_NEWROUTE and RTM_DELROUTE for routes to a device, without a gateway, or to nowhere.
 #include "policy_routes.h"
 
+#include <array>
 #include <climits>
 
 #include <arpa/inet.h>
@@ -42,20 +43,35 @@ std::vector<NamedRoute> dumpRoutes(const std::string &path, uint32_t table) {
   return named;
 }
 
+std::string addressText(uint8_t family, const uint8_t *bytes) {
+  char text[INET6_ADDRSTRLEN] = {};
+  inet_ntop(family == 4 ? AF_INET : AF_INET6, bytes, text, sizeof(text));
+  return text;
+}
+
+// The bytes of an argument that is an address of the family.
+std::array<uint8_t, 16> addressArgument(const Napi::CallbackInfo &info, bool four, const std::string &text,
+                                        const char *name) {
+  std::array<uint8_t, 16> bytes = {};
+  if (inet_pton(four ? AF_INET : AF_INET6, text.c_str(), bytes.data()) != 1)
+    throw Napi::TypeError::New(info.Env(), std::string(name) + " must be an address of the route's family");
+  return bytes;
+}
+
 Napi::Object routeObject(Napi::Env env, const NamedRoute &named) {
   const Route &route = named.route;
-  char text[INET6_ADDRSTRLEN] = {};
-  inet_ntop(route.family == 4 ? AF_INET : AF_INET6, route.destination, text, sizeof(text));
   Napi::Object object = Napi::Object::New(env);
   object.Set("family", static_cast<double>(route.family));
   object.Set("type", static_cast<double>(route.type));
   object.Set("protocol", static_cast<double>(route.protocol));
   object.Set("scope", static_cast<double>(route.scope));
-  object.Set("destination", text);
+  object.Set("destination", addressText(route.family, route.destination));
   object.Set("prefixLength", static_cast<double>(route.prefixLength));
   object.Set("table", route.table);
   object.Set("metric", route.metric);
   object.Set("interface", named.interfaceName);
+  if (route.hasSource)
+    object.Set("source", addressText(route.family, route.source));
   Napi::Array others = Napi::Array::New(env, route.others.size());
   for (uint32_t i = 0; i < route.others.size(); i++)
     others.Set(i, route.others[i]);
@@ -65,7 +81,14 @@ Napi::Object routeObject(Napi::Env env, const NamedRoute &named) {
 
 // The scope that the kernel requires of a route (fib_create_info of net/ipv4/fib_semantics.c); IPv6 has none.
 uint8_t scopeOf(uint8_t type) {
-  return type == RTN_LOCAL ? RT_SCOPE_HOST : RT_SCOPE_LINK;
+  switch (type) {
+  case RTN_LOCAL:
+    return RT_SCOPE_HOST;
+  case RTN_UNREACHABLE:
+    return RT_SCOPE_UNIVERSE;
+  default:
+    return RT_SCOPE_LINK;
+  }
 }
 
 } // namespace
@@ -93,10 +116,9 @@ void changeRoute(const Napi::CallbackInfo &info) {
   const std::string interface = textArgument(info, 8, "interface");
   const auto metric = static_cast<uint32_t>(integerArgument(info, 9, "metric", 0, UINT32_MAX));
   const auto protocol = static_cast<uint8_t>(integerArgument(info, 10, "protocol", 0, UINT8_MAX));
+  const std::string source = textArgument(info, 11, "source");
 
-  uint8_t address[16] = {};
-  if (inet_pton(four ? AF_INET : AF_INET6, destination.c_str(), address) != 1)
-    throw Napi::TypeError::New(info.Env(), "destination must be an address of the route's family");
+  const std::array<uint8_t, 16> address = addressArgument(info, four, destination, "destination");
   rtmsg head = {};
   head.rtm_family = four ? AF_INET : AF_INET6;
   head.rtm_dst_len = prefixLength;
@@ -106,18 +128,22 @@ void changeRoute(const Napi::CallbackInfo &info) {
   const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
   NetlinkRequest request(add ? RTM_NEWROUTE : RTM_DELROUTE, flags, head);
   if (prefixLength != 0)
-    request.add(RTA_DST, address, four ? 4 : 16);
+    request.add(RTA_DST, address.data(), four ? 4 : 16);
+  if (!source.empty())
+    request.add(RTA_PREFSRC, addressArgument(info, four, source, "source").data(), four ? 4 : 16);
   request.addU32(RTA_TABLE, table);
   if (metric != 0)
     request.addU32(RTA_PRIORITY, metric);
   const std::string object = path + (add ? " (RTM_NEWROUTE, " : " (RTM_DELROUTE, ") + destination + "/" +
-                             std::to_string(prefixLength) + " dev " + interface + " table " + std::to_string(table) +
-                             ")";
+                             std::to_string(prefixLength) + (interface.empty() ? "" : " dev " + interface) +
+                             (source.empty() ? "" : " src " + source) + " table " + std::to_string(table) + ")";
   insideNetns(netns, path, [&] {
-    const unsigned ifindex = if_nametoindex(interface.c_str());
-    if (ifindex == 0)
-      fail("if_nametoindex", path + " (" + interface + ")");
-    request.addU32(RTA_OIF, ifindex);
+    if (!interface.empty()) {
+      const unsigned ifindex = if_nametoindex(interface.c_str());
+      if (ifindex == 0)
+        fail("if_nametoindex", path + " (" + interface + ")");
+      request.addU32(RTA_OIF, ifindex);
+    }
     changeByNetlink(request, object);
   });
 }

@@ -1,4 +1,4 @@
-// RTM_GETRULE, RTM_NEWRULE and RTM_DELRULE for rules that send marked packets to a table.
+// RTM_GETRULE, RTM_NEWRULE and RTM_DELRULE for rules that send marked packets to a table, or nowhere.
 #include "policy_rules.h"
 
 #include <climits>
@@ -57,19 +57,21 @@ void changeRule(const Napi::CallbackInfo &info) {
   const bool add = info[2].ToBoolean();
   const int64_t family = integerArgument(info, 3, "family", 4, 6);
   const auto priority = static_cast<uint32_t>(integerArgument(info, 4, "priority", 1, UINT32_MAX));
-  const auto table = static_cast<uint32_t>(integerArgument(info, 5, "table", 1, UINT32_MAX));
+  const auto table = static_cast<uint32_t>(integerArgument(info, 5, "table", 0, UINT32_MAX));
   const auto mark = static_cast<uint32_t>(integerArgument(info, 6, "fwmark.value", 0, UINT32_MAX));
   const auto mask = static_cast<uint32_t>(integerArgument(info, 7, "fwmark.mask", 0, UINT32_MAX));
   const auto protocol = static_cast<uint8_t>(integerArgument(info, 8, "protocol", 0, UINT8_MAX));
+  const auto action = static_cast<uint8_t>(integerArgument(info, 9, "action", 0, UINT8_MAX));
 
   fib_rule_hdr head = {};
   head.family = family == 4 ? AF_INET : AF_INET6;
-  head.action = FR_ACT_TO_TBL;
+  head.action = action;
   // NLM_F_EXCL: without it the kernel adds the same rule again and again.
   const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
   NetlinkRequest request(add ? RTM_NEWRULE : RTM_DELRULE, flags, head);
   request.addU32(FRA_PRIORITY, priority);
-  request.addU32(FRA_TABLE, table);
+  if (table != 0)
+    request.addU32(FRA_TABLE, table);
   if (mask != 0) {
     request.addU32(FRA_FWMARK, mark);
     request.addU32(FRA_FWMASK, mask);

@@ -16,8 +16,6 @@ const char *otherName(uint16_t type) {
   case RTA_GATEWAY:
   case RTA_VIA:
     return "via";
-  case RTA_PREFSRC:
-    return "src";
   case RTA_METRICS:
     return "metrics";
   case RTA_MULTIPATH:
@@ -45,6 +43,12 @@ bool readAttribute(const NetlinkItem &attribute, size_t width, Route &route) {
     if (attribute.size != width)
       return false;
     std::memcpy(route.destination, attribute.value, width);
+    return true;
+  case RTA_PREFSRC:
+    if (attribute.size != width)
+      return false;
+    std::memcpy(route.source, attribute.value, width);
+    route.hasSource = true;
     return true;
   case RTA_TABLE:
     return copyExactly(attribute, route.table);

@@ -14,6 +14,8 @@ struct Route {
   uint8_t scope; // enum rt_scope_t; always 0 for IPv6
   uint8_t prefixLength;
   uint8_t destination[16]; // network order; IPv4 uses the first four
+  uint8_t source[16];      // the same
+  bool hasSource;          // whether it has a preferred source address (RTA_PREFSRC)
   uint32_t table;
   uint32_t metric;
   uint32_t ifindex;                // 0 if none

@@ -22,6 +22,7 @@ export interface NativeRoute {
   table: number;
   metric: number;
   interface: string;
+  source?: string;
   others: string[];
 }
 
@@ -57,6 +58,7 @@ export interface NativePlumbing {
     mark: number,
     mask: number,
     protocol: number,
+    action: number,
   ): void;
   netnsRoutes(netns: number, path: string, table: number): NativeRoute[];
   changeRoute(
@@ -71,6 +73,7 @@ export interface NativePlumbing {
     device: string,
     metric: number,
     protocol: number,
+    source: string,
   ): void;
   netnsQdiscs(netns: number, path: string, device: string): NativeQdisc[];
   changeClsact(netns: number, path: string, device: string, add: boolean): void;

@@ -1,4 +1,4 @@
-// Policy rules of a network namespace: which routing table is used for a marked packet (ip-rule(8)).
+// Policy rules of a network namespace: what becomes of a marked packet (ip-rule(8)).
 import { constants } from 'node:os';
 import { SystemCallError, systemCall, unless } from './errors.js';
 import { native } from './native.js';
@@ -7,16 +7,25 @@ import type { NativeRule } from './plumbing-native.js';
 
 /** RTPROT_STATIC of linux/rtnetlink.h: "installed by the administrator", as opposed to `ip`'s RTPROT_BOOT (3). */
 export const RTPROT_STATIC = 4;
-/** FR_ACT_TO_TBL of linux/fib_rules.h. */
-const TO_TABLE = 1;
+/** FR_ACT_* of linux/fib_rules.h, by name. Numbers without a name are not in use. */
+const ACTIONS = ['unspec', 'lookup', 'goto', 'nop', '', '', 'blackhole', 'unreachable', 'prohibit'];
 
-/** `fwmark value/mask lookup table priority n`. */
-export interface PolicyRule {
+/** `fwmark value/mask lookup table priority n`, or `fwmark value/mask unreachable priority n`. */
+export type PolicyRule = RuleConditions &
+  (
+    | {
+        action?: 'lookup';
+        /** Number of the routing table, 1 to 2^32-1. */
+        table: number;
+      }
+    /** Whoever sends such a packet gets ENETUNREACH. */
+    | { action: 'unreachable'; table?: never }
+  );
+
+interface RuleConditions {
   family: 4 | 6;
   /** Rules are tried in the order of this number, 1 to 2^32-1. */
   priority: number;
-  /** Number of the routing table, 1 to 2^32-1. */
-  table: number;
   /** The packets whose mark has `value` in the bits of `mask`; every packet if left out. */
   fwmark?: { value: number; mask: number };
   /** The origin, RTPROT_*. Without it, adding uses RTPROT_STATIC (4) and deleting accepts any. */
@@ -24,10 +33,12 @@ export interface PolicyRule {
 }
 
 /** A rule as the kernel has it. */
-export interface ListedRule extends PolicyRule {
+export interface ListedRule extends RuleConditions {
   protocol: number;
-  /** Whether it is a lookup in `table`; otherwise it is another action (goto, blackhole, ...) and `table` means nothing. */
-  lookup: boolean;
+  /** A name of ip-rule(8), or the number if it has no name here. */
+  action: string;
+  /** Means nothing unless `action` is 'lookup'. */
+  table: number;
   /** Names of the rule's further conditions and effects, for example 'from', 'iif' or 'not'. */
   others: string[];
 }
@@ -109,30 +120,34 @@ function isTheRule(rule: PolicyRule, listed: ListedRule): boolean {
 function kernelWouldTake(rule: PolicyRule, listed: ListedRule): boolean {
   const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
   return (
-    listed.lookup &&
+    listed.action === (rule.action ?? 'lookup') &&
     listed.family === rule.family &&
     listed.priority === rule.priority &&
-    listed.table === rule.table &&
+    (rule.table === undefined || listed.table === rule.table) &&
     (value === 0 || listed.fwmark?.value === value) &&
     (mask === 0 || maskOf(listed) === mask) &&
     ((rule.protocol ?? 0) === 0 || listed.protocol === rule.protocol)
   );
 }
 
-const maskOf = (rule: PolicyRule): number => rule.fwmark?.mask ?? 0;
+const maskOf = (rule: Pick<RuleConditions, 'fwmark'>): number => rule.fwmark?.mask ?? 0;
 
 function listedRule({ mark, mask, action, ...rest }: NativeRule): ListedRule {
   const fwmark = mask === 0 ? {} : { fwmark: { value: mark, mask } };
-  return { ...rest, ...fwmark, lookup: action === TO_TABLE };
+  return { ...rest, ...fwmark, action: ACTIONS[action] || String(action) };
 }
 
 function change({ fd, path }: Netns, add: boolean, rule: PolicyRule, protocol: number): void {
   const { value, mask } = rule.fwmark ?? { value: 0, mask: 0 };
-  native.changeRule(fd, path, add, rule.family, rule.priority, rule.table, value, mask, protocol);
+  const action = ACTIONS.indexOf(rule.action ?? 'lookup');
+  native.changeRule(fd, path, add, rule.family, rule.priority, rule.table ?? 0, value, mask, protocol, action);
 }
 
-function checkRule({ family, fwmark }: PolicyRule): void {
+function checkRule({ family, fwmark, action = 'lookup', table }: PolicyRule): void {
   if (family !== 4 && family !== 6) throw new RangeError('family must be 4 or 6');
+  if (action !== 'lookup' && action !== 'unreachable') throw new RangeError("action must be 'lookup' or 'unreachable'");
+  if (action === 'lookup' ? !((table ?? 0) > 0) : table !== undefined)
+    throw new RangeError("table must be a number from 1 to 4294967295 for 'lookup', and left out for 'unreachable'");
   if (fwmark !== undefined && (fwmark.mask === 0 || (fwmark.value & ~fwmark.mask) !== 0))
     throw new RangeError('fwmark.value must have no bits outside fwmark.mask, and the mask must not be 0');
 }

@@ -23,22 +23,29 @@ const rule: PolicyRule = { family: 4, priority: 32764, table: 100, fwmark: { val
 const route: PolicyRoute = { family: 6, table: 100, type: 'local', destination: 'default', interface: 'lo' };
 
 describe('arguments', () => {
-  it.each<[string, Partial<PolicyRule>]>([
-    ['a family that is none', { family: 5 as 4 }],
+  it.each<[string, object]>([
+    ['a family that is none', { family: 5 }],
     ['a mark outside its mask', { fwmark: { value: 0x1111, mask: 0xfff } }],
     ['a mask of nothing', { fwmark: { value: 0, mask: 0 } }],
+    ['no table to look into', { table: undefined }],
+    ['an action that is not known', { action: 'blackhole' }],
+    ['a table that is not looked into', { action: 'unreachable' }],
   ])('refuses a rule with %s', (_, wrong) => {
     expect(() => addRule(nowhere, { ...rule, ...wrong })).toThrow(RangeError);
     expect(() => deleteRule(nowhere, { ...rule, ...wrong })).toThrow(RangeError);
   });
 
-  it.each<[string, Partial<PolicyRoute>]>([
-    ['a family that is none', { family: 0 as 4 }],
-    ['a type that is not known', { type: 'blackhole' as 'local' }],
+  it.each<[string, object]>([
+    ['a family that is none', { family: 0 }],
+    ['a type that is not known', { type: 'blackhole' }],
     ['an address without a length', { destination: 'fd66::1' }],
     ['an address of the other family', { destination: '10.0.0.0/8' }],
     ['a prefix longer than an address', { destination: 'fd66::/129' }],
     ['a length that is no number', { destination: 'fd66::/-1' }],
+    ['a source of the other family', { source: '10.0.0.1' }],
+    ['no interface to lead to', { interface: undefined }],
+    ['an interface, and leads nowhere', { type: 'unreachable' }],
+    ['a source, and leads nowhere', { type: 'unreachable', interface: undefined, source: 'fd66::1' }],
   ])('refuses a route with %s', (_, wrong) => {
     expect(() => addRoute(nowhere, { ...route, ...wrong })).toThrow(RangeError);
   });

@@ -5,6 +5,9 @@ import { addRoute, addRule, deleteRoute, deleteRule, routes, writeSysctl, type P
 import { failureOf, FAMILIES, NamedNetns, parsed, route, rule } from './support/plumbing.js';
 
 const need = requires('root', 'netns');
+const nowhere6: PolicyRoute = { family: 6, table: 100, type: 'unreachable', destination: 'default' };
+/** So that an IPv6 address can be used at once. */
+const nodad = (family: 4 | 6): string[] => (family === 6 ? ['nodad'] : []);
 
 describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
   let netns: NamedNetns;
@@ -53,6 +56,75 @@ describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
     expect(deleteRoute(netns.open, wanted)).toBe('deleted');
   });
 
+  it.each([
+    [4, '10.20.0.7', '10.20.0.8'],
+    [6, 'fd66:20::7', 'fd66:20::8'],
+  ] as const)('adds an IPv%d route with a source address, and tells it from one with another', (family, one, other) => {
+    netns.addWire();
+    const length = family === 4 ? 24 : 64;
+    for (const address of [one, other])
+      netns.ip('address', 'add', `${address}/${length}`, 'dev', 'wire', ...nodad(family));
+    const wanted: PolicyRoute = {
+      family,
+      table: 101,
+      type: 'local',
+      destination: 'default',
+      interface: 'lo',
+      source: one,
+    };
+    const another: PolicyRoute = { ...wanted, source: other };
+    expect(addRoute(netns.open, wanted)).toBe('added');
+    expect(addRoute(netns.open, wanted)).toBe('present');
+    expect(netns.routes(family, 101)).toEqual([
+      expect.objectContaining({ type: 'local', dst: 'default', prefsrc: one }),
+    ]);
+    expect(routes(netns.open, 101)).toEqual([expect.objectContaining({ ...wanted, protocol: 4, others: [] })]);
+    // The place is taken, also by one without a source.
+    for (const route of [another, { ...wanted, source: undefined } as PolicyRoute]) {
+      expect(failureOf(() => addRoute(netns.open, route))).toMatchObject({ code: 'EEXIST' });
+      expect(deleteRoute(netns.open, route)).toBe('absent');
+    }
+    expect(deleteRoute(netns.open, wanted)).toBe('deleted');
+    expect(addRoute(netns.open, another)).toBe('added');
+    const nobodys = family === 4 ? '10.99.0.1' : 'fd99::1';
+    expect(failureOf(() => addRoute(netns.open, { ...wanted, table: 102, source: nobodys }))).toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining(`src ${nobodys} table 102`),
+    });
+    expect(deleteRoute(netns.open, another)).toBe('deleted');
+    expect(netns.routes(family, 101)).toEqual([]);
+  });
+
+  it.each(FAMILIES)('adds and deletes the IPv%d route that leads nowhere', (family) => {
+    const nowhere: PolicyRoute = { family, table: 101, type: 'unreachable', destination: 'default' };
+    expect(addRoute(netns.open, nowhere)).toBe('added');
+    expect(addRoute(netns.open, nowhere)).toBe('present');
+    expect(netns.routes(family, 101)).toEqual([expect.objectContaining({ type: 'unreachable', dst: 'default' })]);
+    expect(routes(netns.open, 101)).toEqual([expect.objectContaining({ ...nowhere, protocol: 4, others: [] })]);
+    const local: PolicyRoute = { family, table: 101, type: 'local', destination: 'default', interface: 'lo' };
+    expect(failureOf(() => addRoute(netns.open, local))).toMatchObject({ code: 'EEXIST' });
+    expect(deleteRoute(netns.open, local)).toBe('absent');
+    expect(deleteRoute(netns.open, { ...nowhere, protocol: 3 })).toBe('absent');
+    expect(deleteRoute(netns.open, nowhere)).toBe('deleted');
+    expect(deleteRoute(netns.open, nowhere)).toBe('absent');
+    expect(netns.routes(family, 101)).toEqual([]);
+  });
+
+  it('never deletes a similar route that stands before its own', () => {
+    netns.addWire();
+    netns.ip('address', 'add', '10.20.0.7/24', 'dev', 'wire');
+    const withSource = ['local', 'default', 'dev', 'lo', 'src', '10.20.0.7', 'table', '100', 'protocol', 'static'];
+    netns.ip('route', 'add', ...withSource);
+    netns.ip('route', 'append', 'local', 'default', 'dev', 'lo', 'table', '100', 'protocol', 'static');
+    expect(addRoute(netns.open, route(4))).toBe('present');
+    // The kernel would delete the first of the two.
+    expect(failureOf(() => deleteRoute(netns.open, route(4)))).toMatchObject({ code: 'EBUSY', syscall: 'rtnetlink' });
+    expect(netns.routes(4)).toHaveLength(2);
+    netns.ip('route', 'delete', ...withSource);
+    expect(deleteRoute(netns.open, route(4))).toBe('deleted');
+    expect(netns.routes(4)).toEqual([]);
+  });
+
   it('does not take another route to the same destination for its own', () => {
     netns.addWire();
     netns.ip('route', 'add', 'default', 'dev', 'wire', 'table', '100');
@@ -93,6 +165,9 @@ describe.skipIf(need.skip)(`without IPv6${need.label}`, () => {
     // The kernel keeps IPv6 rules nevertheless: they are useless and harmless.
     expect(addRule(netns.open, rule(6))).toBe('added');
     expect(addRoute(netns.open, route(6))).toBe('ipv6-disabled');
+    // One that leads nowhere needs no address and no device.
+    expect(addRoute(netns.open, nowhere6)).toBe('added');
+    expect(deleteRoute(netns.open, nowhere6)).toBe('deleted');
     expect(addRoute(netns.open, route(4))).toBe('added');
     expect(deleteRoute(netns.open, route(6))).toBe('absent');
     expect(deleteRule(netns.open, rule(6))).toBe('deleted');

@@ -45,13 +45,13 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
       '74',
     );
     expect(rules(netns.open).filter(({ family }) => family === 4)).toEqual([
-      { family: 4, priority: 0, table: 255, protocol: 2, lookup: true, others: [] },
+      { family: 4, priority: 0, table: 255, protocol: 2, action: 'lookup', others: [] },
       {
         family: 4,
         priority: 70,
         table: 70,
         protocol: expect.any(Number),
-        lookup: true,
+        action: 'lookup',
         others: [],
         fwmark: { value: 7, mask: 0xffffffff },
       },
@@ -60,13 +60,20 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
         priority: 71,
         table: 1000,
         protocol: expect.any(Number),
-        lookup: true,
+        action: 'lookup',
         others: expect.arrayContaining(['not', 'from', 'iif']),
       },
-      { family: 4, priority: 72, table: expect.any(Number), protocol: expect.any(Number), lookup: false, others: [] },
-      { family: 4, priority: 73, table: 254, protocol: expect.any(Number), lookup: true, others: ['suppress'] },
-      { family: 4, priority: 32766, table: 254, protocol: 2, lookup: true, others: [] },
-      { family: 4, priority: 32767, table: 253, protocol: 2, lookup: true, others: [] },
+      {
+        family: 4,
+        priority: 72,
+        table: expect.any(Number),
+        protocol: expect.any(Number),
+        action: 'blackhole',
+        others: [],
+      },
+      { family: 4, priority: 73, table: 254, protocol: expect.any(Number), action: 'lookup', others: ['suppress'] },
+      { family: 4, priority: 32766, table: 254, protocol: 2, action: 'lookup', others: [] },
+      { family: 4, priority: 32767, table: 253, protocol: 2, action: 'lookup', others: [] },
     ]);
     const six = rules(netns.open).find(({ family, priority }) => family === 6 && priority === 74);
     expect(six?.others.toSorted()).toEqual(['dport', 'ipproto', 'uidrange']);
@@ -99,11 +106,43 @@ describe.skipIf(need.skip)(`policy rules${need.label}`, () => {
     expect(netns.rules(4)).toEqual(before);
   });
 
+  it.each(FAMILIES)('adds and deletes an IPv%d rule that makes sending fail, beside a lookup of its mark', (family) => {
+    const before = netns.rules(family);
+    const stop: PolicyRule = { family, priority: 2, action: 'unreachable', fwmark: { value: 0x40, mask: 0x40 } };
+    const lookup: PolicyRule = { ...stop, action: 'lookup', table: 101 };
+    expect(addRule(netns.open, stop)).toBe('added');
+    expect(addRule(netns.open, stop)).toBe('present');
+    expect(netns.rules(family)).toContain('2:\tfrom all fwmark 0x40/0x40 unreachable proto static');
+    expect(rules(netns.open)).toContainEqual({ ...stop, table: 0, protocol: 4, others: [] });
+    expect(deleteRule(netns.open, lookup)).toBe('absent');
+    expect(addRule(netns.open, lookup)).toBe('added');
+    expect(deleteRule(netns.open, stop)).toBe('deleted');
+    expect(deleteRule(netns.open, stop)).toBe('absent');
+    expect(netns.rules(family)).toContain('2:\tfrom all fwmark 0x40/0x40 lookup 101 proto static');
+    expect(deleteRule(netns.open, lookup)).toBe('deleted');
+    expect(netns.rules(family)).toEqual(before);
+  });
+
+  it('takes the unreachable rule of iproute2 for the same, and no narrower one', () => {
+    const stop: PolicyRule = { family: 4, priority: 2, action: 'unreachable', fwmark: { value: 0x40, mask: 0x40 } };
+    const words = ['fwmark', '0x40/0x40', 'priority', '2', 'unreachable'];
+    netns.ip('rule', 'add', ...words); // in table main, as iproute2 writes it, which means nothing
+    expect(addRule(netns.open, stop)).toBe('present');
+    expect(deleteRule(netns.open, { ...stop, protocol: 4 })).toBe('absent');
+    expect(deleteRule(netns.open, stop)).toBe('deleted');
+    netns.ip('rule', 'add', 'iif', 'lo', ...words, 'protocol', 'static');
+    expect(deleteRule(netns.open, stop)).toBe('absent');
+    expect(addRule(netns.open, stop)).toBe('added');
+    expect(failureOf(() => deleteRule(netns.open, stop))).toMatchObject({ code: 'EBUSY' });
+    netns.ip('rule', 'delete', 'iif', 'lo', ...words);
+    expect(deleteRule(netns.open, stop)).toBe('deleted');
+  });
+
   it('adds one for every packet, and one in any table', () => {
     const every: PolicyRule = { family: 4, priority: 7, table: 0xffff_fff0 };
     expect(addRule(netns.open, every)).toBe('added');
     expect(netns.rules(4)).toContain('7:\tfrom all lookup 4294967280 proto static');
-    expect(rules(netns.open)).toContainEqual({ ...every, protocol: 4, lookup: true, others: [] });
+    expect(rules(netns.open)).toContainEqual({ ...every, protocol: 4, action: 'lookup', others: [] });
     expect(deleteRule(netns.open, every)).toBe('deleted');
   });
 });

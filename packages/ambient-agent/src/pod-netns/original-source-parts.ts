@@ -111,12 +111,12 @@ function inTheWay(part: 'rule' | 'route' | 'filter', what: string, { path }: Net
   return new PlumbingConflict({ part, message: `in the pod’s network namespace ${path}, ${what}; ${remedy}` });
 }
 
-function textOfRule({ priority, fwmark, lookup, table, others }: ListedRule): string {
+function textOfRule({ priority, fwmark, action, table, others }: ListedRule): string {
   const mark = fwmark === undefined ? '' : ` fwmark 0x${fwmark.value.toString(16)}/0x${fwmark.mask.toString(16)}`;
   const further = others.length === 0 ? '' : ` (${others.join(', ')})`;
-  return `priority ${priority}${mark}${further}${lookup ? ` lookup ${table}` : ''}`;
+  return `priority ${priority}${mark}${further}${action === 'lookup' ? ` lookup ${table}` : ` ${action}`}`;
 }
 
-function textOfRoute({ type, destination, interface: device, table }: ListedRoute): string {
-  return `${type} ${destination}${device === '' ? '' : ` dev ${device}`} table ${table}`;
+function textOfRoute({ type, destination, interface: device, source, table }: ListedRoute): string {
+  return `${type} ${destination}${device === '' ? '' : ` dev ${device}`}${source === undefined ? '' : ` src ${source}`} table ${table}`;
 }
