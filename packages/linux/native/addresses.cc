@@ -46,6 +46,7 @@ bool readAddress(const uint8_t *body, size_t size, Address &address, bool &usabl
   address.family = width == 4 ? 4 : 6;
   address.prefixLength = head.ifa_prefixlen;
   address.scope = head.ifa_scope;
+  address.flags = head.ifa_flags;
 
   // On a point-to-point link IFA_ADDRESS is the peer's end and IFA_LOCAL ours; otherwise IPv6 has only IFA_ADDRESS.
   bool local = false;

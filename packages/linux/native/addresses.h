@@ -11,6 +11,7 @@ struct Address {
   uint8_t family; // 4 or 6
   uint8_t prefixLength;
   uint8_t scope;     // enum rt_scope_t, as the kernel gave it
+  uint8_t flags;     // the IFA_F_* of linux/if_addr.h below 0x100
   uint8_t bytes[16]; // network order; IPv4 uses the first four
   std::string label; // IFA_LABEL: IPv4 only, and it may be an alias ("eth0:1"), so not the interface's name
 };

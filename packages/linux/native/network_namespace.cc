@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -83,6 +84,8 @@ Napi::Object addressObject(Napi::Env env, const NamedAddress &named) {
   object.Set("address", text);
   object.Set("prefixLength", static_cast<double>(address.prefixLength));
   object.Set("scope", scopeName(address.scope));
+  object.Set("deprecated", (address.flags & IFA_F_DEPRECATED) != 0);
+  object.Set("tentative", (address.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0);
   return object;
 }
 

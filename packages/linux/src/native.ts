@@ -14,6 +14,10 @@ export interface InterfaceAddress {
   prefixLength: number;
   /** enum rt_scope_t of linux/rtnetlink.h; values between the names count as the wider one. */
   scope: 'global' | 'site' | 'link' | 'host';
+  /** New connections prefer another one (IFA_F_DEPRECATED: its preferred lifetime is over). */
+  deprecated: boolean;
+  /** It cannot be used, because the duplicate address detection of IPv6 is not over or has found another owner. */
+  tentative: boolean;
 }
 
 export interface NativeNetns {

@@ -21,11 +21,19 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
   beforeAll(() => {
     ip('netns', 'add', name);
     ip('-n', name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'other');
+    // No address of the kernel's own, which would change from tentative to usable while a test looks.
+    for (const device of ['eth0', 'other']) ip('-n', name, 'link', 'set', device, 'addrgenmode', 'none');
     for (const device of ['lo', 'eth0', 'other']) ip('-n', name, 'link', 'set', device, 'up');
     ip('-n', name, 'address', 'add', '10.66.7.2/24', 'dev', 'eth0', 'label', 'eth0:alias');
     ip('-n', name, 'address', 'add', '10.66.8.1', 'peer', '10.66.8.2/32', 'dev', 'eth0');
     ip('-n', name, 'address', 'add', '10.66.9.1/24', 'dev', 'eth0', 'scope', 'link');
     ip('-n', name, 'address', 'add', 'fd66::7:2/64', 'dev', 'eth0', 'nodad');
+    const old = ['valid_lft', '3000', 'preferred_lft', '0'];
+    ip('-n', name, 'address', 'add', '10.66.7.9/24', 'dev', 'eth0', ...old);
+    ip('-n', name, 'address', 'add', 'fd66::7:9/64', 'dev', 'eth0', 'nodad', ...old);
+    // Duplicate address detection waits for the device to be up.
+    ip('-n', name, 'link', 'add', 'idle', 'type', 'veth', 'peer', 'name', 'idle-peer');
+    ip('-n', name, 'address', 'add', 'fd66::8:1/64', 'dev', 'idle');
   });
   afterAll(() => {
     ip('netns', 'delete', name);
@@ -35,7 +43,15 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     interface Link {
       ifindex: number;
       ifname: string;
-      addr_info: { family: string; local: string; prefixlen: number; scope: string }[];
+      addr_info: {
+        family: string;
+        local: string;
+        prefixlen: number;
+        scope: string;
+        deprecated?: true;
+        tentative?: true;
+        dadfailed?: true;
+      }[];
     }
     const links = JSON.parse(ip('-n', name, '-json', 'address', 'show')) as Link[];
     const expected = links.flatMap((link) =>
@@ -46,12 +62,16 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
         address: info.local,
         prefixLength: info.prefixlen,
         scope: info.scope,
+        deprecated: info.deprecated ?? false,
+        tentative: info.tentative ?? info.dadfailed ?? false,
       })),
     );
     using netns = Netns.open(path);
     const addresses = netns.addresses();
     expect(addresses).toHaveLength(expected.length);
     expect(addresses).toEqual(expect.arrayContaining(expected));
+    expect(addresses.filter(({ deprecated }) => deprecated)).toHaveLength(2);
+    expect(addresses.filter(({ tentative }) => tentative)).toMatchObject([{ address: 'fd66::8:1' }]);
     // Our end of the point-to-point link, and the interface's name, not its alias.
     expect(addresses).toContainEqual(expect.objectContaining({ address: '10.66.8.1', name: 'eth0', prefixLength: 32 }));
     expect(addresses).toContainEqual(expect.objectContaining({ address: 'fd66::7:2', family: 6, scope: 'global' }));
