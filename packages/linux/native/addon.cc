@@ -5,6 +5,7 @@
 #include "listening_sockets.h"
 #include "native/javascript_error.h"
 #include "netns_sysctl.h"
+#include "netns_watches.h"
 #include "network_namespace.h"
 #include "policy_routes.h"
 #include "policy_rules.h"
@@ -25,6 +26,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("FileLock", FileLock::define(env));
   OwnedFd::define(env);
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
+  exports.Set("NetnsWatches", NetnsWatches::define(env));
   add<listeningSockets>(exports, "listeningSockets");
   add<checkPidfdGetfd>(exports, "checkPidfdGetfd");
   add<netnsRules>(exports, "netnsRules");

@@ -135,65 +135,24 @@ SeqpacketSockets::SeqpacketSockets(const Napi::CallbackInfo &info) : Napi::Objec
   const Napi::Env env = info.Env();
   if (!info[0].IsFunction())
     throw Napi::TypeError::New(env, "the callback must be a function");
-  // A queue of one is enough: the loop asks for a wake only when none is under way.
-  wake_ = Wake::New(
-      env, info[0].As<Napi::Function>(), "seqpacket", 1, 1, new std::shared_ptr<Channel>(channel_),
-      [](Napi::Env, void *, std::shared_ptr<Channel> *context) { delete context; }, static_cast<void *>(nullptr));
-  wake_.Unref(env);
-  try {
-    channel_->loop = std::make_unique<SeqpacketLoop>([wake = wake_]() mutable { wake.NonBlockingCall(); });
-  } catch (const Failure &failure) {
-    wake_.Release();
-    throw toJavaScript(env, failure);
-  }
-  // Runs before the thread-safe function's own hook (last in, first out), so that the thread is gone before it is.
-  napi_add_env_cleanup_hook(env, &SeqpacketSockets::atExit, this);
-  env_ = env;
-  hooked_ = true;
+  loop_ = guarded(env, [&] {
+    return std::make_unique<EnvironmentLoop<SeqpacketLoop, &deliver>>(env, info[0].As<Napi::Function>(), "seqpacket");
+  });
 }
 
-SeqpacketSockets::~SeqpacketSockets() {
-  shut();
-}
-
-void SeqpacketSockets::atExit(void *self) {
-  auto *sockets = static_cast<SeqpacketSockets *>(self);
-  sockets->hooked_ = false;
-  sockets->shut();
-}
-
-void SeqpacketSockets::shut() {
-  if (channel_->loop == nullptr)
-    return;
-  if (hooked_)
-    napi_remove_env_cleanup_hook(env_, &SeqpacketSockets::atExit, this);
-  hooked_ = false;
-  channel_->loop.reset();
-  wake_.Release();
-}
-
-void SeqpacketSockets::onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *channel, void *) {
-  // A null env means that the environment is going down.
-  if (env == nullptr || (*channel)->loop == nullptr)
-    return;
+void SeqpacketSockets::deliver(Napi::Env env, Napi::Function callback, SeqpacketLoop &loop) {
   // There is at most one per request of JavaScript's, so they need not be split.
-  std::vector<SeqpacketCompletion> completions = (*channel)->loop->take();
-  try {
-    Napi::Array batch = Napi::Array::New(env, completions.size());
-    for (size_t i = 0; i < completions.size(); i++)
-      batch.Set(static_cast<uint32_t>(i), completionObject(env, completions[i]));
-    callback.Call({batch});
-  } catch (const Napi::Error &error) {
-    // An empty error means that the environment is being terminated.
-    if (!error.IsEmpty())
-      napi_fatal_exception(env, error.Value());
-  }
+  std::vector<SeqpacketCompletion> completions = loop.take();
+  Napi::Array batch = Napi::Array::New(env, completions.size());
+  for (size_t i = 0; i < completions.size(); i++)
+    batch.Set(static_cast<uint32_t>(i), completionObject(env, completions[i]));
+  callback.Call({batch});
 }
 
 SeqpacketLoop &SeqpacketSockets::loop() {
-  if (channel_->loop == nullptr)
+  if (loop_->get() == nullptr)
     throw Failure{"epoll_wait", ESHUTDOWN, "seqpacket sockets of an environment that is ending"};
-  return *channel_->loop;
+  return *loop_->get();
 }
 
 // listen(path, backlog): socket
@@ -264,16 +223,11 @@ void SeqpacketSockets::endSending(const Napi::CallbackInfo &info) {
 
 // close(socket)
 void SeqpacketSockets::close(const Napi::CallbackInfo &info) {
-  if (channel_->loop != nullptr)
-    channel_->loop->close(socketArgument(info));
+  if (loop_->get() != nullptr)
+    loop_->get()->close(socketArgument(info));
 }
 
 // keepAlive(boolean): whether the process stays alive for what the sockets may deliver.
 void SeqpacketSockets::keepAlive(const Napi::CallbackInfo &info) {
-  if (channel_->loop == nullptr)
-    return;
-  if (info[0].ToBoolean())
-    wake_.Ref(info.Env());
-  else
-    wake_.Unref(info.Env());
+  loop_->keepAlive(info.Env(), info[0].ToBoolean());
 }

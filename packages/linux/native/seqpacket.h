@@ -5,6 +5,7 @@
 
 #include <napi.h>
 
+#include "environment_loop.h"
 #include "native/descriptor.h"
 #include "native/javascript_error.h"
 #include "seqpacket_loop.h"
@@ -28,17 +29,8 @@ class SeqpacketSockets : public Napi::ObjectWrap<SeqpacketSockets> {
 public:
   static Napi::Function define(Napi::Env env);
   explicit SeqpacketSockets(const Napi::CallbackInfo &info);
-  ~SeqpacketSockets() override;
 
 private:
-  // What a wake needs. It lives until the last wake is over.
-  struct Channel {
-    std::unique_ptr<SeqpacketLoop> loop; // empty once the environment goes down
-  };
-  static void onWake(Napi::Env env, Napi::Function callback, std::shared_ptr<Channel> *channel, void *);
-  using Wake = Napi::TypedThreadSafeFunction<std::shared_ptr<Channel>, void, &SeqpacketSockets::onWake>;
-  static void atExit(void *self);
-
   template <auto method> auto guardedMethod(const Napi::CallbackInfo &info) {
     return guarded(info.Env(), [&] { return (this->*method)(info); });
   }
@@ -52,10 +44,7 @@ private:
   void close(const Napi::CallbackInfo &info);
   void keepAlive(const Napi::CallbackInfo &info);
   SeqpacketLoop &loop();
-  void shut();
 
-  std::shared_ptr<Channel> channel_ = std::make_shared<Channel>();
-  Wake wake_;
-  napi_env env_ = nullptr;
-  bool hooked_ = false;
+  static void deliver(Napi::Env env, Napi::Function callback, SeqpacketLoop &loop);
+  std::unique_ptr<EnvironmentLoop<SeqpacketLoop, &SeqpacketSockets::deliver>> loop_;
 };

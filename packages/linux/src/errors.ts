@@ -29,6 +29,7 @@ const remedies: Readonly<Record<string, string>> = {
   'open EROFS': '/proc/sys is read-only, as it is in containers; give the path of a proc mount that is not',
   'if_nametoindex ENODEV': 'the namespace has no interface of that name',
   'pthread_create EAGAIN': 'no thread could be made; raise the limit on tasks (pids.max, RLIMIT_NPROC)',
+  'epoll_ctl ENOSPC': 'too many files are waited for; raise fs.epoll.max_user_watches',
   'bind EADDRINUSE': 'stop the process that listens there, or choose another path; `ss -xlp` shows it',
   'flock EAGAIN': 'another process is making a socket in this directory; try again',
   'connect ECONNREFUSED': 'nobody listens on this socket',

@@ -1,4 +1,4 @@
-// The few Linux calls that Node lacks. All are synchronous except the seqpacket sockets. Every failure is a SystemCallError.
+// The few Linux calls that Node lacks. All are synchronous except watches and the seqpacket sockets. Every failure is a SystemCallError.
 export { errorCode, SystemCallError } from './errors.js';
 export {
   checkPidfdGetfd,
@@ -44,3 +44,4 @@ export {
   type TcFilter,
   type TcPlace,
 } from './traffic-control.js';
+export { watchNetns, type NetnsChange } from './watch-netns.js';

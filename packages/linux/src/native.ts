@@ -87,6 +87,20 @@ export interface NativeSeqpacketSockets {
   keepAlive(keep: boolean): void;
 }
 
+/** Watches are numbers; watch-netns.ts and native/netns_watch_loop.h say what they mean. */
+export interface NativeNetnsWatches {
+  open(netns: number, path: string): number;
+  close(watch: number): void;
+}
+
+export interface NativeNetnsChanges {
+  readonly watch: number;
+  readonly rules: boolean;
+  readonly routes: boolean;
+  readonly addresses: boolean;
+  readonly lost: boolean;
+}
+
 interface Addon extends NativePlumbing {
   openNetns(path: string): NativeNetns;
   newNetns(): NativeNetns;
@@ -96,6 +110,7 @@ interface Addon extends NativePlumbing {
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   checkPidfdGetfd(): void;
   readonly FileLock: new (path: string) => NativeFileLock;
+  readonly NetnsWatches: new (onChanges: (changes: readonly NativeNetnsChanges[]) => void) => NativeNetnsWatches;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }
 

@@ -15,6 +15,7 @@ const calls: [call: string, object: string][] = [
   ['listenSeqpacket(path)', 'seqpacket sockets'],
   ['connectSeqpacket(path)', 'seqpacket sockets'],
   [`Netns.open('${netns}')`, netns],
+  ['watchNetns(netns, () => undefined)', 'watches of network namespaces'],
   ['Netns.create()', 'a new network namespace'],
   ['Netns.prototype.addresses.call(netns)', netns],
   ['rules(netns)', netns],
@@ -26,7 +27,7 @@ const calls: [call: string, object: string][] = [
 const program = `
   import { execFileSync } from 'node:child_process';
   import { openSync, readdirSync } from 'node:fs';
-  import { connectSeqpacket, listenSeqpacket, Netns, routes, rules, tcFilters, writeSysctl } from ${index};
+  import { connectSeqpacket, listenSeqpacket, Netns, routes, rules, tcFilters, watchNetns, writeSysctl } from ${index};
   const path = process.argv[1];
   // Netns.open() needs CAP_SYS_ADMIN, so a plain descriptor takes its place.
   const netns = { fd: openSync('${netns}'), path: '${netns}' };
