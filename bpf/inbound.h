@@ -60,10 +60,10 @@ static __always_inline bool is_outbound(const struct arrival *arrival) {
   const struct tuple *tuple = &arrival->tuple;
   __u64 netns = arrival->netns_cookie;
 
-  if (same_address(tuple->local_ip, tuple->remote_ip) || is_exempt(arrival))
-    return false;
-  return arrival->is_on_loopback ||
-         (is_own_address(netns, tuple->local_ip) && !is_own_address(netns, tuple->remote_ip));
+  /* An address of the loopback is the pod's own too, and one that is not known yet is called from itself. */
+  return (arrival->is_on_loopback || is_own_address(netns, tuple->local_ip)) &&
+         !is_own_address(netns, tuple->remote_ip) && !same_address(tuple->local_ip, tuple->remote_ip) &&
+         !is_exempt(arrival);
 }
 
 /* True for a call of the pod to itself. Nobody outside can be at the pod's own address: the answers never reach them.

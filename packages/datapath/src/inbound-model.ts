@@ -66,10 +66,10 @@ const isZtunnelPort = (facts: Facts): boolean =>
 
 /** Delivered by the pod's own routing although it is meant for somewhere else. */
 const isOutbound = ({ maps, query, ip, clientIp }: Facts): boolean =>
+  (query.isOnLoopback === true || isOwnAddress(maps, query.netnsCookie, clientIp)) &&
+  !isOwnAddress(maps, query.netnsCookie, ip) &&
   ip !== clientIp &&
-  query.exempt !== true &&
-  (query.isOnLoopback === true ||
-    (isOwnAddress(maps, query.netnsCookie, clientIp) && !isOwnAddress(maps, query.netnsCookie, ip)));
+  query.exempt !== true;
 
 interface Row {
   readonly reason: InboundReason;

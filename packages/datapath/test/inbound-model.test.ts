@@ -74,6 +74,9 @@ describe('the inbound table', () => {
     expect(ask(CAPTURED, { ...dialled, listeners: [15006] })).toBe('refuse outbound');
     expect(ask(CAPTURED, { ...dialled, exempt: true })).toBe('pass exempt');
     expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.7' })).toBe('pass self');
+    expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.8' })).toBe('pass self');
+    expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.8', port: 15001 })).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED, { ...dialled, isOnLoopback: false })).toBe('steer outbound 15001');
     expect(ask(CAPTURED, { ...dialled, ip: '127.0.0.1' })).toBe('pass loopback');
     expect(ask(WorkloadFlag.AMBIENT, dialled)).toBe('pass not-in-mesh');
   });
