@@ -43,7 +43,7 @@ export { kubernetesSource } from './inventory/kubernetes-source.js';
 export { ManifestDirectory } from './inventory/directory.js';
 export { ManifestMemory, manifestsFile } from './inventory/memory.js';
 export { describeProblem, parseManifest, type Manifest, type ManifestProblem } from './inventory/manifest.js';
-export type { Inventory, Namespace, Pod } from './inventory/model.js';
+export type { Inventory, Namespace, NetworkAdmin, Pod } from './inventory/model.js';
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
 export { Enforcement, EnforcementError } from './node/enforcement.js';

@@ -79,6 +79,19 @@ describe('the inventory of the API', () => {
     expect(opened.readiness.reasons()).toEqual([]);
   });
 
+  it('has a pod whose securityContext cannot be understood, as one that may change its network', async () => {
+    const odd = { containers: [{ name: 'c', securityContext: { privileged: 'no' } }] };
+    const opened = await open((api) => {
+      api.create('Pod', podTemplate('cart'));
+      api.create('Pod', { ...podTemplate('odd'), spec: { nodeName: NODE, ...odd } });
+    });
+    const { inventory } = await snapshot(opened);
+    expect([...inventory.pods.values()].map(({ name, networkAdmins }) => [name, networkAdmins])).toEqual([
+      ['cart', []],
+      ['odd', [{ kind: 'container', container: 'c', by: 'unknown' }]],
+    ]);
+  });
+
   it('keeps what it knew of an object that can no longer be used, and says what is wrong with it', async () => {
     const opened = await open((api) => void api.create('Pod', podTemplate('cart')));
     await snapshot(opened);

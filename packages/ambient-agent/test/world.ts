@@ -32,6 +32,7 @@ export function pod(uid: string, over: Partial<Pod> = {}): Pod {
     nodeName: NODE,
     hostNetwork: false,
     serviceAccount: 'default',
+    networkAdmins: [],
     phase: 'Running',
     ips: [],
     badIps: [],

@@ -27,6 +27,10 @@ export const PodObject = Schema.Struct({
     nodeName: Schema.optionalKey(Schema.NullOr(Schema.String)),
     hostNetwork: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
     serviceAccountName: Schema.optionalKey(Schema.NullOr(Schema.String)),
+    // network-admins.ts reads them: a container that is not understood must not keep its pod out of the mesh.
+    containers: Schema.optionalKey(Schema.Unknown),
+    initContainers: Schema.optionalKey(Schema.Unknown),
+    ephemeralContainers: Schema.optionalKey(Schema.Unknown),
   }),
   status: Schema.optionalKey(
     Schema.Struct({
@@ -47,6 +51,16 @@ export const NamespaceObject = Schema.Struct({
   metadata: Schema.Struct({ ...metadata, name: Schema.NonEmptyString }),
 });
 
+/** A container that may change its pod's network namespace. */
+export const NetworkAdmin = Schema.Struct({
+  kind: Schema.Literals(['container', 'init container', 'ephemeral container']),
+  /** '' if it has no name. */
+  container: Schema.String,
+  /** The capability that it adds, or `privileged`; `unknown` if its securityContext cannot be understood. */
+  by: Schema.Literals(['privileged', 'NET_ADMIN', 'ALL', 'unknown']),
+});
+export type NetworkAdmin = typeof NetworkAdmin.Type;
+
 export const Pod = Schema.Struct({
   uid: Schema.String,
   name: Schema.String,
@@ -57,6 +71,8 @@ export const Pod = Schema.Struct({
   nodeName: Schema.optional(Schema.String),
   hostNetwork: Schema.Boolean,
   serviceAccount: Schema.String,
+  /** Undefined if it is not known which containers there are, as in what an earlier version kept. */
+  networkAdmins: Schema.optional(Schema.Array(NetworkAdmin)),
   phase,
   /** Canonical text; the first is the pod's primary address. */
   ips: Schema.Array(Schema.String),

@@ -2,6 +2,7 @@
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress } from '@sluice/datapath';
 import type { Namespace, NamespaceObject, Pod, PodObject } from './model.js';
+import { networkAdmins } from './network-admins.js';
 
 // Addresses that no CNI plugin gives a pod, and that would redirect connections of the host to itself.
 const notOfPods = new BlockList();
@@ -57,6 +58,7 @@ export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod 
     nodeName: spec.nodeName ?? undefined,
     hostNetwork: spec.hostNetwork ?? false,
     serviceAccount: spec.serviceAccountName ?? 'default',
+    networkAdmins: networkAdmins(spec),
     phase: status?.phase ?? 'Pending',
     ips: [...new Set(good)],
     badIps: [...new Set(reported.filter((ip) => podAddress(ip) === undefined))],
