@@ -20,6 +20,7 @@ describe('defaults', () => {
     vi.stubEnv('NODE_NAME', 'from-env');
     expect(Result.getOrThrow(resolveConfig({}, 'test'))).toMatchObject({
       mode: 'inPod',
+      capture: 'route',
       nodeName: 'from-env',
       excludeNamespaces: ['kube-system'],
       ztunnel: { namespace: 'istio-system', labels: { app: 'ztunnel' }, serviceAccount: 'ztunnel', byMark: false },

@@ -1,6 +1,7 @@
 {{/* The agent's configuration file, as its settings are declared. npm run generate writes this. */}}
 {{- define "sluice.config" -}}
 mode: inPod
+capture: {{ .Values.capture }}
 inventory:
   source: kubernetes
 enablementSelectors: {{- include "sluice.enablementSelectors" . }}

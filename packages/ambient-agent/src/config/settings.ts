@@ -36,6 +36,10 @@ export const settings = section('Every setting of Sluice at its default. All of 
       'Where ztunnel listens. inPod: in the network namespace of each meshed pod, as every ztunnel since Istio 1.23 does. node: in a pod of its own.',
     chart: { writes: 'inPod' },
   }),
+  capture: setting(Schema.Literals(['route', 'rewrite']), 'route', {
+    description:
+      "inPod mode: how a meshed pod's connections reach ztunnel. route: a route in the pod brings them there with their destination unchanged; a pod for which that is not safe is captured by rewrite, and `sluice status` says why. rewrite: connect() is given ztunnel's address instead of the destination, for every pod.",
+  }),
   nodeName: setting(Schema.String, nameOfThisNode, {
     description: "The node whose pods (by spec.nodeName) the agent enrols. Default: $NODE_NAME, or the host's name.",
     examples: ['node-1'],
