@@ -9,7 +9,7 @@ import * as Schema from 'effect/Schema';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { renamed } from '../src/config/load.js';
 import { duration } from '../src/config/schema.js';
-import { jsonSchemaOf, loadConfig, resolveConfig, section, setting } from '../src/index.js';
+import { jsonSchemaOf, loadConfig, resolveConfig, section, setting, settings, type Entry } from '../src/index.js';
 
 const problemsOf = (tree: unknown): readonly string[] =>
   Result.match(resolveConfig(tree, 'sluice.yaml'), { onFailure: ({ problems }) => problems, onSuccess: () => [] });
@@ -141,6 +141,34 @@ describe('problems', () => {
       { exclude: { outboundCIDRs: ['10.0.0.0/99'] } },
       ['`exclude.outboundCIDRs[0]`: 10.0.0.0/99 is not a CIDR; write it like 10.0.0.0/8 or fd00::/8'],
     ],
+    [
+      'unknown name in a selector, which would match every pod without it',
+      { enablementSelectors: [{}, { podSelectr: { matchLabels: { a: 'b' } } }] },
+      ['`enablementSelectors[1].podSelectr` is not a setting; did you mean `podSelector`?'],
+    ],
+    [
+      'unknown name deep in a selector',
+      {
+        enablementSelectors: [
+          { podSelector: { matchLabel: { a: 'b' }, matchExpressions: [{ key: 'a', operator: 'In', value: ['b'] }] } },
+        ],
+      },
+      [
+        '`enablementSelectors[0].podSelector.matchLabel` is not a setting; did you mean `matchLabels`?',
+        '`enablementSelectors[0].podSelector.matchExpressions[0].value` is not a setting; did you mean `values`?',
+      ],
+    ],
+    [
+      'a label without a value, without which a selector would match more',
+      {
+        ztunnel: { labels: { app: null } },
+        enablementSelectors: [{ podSelector: { matchLabels: { a: null, b: '' } } }],
+      },
+      [
+        "`enablementSelectors[0].podSelector.matchLabels`: the label `a` has no value; write '' for the empty one",
+        "`ztunnel.labels`: the label `app` has no value; write '' for the empty one",
+      ],
+    ],
     ['not a mapping', ['a'], ['a mapping of settings is expected, such as `nodeName: node-1`']],
   ];
   it.each(cases)('%s', (_name, tree, problems) => expect(problemsOf(tree)).toEqual(problems));
@@ -160,6 +188,28 @@ describe('problems', () => {
     for (const place of places) {
       expect(problems.some((text) => text.startsWith(place))).toBe(true);
     }
+  });
+});
+
+describe('a name that does not exist', () => {
+  const declared = jsonSchemaOf(settings);
+
+  /** Every place where names are written, with an item in each list. */
+  function* places({ properties, items }: Entry, at: readonly (string | number)[] = []): Generator<typeof at> {
+    if (properties !== undefined) yield at;
+    for (const [name, entry] of Object.entries(properties ?? {})) yield* places(entry, [...at, name]);
+    if (items !== undefined) yield* places(items, [...at, 0]);
+  }
+  const within = (at: readonly (string | number)[], value: unknown): unknown =>
+    at.reduceRight<unknown>((below, key) => (typeof key === 'number' ? [below] : { [key]: below }), value);
+  const all = [...places(declared)].map((at) => [at.join('.'), at] as const);
+
+  it.each(all)('is refused in every place: %s', (_name, at) => {
+    const problems = problemsOf(within(at, { xyzzyplugh: 1 }));
+    expect(problems.filter((text) => text.includes('xyzzyplugh` is not a setting; '))).toHaveLength(1);
+  });
+  it('is looked for in the selectors', () => {
+    expect(all.map(([name]) => name)).toContain('enablementSelectors.0.namespaceSelector.matchExpressions.0');
   });
 });
 

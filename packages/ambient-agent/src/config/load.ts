@@ -9,7 +9,7 @@ import { entriesOf, jsonSchemaOf, type Entry } from './declare.js';
 import { messageOf } from '../failure/message-of.js';
 import { ConfigError } from './errors.js';
 import { nearestName } from './nearest-name.js';
-import { describeIssue } from './schema-issue.js';
+import { describeIssue, pathText } from './schema-issue.js';
 import { settings } from './settings.js';
 
 type Tree = Readonly<Record<string, unknown>>;
@@ -57,17 +57,36 @@ export function renamed(written: Tree, declared: Entry): { readonly tree: Tree; 
   return { tree, problems };
 }
 
-function unknownNames(tree: Tree, { properties = {} }: Entry, above: readonly string[] = []): string[] {
+/** Also in what lists hold: a part of a selector that is left out matches everything, and a misspelt one must not. */
+function unknownNames(value: unknown, { properties, items }: Entry, at: readonly (string | number)[] = []): string[] {
+  if (Array.isArray(value) && items !== undefined)
+    return value.flatMap((item, index) => unknownNames(item, items, [...at, index]));
+  if (!isTree(value) || properties === undefined) return [];
   const names = Object.keys(properties);
-  return Object.entries(tree).flatMap(([name, value]) => {
-    const path = [...above, name];
+  return Object.entries(value).flatMap(([name, child]) => {
+    const path = [...at, name];
     const known = names.includes(name) ? properties[name] : undefined;
-    if (known !== undefined)
-      return known.properties !== undefined && isTree(value) ? unknownNames(value, known, path) : [];
+    if (known !== undefined) return unknownNames(child, known, path);
     const near = nearestName(name, names);
     const remedy = near === undefined ? `known here: ${names.join(', ')}` : `did you mean \`${near}\`?`;
-    return [`\`${path.join('.')}\` is not a setting; ${remedy}`];
+    return [`\`${pathText(path)}\` is not a setting; ${remedy}`];
   });
+}
+
+/** Labels without a value, which {@link overlay} leaves out, so that a selector would match more than is written. */
+function emptyLabels(
+  value: unknown,
+  { type, properties, items }: Entry,
+  at: readonly (string | number)[] = [],
+): string[] {
+  if (Array.isArray(value) && items !== undefined)
+    return value.flatMap((item, index) => emptyLabels(item, items, [...at, index]));
+  if (!isTree(value)) return [];
+  if (type === 'object' && properties === undefined)
+    return Object.entries(value)
+      .filter(([, label]) => label === null || label === undefined)
+      .map(([name]) => `\`${pathText(at)}\`: the label \`${name}\` has no value; write '' for the empty one`);
+  return Object.entries(properties ?? {}).flatMap(([name, entry]) => emptyLabels(value[name], entry, [...at, name]));
 }
 
 const declared = jsonSchemaOf(settings);
@@ -92,7 +111,12 @@ export function resolveConfig(
   const tree = overlay(ofToday, over);
   const decoded = Schema.decodeUnknownResult(settings)(tree, { errors: 'all' });
   const issues = Result.isFailure(decoded) ? describeIssue(decoded.failure.issue) : [];
-  const all = [...problems, ...unknownNames(tree, declared), ...issues.map(({ path, text }) => `\`${path}\`: ${text}`)];
+  const all = [
+    ...problems,
+    ...unknownNames(tree, declared),
+    ...emptyLabels(file, declared),
+    ...issues.map(({ path, text }) => `\`${path}\`: ${text}`),
+  ];
   if (Result.isFailure(decoded) || all.length > 0) return Result.fail(new ConfigError({ source, problems: all }));
   return Result.succeed(decoded.success);
 }

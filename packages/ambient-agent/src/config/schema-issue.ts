@@ -4,9 +4,15 @@ import * as SchemaIssue from 'effect/SchemaIssue';
 export interface FieldIssue {
   /** `spec.containers[0].ports`; '' stands for the value itself. */
   readonly path: string;
-  readonly keys: readonly (string | number)[];
+  readonly keys: readonly Key[];
   readonly text: string;
 }
+
+type Key = string | number;
+
+/** `spec.containers[0].ports` of its keys; '' if there are none. Pure. */
+export const pathText = (keys: readonly Key[]): string =>
+  keys.reduce<string>((so, key) => (typeof key === 'number' ? `${so}[${key}]` : so === '' ? key : `${so}.${key}`), '');
 
 const format = SchemaIssue.makeFormatterStandardSchemaV1();
 
@@ -17,10 +23,6 @@ export function describeIssue(issue: SchemaIssue.Issue): FieldIssue[] {
       const key = typeof part === 'object' ? part.key : part;
       return typeof key === 'number' ? key : String(key);
     });
-    const text = keys.reduce<string>((so, key) => {
-      if (typeof key === 'number') return `${so}[${key}]`;
-      return so === '' ? key : `${so}.${key}`;
-    }, '');
-    return { path: text, keys, text: message };
+    return { path: pathText(keys), keys, text: message };
   });
 }

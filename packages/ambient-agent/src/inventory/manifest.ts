@@ -3,7 +3,7 @@ import * as Result from 'effect/Result';
 import * as Schema from 'effect/Schema';
 import { isNode, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
 import { messageOf } from '../failure/message-of.js';
-import { describeIssue } from '../config/schema-issue.js';
+import { describeIssue, pathText } from '../config/schema-issue.js';
 import { NamespaceObject, PodObject, type Namespace, type Pod } from './model.js';
 import { trimNamespace, trimPod } from './trim.js';
 
@@ -131,7 +131,7 @@ class ManifestReader {
       this.#report(
         number,
         this.#lineOf(document, at),
-        fieldOf(at),
+        pathText(at),
         text,
         'write one object per document, with `kind` and `metadata`',
       );
@@ -159,7 +159,7 @@ class ManifestReader {
       this.#report(
         number,
         this.#lineOf(document, [...at, 'items']),
-        fieldOf([...at, 'items']),
+        pathText([...at, 'items']),
         'a sequence is expected',
         fieldRemedy,
       );
@@ -186,7 +186,7 @@ class ManifestReader {
     }
     for (const { keys, text } of describeIssue(decoded.failure.issue)) {
       const path = [...at, ...keys];
-      this.#report(number, this.#lineOf(document, path), fieldOf(path), text, fieldRemedy);
+      this.#report(number, this.#lineOf(document, path), pathText(path), text, fieldRemedy);
     }
   }
 
@@ -205,11 +205,4 @@ class ManifestReader {
     if (this.#problems.length >= MAX_PROBLEMS) return;
     this.#problems.push({ file: this.#file, document, line, field, text, remedy });
   }
-}
-
-function fieldOf(path: readonly Key[]): string {
-  return path.reduce<string>((so, key) => {
-    if (typeof key === 'number') return `${so}[${key}]`;
-    return so === '' ? key : `${so}.${key}`;
-  }, '');
 }
