@@ -12,6 +12,14 @@ export { loadConfig, resolveConfig } from './config/load.js';
 export { entriesOf, jsonSchemaOf, notInChart, optional, section, setting, type Entry } from './config/declare.js';
 export { settings } from './config/settings.js';
 export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup, type Workload } from './enrolment/enrol.js';
+export {
+  Capture,
+  captureOf,
+  isRoutable,
+  nothingSeen,
+  type CaptureFacts,
+  type ListenerSight,
+} from './enrolment/capture.js';
 export type { InPodFacts, ServedPod } from './enrolment/served.js';
 export {
   dateStatuses,

@@ -13,6 +13,8 @@ const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): Ser
   cookie,
   netns: { inode: 1n, cookie, pid: 1, path: '/proc/1/ns/net', addresses: [] },
   isAcknowledged: false,
+  capture: { by: 'rewrite', because: 'a test' },
+  isRoutable: false,
   ...over,
 });
 

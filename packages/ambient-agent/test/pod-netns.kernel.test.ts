@@ -60,6 +60,8 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     cookie,
     netns: seen,
     isAcknowledged: false,
+    capture: { by: 'rewrite', because: 'a test' },
+    isRoutable: false,
   });
   const here = (): ServedPod => served(seenAt(pod.path, netns.cookie));
   /** What is on disk, by cookie. */

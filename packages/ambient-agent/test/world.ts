@@ -6,6 +6,7 @@ import {
   enrol,
   resolveConfig,
   type AgentConfig,
+  type CaptureFacts,
   type Enrolment,
   type InPodFacts,
   type Inventory,
@@ -91,6 +92,7 @@ export interface World {
   readonly kubelets?: readonly KubeletCgroup[];
   readonly config?: AgentConfig;
   readonly served?: InPodFacts;
+  readonly capture?: CaptureFacts;
 }
 
 export function enrolWorld(world: World): Enrolment {
@@ -104,5 +106,6 @@ export function enrolWorld(world: World): Enrolment {
     hostNetnsCookie: HOST_COOKIE,
     config: settings,
     ...(world.served === undefined ? {} : { served: world.served }),
+    ...(world.capture === undefined ? {} : { capture: world.capture }),
   });
 }

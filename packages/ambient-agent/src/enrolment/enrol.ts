@@ -13,6 +13,7 @@ import type { AgentConfig } from '../config/config.js';
 import { podName, type Inventory, type Pod } from '../inventory/model.js';
 import { addressOwners, type AddressOwners } from './addresses.js';
 import { ambientAnnotations } from './annotations.js';
+import { captureOf, isRoutable, nothingSeen, type Capture, type CaptureFacts } from './capture.js';
 import { membership } from './membership.js';
 import { noneServed, type InPodFacts, type ServedPod } from './served.js';
 import type { CgroupStatus, WorkloadStatus } from './status.js';
@@ -37,6 +38,7 @@ export interface KubeletCgroup {
 export type EnrolmentConfig = Pick<
   AgentConfig,
   | 'mode'
+  | 'capture'
   | 'nodeName'
   | 'enablementSelectors'
   | 'excludeNamespaces'
@@ -58,6 +60,8 @@ export interface EnrolmentInput {
   readonly config: EnrolmentConfig;
   /** What `inPod` mode knows in addition. */
   readonly served?: InPodFacts;
+  /** What decides how a pod is captured. Without it, no pod is captured by route. */
+  readonly capture?: CaptureFacts;
 }
 
 export interface Enrolment {
@@ -79,7 +83,12 @@ const manifestHash = /^[0-9a-f]{32}$/;
 /** The flags that user space has decided in each entry. */
 const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
 const DECIDED_IN_POD =
-  DECIDED | WorkloadFlag.IN_POD | WorkloadFlag.PENDING | WorkloadFlag.DNS_CAPTURE | WorkloadFlag.BYPASS_INBOUND;
+  DECIDED |
+  WorkloadFlag.IN_POD |
+  WorkloadFlag.PENDING |
+  WorkloadFlag.DNS_CAPTURE |
+  WorkloadFlag.BYPASS_INBOUND |
+  WorkloadFlag.ROUTE;
 
 /** The UID of a pod in cgroupfs. Pure. */
 export function cgroupUid(pod: Pod): string {
@@ -141,12 +150,12 @@ function wantedStatus(
     maps.isIncomplete = true;
     return { ...common, state: 'pending', reason: 'pending: no cgroup on this node yet', problems: [] };
   }
-  const { problems, pending, inbound } = maps.addMeshed(pod, workload, owners.of(pod));
+  const { problems, pending, inbound, capture } = maps.addMeshed(pod, workload, owners.of(pod));
   return {
     ...common,
     ...(inbound === undefined ? {} : { inbound }),
     ...(pending === undefined
-      ? { state: 'in' as const, reason: `in mesh: ${because}` }
+      ? { state: 'in' as const, reason: `in mesh: ${because}`, capture }
       : { state: 'pending' as const, reason: `pending: ${pending}` }),
     problems: [
       ...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`),
@@ -210,6 +219,7 @@ interface Meshed {
   /** Why it is pending; undefined if it is in the mesh. */
   readonly pending: string | undefined;
   readonly inbound: WorkloadStatus['inbound'];
+  readonly capture: Capture;
 }
 
 /** A pod's network namespace, as its processes show it now, or as it is remembered. */
@@ -270,6 +280,7 @@ class MapsBuilder {
     const ambient = ambientAnnotations(pod, config.ambient);
     const netns = this.#netnsOf(pod, workload);
     const pending = isInPod ? this.#whyPending(pod, netns) : undefined;
+    const capture = captureOf({ pod, cookie: netns.cookie, config, facts: this.#input.capture ?? nothingSeen });
     const info: CgroupInfo = {
       id,
       inMesh: true,
@@ -280,7 +291,8 @@ class MapsBuilder {
         (isInPod ? WorkloadFlag.IN_POD : 0) |
         (pending === undefined ? 0 : WorkloadFlag.PENDING) |
         (isInPod && ambient.dnsCapture ? WorkloadFlag.DNS_CAPTURE : 0) |
-        (isInPod && ambient.bypassInbound ? WorkloadFlag.BYPASS_INBOUND : 0),
+        (isInPod && ambient.bypassInbound ? WorkloadFlag.BYPASS_INBOUND : 0) |
+        (capture.by === 'route' ? WorkloadFlag.ROUTE : 0),
       detectedFlags: isInPod ? DECIDED_IN_POD : DECIDED,
     };
     this.#rules.push(...traffic.rules);
@@ -288,8 +300,10 @@ class MapsBuilder {
     if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
     const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
     for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
-    if (isInPod && netns.cookie !== undefined) this.#ownAddresses.set(netns.cookie, ips);
-    if (isInPod && netns.cookie !== undefined) this.#serve(pod, workload, netns.cookie, pending === undefined);
+    if (isInPod && netns.cookie !== undefined) {
+      this.#ownAddresses.set(netns.cookie, ips);
+      this.#serve(pod, workload, { cookie: netns.cookie, capture, isAcknowledged: pending === undefined });
+    }
     return {
       problems: [
         ...traffic.problems,
@@ -298,6 +312,7 @@ class MapsBuilder {
         ...this.#addressProblems(pod, netns),
       ],
       pending,
+      capture,
       inbound: isInPod ? (netns.cookie === undefined ? 'no' : ambient.bypassInbound ? 'bypassed' : 'yes') : undefined,
     };
   }
@@ -333,10 +348,24 @@ class MapsBuilder {
     return this.#inPod.isConnected ? 'ztunnel has not acknowledged it yet' : 'no ztunnel is connected';
   }
 
-  #serve(pod: Pod, { pod: { podUid }, netns }: Workload, cookie: bigint, isAcknowledged: boolean): void {
+  #serve(
+    pod: Pod,
+    { pod: { podUid }, netns }: Workload,
+    how: Pick<ServedPod, 'cookie' | 'capture' | 'isAcknowledged'>,
+  ): void {
     const { uid, name, namespace, serviceAccount } = pod;
+    const { config } = this.#input;
     // What is remembered has no path any more: a pid may be another process's by now.
-    this.served.push({ uid, podUid, name, namespace, serviceAccount, cookie, netns, isAcknowledged });
+    this.served.push({
+      uid,
+      podUid,
+      name,
+      namespace,
+      serviceAccount,
+      netns,
+      ...how,
+      isRoutable: isRoutable({ pod, config }),
+    });
   }
 
   /** What is not captured because an address or a namespace is missing; in `inPod` mode the pod is pending then. */

@@ -1,5 +1,6 @@
 // What `inPod` mode adds to the enrolment: ztunnel's acknowledgements as input, and the pods that it is to serve as output.
 import type { NetnsRef } from '@sluice/cgroup-resolver';
+import type { Capture } from './capture.js';
 
 /** By pod UID, as the API has it. */
 export interface InPodFacts {
@@ -33,4 +34,8 @@ export interface ServedPod {
   /** Undefined if the namespace is remembered and cannot be found now. */
   readonly netns: NetnsRef | undefined;
   readonly isAcknowledged: boolean;
+  /** How what goes out of it is captured now. Before it is acknowledged, it is not captured by route. */
+  readonly capture: Capture;
+  /** Whether its namespace is to be prepared for the route, so that it can be captured by route from one moment to the next. */
+  readonly isRoutable: boolean;
 }

@@ -3,6 +3,7 @@
 import * as Schema from 'effect/Schema';
 import * as SchemaGetter from 'effect/SchemaGetter';
 import { Decimal } from '../run-directory/kept-file.js';
+import { Capture } from './capture.js';
 
 export const WorkloadState = Schema.Literals([
   /** The cgroup of a pod that the inventory does not know. */
@@ -39,6 +40,8 @@ export const WorkloadStatus = Schema.Struct({
   state: KeptState,
   /** In `inPod` mode, whether what comes in goes to ztunnel: yes, no (not yet), or bypassed by an annotation. */
   inbound: Schema.optionalKey(Schema.Literals(['yes', 'no', 'bypassed'])),
+  /** Of a pod in the mesh, how what goes out of it is captured. Earlier versions left this out. */
+  capture: Schema.optionalKey(Capture),
   /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `pending: it has no IP yet` */
   reason: Schema.String,
   problems: Schema.Array(Schema.String),
