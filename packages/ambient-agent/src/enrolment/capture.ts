@@ -11,6 +11,7 @@ export const Capture = Schema.Union([
   Schema.Struct({ by: Schema.Literal('rewrite'), because: Schema.String }),
 ]);
 export type Capture = typeof Capture.Type;
+export const CAPTURES: readonly Capture['by'][] = ['route', 'rewrite'];
 
 /**
  * Whether the socket with which ztunnel listens at its outbound port is IP_TRANSPARENT, without which its answers to a connection

@@ -24,6 +24,9 @@ const entriesRemoved = Metric.counter('sluice_map_removals_total', {
 });
 const entries = Metric.gauge('sluice_map_entries', { description: 'Entries that the maps ought to hold, by map' });
 const workloads = Metric.gauge('sluice_workloads', { description: 'Pods of this node, by state' });
+const captures = Metric.gauge('sluice_captured_workloads', {
+  description: 'Pods in the mesh, by how their connections are captured: route, rewrite',
+});
 const decisions = Metric.gauge('sluice_decisions', {
   description: 'Decisions of the datapath since it was loaded, by verdict and reason',
 });
@@ -88,6 +91,8 @@ export const metrics = {
     Metric.update(Metric.withAttributes(entries, { map }), count),
   workloads: (state: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(workloads, { state }), count),
+  captures: (by: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(captures, { by }), count),
   podEvent: (kind: keyof typeof eventTypes): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(podEvents, { type: eventTypes[kind] }), 1),
   api: (

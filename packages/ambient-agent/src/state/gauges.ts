@@ -1,18 +1,33 @@
 // Gauges whose values are read from elsewhere when /metrics is served.
 import * as Effect from 'effect/Effect';
+import { CAPTURES } from '../enrolment/capture.js';
 import { WorkloadState, type WorkloadStatus } from '../enrolment/status.js';
 import type { Enforcement } from '../node/enforcement.js';
 import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
 import { metrics } from '../observe/metrics.js';
 
-/** Pods by state, including states without any pod. */
-export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> =>
-  Effect.forEach(
-    WorkloadState.literals,
-    (state) => metrics.workloads(state, statuses.filter((status) => status.state === state).length),
+/** Pods by state and by capture, including what no pod has. */
+export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> => {
+  const count = (is: (status: WorkloadStatus) => boolean): number => statuses.filter(is).length;
+  return Effect.all(
+    [
+      ...WorkloadState.literals.map((state) =>
+        metrics.workloads(
+          state,
+          count((status) => status.state === state),
+        ),
+      ),
+      ...CAPTURES.map((by) =>
+        metrics.captures(
+          by,
+          count(({ capture }) => capture?.by === by),
+        ),
+      ),
+    ],
     { discard: true },
   );
+};
 
 /** The counters of the process watcher that show how complete its events are. */
 const watched = [
