@@ -93,6 +93,7 @@ export interface World {
   readonly config?: AgentConfig;
   readonly served?: InPodFacts;
   readonly capture?: CaptureFacts;
+  readonly addresses?: ReadonlyMap<bigint, readonly string[]>;
 }
 
 export function enrolWorld(world: World): Enrolment {
@@ -107,5 +108,6 @@ export function enrolWorld(world: World): Enrolment {
     config: settings,
     ...(world.served === undefined ? {} : { served: world.served }),
     ...(world.capture === undefined ? {} : { capture: world.capture }),
+    ...(world.addresses === undefined ? {} : { addresses: world.addresses }),
   });
 }

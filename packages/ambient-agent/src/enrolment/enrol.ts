@@ -15,6 +15,7 @@ import { addressOwners, type AddressOwners } from './addresses.js';
 import { ambientAnnotations } from './annotations.js';
 import { captureOf, isRoutable, nothingSeen, type Capture, type CaptureFacts } from './capture.js';
 import { membership } from './membership.js';
+import { ownAddresses } from './own-addresses.js';
 import { noneServed, type InPodFacts, type ServedPod } from './served.js';
 import type { CgroupStatus, WorkloadStatus } from './status.js';
 import { podTraffic } from './traffic-rules.js';
@@ -62,6 +63,8 @@ export interface EnrolmentInput {
   readonly served?: InPodFacts;
   /** What decides how a pod is captured. Without it, no pod is captured by route. */
   readonly capture?: CaptureFacts;
+  /** The addresses that network namespaces hold, by their cookies. Without an entry, a pod has only its IPs. */
+  readonly addresses?: ReadonlyMap<bigint, readonly string[]>;
 }
 
 export interface Enrolment {
@@ -300,8 +303,9 @@ class MapsBuilder {
     if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
     const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
     for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
+    const own = ownAddresses(ips, isInPod ? (this.#input.addresses?.get(netns.cookie ?? 0n) ?? []) : []);
     if (isInPod && netns.cookie !== undefined) {
-      this.#ownAddresses.set(netns.cookie, ips);
+      this.#ownAddresses.set(netns.cookie, own.addresses);
       this.#serve(pod, workload, { cookie: netns.cookie, capture, isAcknowledged: pending === undefined });
     }
     return {
@@ -309,6 +313,7 @@ class MapsBuilder {
         ...traffic.problems,
         ...(isInPod ? ambient.problems : []),
         ...depthProblems(workload),
+        ...(own.problem === undefined ? [] : [own.problem]),
         ...this.#addressProblems(pod, netns),
       ],
       pending,
