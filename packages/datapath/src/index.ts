@@ -23,6 +23,8 @@ export { INBOUND_PROGRAM } from './layout.js';
 export { desiredOf, wantedEntries } from './wanted-entries.js';
 export type { WantedEntries } from './wanted-entries.js';
 export type { EntryDifference } from './entry-differences.js';
+export { foreignConnectPrograms } from './foreign-connect.js';
+export type { ForeignProgram } from './foreign-connect.js';
 export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';
