@@ -134,15 +134,33 @@ describe('acknowledgements', () => {
     expect(before.acknowledged).toEqual(new Map([['a', 5n]]));
     before.refused('a', 'address in use', () => false);
     expect([before.acknowledged.size, before.refusals.get('a')]).toEqual([0, 'address in use']);
-    before.accepted('a');
+    before.accepted('a', 1);
     expect([before.acknowledged.get('a'), before.refusals.size]).toEqual([5n, 0]);
     before.offer(offeredAs('a', 6n));
-    before.accepted('a');
+    before.accepted('a', 1);
     expect(before.acknowledged.get('a')).toBe(6n);
     before.offer(new Map());
     expect(before.acknowledged.size).toBe(0);
-    before.accepted('a');
+    before.accepted('a', 1);
     expect(before.acknowledged.size).toBe(0);
+  });
+
+  it('are those of the newest ztunnel that is connected', () => {
+    const all = new Acknowledgements(new Map([['a', 5n]]));
+    all.offer(offeredAs('a', 5n));
+    expect(all.acknowledgedBy.size).toBe(0);
+    all.accepted('a', 1);
+    all.accepted('a', 2);
+    all.accepted('b', 2);
+    expect(all.acknowledgedBy).toEqual(new Map([['a', 2]]));
+    all.disconnected(2);
+    expect(all.acknowledgedBy).toEqual(new Map([['a', 1]]));
+    all.disconnected(1);
+    expect([all.acknowledgedBy.size, all.acknowledged.get('a')]).toEqual([0, 5n]);
+    all.accepted('a', 3);
+    // In another namespace, nobody has acknowledged it yet.
+    all.offer(offeredAs('a', 6n));
+    expect(all.acknowledgedBy.size).toBe(0);
   });
 
   it('stay with a pod that an older ztunnel still serves', () => {

@@ -99,7 +99,12 @@ export class Recorder {
       Layer.succeed(
         Zds,
         Zds.of({
-          facts: () => ({ acknowledged: this.acknowledged, refusals: new Map(), isConnected: true }),
+          facts: () => ({
+            acknowledged: this.acknowledged,
+            refusals: new Map(),
+            isConnected: true,
+            acknowledgedBy: new Map(),
+          }),
           admit: () => {},
           offer: (pods) =>
             Effect.as(

@@ -39,11 +39,16 @@ export interface ZdsOffer {
   readonly problems: ReadonlyMap<string, string>;
 }
 
+/** What the ZDS server knows of pods and of the ztunnels that serve them. */
+export interface ZdsFacts extends Pick<InPodFacts, 'acknowledged' | 'refusals' | 'isConnected'> {
+  /** The connected ztunnel that acknowledged each pod last, by pod UID. None if it is not connected any more. */
+  readonly acknowledgedBy: ReadonlyMap<string, { readonly connection: number; readonly pid: number }>;
+}
+
 export class Zds extends Context.Service<
   Zds,
   {
-    /** What the enrolment needs to know. */
-    readonly facts: () => Pick<InPodFacts, 'acknowledged' | 'refusals' | 'isConnected'>;
+    readonly facts: () => ZdsFacts;
     /**
      * Sets which ztunnel pods may connect from now on: their names for people, by their UIDs in cgroupfs. Give only those whose
      * cgroups are in the maps, because listeners that a ztunnel opens before that are not captured.
@@ -64,7 +69,7 @@ export class Zds extends Context.Service<
 export const noZds: Layer.Layer<Zds> = Layer.succeed(
   Zds,
   Zds.of({
-    facts: () => noneServed,
+    facts: () => ({ ...noneServed, acknowledgedBy: new Map() }),
     admit: () => {},
     offer: () => Effect.succeed({ problems: new Map() }),
     unacknowledgedRemovals: () => 0,
@@ -138,13 +143,14 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           case 'disconnected':
             connections.delete(event.connection);
             removals.disconnected(event.connection);
+            acknowledgements.disconnected(event.connection);
             pods.delete(event.peer.pid);
             break;
           case 'removed':
             removals.acknowledged(event.connection, event.uid);
             break;
           case 'acked':
-            acknowledgements.accepted(event.uid);
+            acknowledgements.accepted(event.uid, event.connection);
             break;
           case 'nacked': {
             // Only the newest ztunnel counts, and the server's own status tells whether this answer was from that one.
@@ -177,6 +183,12 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           acknowledged: acknowledgements.acknowledged,
           refusals: acknowledgements.refusals,
           isConnected: connections.size > 0,
+          acknowledgedBy: new Map(
+            [...acknowledgements.acknowledgedBy].flatMap(([uid, connection]) => {
+              const pid = connections.get(connection)?.pid;
+              return pid === undefined ? [] : [[uid, { connection, pid }] as const];
+            }),
+          ),
         }),
         admit: (ztunnels) => {
           admitted = ztunnels;
