@@ -27,10 +27,11 @@ import { serveMetrics } from './observe/metrics-server.js';
 import { Readiness } from './observe/readiness.js';
 import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
+import { ListenerSights } from './reconcile/listener-sights.js';
 import type { PassPlaces } from './reconcile/pass.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
-import { acknowledgedBefore } from './state/acknowledged-before.js';
+import { acknowledgedBefore, routedBefore } from './state/acknowledged-before.js';
 import { stateFile } from './state/state.js';
 import { checkZdsSocket, noZds } from './zds/zds.js';
 import { zdsOnNode } from './zds/on-node.js';
@@ -93,7 +94,8 @@ const agent = (
     );
     const zds = config.mode === 'inPod' ? zdsOnNode(config, resolver, acknowledged, () => hints.onZds()) : noZds;
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));
-    const passes: PassPlaces = { view, config, doneNetns: { attached: new Set(), plumbed: new Set() } };
+    const sights = new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set());
+    const passes: PassPlaces = { view, config, doneNetns: { attached: new Set(), plumbed: new Set() }, sights };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(
       Effect.onInterrupt(() => Effect.flatMap(isUninstall, (is) => (is ? leaveMesh(passes) : Effect.void))),
     );

@@ -12,6 +12,7 @@ import {
   type Pod,
   type WorkloadStatus,
 } from '../src/index.js';
+import { ListenerSights } from '../src/reconcile/listener-sights.js';
 import { Recorder } from './recorder.js';
 import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
 
@@ -34,6 +35,7 @@ class Node {
     },
     config: config({ mode: 'inPod' }),
     doneNetns: this.services.done,
+    sights: new ListenerSights(new Set()),
   } as unknown as PassPlaces;
 
   async pass(): Promise<string[]> {

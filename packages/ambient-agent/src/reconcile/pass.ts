@@ -17,7 +17,9 @@ import type { StartupError } from '../failure/startup-error.js';
 import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
+import { captureFacts } from './capture-facts.js';
 import { reportFailures } from './failures.js';
+import type { ListenerSights } from './listener-sights.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
@@ -53,6 +55,7 @@ export interface PassPlaces {
   readonly view: NodeView;
   readonly config: AgentConfig;
   readonly doneNetns: DoneNetns;
+  readonly sights: ListenerSights;
 }
 
 export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
@@ -67,7 +70,7 @@ export const reconcilePass = (
 
 /** Looks, decides, and writes the maps. */
 export const applyPass = Effect.fnUntraced(function* (
-  { view, config }: PassPlaces,
+  { view, config, sights }: PassPlaces,
   isThorough: boolean,
 ): Effect.fn.Return<AppliedPass, EnforcementError | NodeViewError, PassServices> {
   const source = yield* InventorySource;
@@ -84,7 +87,10 @@ export const applyPass = Effect.fnUntraced(function* (
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
-  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served: { ...facts, remembered } });
+  const capture = captureFacts({ config, sights, obstacles: new Map() }, facts, truth, isThorough);
+  const addresses = heldAddresses(truth);
+  const served = { ...facts, remembered };
+  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses });
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const applied = yield* enforcement.apply(enrolment.desired);
@@ -92,6 +98,14 @@ export const applyPass = Effect.fnUntraced(function* (
   yield* countEntries(enrolment.desired);
   return { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems };
 });
+
+/** What each pod's network namespace held when a process of the pod showed it, by cookie. */
+const heldAddresses = ({ workloads }: NodeTruth): ReadonlyMap<bigint, readonly string[]> =>
+  new Map(
+    [...workloads.values()].flatMap(({ netns }) =>
+      netns === undefined ? [] : [[netns.cookie, netns.addresses] as const],
+    ),
+  );
 
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (

@@ -1,21 +1,37 @@
-// What an earlier agent saw acknowledged, according to the pinned maps, which the kernel has enforced all the time.
+// What an earlier agent saw acknowledged and captured by route, according to the pinned maps, which the kernel has enforced all
+// the time.
 import { existsSync } from 'node:fs';
 import { InstalledDatapath, WorkloadFlag } from '@sluice/datapath';
 import { pinDirectory } from '../config/pin-directory.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
 import type { AgentState } from './state.js';
 
-/** Cookies of network namespaces whose pods are in the mesh and no longer held; undefined if the maps cannot be read. */
-function releasedByMaps(pins: string): ReadonlySet<bigint> | undefined {
+/** Cookies of network namespaces whose pods have such flags; undefined if the maps cannot be read. */
+function cookiesWith(pins: string, fits: (flags: number) => boolean): ReadonlySet<bigint> | undefined {
   try {
     using installed = InstalledDatapath.open(pins);
-    const isReleased = (flags: number): boolean =>
-      (flags & WorkloadFlag.IN_POD) !== 0 && (flags & WorkloadFlag.PENDING) === 0;
-    return new Set([...installed.read().netns].filter(([, { flags }]) => isReleased(flags)).map(([cookie]) => cookie));
+    return new Set([...installed.read().netns].filter(([, { flags }]) => fits(flags)).map(([cookie]) => cookie));
   } catch {
     // The maps are of another version, or damaged. The agent's state file is nearly as good.
     return undefined;
   }
+}
+
+/** Whether a pod is in the mesh and no longer held. */
+const isReleased = (flags: number): boolean =>
+  (flags & WorkloadFlag.IN_POD) !== 0 && (flags & WorkloadFlag.PENDING) === 0;
+
+/**
+ * The cookies of the namespaces whose pods were captured by route. Call this before the maps are changed.
+ * @param state the state that the earlier agent last wrote, if that can be read
+ */
+export function routedBefore(bpffs: string, state: AgentState | undefined): ReadonlySet<bigint> {
+  const pins = pinDirectory(bpffs);
+  if (!existsSync(pins)) return new Set();
+  const reported = (state?.workloads ?? []).flatMap(({ netnsCookie, capture }) =>
+    netnsCookie !== undefined && capture?.by === 'route' ? [BigInt(netnsCookie)] : [],
+  );
+  return cookiesWith(pins, (flags) => (flags & WorkloadFlag.ROUTE) !== 0) ?? new Set(reported);
 }
 
 /**
@@ -36,7 +52,7 @@ export function acknowledgedBefore(
   );
   const remembered = [...netns].map(([cookie, { uid }]) => ({ uid, cookie }));
   const wereIn = reported.filter(({ cookie, isIn }) => isIn && netns.has(cookie));
-  const released = releasedByMaps(pins) ?? new Set(wereIn.map(({ cookie }) => cookie));
+  const released = cookiesWith(pins, isReleased) ?? new Set(wereIn.map(({ cookie }) => cookie));
   // Each of the two files has the UIDs of all pods, in case the other one is damaged.
   const known = [...reported, ...remembered].filter(({ cookie }) => released.has(cookie));
   return new Map(known.map(({ uid, cookie }) => [uid, cookie]));
