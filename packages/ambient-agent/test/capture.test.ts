@@ -198,7 +198,8 @@ describe('the enrolment', () => {
   });
 
   it('says nothing of the capture of a pending pod', () => {
-    const { statuses, served } = enrolled({}, { ...ordinary, listeners: new Map() }, 'inPod', 6n);
+    const { desired, statuses, served } = enrolled({}, ordinary, 'inPod', 6n);
+    for (const { flags } of desired.cgroups.values()) expect(flags & ROUTE).toBe(0);
     expect(statuses[0]).not.toHaveProperty('capture');
     expect(served).toMatchObject([{ isAcknowledged: false, capture: { by: 'rewrite' }, isRoutable: true }]);
   });

@@ -5,6 +5,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   claimsOf,
+  nothingSeen,
+  type CaptureFacts,
   dateStatuses,
   differencesOf,
   type AgentState,
@@ -54,6 +56,8 @@ const inodeOf = (cookie: bigint): bigint => cookie + 5000n;
 const linkOf = (cookie: bigint) => ({ id: Number(cookie), programId: Number(cookie), type: 'netns' });
 const maps = new Map([['cgroup_info_map', 11]]);
 
+const both = { ipv4: true, ipv6: true };
+
 /** A kernel in which everything is done that the enrolment asks for. The datapath compares the entries. */
 function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
   const cookies = served.map(({ cookie }) => cookie);
@@ -79,6 +83,9 @@ function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
     listeners: served
       .filter(({ isAcknowledged }) => isAcknowledged)
       .flatMap(({ cookie }) => [15001, 15006].map((port) => ({ netnsCookie: cookie, port }))),
+    routed: new Map(
+      served.filter(({ capture }) => capture.by === 'route').map(({ cookie }) => [cookie, new Map([[0, both]])]),
+    ),
     hostNetnsCookie: HOST_COOKIE,
     cgroups: new Map([...cgroups, [kubelet.cgroupPath, kubelet.cgroupId]]),
     netns: new Map(
@@ -99,6 +106,11 @@ const facts: NonNullable<World['served']> = {
   isConnected: true,
 };
 
+const transparent: CaptureFacts = {
+  ...nothingSeen,
+  listeners: new Map([5n, 6n, 7n, 8n].map((one) => [one, 'transparent'])),
+};
+
 /** One pod in the mesh (7n), one pending (8n), one out, ztunnel, and a kubelet. */
 const enrolment = enrolWorld({
   pods: [
@@ -111,6 +123,7 @@ const enrolment = enrolWorld({
   kubelets: [kubelet],
   config: config({ mode: 'inPod' }),
   served: facts,
+  capture: transparent,
 });
 const claims: Claims = claimsOf(stateOf(enrolment));
 const whole = kernelOf(enrolment);
@@ -140,8 +153,8 @@ describe('what an agent claims', () => {
     const claimed = claims.netns.map(({ cookie, pod: { name }, ...rest }) => [cookie, { name, ...rest }] as const);
     expect(new Map(claimed)).toEqual(
       new Map([
-        [7n, { name: 'a', isServed: true, isAcknowledged: true }],
-        [8n, { name: 'b', isServed: true, isAcknowledged: false }],
+        [7n, { name: 'a', isServed: true, isAcknowledged: true, isRouted: true }],
+        [8n, { name: 'b', isServed: true, isAcknowledged: false, isRouted: false }],
       ]),
     );
   });
@@ -174,6 +187,7 @@ describe('no difference', () => {
           kubelets: [kubelet],
           config: config({ mode }),
           served: { ...facts, acknowledged: known, remembered: known },
+          capture: transparent,
         });
         expect(differencesOf(claimsOf(stateOf(made)), kernelOf(made), 'running')).toEqual([]);
       }),
@@ -187,6 +201,26 @@ describe('no difference', () => {
 });
 
 const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
+  [
+    'a pod captured by route whose namespace is prepared for one family',
+    {
+      routed: new Map([
+        [
+          7n,
+          new Map([
+            [0, { ...both, ipv6: false }],
+            [2, both],
+          ]),
+        ],
+      ]),
+    },
+    {
+      kind: 'map',
+      object: 'routed_netns: IPv6 in the network namespace of pod shop/a',
+      agent: 'captured by route',
+      kernel: 'the namespace does not count as prepared: such connections of the pod are refused',
+    },
+  ],
   [
     'a pod’s cgroup that is gone',
     ofPath(cgroup('a'), undefined),

@@ -1,5 +1,5 @@
 // The text that people see.
-import type { AgentState, DatedStatus, NodeStatus } from '@sluice/ambient-agent';
+import type { AgentState, DatedStatus, Explanation, NodeStatus } from '@sluice/ambient-agent';
 import { describe, expect, it } from 'vitest';
 import { renderCleanup, renderExplanation, renderRecord, renderStatus, renderVerification } from '../src/index.js';
 
@@ -99,6 +99,41 @@ describe('status', () => {
     ]);
   });
 
+  it('shows in inPod mode how each pod is captured, and once for each reason why not by route', () => {
+    const privileged = 'container app is privileged';
+    const pods = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) =>
+      workload({ uid: name, name, inbound: 'yes', capture: { by: 'rewrite', because: privileged } }),
+    );
+    const routed = workload({ uid: 'r', name: 'routed', inbound: 'yes', capture: { by: 'route' } });
+    const alone = workload({ uid: 's', name: 'alone', inbound: 'yes', capture: { by: 'rewrite', because: 'a rule' } });
+    // A pending pod, and one of an agent that did not say it yet.
+    const pending = workload({ uid: 'p', name: 'p', inbound: 'no', state: 'pending', reason: 'pending: x' });
+    const inPod = { ...state, zds: { socket: '/z.sock', connections: [] } };
+    const of = (workloads: readonly DatedStatus[]): string[] =>
+      renderStatus({ state: { ...inPod, workloads }, agent: 'running', isEnforced: true, warnings: [] }, now).split(
+        '\n',
+      );
+    const lines = of([...pods.slice(0, 1), routed, pending, alone, ...pods.slice(1)]);
+    const table = lines.slice(lines.findIndex((line) => line.startsWith('POD')));
+    expect(table.slice(0, 5)).toEqual([
+      expect.stringMatching(/^POD +IPS +CGROUP +MESH +CAPTURE +INBOUND +WHY +SINCE$/),
+      expect.stringMatching(/^shop\/a +- +- +in +rewrite +yes +in mesh: .* 60s$/),
+      expect.stringMatching(/^shop\/routed +- +- +in +route +yes +in mesh/),
+      expect.stringMatching(/^shop\/p +- +- +pending +- +no +pending: x +60s$/),
+      expect.stringMatching(/^shop\/alone +- +- +in +rewrite +yes +in mesh/),
+    ]);
+    expect(table.slice(-6)).toEqual([
+      '',
+      'captured by rewrite, and not by route:',
+      '  shop/a, shop/b, shop/c, shop/d, shop/e and 2 more: container app is privileged',
+      '  shop/alone: a rule',
+      '',
+      '10 pods: 9 in the mesh, 1 pending',
+    ]);
+    expect(of([routed, pending]).slice(-2)).toEqual(['', '2 pods: 1 in the mesh, 1 pending']);
+    expect(of([routed]).join()).not.toContain('rewrite');
+  });
+
   it('begins with the warnings', () => {
     const bare = { ...state, workloads: [], ztunnels: { ...state.ztunnels, pods: [] } };
     const node: NodeStatus = {
@@ -169,25 +204,29 @@ ztunnel's listeners
 });
 
 describe('explain', () => {
+  const explanation: Explanation = {
+    caller: {
+      description: 'pod shop/cart',
+      cgroup: '/a/b',
+      netnsCookie: '7',
+      inMaps: 'in the mesh',
+      reason: 'in mesh: pod label',
+      capture: undefined,
+    },
+    destination: { ip: 'fd00::1', port: 80 },
+    verdict: 'redirect',
+    decidedBy: 'redirect',
+    target: { ip: 'fd00::9', port: 15001 },
+    rows: [
+      { row: 'ztunnel', question: 'is the caller ztunnel?', finding: 'it is not', matched: false },
+      { row: 'redirect', question: 'otherwise', finding: 'to ztunnel', matched: true },
+    ],
+  };
+  const captured = (capture: Explanation['caller']['capture']): string[] =>
+    renderExplanation({ ...explanation, caller: { ...explanation.caller, capture } }).split('\n');
+
   it('marks the row that decided', () => {
-    const text = renderExplanation({
-      caller: {
-        description: 'pod shop/cart',
-        cgroup: '/a/b',
-        netnsCookie: '7',
-        inMaps: 'in the mesh',
-        reason: 'in mesh: pod label',
-      },
-      destination: { ip: 'fd00::1', port: 80 },
-      verdict: 'redirect',
-      decidedBy: 'redirect',
-      target: { ip: 'fd00::9', port: 15001 },
-      rows: [
-        { row: 'ztunnel', question: 'is the caller ztunnel?', finding: 'it is not', matched: false },
-        { row: 'redirect', question: 'otherwise', finding: 'to ztunnel', matched: true },
-      ],
-    });
-    const lines = text.split('\n');
+    const lines = captured(undefined);
     expect(lines.slice(0, 3)).toEqual([
       'from      pod shop/cart (in the mesh); in mesh: pod label',
       'cgroup    /a/b',
@@ -196,6 +235,13 @@ describe('explain', () => {
     expect(lines[6]).toMatch(/^=> +redirect +otherwise +to ztunnel$/);
     expect(lines[8]).toBe(
       'redirect: decided by `redirect`; the connection goes to ztunnel at [fd00::9]:15001, which learns the original destination',
+    );
+  });
+
+  it('says how the pod’s connections are captured, and why', () => {
+    expect(captured({ by: 'route' })[2]).toBe('captured  by route: the socket is marked, and the destination stays');
+    expect(captured({ by: 'rewrite', because: 'container app is privileged' })[2]).toBe(
+      "captured  by rewrite: connect() is given ztunnel's address, because container app is privileged",
     );
   });
 });

@@ -16,6 +16,7 @@ export {
   readInboundLinks,
   readListeners,
   readPrograms,
+  readRoutedNetns,
   whyNotPinned,
 } from './verification.js';
 export type { AttachedProgram, InboundLink, PinnedMap, RunningProgram } from './verification.js';

@@ -11,6 +11,7 @@ import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, mapPin, type MapName } from 
 import { capturedListener } from './listeners.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { openIfPinned } from './pins.js';
+import { readRouted, type RoutedDevices } from './routed-netns.js';
 import { wantedTables, type WantedEntries } from './wanted-entries.js';
 
 export interface PinnedMap {
@@ -110,6 +111,12 @@ export function readListeners(
     for (const port of ports)
       if (capturedListener(map, netnsCookie, port) !== undefined) found.push({ netnsCookie, port });
   return found;
+}
+
+/** What counts as prepared for capture by route, by the namespaces' cookies; undefined if the map is not there. */
+export function readRoutedNetns(pinDirectory: string): ReadonlyMap<bigint, RoutedDevices> | undefined {
+  using map = openIfPinned(mapPin(pinDirectory, 'routed_netns'), (pin) => BpfMap.openPinned(pin));
+  return map === undefined || misfitOf('routed_netns', map) !== undefined ? undefined : readRouted(map);
 }
 
 // BPF_OBJ_NAME_LEN of linux/bpf.h, which includes the NUL.

@@ -283,7 +283,10 @@ class MapsBuilder {
     const ambient = ambientAnnotations(pod, config.ambient);
     const netns = this.#netnsOf(pod, workload);
     const pending = isInPod ? this.#whyPending(pod, netns) : undefined;
-    const capture = captureOf({ pod, cookie: netns.cookie, config, facts: this.#input.capture ?? nothingSeen });
+    const facts = this.#input.capture ?? nothingSeen;
+    // Who has not acknowledged the pod does not listen for it.
+    const seen = pending === undefined ? facts : { ...facts, listeners: nothingSeen.listeners };
+    const capture = captureOf({ pod, cookie: netns.cookie, config, facts: seen });
     const info: CgroupInfo = {
       id,
       inMesh: true,

@@ -13,6 +13,8 @@ export interface ClaimedNetns {
   readonly isServed: boolean;
   /** Whether ztunnel has acknowledged that it listens. */
   readonly isAcknowledged: boolean;
+  /** Whether what goes out of the pod is captured by route. */
+  readonly isRouted: boolean;
 }
 
 export interface Claims {
@@ -35,9 +37,9 @@ export function claimsOf(state: AgentState): Claims {
     const netns = [...desiredOf(maps).netns].flatMap(([cookie, { id, flags }]) => {
       const pod = byWorkload.get(String(id));
       const isServed = (flags & WorkloadFlag.IN_POD) !== 0;
-      return pod === undefined
-        ? []
-        : [{ cookie, pod, isServed, isAcknowledged: isServed && (flags & WorkloadFlag.PENDING) === 0 }];
+      const isAcknowledged = isServed && (flags & WorkloadFlag.PENDING) === 0;
+      const isRouted = (flags & WorkloadFlag.ROUTE) !== 0;
+      return pod === undefined ? [] : [{ cookie, pod, isServed, isAcknowledged, isRouted }];
     });
     return { state, maps, netns };
   } catch (error) {

@@ -55,7 +55,11 @@ export function differencesOf(claims: Claims, kernel: KernelView, agent: NodeSta
     ...entries(claims, kernel, remedies),
     ...attachments.flatMap((one) => attachmentDifference(one, remedies)),
     ...strays(claims, kernel, remedies),
-    ...claims.netns.flatMap((one) => [...rules(one, kernel, remedies), ...listeners(one, kernel)]),
+    ...claims.netns.flatMap((one) => [
+      ...rules(one, kernel, remedies),
+      ...routes(one, claims, kernel, remedies),
+      ...listeners(one, kernel),
+    ]),
   ];
   const rank = ({ kind }: Difference): number => DIFFERENCE_KINDS.indexOf(kind);
   return found.sort((a, b) => rank(a) - rank(b) || compareText(a.object, b.object) || compareText(a.kernel, b.kernel));
@@ -227,6 +231,33 @@ function rules({ cookie, pod }: ClaimedNetns, kernel: KernelView, { look }: Reme
     kernel: isSysctl(part) ? 'off' : 'missing',
     remedy: look,
   }));
+}
+
+/** The index under which sockets are looked for that are bound to no device, as most are. */
+const BOUND_TO_NONE = 0;
+
+/** Only what the agent has seen prepared may be captured by route, in each family of which the pod has an IP. */
+function routes(
+  { cookie, pod, isRouted }: ClaimedNetns,
+  { state }: Claims,
+  kernel: KernelView,
+  { pass }: Remedies,
+): Difference[] {
+  if (!isRouted || kernel.routed === undefined) return [];
+  const { ipv4 = false, ipv6 = false } = kernel.routed.get(cookie)?.get(BOUND_TO_NONE) ?? {};
+  const families = [
+    { name: 'IPv4', isPrepared: ipv4, isUsed: pod.ips.some((ip) => !ip.includes(':')) },
+    { name: 'IPv6', isPrepared: ipv6, isUsed: state.node.ipv6 === true && pod.ips.some((ip) => ip.includes(':')) },
+  ];
+  return families
+    .filter(({ isPrepared, isUsed }) => isUsed && !isPrepared)
+    .map(({ name }) => ({
+      kind: 'map',
+      object: `routed_netns: ${name} in the network namespace of ${nameOf(pod)}`,
+      agent: 'captured by route',
+      kernel: 'the namespace does not count as prepared: such connections of the pod are refused',
+      remedy: pass,
+    }));
 }
 
 function listeners({ cookie, pod, isAcknowledged }: ClaimedNetns, kernel: KernelView): Difference[] {

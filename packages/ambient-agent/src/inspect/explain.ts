@@ -10,10 +10,12 @@ import {
   InstalledDatapath,
   WorkloadFlag,
   ZTUNNEL_OUTBOUND_PORT,
+  type CgroupInfo,
   type Decision,
   type Query,
 } from '@sluice/datapath';
 import { levelOf } from '../node/kubelet.js';
+import type { Capture } from '../enrolment/capture.js';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
@@ -33,6 +35,8 @@ export interface Explanation {
     readonly inMaps: string;
     /** For a pod, the reason of its state, in the agent's words. */
     readonly reason: string | undefined;
+    /** For a pod in the mesh, how its connections are captured, by the maps; the reason is in the agent's words. */
+    readonly capture: Capture | undefined;
   };
   readonly destination: { readonly ip: string; readonly port: number };
   readonly verdict: Decision['verdict'];
@@ -61,6 +65,8 @@ interface Place {
   readonly cgroup: string;
   readonly netnsCookie: bigint;
   readonly reason: string | undefined;
+  /** As the agent says. */
+  readonly capture?: Capture | undefined;
 }
 
 function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string, name: string): Place {
@@ -83,6 +89,7 @@ function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string
     cgroup: container?.path ?? podLevel.path,
     netnsCookie: netns?.cookie ?? BigInt(found.netnsCookie ?? 0),
     reason: found.reason,
+    capture: found.capture,
   };
 }
 
@@ -106,6 +113,13 @@ function describeEntry(flags: number, inMesh: boolean): string {
   if (flags & WorkloadFlag.ZTUNNEL) return 'ztunnel';
   if (flags & WorkloadFlag.KUBELET) return 'the kubelet';
   return inMesh ? 'in the mesh' : 'known, and not in the mesh';
+}
+
+/** The maps may be a pass ahead of what the agent has said. */
+function captureOf(entry: CgroupInfo | undefined, said: Capture | undefined): Capture | undefined {
+  if (entry?.inMesh !== true || (entry.flags & WorkloadFlag.PENDING) !== 0) return undefined;
+  if ((entry.flags & WorkloadFlag.ROUTE) !== 0) return { by: 'route' };
+  return said?.by === 'rewrite' ? said : { by: 'rewrite', because: 'the maps say so, and the agent has not said why' };
 }
 
 /**
@@ -140,6 +154,7 @@ export function explain(
       netnsCookie: String(place.netnsCookie),
       inMaps: entry === undefined ? 'not in the maps' : describeEntry(entry.flags, entry.inMesh),
       reason: place.reason,
+      capture: captureOf(entry, place.capture),
     },
     destination: to,
     verdict,

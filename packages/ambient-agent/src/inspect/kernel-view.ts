@@ -8,6 +8,7 @@ import {
   readListeners,
   readNetnsLinks,
   readPrograms,
+  readRoutedNetns,
   whyNotPinned,
   ZTUNNEL_INBOUND_PORT,
   ZTUNNEL_OUTBOUND_PORT,
@@ -16,6 +17,7 @@ import {
   type InboundLink,
   type InstalledNetnsLink,
   type PinnedMap,
+  type RoutedDevices,
 } from '@sluice/datapath';
 import { Netns, netnsCookie, NetnsGoneError } from '@sluice/linux';
 import { messageOf } from '../failure/message-of.js';
@@ -45,6 +47,8 @@ export interface KernelView {
   readonly inboundLinks: readonly InboundLink[];
   /** Undefined if the map does not exist. */
   readonly listeners: readonly { readonly netnsCookie: bigint; readonly port: number }[] | undefined;
+  /** What connect() takes for prepared for capture by route, by the namespaces' cookies. Undefined if the map does not exist. */
+  readonly routed: ReadonlyMap<bigint, RoutedDevices> | undefined;
   /** Undefined if there is no such namespace. */
   readonly hostNetnsCookie: bigint | undefined;
   /** By path; cgroups that do not exist are left out. */
@@ -82,6 +86,7 @@ export function readKernel({ state, maps, netns }: Claims, procPath: string): Ke
       netnsLinks: [],
       inboundLinks: [],
       listeners: undefined,
+      routed: undefined,
     };
   return {
     ...common,
@@ -94,6 +99,7 @@ export function readKernel({ state, maps, netns }: Claims, procPath: string): Ke
       netns.map(({ cookie }) => cookie),
       LISTENED_PORTS,
     ),
+    routed: readRoutedNetns(pinDirectory),
   };
 }
 

@@ -15,6 +15,16 @@ const verdicts = {
   dns: (target: string) => `goes to ztunnel's resolver at ${target}`,
 } as const;
 
+const captures = {
+  route: () => 'by route: the socket is marked, and the destination stays',
+  rewrite: (because: string) => `by rewrite: connect() is given ztunnel's address, because ${because}`,
+} as const;
+
+function captureLine({ capture }: Explanation['caller']): string[] {
+  if (capture === undefined) return [];
+  return [`captured  ${captures[capture.by](capture.by === 'rewrite' ? capture.because : '')}`];
+}
+
 /** Pure. */
 export function renderExplanation({ caller, destination, verdict, decidedBy, target, rows }: Explanation): string {
   const lines = rows.map(({ row, question, finding, matched }) => [matched ? '=>' : '', row, question, finding]);
@@ -22,6 +32,7 @@ export function renderExplanation({ caller, destination, verdict, decidedBy, tar
   return [
     `from      ${caller.description} (${caller.inMaps})${caller.reason === undefined ? '' : `; ${caller.reason}`}`,
     `cgroup    ${caller.cgroup}`,
+    ...captureLine(caller),
     `to        ${place(destination)}`,
     '',
     table(['', 'ROW', 'ASKS', 'FOUND'], lines),

@@ -37,6 +37,23 @@ function ztunnelLines({ state }: NodeStatus, now: Date): string[] {
   });
 }
 
+// More names than these make a line that nobody reads.
+const NAMED = 5;
+
+/** Why pods are not captured by route; pods with the same reason share a line. */
+function rewriteLines(workloads: readonly DatedStatus[]): string[] {
+  const pods = new Map<string, string[]>();
+  for (const status of workloads)
+    if (status.capture?.by === 'rewrite')
+      pods.set(status.capture.because, [...(pods.get(status.capture.because) ?? []), podOf(status)]);
+  if (pods.size === 0) return [];
+  const lines = [...pods].map(([because, names]) => {
+    const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
+    return `  ${names.slice(0, NAMED).join(', ')}${more}: ${because}`;
+  });
+  return ['captured by rewrite, and not by route:', ...lines, ''];
+}
+
 /** Pure. */
 export function renderStatus(node: NodeStatus, now: Date): string {
   const { state } = node;
@@ -50,7 +67,7 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     status.ips.join('\n') || none,
     cgroupsOf(status),
     status.state,
-    ...(isInPod ? [status.inbound ?? none] : []),
+    ...(isInPod ? [status.capture?.by ?? none, status.inbound ?? none] : []),
     status.reason,
     age(status.since, now),
   ]);
@@ -71,7 +88,11 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     '',
     ...(rows.length === 0
       ? []
-      : [table(['POD', 'IPS', 'CGROUP', 'MESH', ...(isInPod ? ['INBOUND'] : []), 'WHY', 'SINCE'], rows), '']),
+      : [
+          table(['POD', 'IPS', 'CGROUP', 'MESH', ...(isInPod ? ['CAPTURE', 'INBOUND'] : []), 'WHY', 'SINCE'], rows),
+          '',
+        ]),
+    ...(isInPod ? rewriteLines(state.workloads) : []),
     rows.length === 0 ? 'no pods on this node' : `${rows.length} pods: ${counts.join(', ')}`,
   ].join('\n');
 }
