@@ -45,6 +45,8 @@ export interface PodSpec {
   /** Addresses to use instead of the next free ones, for example a recycled Pod IP. */
   readonly ip4?: string;
   readonly ip6?: string;
+  /** What Kubernetes says of its containers' securityContext; their processes do not change. */
+  readonly securityContext?: Readonly<Record<string, unknown>>;
   /** Ports on which the pod's application listens from the start, on every address. */
   readonly serve?: readonly number[];
   /** Whether Kubernetes is told of it as soon as it is up. Default true. */
@@ -237,7 +239,11 @@ export class Pod {
         nodeName: this.#around.nodeName,
         serviceAccountName: spec.serviceAccountName ?? 'default',
         hostNetwork: spec.hostNetwork ?? false,
-        containers: shown.map((container) => ({ name: container.name, image: 'peer' })),
+        containers: shown.map((container) => ({
+          name: container.name,
+          image: 'peer',
+          securityContext: spec.securityContext,
+        })),
       },
       status: {
         phase: this.#phase,

@@ -1,0 +1,94 @@
+// Which pods the agent captures by route, and what a user sees of it: each reason, made on a real node.
+import { fileURLToPath } from 'node:url';
+import type { Capture } from '@sluice/ambient-agent';
+import { openObject } from '@sluice/libbpf';
+import { endpoint, requires, type StandInZtunnel } from '@sluice/testbed';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NodeAgent } from './node-agent.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
+const FOREIGN = fileURLToPath(new URL('../../datapath/build/test/foreign.bpf.o', import.meta.url));
+const POWER =
+  'container app is privileged and could remove the route; take that from its securityContext if it does not need it';
+
+describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
+  let host: NodeAgent;
+  let ztunnel: StandInZtunnel;
+  const captureOf = (name: string): Capture | undefined => host.workload(name)?.capture;
+  const becomes = (name: string, capture: object): Promise<void> => expect.poll(() => captureOf(name)).toEqual(capture);
+
+  beforeAll(async () => {
+    host = await NodeAgent.createInPod({ metrics: { listen: '127.0.0.1:0' }, resyncInterval: '1s' });
+    host.node.kubernetes.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });
+    ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
+    await host.node.pod({ namespace: 'shop', name: 'vpn', securityContext: { privileged: true } });
+    await host.agent.start();
+    await host.becomes('cart', 'in');
+    await host.becomes('vpn', 'in');
+  });
+  afterAll(() => host?.node.close());
+
+  it('is by route, except for a pod that could remove the route', async () => {
+    expect([captureOf('cart'), captureOf('vpn')]).toEqual([{ by: 'route' }, { by: 'rewrite', because: POWER }]);
+    const { stdout } = await host.sluice('status');
+    expect(stdout).toMatch(/^shop\/cart .* in +route +yes +in mesh/m);
+    expect(stdout).toMatch(/^shop\/vpn .* in +rewrite +yes +in mesh/m);
+    expect(stdout).toContain(`captured by rewrite, and not by route:\n  shop/vpn: ${POWER}\n`);
+    const { body } = await host.get('/metrics');
+    for (const by of ['route', 'rewrite'])
+      expect(body).toMatch(new RegExp(`^sluice_captured_workloads\\{[^}]*by="${by}"[^}]*\\} 1$`, 'm'));
+  });
+
+  it('is explained by what the kernel enforces', async () => {
+    const to = endpoint(host.node.remote.ip4, 80);
+    expect((await host.explain('--pod', 'shop/cart', '--to', to)).caller.capture).toEqual({ by: 'route' });
+    const { caller, verdict } = await host.explain('--pod', 'shop/vpn', '--to', to);
+    expect([caller.capture, verdict]).toEqual([{ by: 'rewrite', because: POWER }, 'redirect']);
+    const { stdout } = await host.sluice('explain', '--pod', 'shop/vpn', '--to', to);
+    expect(stdout).toContain(`captured  by rewrite: connect() is given ztunnel's address, because ${POWER}\n`);
+  });
+
+  it('changes with a program of somebody else above the pods', async () => {
+    using object = openObject(FOREIGN);
+    object.load();
+    const link = object.program('foreign_connect4').attachCgroup(host.node.cgroup.path);
+    const because = expect.stringMatching(
+      /^the program foreign_connect \(id \d+, connect4\) at cgroup .* may change destinations after Sluice; /,
+    ) as string;
+    await becomes('cart', { by: 'rewrite', because });
+    // The pod's own reason comes first.
+    expect(captureOf('vpn')).toEqual({ by: 'rewrite', because: POWER });
+    link.close();
+    await becomes('cart', { by: 'route' });
+  });
+
+  it('stays while the agent or ztunnel starts again, and changes with a ztunnel that listens in another way', async () => {
+    await host.agent.stop();
+    await ztunnel.stop();
+    await host.agent.start();
+    await host.becomes('cart', 'in');
+    expect(captureOf('cart')).toEqual({ by: 'route' });
+    const other = await host.node.ztunnel({
+      mode: 'inPod',
+      zdsSocket: host.zdsSocket,
+      name: 'ztunnel-2',
+      originalSource: false,
+    });
+    await becomes('cart', { by: 'rewrite', because: expect.stringContaining('is not transparent, so its answers') });
+    await other.stop();
+    await ztunnel.start();
+    await becomes('cart', { by: 'route' });
+  });
+
+  it('is by rewrite for all if that is configured', async () => {
+    await host.agent.stop();
+    host.configure({ capture: 'rewrite' });
+    await host.agent.start();
+    const capture = { by: 'rewrite', because: 'the configuration says `capture: rewrite`; set `capture: route`' };
+    await becomes('cart', capture);
+    expect(captureOf('vpn')).toEqual(capture);
+    const { stdout } = await host.sluice('status');
+    expect(stdout).toContain(`  shop/cart, shop/vpn: ${capture.because}\n`);
+  });
+});
