@@ -16,8 +16,12 @@ import {
   serveMetrics,
   stateFile,
   type AgentState,
+  type Capture,
+  type PassResult,
+  type WorkloadStatus,
 } from '../src/index.js';
-import { enrolWorld, pod, workload } from './world.js';
+import { StateKeeper } from '../src/state/keeper.js';
+import { config, enrolWorld, pod, workload } from './world.js';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'sluice-state-'))));
@@ -110,6 +114,60 @@ describe('the state file', () => {
     expect(() => readNodeStatus(directory)).toThrow(
       /state.json cannot be used: .* \(version: Expected 1\); use, as root, the command that came with the agent, or start the agent, which writes a new one$/,
     );
+  });
+});
+
+describe('how a pod is captured', () => {
+  const before = dateStatuses(
+    enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })], workloads: [workload('a', 100n, 7n)] }).statuses,
+    [],
+    new Date(0),
+  ).map(({ capture: _capture, ...status }) => status);
+  const captured = (capture: Capture) => before.map((status) => ({ ...status, capture }));
+
+  it('comes back from the state file, in which earlier agents did not say it', () => {
+    for (const workloads of [before, captured({ by: 'route' }), captured({ by: 'rewrite', because: 'x' })]) {
+      stateFile(directory).replace(state({ workloads }));
+      expect(readState(directory)).toMatchObject({ kind: 'state', state: { workloads } });
+    }
+  });
+
+  it('is logged when it changes, with the reason, and not when only the reason changes', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const places = { cgroupRoot: '/cg', hostNetns: '/proc/1/ns/net', version: '0.1.0' };
+    const keeper = new StateKeeper(config(), places, stateFile(directory), state({ workloads: before }));
+    const pass = (statuses: readonly WorkloadStatus[]): PassResult => ({
+      statuses,
+      ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
+      kubelets: [],
+      hostNetnsCookie: 1n,
+      connections: [],
+      repaired: [],
+      problems: [],
+      applied: { written: 0, removed: 0, failures: [], wanted: {} },
+      failureKinds: [],
+      isIncomplete: false,
+    });
+    const captures: Capture[] = [
+      { by: 'route' },
+      { by: 'route' },
+      { by: 'rewrite', because: 'a' },
+      { by: 'rewrite', because: 'b' },
+    ];
+    for (const capture of captures)
+      await Effect.runPromise(
+        keeper
+          .passed(pass(captured(capture)), 1)
+          .pipe(
+            Effect.provide(
+              logging({ level: 'info', format: 'json' }, (line) => void lines.push(JSON.parse(line) as never)),
+            ),
+          ),
+      );
+    expect(lines.map(({ msg, pod, capture }) => [msg, pod, capture])).toEqual([
+      ['workload', 'shop/a', 'route'],
+      ['workload', 'shop/a', 'rewrite: a'],
+    ]);
   });
 });
 

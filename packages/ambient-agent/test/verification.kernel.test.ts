@@ -76,6 +76,12 @@ describe.skipIf(need.skip)(`maps that the datapath has written${need.label}`, ()
             remembered: new Map(),
             isConnected: true,
           },
+          capture: {
+            obstacles: new Map(),
+            listeners: new Map([5n, 6n, 7n, 8n].map((cookie) => [cookie, 'transparent'])),
+            foreignConnect: undefined,
+          },
+          addresses: new Map([[5n, ['192.0.2.1', 'fe80::1']]]),
         });
         expect(datapath.apply(desired).failures).toEqual([]);
         const wanted = wantedEntries(desired);

@@ -132,6 +132,9 @@ export class StateKeeper {
   }
 }
 
+const captureWords = (capture: DatedStatus['capture']): string | undefined =>
+  capture?.by === 'rewrite' ? `rewrite: ${capture.because}` : capture?.by;
+
 /** A log line for each pod that is new, gone, or changed. */
 function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]): Effect.Effect<void>[] {
   const was = new Map(before.map((status) => [status.uid, status]));
@@ -145,7 +148,9 @@ function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]):
       state: status.state,
       reason: status.reason,
     };
-    if (old?.state !== status.state || old.reason !== status.reason) lines.push(Effect.logInfo('workload', fields));
+    const isSame =
+      old?.state === status.state && old.reason === status.reason && old.capture?.by === status.capture?.by;
+    if (!isSame) lines.push(Effect.logInfo('workload', { ...fields, capture: captureWords(status.capture) }));
     const known = new Set(old?.problems);
     for (const problem of status.problems)
       if (!known.has(problem)) lines.push(Effect.logWarning('workload', { ...fields, problem }));
