@@ -27,7 +27,7 @@ export interface SourcePortCampaign {
   readonly count: number;
 }
 
-const SourcePortSummary = Schema.Struct({
+export const CampaignSummary = Schema.Struct({
   count: Schema.Int,
   /** Those for which the first acceptor's claim was what had been dialled. */
   ok: Schema.Int,
@@ -36,7 +36,7 @@ const SourcePortSummary = Schema.Struct({
   /** The first ten wrong ones. */
   wrong: Schema.Array(CampaignCase),
 });
-export type SourcePortSummary = typeof SourcePortSummary.Type;
+export type CampaignSummary = typeof CampaignSummary.Type;
 
 export const LoadSummary = Schema.Struct({
   attempts: Schema.Int,
@@ -51,11 +51,11 @@ export const LoadSummary = Schema.Struct({
 export type LoadSummary = typeof LoadSummary.Type;
 
 /** Sequential connections, each ended by RST so that its source port is free for the next round. */
-export async function dialSourcePorts(runner: Runner, campaign: SourcePortCampaign): Promise<SourcePortSummary> {
+export async function dialSourcePorts(runner: Runner, campaign: SourcePortCampaign): Promise<CampaignSummary> {
   const [low, high] = campaign.ports;
   const rest = ['--source-ports', `${low}-${high}`, '--count', String(campaign.count)];
-  const process = await runner.exec(['dial', ...to(campaign.targets), ...rest]);
-  return parseLine(SourcePortSummary, await process.nextLine());
+  const process = await runner.exec(['dial', ...toTargets(campaign.targets), ...rest]);
+  return parseLine(CampaignSummary, await process.nextLine());
 }
 
 export interface LoadOptions {
@@ -74,7 +74,7 @@ export class Load {
   /** Fulfilled when it is running. */
   static async start(runner: Runner, targets: readonly string[], options: LoadOptions = {}): Promise<Load> {
     const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
-    const process = await runner.exec(['dial', ...to(targets), '--load', ...pause]);
+    const process = await runner.exec(['dial', ...toTargets(targets), '--load', ...pause]);
     await process.lineMatching(/^ready$/);
     return new Load(process);
   }
@@ -91,6 +91,7 @@ export class Load {
   }
 }
 
-function to(targets: readonly string[]): string[] {
+/** The peer's arguments for what it is to dial. */
+export function toTargets(targets: readonly string[]): string[] {
   return targets.flatMap((target) => ['--to', target]);
 }

@@ -10,10 +10,18 @@ export type DialMethod = typeof DialMethod.Type;
 export interface DialOptions {
   /** Default 'plain'. */
   readonly method?: DialMethod;
-  /** ip:port to bind() before connecting. */
+  /** ip:port to bind() before connecting, with SO_REUSEADDR. */
   readonly bind?: string;
+  /** IP_BIND_ADDRESS_NO_PORT: connect() chooses the port for a `bind` to port 0. Default false. */
+  readonly latePort?: boolean;
+  /** IP_TRANSPARENT: `bind` may be an address that nobody has. Default false. */
+  readonly transparent?: boolean;
+  /** SO_BINDTODEVICE of the socket. */
+  readonly device?: string;
   /** ip:port to connect the same socket to after the first connect was refused or its connection has ended. */
   readonly second?: string;
+  /** ip:port to connect another socket to from the same `bind`, while the first one is connected. */
+  readonly beside?: string;
   /** SO_MARK of the socket. */
   readonly mark?: number;
   /** Limit for connecting and reading, in ms. Default PATIENCE_MS. */
@@ -52,6 +60,10 @@ const OneDial = Schema.Struct({
   /** The result of getpeername(); '' if the socket has no peer. */
   peername: Schema.String,
   sockname: Schema.String,
+  /** SO_MARK after the connect, 0 to 2^32-1. */
+  mark: Schema.Int,
+  /** SO_BINDTODEVICE after the connect, or ''. */
+  device: Schema.String,
   /** Who accepted it, in order: a ztunnel first if there was one, then the application. */
   hops: Schema.Array(Hop),
   /** The other side closed the connection in an orderly way. */
@@ -60,7 +72,11 @@ const OneDial = Schema.Struct({
   readError: Schema.String,
   method: DialMethod,
 });
-export const DialResult = Schema.Struct({ ...OneDial.fields, second: Schema.optionalKey(OneDial) });
+export const DialResult = Schema.Struct({
+  ...OneDial.fields,
+  second: Schema.optionalKey(OneDial),
+  beside: Schema.optionalKey(OneDial),
+});
 export type DialResult = typeof DialResult.Type;
 
 /** The next answer of a `peer dial` whose command line says what to dial. */

@@ -6,13 +6,14 @@ export {
   type LoadOptions,
   type LoadSummary,
   type Runner,
+  type CampaignSummary,
   type SourcePortCampaign,
-  type SourcePortSummary,
 } from './campaigns.js';
 export { Cgroup, cgroup2Root } from './cgroup.js';
 export type { ClusterState } from './cluster-state.js';
 export { Container } from './container.js';
 export type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
+export { Crowd, type Echoed } from './crowd.js';
 export { Dialler, readDial, type DialMethod, type DialOptions, type DialResult, type Hop } from './dialler.js';
 export { HostProcess } from './host-process.js';
 export { KubernetesApiProcess } from './kubernetes-api/api-process.js';

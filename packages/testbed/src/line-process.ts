@@ -137,6 +137,12 @@ export class LineProcess {
     this.#child.stdin.write(`${line}\n`);
   }
 
+  /** Ends its standard input; fulfilled when the process has ended. */
+  end(): Promise<Exit> {
+    this.#child.stdin.end();
+    return this.exited;
+  }
+
   /** Sends a signal, unless the process has ended. */
   signal(name: NodeJS.Signals): void {
     if (this.running) this.#child.kill(name);

@@ -1,17 +1,12 @@
 // A pod: network namespace, cgroup, sandbox, containers, and the manifest that the API server would have.
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import {
-  dialSourcePorts,
-  Load,
-  type LoadOptions,
-  type SourcePortCampaign,
-  type SourcePortSummary,
-} from './campaigns.js';
+import { dialSourcePorts, Load, type LoadOptions, type CampaignSummary, type SourcePortCampaign } from './campaigns.js';
 import { removeCgroup, type Cgroup } from './cgroup.js';
 import type { ContainerPlace, ContainerRuntime } from './container-runtime.js';
 import type { ClusterState } from './cluster-state.js';
 import { Container } from './container.js';
+import { Crowd } from './crowd.js';
 import type { DialOptions, DialResult } from './dialler.js';
 import type { KubernetesObject, PodPhase, QosClass } from './kubernetes-objects.js';
 import type { NestedNetns } from './nested-netns.js';
@@ -65,10 +60,18 @@ export interface PodSurroundings {
   readonly kubernetes: ClusterState;
   /** Adds an address to a device of the pod, and routes it to the pod. */
   readonly addAddress: (ip: string, device: string) => Promise<void>;
+  /** Adds a device with a link of its own to the node. */
+  readonly addDevice: (device: string) => Promise<DeviceAddresses>;
   /** Makes a namespace behind the pod's own, whose container goes into this cgroup. */
   readonly nest: (place: ContainerPlace) => Promise<NestedNetns>;
   /** Called once, when the pod is deleted. */
   readonly release: () => Promise<void>;
+}
+
+/** What a further device of a pod has, of the families that the pod has. */
+export interface DeviceAddresses {
+  readonly ip4: string | undefined;
+  readonly ip6: string | undefined;
 }
 
 export class Pod {
@@ -162,8 +165,13 @@ export class Pod {
   }
 
   /** Makes sequential dials with few source ports, from the application container; see dialSourcePorts(). */
-  dialSourcePorts(campaign: SourcePortCampaign): Promise<SourcePortSummary> {
+  dialSourcePorts(campaign: SourcePortCampaign): Promise<CampaignSummary> {
     return dialSourcePorts(this.app, campaign);
+  }
+
+  /** Opens many connections at once from the application container; see Crowd. */
+  crowd(targets: readonly string[], count: number): Promise<Crowd> {
+    return Crowd.start(this.app, targets, count);
   }
 
   /** Asks DNS servers from the application container. */
@@ -194,6 +202,14 @@ export class Pod {
    */
   addAddress(ip: string, device = 'eth0'): Promise<void> {
     return this.#around.addAddress(ip, device);
+  }
+
+  /**
+   * Adds a device on the node's bridge, with addresses of its own that Kubernetes does not know of (multus' net1). Its
+   * default routes come after those of eth0: it carries what is bound to it.
+   */
+  addDevice(device: string): Promise<DeviceAddresses> {
+    return this.#around.addDevice(device);
   }
 
   /** Starts a process of this pod (by its cgroup) in a network namespace of its own, behind the pod's. */

@@ -8,12 +8,22 @@ export interface ServeOptions {
   readonly bind?: string;
   /** Whether it sends back, after its line, what it gets, for as long as the client likes; see Stream. Default false. */
   readonly echo?: boolean;
+  /** Whether its listeners have SO_REUSEADDR. Default true. */
+  readonly reuseAddress?: boolean;
 }
 
 /** The arguments of the peer program for these options. */
 export function serveArguments(ports: readonly number[], name: string, options: ServeOptions): string[] {
-  const bind = options.bind === undefined ? [] : ['--bind', options.bind];
-  return ['serve', '--name', name, '--port', ports.join(','), ...bind, ...(options.echo === true ? ['--echo'] : [])];
+  return [
+    'serve',
+    '--name',
+    name,
+    '--port',
+    ports.join(','),
+    ...(options.bind === undefined ? [] : ['--bind', options.bind]),
+    ...(options.echo === true ? ['--echo'] : []),
+    ...(options.reuseAddress === false ? ['--no-reuse-address'] : []),
+  ];
 }
 
 export class Server {

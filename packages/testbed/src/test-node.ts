@@ -13,7 +13,7 @@ import { Namespace } from './namespace.js';
 import { NestedNetns } from './nested-netns.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from './ownership.js';
 import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
-import { Pod, type PodSpec } from './pod.js';
+import { Pod, type DeviceAddresses, type PodSpec } from './pod.js';
 import { RemoteNode } from './remote-node.js';
 import { RuncRuntime } from './runc-runtime.js';
 import { hardwareAddress, nestedAddresses, POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
@@ -29,6 +29,9 @@ export interface TestNodeOptions {
   /** Where pods are published: manifests in a directory, or an API server. Default 'directory'. */
   readonly kubernetes?: 'directory' | 'api';
 }
+
+/** Above what `ip` and the kernel give the routes of eth0 (0 and 1024). */
+const LATER_METRIC = 4096;
 
 const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
 
@@ -140,6 +143,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
       runtime: this.#runtime(spec),
       kubernetes: this.kubernetes,
       addAddress: (ip, device) => this.#addAddress(own, ip, device),
+      addDevice: (device) => this.#addDevice(own, device),
       nest: (place) => this.#nest(own, place),
       release: own?.release ?? (async () => {}),
     });
@@ -238,11 +242,12 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
       ...(ip6 === undefined ? [] : [`route add default via ${POD_NETWORK.gateway6} dev eth0`]),
     );
     const inside: Namespace[] = [];
+    const links = [device];
     const release = async (): Promise<void> => {
-      await this.netns.ip(`link del ${device}`); // now, and not whenever the kernel removes the namespace
+      await this.netns.ip(...links.map((link) => `link del ${link}`)); // now, and not whenever the kernel removes the namespace
       await Promise.all([netns, ...inside].map((namespace) => namespace.close()));
     };
-    return { ip4, ip6, netns, inside, release };
+    return { ip4, ip6, netns, links, inside, release };
   }
 
   async #addAddress(network: PodNetwork | undefined, ip: string, device: string): Promise<void> {
@@ -262,6 +267,38 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     await netns.ip(`addr add ${ip}/${v6 ? '128' : '32'} dev ${device}${v6 ? ' nodad' : ''}`);
     await this.netns.ip(`route replace ${ip} via ${via}`);
     if (!isInside(ip)) await this.remote.netns.ip(`route replace ${ip} via ${v6 ? WIRE.node6 : WIRE.node4}`);
+  }
+
+  async #addDevice(network: PodNetwork | undefined, device: string): Promise<DeviceAddresses> {
+    if (network === undefined) throw new Error('a pod in the host network has no devices of its own');
+    const n = this.#pods++;
+    const free = podAddresses(n);
+    const ip4 = network.ip4 === undefined ? undefined : free.ip4;
+    const ip6 = network.ip6 === undefined ? undefined : free.ip6;
+    const { netns, links } = network;
+    const link = `v${n}`;
+    await this.netns.ip(
+      `link add ${link} type veth peer name ${device} address ${hardwareAddress(free.ip4)} netns ${netns.pid}`,
+      `link set ${link} master ${POD_NETWORK.bridge} up`,
+    );
+    links.push(link);
+    await netns.ip(
+      `link set ${device} up`,
+      ...(ip4 === undefined
+        ? []
+        : [
+            `addr add ${ip4}/32 dev ${device}`,
+            `route add default via ${POD_NETWORK.gateway4} dev ${device} onlink src ${ip4} metric ${LATER_METRIC}`,
+          ]),
+      ...(ip6 === undefined
+        ? []
+        : [
+            // IPv6 takes a gateway only on a device that has a route to it.
+            `addr add ${ip6}/64 dev ${device} nodad metric ${LATER_METRIC}`,
+            `route add default via ${POD_NETWORK.gateway6} dev ${device} src ${ip6} metric ${LATER_METRIC}`,
+          ]),
+    );
+    return { ip4, ip6 };
   }
 
   async #nest(network: PodNetwork | undefined, place: ContainerPlace): Promise<NestedNetns> {
@@ -291,6 +328,8 @@ interface PodNetwork {
   readonly ip4: string | undefined;
   readonly ip6: string | undefined;
   readonly netns: Namespace;
+  /** The node's ends of its devices. */
+  readonly links: string[];
   /** Namespaces nested in it. */
   readonly inside: Namespace[];
   readonly release: () => Promise<void>;

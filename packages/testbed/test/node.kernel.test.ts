@@ -89,6 +89,83 @@ describe.skipIf(need.skip)(`a node in namespaces${need.label}`, () => {
     });
   });
 
+  test('two sockets of one source are connected at once, and a late port is chosen by the connect', async () => {
+    for (const [own, first, second] of [
+      [shop.ip4, endpoint(node.remote.ip4, 80), endpoint(node.remote.ip4, 8080)],
+      [shop.ip6, endpoint(node.remote.ip6, 80), endpoint(bank.ip6, 80)],
+    ] as const) {
+      const result = await shop.dial(first, { bind: endpoint(own, 12_347), beside: second });
+      expect(result).toMatchObject({ sockname: endpoint(own, 12_347), hops: [{ peer: endpoint(own, 12_347) }] });
+      expect(result.beside).toMatchObject({ to: second, hops: [{ peer: endpoint(own, 12_347) }] });
+      const late = await shop.dial(first, { bind: endpoint(own, 0), latePort: true, beside: first });
+      expect(late.ok && late.beside?.ok).toBe(true);
+      expect(late.sockname).not.toBe(late.beside?.sockname);
+    }
+  });
+
+  test('a dial reports the mark and the device that its socket has afterwards', async () => {
+    const to = endpoint(node.remote.ip4, 80);
+    expect(await shop.dial(to)).toMatchObject({ ok: true, mark: 0, device: '' });
+    expect(await shop.dial(to, { mark: 0x7fffffff, device: 'eth0' })).toMatchObject({
+      ok: true,
+      mark: 0x7fffffff,
+      device: 'eth0',
+    });
+    expect(await shop.dial(to, { device: 'lo', timeout: 50 })).toMatchObject({ ok: false, hops: [] });
+    expect(await shop.dial(to, { device: 'none' })).toMatchObject({ error: 'ENODEV' });
+  });
+
+  test('a transparent socket dials from an address that nobody has', async () => {
+    for (const [to, bind] of [
+      [endpoint(node.remote.ip4, 80), '192.0.2.7:0'],
+      [endpoint(node.remote.ip6, 80), '[2001:db8::7]:0'],
+    ] as const) {
+      expect(await shop.dial(to, { bind })).toMatchObject({ error: 'EADDRNOTAVAIL' });
+      // The answer goes nowhere.
+      const result = await shop.dial(to, { bind, transparent: true, timeout: 50 });
+      expect(result).toMatchObject({ error: 'ETIMEDOUT', hops: [] });
+    }
+  });
+
+  test('a further device carries what is bound to it, from its own addresses', async () => {
+    const pod = await node.pod({ name: 'two-devices' });
+    const net1 = await pod.addDevice('net1');
+    for (const [to, own, other] of [
+      [endpoint(node.remote.ip4, 80), pod.ip4, net1.ip4],
+      [endpoint(node.remote.ip6, 80), pod.ip6, net1.ip6],
+    ] as const) {
+      expect((await pod.dial(to)).hops[0]?.peer).toContain(own);
+      expect((await pod.dial(to, { device: 'net1' })).hops[0]?.peer).toContain(other);
+    }
+    await pod.delete();
+  });
+
+  test('a crowd of connections is open at once, and knows which of them broke', async () => {
+    const [first, second] = [await shop.serve([7000], { echo: true }), await shop.serve([7001], { echo: true })];
+    const targets = [endpoint(shop.ip4, 7000), endpoint(shop.ip6, 7001)];
+    const crowd = await bank.crowd(targets, 200);
+    expect(crowd.summary).toEqual({ count: 200, ok: 200, redirected: 0, wrongCount: 0, wrong: [] });
+    expect(await crowd.echo()).toEqual({ alive: 200, broken: {} });
+    await second.stop();
+    const { alive, broken } = await crowd.echo();
+    expect(alive).toBe(100);
+    expect(Object.values(broken)).toEqual([100]);
+    await crowd.stop();
+    await first.stop();
+  });
+
+  test('a server without SO_REUSEADDR cannot start again while its old connections are about', async () => {
+    const server = await shop.serve([7002], { echo: true, reuseAddress: false });
+    const stream = await bank.stream(endpoint(shop.ip4, 7002));
+    await expect(server.restart()).rejects.toThrow('Address already in use');
+    await stream.ended;
+    const reusing = await shop.serve([7003], { echo: true });
+    const other = await bank.stream(endpoint(shop.ip4, 7003));
+    await reusing.restart();
+    await other.ended;
+    await reusing.stop();
+  });
+
   test('what cannot be dialled rejects, and the next dial works', async () => {
     await expect(shop.dial('nowhere')).rejects.toThrow("'nowhere' is not ip:port");
     await expect(shop.dial('1.2.3.4:5', { method: 'pigeon' as DialMethod })).rejects.toThrow('pigeon');

@@ -1,6 +1,7 @@
 // Source-port reuse and load; see campaigns.h.
 #include "campaigns.h"
 #include "json.h"
+#include "judging.h"
 #include "lines.h"
 #include "report.h"
 #include <csignal>
@@ -10,36 +11,7 @@
 #include <unistd.h>
 
 namespace {
-constexpr size_t KEPT = 10; // how many bad cases a summary shows
-
 volatile sig_atomic_t stopped = 0;
-
-std::string join(const std::vector<std::string> &items) {
-  std::string out = "[";
-  for (const std::string &item : items)
-    out += (out.size() > 1 ? "," : "") + item;
-  return out + "]";
-}
-
-// Whether ztunnel accepted this one.
-bool is_redirected(const DialOutcome &outcome) {
-  return !outcome.hops.empty() && !field_of(outcome.hops.front(), "originalDst").empty();
-}
-
-// What the first acceptor takes for the destination that we dialled.
-std::string claimed(const DialOutcome &outcome) {
-  return outcome.hops.empty() ? "" : field_of(outcome.hops.front(), is_redirected(outcome) ? "originalDst" : "local");
-}
-
-std::string describe(const DialRequest &request, const DialOutcome &outcome) {
-  return JsonLine()
-      .text("to", request.to)
-      .text("from", outcome.socket_name)
-      .text("claimed", claimed(outcome))
-      .text("error", outcome.error == 0 ? "" : strerrorname_np(outcome.error))
-      .raw("hops", join(outcome.hops))
-      .str();
-}
 
 // The requests on standard input while a load runs: "wait N".
 class Orders {
@@ -68,8 +40,7 @@ private:
 
 std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t low, uint16_t high, long count) {
   const long ports = high - low + 1;
-  long ok = 0, redirected = 0, bad = 0;
-  std::vector<std::string> wrong;
+  Tally tally;
   for (long i = 0; i < count; i++) {
     // The targets shift by one each round, so that a port that is used again dials another target.
     DialRequest request = targets[static_cast<size_t>(i + i / ports) % targets.size()];
@@ -77,23 +48,9 @@ std::string run_source_ports(const std::vector<DialRequest> &targets, uint16_t l
     from.set_port(static_cast<uint16_t>(low + i % ports));
     request.bind = from;
     request.reset = true;
-    const DialOutcome outcome = dial(request);
-    redirected += is_redirected(outcome) ? 1 : 0;
-    if (outcome.error == 0 && claimed(outcome) == to_text(unmapped(request.address))) {
-      ok++;
-      continue;
-    }
-    bad++;
-    if (wrong.size() < KEPT)
-      wrong.push_back(describe(request, outcome));
+    tally.count(request, dial(request));
   }
-  return JsonLine()
-      .number("count", count)
-      .number("ok", ok)
-      .number("redirected", redirected)
-      .number("wrongCount", bad)
-      .raw("wrong", join(wrong))
-      .str();
+  return tally.summary();
 }
 
 std::string run_load(const std::vector<DialRequest> &targets, long long duration_ms, long pause_ms) {
@@ -120,7 +77,7 @@ std::string run_load(const std::vector<DialRequest> &targets, long long duration
       redirected++;
     else
       direct++;
-    if ((outcome.error != 0 || outcome.hops.empty()) && first_errors.size() < KEPT)
+    if ((outcome.error != 0 || outcome.hops.empty()) && first_errors.size() < KEPT_CASES)
       first_errors.push_back(describe(request, outcome));
     if (awaited != 0 && attempts >= awaited)
       orders.tell(attempts);
@@ -131,6 +88,6 @@ std::string run_load(const std::vector<DialRequest> &targets, long long duration
       .number("direct", direct)
       .number("redirected", redirected)
       .number("errors", errors)
-      .raw("firstErrors", join(first_errors))
+      .raw("firstErrors", json_array(first_errors))
       .str();
 }

@@ -8,5 +8,6 @@ int run_dial(int argc, char **argv);
 int run_dns(int argc, char **argv);
 int run_resolve(int argc, char **argv);
 int run_stream(int argc, char **argv);
+int run_crowd(int argc, char **argv);
 int run_memberships(int argc, char **argv);
 int run_enter(int argc, char **argv);

@@ -29,6 +29,13 @@ DialRequest request_of(const std::string &to, const Words &words) {
     request.second_text = get("second");
     request.second = parse_address(request.second_text);
   }
+  if (!get("beside").empty()) {
+    request.beside_text = get("beside");
+    request.beside = parse_address(request.beside_text);
+  }
+  request.device = get("device");
+  request.transparent = get("transparent") == "true";
+  request.late_port = get("latePort") == "true";
   if (!get("mark").empty())
     request.mark = std::stoi(get("mark"), nullptr, 0);
   if (!get("timeout").empty())
@@ -67,7 +74,7 @@ int run_dial(int argc, char **argv) {
     return serve_stdin();
   options.need("to");
   Words words;
-  for (const char *key : {"method", "bind", "second", "mark", "timeout"})
+  for (const char *key : {"method", "bind", "second", "beside", "device", "mark", "timeout"})
     if (options.has(key))
       words[key] = options.get(key);
   std::vector<DialRequest> targets;

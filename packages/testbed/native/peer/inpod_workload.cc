@@ -17,12 +17,6 @@ struct Door {
   Descriptor fd;
 };
 
-bool loopback_has(const char *ip) {
-  const Address address = parse_ip(ip, 0);
-  const Descriptor fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  return fd.get() >= 0 && bind(fd.get(), address.raw(), address.length) == 0;
-}
-
 std::vector<Door> open_doors(const InPodWorkloadOptions &options) {
   std::vector<Door> doors;
   for (const uint16_t port : options.service.ports)
@@ -30,7 +24,7 @@ std::vector<Door> open_doors(const InPodWorkloadOptions &options) {
   if (!options.dns)
     return doors;
   for (const char *ip : {"127.0.0.1", "::1"}) {
-    if (parse_ip(ip, 0).family() == AF_INET6 && !loopback_has(ip))
+    if (parse_ip(ip, 0).family() == AF_INET6 && !is_own_address(parse_ip(ip, 0)))
       continue; // as ztunnel's dns/server.rs
     doors.push_back({Door::Kind::dns_udp, DNS_PORT, ztunnel_datagram_socket(parse_ip(ip, DNS_PORT))});
     doors.push_back({Door::Kind::dns_tcp, DNS_PORT, ztunnel_listener(parse_ip(ip, DNS_PORT), false)});

@@ -15,18 +15,21 @@ struct Command {
 
 const Command commands[] = {
     {"pause", run_pause, "pause"},
-    {"serve", run_serve, "serve --name N --port P[,P..] [--bind IP] [--echo]"},
+    {"serve", run_serve, "serve --name N --port P[,P..] [--bind IP] [--echo] [--no-reuse-address]"},
     {"ztunnel", run_ztunnel,
-     "ztunnel [--name N] [--ports 15001,15006,15008] [--answer] [--log] | ztunnel --zds SOCKET [--name N] "
+     "ztunnel [--name N] [--ports 15001,15006,15008] [--answer [--echo] [--processes N]] [--log] | ztunnel --zds "
+     "SOCKET [--name N] "
      "[--no-original-source] [--no-dns] [--drain-ms MS]"},
     {"dns", run_dns, "dns --name N --answer4 IP --answer6 IP --at IP:PORT.."},
     {"resolve", run_resolve,
      "resolve --server IP:PORT.. [--name NAME] [--type A|AAAA] [--tcp | --connected] [--timeout MS]"},
     {"stream", run_stream, "stream --to IP:PORT [--interval MS]; standard input: wait N, stop"},
     {"dial", run_dial,
-     "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--mark N] [--timeout MS] "
-     "[--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] [--pause MS]; a load's "
+     "dial --stdin | --to IP:PORT [--method M] [--bind IP:PORT] [--second IP:PORT] [--beside IP:PORT] [--device D] "
+     "[--mark N] [--timeout MS] [--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] "
+     "[--pause MS]; a load's "
      "standard input: wait N"},
+    {"crowd", run_crowd, "crowd --to IP:PORT.. [--count N]; standard input: echo"},
     {"memberships", run_memberships, "memberships [--length N]"},
     {"enter", run_enter,
      "enter [--die-with-parent] [--cgroup DIR].. [--new-netns | --netns PATH] [--sysctl K=V].. [--mount-private] "

@@ -1,8 +1,10 @@
 // peer ztunnel: a stand-in for ztunnel. Its listeners have ztunnel's options. It tells each client which original
 // destination it read, and then relays in plain text, so that the client also hears the application. With --zds it
 // listens where the node agent says, as ztunnel does since 1.23; without, in the netns that it is in.
+#include "answering.h"
 #include "commands.h"
 #include "json.h"
+#include "open_files.h"
 #include "options.h"
 #include "report.h"
 #include "zds_client.h"
@@ -14,12 +16,29 @@
 namespace {
 constexpr long DRAIN_MS = 5000;
 
+// Its own line is all that a client gets, and with --echo whatever it sends.
+[[noreturn]] void answer(const Options &options, const ZtunnelService &service) {
+  const bool echo = options.has("echo");
+  Answering answering(
+      [&service, echo](int client, uint16_t port) {
+        const std::string line = ztunnel_line(client, port, service);
+        if (service.log)
+          report(line);
+        return echo ? line.substr(0, line.size() - 1) + ",\"echo\":true}" : line;
+      },
+      echo);
+  for (const uint16_t port : service.ports)
+    answering.add(ztunnel_listener(parse_ip("::", port), true), port);
+  answering.run(options.number("processes", 1));
+}
+
 int run_in_own_netns(const Options &options) {
   ZtunnelService service;
   service.name = options.get("name", "ztunnel");
   service.ports = parse_ports(options.get("ports", "15001,15006,15008"));
-  service.relay = !options.has("answer");
   service.log = options.has("log");
+  if (options.has("answer"))
+    answer(options, service);
   const auto shared = std::make_shared<const ZtunnelService>(service);
   std::vector<Descriptor> listeners;
   std::vector<pollfd> items;
@@ -43,6 +62,7 @@ int run_in_pods(const Options &options) {
   sigaddset(&ends, SIGTERM);
   sigaddset(&ends, SIGINT);
   sigprocmask(SIG_BLOCK, &ends, nullptr); // for every thread; this one takes the signals
+  allow_many_open_files();
   InPodWorkloadOptions prototype;
   prototype.service.name = options.get("name", "ztunnel");
   prototype.service.ports = {OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT};
@@ -67,6 +87,6 @@ int run_in_pods(const Options &options) {
 } // namespace
 
 int run_ztunnel(int argc, char **argv) {
-  const Options options(argc, argv, {"answer", "log", "no-original-source", "no-dns"});
+  const Options options(argc, argv, {"answer", "echo", "log", "no-original-source", "no-dns"});
   return options.has("zds") ? run_in_pods(options) : run_in_own_netns(options);
 }

@@ -43,11 +43,12 @@ std::string describe(int client, uint16_t port, const OriginalDestination &wante
 
 // Inbound, ztunnel refuses its own ports at any address (inbound_passthrough.rs). Outbound it does so only on loopback
 // (outbound.rs); to the pod's own address it would go on by HBONE, to itself, and be refused there. In plain text
-// nothing would ever refuse it, so it ends here, as for a ztunnel that listens in its own pod.
+// nothing would ever refuse it, so it ends here, as for a ztunnel that listens in its own pod. (The connection's local
+// address does not say what is the pod's own: where nobody changed the destination it is the destination.)
 bool is_self_call(int client, const Address &to, uint16_t port, const ZtunnelService &service) {
   if (std::find(service.ports.begin(), service.ports.end(), to.port()) == service.ports.end())
     return false;
-  return service.pod.empty() || port == INBOUND_PORT || to.is_loopback() || same_ip(to, local_address(client)) ||
+  return service.pod.empty() || port == INBOUND_PORT || to.is_loopback() || is_own_address(to) ||
          same_ip(to, peer_address(client));
 }
 
@@ -66,7 +67,7 @@ void attend(const Descriptor &client, uint16_t port, const ZtunnelService &servi
   if (service.log)
     report(line);
   send_all(client.get(), line + "\n");
-  if (!service.relay || port == HBONE_PORT)
+  if (port == HBONE_PORT)
     return finish(client.get());
   if (is_self_call(client.get(), wanted.address, port, service)) {
     send_all(client.get(), refusal("self-call", to_text(wanted.address)));
@@ -81,6 +82,10 @@ void attend(const Descriptor &client, uint16_t port, const ZtunnelService &servi
   relay(client.get(), server.get());
 }
 } // namespace
+
+std::string ztunnel_line(int client, uint16_t port, const ZtunnelService &service) {
+  return describe(client, port, destination_of(client, port), service);
+}
 
 void accept_waiting(int listener, uint16_t port, const std::shared_ptr<const ZtunnelService> &service) {
   for (;;) {

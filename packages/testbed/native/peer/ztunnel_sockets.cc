@@ -71,6 +71,12 @@ Descriptor ztunnel_datagram_socket(const Address &at) {
   return bound_socket(at, SOCK_DGRAM);
 }
 
+bool is_own_address(Address address) {
+  const Descriptor fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  address.set_port(0);
+  return fd.get() >= 0 && bind(fd.get(), address.raw(), address.length) == 0;
+}
+
 Descriptor ztunnel_dial(const Address &to, const std::optional<Address> &source) {
   Descriptor fd(socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0)

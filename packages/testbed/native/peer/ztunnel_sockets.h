@@ -10,6 +10,8 @@ constexpr uint16_t OUTBOUND_PORT = 15001, INBOUND_PORT = 15006, HBONE_PORT = 150
 Descriptor ztunnel_listener(const Address &at, bool transparent);
 // The same for UDP.
 Descriptor ztunnel_datagram_socket(const Address &at);
+// Whether the caller's netns has the address.
+bool is_own_address(Address address);
 // A connection from the caller's netns; with `source`, from that IP address, which may be a foreign one. Below 0 with
 // errno.
 Descriptor ztunnel_dial(const Address &to, const std::optional<Address> &source);
