@@ -22,7 +22,7 @@ import { CaptureMark, InstalledDatapath, WorkloadFlag, canonicalAddress, decide 
 import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query } from '../src/index.js';
 import { maps as codecs } from '../src/generated/maps.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
-import { routeToZtunnel } from './route-to-ztunnel.js';
+import { prepareRouting } from './routed-netns.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const CASES = 1200;
@@ -100,8 +100,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       const listening = await LineProcess.start(enterCommand(place, argv));
       await listening.lineMatching(/^ready$/);
       if (pod !== routed) continue;
-      routeToZtunnel(routed);
       using netns = Netns.open(routed.netns);
+      prepareRouting(netns);
       mesh.datapath.attachNetns(netns);
       [outboundListener] = listeningSockets(listening.pid, { ports: [15001] });
     }

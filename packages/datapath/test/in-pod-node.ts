@@ -2,18 +2,42 @@
 // original source, and a ztunnel learns of them over ZDS. The tests do what the agent would do.
 import { join } from 'node:path';
 import { addRoute, addRule, Netns, netnsCookie, writeSysctl } from '@sluice/linux';
-import { LineProcess, enterCommand, peerProgram, type Pod, type PodSpec, type StandInZtunnel } from '@sluice/testbed';
+import {
+  LineProcess,
+  enterCommand,
+  peerProgram,
+  type InPodZtunnelOptions,
+  type Pod,
+  type PodSpec,
+  type StandInZtunnel,
+} from '@sluice/testbed';
 import { ZdsServer } from '@sluice/zds';
 import { BpfMap } from '@sluice/libbpf';
 import { filter, firstValueFrom } from 'rxjs';
 import { WorkloadFlag } from '../src/index.js';
 import { MeshedNode } from './meshed-node.js';
+import { prepareRouting } from './routed-netns.js';
 
 export interface ListenerOptions {
   readonly name?: string;
   readonly ports?: readonly number[];
   /** ztunnel answers with its own line and does not dial the application. Default false. */
   readonly answer?: boolean;
+  /** If it answers: whether it then sends back what it gets. Default false. */
+  readonly echo?: boolean;
+  /** If it answers: how many processes accept, because each may open only so many files. Default 1. */
+  readonly processes?: number;
+  /** Whether its output has a line for each connection. Default true. */
+  readonly log?: boolean;
+}
+
+/** How what a pod dials gets to its ztunnel. */
+export type Capture = 'rewrite' | 'route';
+
+export interface InPodOptions {
+  /** Of pods that do not say otherwise. Default 'rewrite'. */
+  readonly capture?: Capture;
+  readonly ztunnel?: Partial<Pick<InPodZtunnelOptions, 'originalSource'>>;
 }
 
 /** Istio's mark for packets that go back to ztunnel, and where the rule for it is (istio cni/pkg/iptables). */
@@ -26,40 +50,46 @@ export class InPodNode implements AsyncDisposable {
   readonly zds: ZdsServer;
   /** Listens for every pod of {@link pod}. A process belongs to ztunnel if it is in this one's cgroup. */
   readonly ztunnel: StandInZtunnel;
+  readonly #capture: Capture;
   /** What the ZDS server is lent, by the pods' UIDs. */
   readonly #lent = new Map<string, Netns>();
 
-  private constructor(mesh: MeshedNode, zds: ZdsServer, ztunnel: StandInZtunnel) {
+  private constructor(mesh: MeshedNode, zds: ZdsServer, ztunnel: StandInZtunnel, capture: Capture) {
     this.mesh = mesh;
     this.zds = zds;
     this.ztunnel = ztunnel;
+    this.#capture = capture;
   }
 
-  static async create(): Promise<InPodNode> {
-    return InPodNode.on(await MeshedNode.create());
+  static async create(options: InPodOptions = {}): Promise<InPodNode> {
+    return InPodNode.on(await MeshedNode.create(), options);
   }
 
   /** Takes over the node. */
-  static async on(mesh: MeshedNode): Promise<InPodNode> {
+  static async on(mesh: MeshedNode, { capture = 'rewrite', ztunnel: options }: InPodOptions = {}): Promise<InPodNode> {
     try {
       const path = join(mesh.node.directory, 'zds.sock');
       const { server } = ZdsServer.listen({ path, workloads: [], authorize: () => true, acceptsPerSecond: 1000 });
-      const ztunnel = await mesh.node.ztunnel({ mode: 'inPod', zdsSocket: path });
+      const ztunnel = await mesh.node.ztunnel({ mode: 'inPod', zdsSocket: path, ...options });
       mesh.setZtunnel(ztunnel);
       mesh.apply();
-      return new InPodNode(mesh, server, ztunnel);
+      return new InPodNode(mesh, server, ztunnel, capture);
     } catch (error) {
       await mesh.close();
       throw error;
     }
   }
 
-  /** Puts a pod into the mesh and captures it; ztunnel is not told. `more`: further flags. */
-  enrol(pod: Pod, more = 0): void {
+  /**
+   * Puts a pod into the mesh and captures it, or changes how; ztunnel is not told. `more`: further flags. What a capture by
+   * route needs in the namespace stays there, because sockets that it has marked go on.
+   */
+  enrol(pod: Pod, more = 0, capture = this.#capture): void {
     this.leadBack(pod);
     using netns = Netns.open(pod.netns);
     this.mesh.datapath.attachNetns(netns);
-    this.mesh.enrol(pod, WorkloadFlag.IN_POD | more);
+    if (capture === 'route') this.mesh.datapath.setRouted(netns.cookie, prepareRouting(netns));
+    this.mesh.enrol(pod, WorkloadFlag.IN_POD | (capture === 'route' ? WorkloadFlag.ROUTE : 0) | more);
     this.mesh.apply();
   }
 
@@ -133,15 +163,21 @@ export class InPodNode implements AsyncDisposable {
 }
 
 /** Opens the same sockets from any process. */
-export async function listenLikeZtunnel(
-  pod: Pod,
-  cgroup: string,
-  { name = 'listener', ports = [15001, 15006], answer = false }: ListenerOptions = {},
-): Promise<LineProcess> {
-  const argv = [peerProgram(), 'ztunnel', '--name', name, '--ports', ports.join(','), '--log'];
-  const process = await LineProcess.start(
-    enterCommand({ netns: pod.netns, cgroup }, answer ? [...argv, '--answer'] : argv),
-  );
+export async function listenLikeZtunnel(pod: Pod, cgroup: string, options: ListenerOptions = {}): Promise<LineProcess> {
+  const { name = 'listener', ports = [15001, 15006] } = options;
+  const argv = [
+    peerProgram(),
+    'ztunnel',
+    '--name',
+    name,
+    '--ports',
+    ports.join(','),
+    ...(options.log === false ? [] : ['--log']),
+    ...(options.answer === true ? ['--answer'] : []),
+    ...(options.echo === true ? ['--echo'] : []),
+    ...(options.processes === undefined ? [] : ['--processes', String(options.processes)]),
+  ];
+  const process = await LineProcess.start(enterCommand({ netns: pod.netns, cgroup }, argv));
   await process.lineMatching(/^ready$/);
   return process;
 }

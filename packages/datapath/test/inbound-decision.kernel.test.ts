@@ -29,7 +29,7 @@ import type {
 import { maps as codecs } from '../src/generated/maps.js';
 import { InPodNode, listenLikeZtunnel } from './in-pod-node.js';
 import { cgroupId, levelOf } from './meshed-node.js';
-import { routeToZtunnel } from './route-to-ztunnel.js';
+import { prepareRouting } from './routed-netns.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const CASES = 500;
@@ -78,7 +78,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     }
     const [a] = pods;
     await a.addAddress(SECONDARY);
-    mesh.datapath.setRouted(netnsCookie(a.netns), routeToZtunnel(a));
+    using netns = Netns.open(a.netns);
+    mesh.datapath.setRouted(netns.cookie, prepareRouting(netns));
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
     const remote = await node.remote.client();

@@ -30,7 +30,7 @@ export interface TestNodeOptions {
   readonly kubernetes?: 'directory' | 'api';
 }
 
-/** Above what `ip` and the kernel give the routes of eth0 (0 and 1024). */
+/** Of the first further device of a pod: above what `ip` and the kernel give the routes of eth0 (0 and 1024). */
 const LATER_METRIC = 4096;
 
 const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
@@ -277,6 +277,7 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     const ip6 = network.ip6 === undefined ? undefined : free.ip6;
     const { netns, links } = network;
     const link = `v${n}`;
+    const metric = LATER_METRIC + links.length;
     await this.netns.ip(
       `link add ${link} type veth peer name ${device} address ${hardwareAddress(free.ip4)} netns ${netns.pid}`,
       `link set ${link} master ${POD_NETWORK.bridge} up`,
@@ -288,14 +289,14 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
         ? []
         : [
             `addr add ${ip4}/32 dev ${device}`,
-            `route add default via ${POD_NETWORK.gateway4} dev ${device} onlink src ${ip4} metric ${LATER_METRIC}`,
+            `route add default via ${POD_NETWORK.gateway4} dev ${device} onlink src ${ip4} metric ${metric}`,
           ]),
       ...(ip6 === undefined
         ? []
         : [
             // IPv6 takes a gateway only on a device that has a route to it.
-            `addr add ${ip6}/64 dev ${device} nodad metric ${LATER_METRIC}`,
-            `route add default via ${POD_NETWORK.gateway6} dev ${device} src ${ip6} metric ${LATER_METRIC}`,
+            `addr add ${ip6}/64 dev ${device} nodad metric ${metric}`,
+            `route add default via ${POD_NETWORK.gateway6} dev ${device} src ${ip6} metric ${metric}`,
           ]),
     );
     return { ip4, ip6 };
