@@ -45,6 +45,9 @@ Napi::Value programInfo(const Napi::CallbackInfo &info) {
   row.Set("loadTimeNs", Napi::BigInt::New(env, static_cast<uint64_t>(facts.load_time)));
   row.Set("gplCompatible", Napi::Boolean::New(env, facts.gpl_compatible));
   row.Set("instructionBytes", facts.xlated_prog_len);
+  row.Set("verifiedInstructions", facts.verified_insns);
+  row.Set("runs", Napi::BigInt::New(env, static_cast<uint64_t>(facts.run_cnt)));
+  row.Set("runTimeNs", Napi::BigInt::New(env, static_cast<uint64_t>(facts.run_time_ns)));
   Napi::Array ids = Napi::Array::New(env, mapIds.size());
   for (size_t i = 0; i < mapIds.size(); i++)
     ids.Set(static_cast<uint32_t>(i), mapIds[i]);

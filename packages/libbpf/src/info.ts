@@ -21,6 +21,11 @@ export interface ProgramInfo {
   gplCompatible: boolean;
   /** Size after verification, in bytes. */
   instructionBytes: number;
+  /** How many the verifier walked, every path counted; 0 before Linux 5.16. */
+  verifiedInstructions: number;
+  /** Counted while somebody asks for statistics (BPF_ENABLE_STATS). */
+  runs: bigint;
+  runTimeNs: bigint;
   mapIds: number[];
 }
 

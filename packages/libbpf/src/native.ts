@@ -43,6 +43,9 @@ export interface ProgramFacts {
   loadTimeNs: bigint;
   gplCompatible: boolean;
   instructionBytes: number;
+  verifiedInstructions: number;
+  runs: bigint;
+  runTimeNs: bigint;
   mapIds: number[];
 }
 

@@ -9,5 +9,7 @@ int run_dns(int argc, char **argv);
 int run_resolve(int argc, char **argv);
 int run_stream(int argc, char **argv);
 int run_crowd(int argc, char **argv);
+int run_measure(int argc, char **argv);
+int run_bpf_stats(int argc, char **argv);
 int run_memberships(int argc, char **argv);
 int run_enter(int argc, char **argv);

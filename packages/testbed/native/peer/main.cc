@@ -30,6 +30,8 @@ const Command commands[] = {
      "[--pause MS]; a load's "
      "standard input: wait N"},
     {"crowd", run_crowd, "crowd --to IP:PORT.. [--count N]; standard input: echo"},
+    {"measure", run_measure, "measure; standard input: connect IP:PORT N, trip IP:PORT N"},
+    {"bpf-stats", run_bpf_stats, "bpf-stats"},
     {"memberships", run_memberships, "memberships [--length N]"},
     {"enter", run_enter,
      "enter [--die-with-parent] [--cgroup DIR].. [--new-netns | --netns PATH] [--sysctl K=V].. [--mount-private] "
