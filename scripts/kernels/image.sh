@@ -43,6 +43,10 @@ if ! modules=$(npm ls --omit=dev --all --parseable --loglevel=error 2>"$root/npm
   exit 1
 fi
 rm "$root/npm.log"
+# Tests that run in the guest as they are need vitest, and the sources of the package that they test.
+if ! vitest=$(node scripts/kernels/closure.mjs vitest); then exit 1; fi
+tested=(vitest.config.ts vitest.workspace.ts scripts/count-reporter.ts
+  packages/testbed/src/patience.ts packages/datapath/src packages/datapath/test)
 
 # Only what runs of the packages: no sources, no types, no maps, no tests' objects.
 runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -name '*.node' -o -name '*.o')
@@ -53,12 +57,18 @@ runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -n
   # The testbed's own programs; the other packages' executables are sanitizer builds for their tests.
   find packages/testbed/build -name obj -prune -o -type f -perm -u+x -print
   sed -n "s#^$PWD/##p" <<<"$modules" | grep -v '/@sluice/' |
-    while read -r package; do
+    cat - <(echo "$vitest") | while read -r package; do
       find "$package" -name node_modules -prune -o -type f \( "${runnable[@]}" \) -print
     done
+  find "${tested[@]}" -type f -print
 } | sort -u | tar -cf - -T - | tar -xf - -C "$root/sluice"
+# vite complains about every map that is missing.
+find "$root/sluice/packages" -path '*/dist/*.js' -exec sed -i '/^\/\/# sourceMappingURL=/d' {} +
 find node_modules/@sluice -type l -print0 | tar -cf - --null -T - | tar -xf - -C "$root/sluice"
-find "$root/sluice/packages" -path '*/build/*' -type f \( -name '*.node' -o -perm -u+x \) -print |
+{
+  find "$root/sluice/packages" -path '*/build/*' -type f \( -name '*.node' -o -perm -u+x \) -print
+  find "$root/sluice/node_modules" -type f -name '*.node' -print
+} |
   while read -r binary; do copy_libraries "$binary"; done
 
 cp "$kernel"/modules/*.ko "$root/modules/"

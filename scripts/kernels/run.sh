@@ -6,12 +6,14 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # No working emulated guest has come near this; one that hangs ends here.
-guest_seconds=${SLUICE_GUEST_SECONDS:-900}
+guest_seconds=${SLUICE_GUEST_SECONDS:-1800}
 memory_mib=2048
 
 setup=true
 kernels=()
-command='node scripts/kernels/features.mjs && node scripts/kernels/inbound.mjs && node scripts/kernels/foreign.mjs && node packages/demo/dist/main.js --core -o json && node packages/demo/dist/main.js --mode node --core -o json'
+# Tests that run in the guest as they are.
+tests='packages/datapath/test/route-'
+command="node scripts/kernels/features.mjs && node scripts/kernels/inbound.mjs && node scripts/kernels/foreign.mjs && node node_modules/vitest/vitest.mjs run --project kernel --reporter ./scripts/kernels/row-reporter.mjs $tests && node packages/demo/dist/main.js --core -o json && node packages/demo/dist/main.js --mode node --core -o json"
 while [ $# -gt 0 ]; do
   case $1 in
     --no-setup) setup=false ;;
