@@ -64,7 +64,7 @@ describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
     const length = family === 4 ? 24 : 64;
     for (const address of [one, other])
       netns.ip('address', 'add', `${address}/${length}`, 'dev', 'wire', ...nodad(family));
-    const wanted: PolicyRoute = {
+    const wanted: PolicyRoute & { type: 'local' } = {
       family,
       table: 101,
       type: 'local',
@@ -80,7 +80,8 @@ describe.skipIf(need.skip)(`policy routes${need.label}`, () => {
     ]);
     expect(routes(netns.open, 101)).toEqual([expect.objectContaining({ ...wanted, protocol: 4, others: [] })]);
     // The place is taken, also by one without a source.
-    for (const route of [another, { ...wanted, source: undefined } as PolicyRoute]) {
+    const { source: _source, ...unnamed } = wanted;
+    for (const route of [another, unnamed]) {
       expect(failureOf(() => addRoute(netns.open, route))).toMatchObject({ code: 'EEXIST' });
       expect(deleteRoute(netns.open, route)).toBe('absent');
     }

@@ -16,7 +16,7 @@ export const rule = (family: Family): PolicyRule => ({
   table: 100,
   fwmark: { value: 0x111, mask: 0xfff },
 });
-export const route = (family: Family): PolicyRoute => ({
+export const route = (family: Family): PolicyRoute & { type: 'local' } => ({
   family,
   table: 100,
   type: 'local',
