@@ -94,8 +94,12 @@ const agent = (
     );
     const zds = config.mode === 'inPod' ? zdsOnNode(config, resolver, acknowledged, () => hints.onZds()) : noZds;
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));
-    const sights = new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set());
-    const passes: PassPlaces = { view, config, doneNetns: { attached: new Set(), plumbed: new Set() }, sights };
+    const passes: PassPlaces = {
+      view,
+      config,
+      doneNetns: { attached: new Set(), plumbed: new Set(), disturbed: new Set() },
+      sights: new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set()),
+    };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(
       Effect.onInterrupt(() => Effect.flatMap(isUninstall, (is) => (is ? leaveMesh(passes) : Effect.void))),
     );

@@ -9,6 +9,7 @@ import { InventorySource } from './inventory/source.js';
 import { messageOf } from './failure/message-of.js';
 import { Enforcement } from './node/enforcement.js';
 import { checkPodPlumbing } from './pod-netns/check-pod-plumbing.js';
+import { PodNetns } from './pod-netns/pod-netns.js';
 import { watchedEvents } from './node/process-source.js';
 import { StartupError } from './failure/startup-error.js';
 import { refreshCopies, refreshCounters, refreshWorkloads, refreshZds } from './state/gauges.js';
@@ -106,6 +107,14 @@ export const enrolForEver = (
     });
 
     told.onZds = () => reconciler.request('zds');
+    (yield* PodNetns).listen({
+      // No pod is captured by route yet.
+      lost: () => {},
+      changed: (cookie) => {
+        places.doneNetns.disturbed.add(cookie);
+        reconciler.request('netns');
+      },
+    });
     exposed.refresh = Effect.all(
       [refreshCounters(enforcement, () => events.stats()), refreshZds(zds), refreshCopies(source)],
       { discard: true },

@@ -46,6 +46,18 @@ describe('a pod', () => {
     expect(again.repaired).toEqual(['IPv4 rule in the network namespace of pod shop/a']);
   });
 
+  it('is checked by the next pass, and no other pod, when somebody has changed its namespace', async () => {
+    const node = new Recorder();
+    const pods = [served('a', 5n), served('b', 6n)];
+    await node.serve(pods);
+    node.take();
+    node.done.disturbed.add(6n);
+    expect((await node.serve(pods)).repaired).toEqual(['IPv4 rule in the network namespace of pod shop/b']);
+    expect(node.take()).toEqual(['plumb 6', 'offer a b']);
+    await node.serve(pods);
+    expect(node.take()).toEqual(['offer a b']);
+  });
+
   it('among very many is checked in its turn', async () => {
     const node = new Recorder();
     const many = Array.from({ length: 20 }, (_, index) => served(`p${index}`, BigInt(index + 100)));
@@ -75,7 +87,7 @@ describe('a step that fails', () => {
   it.each([
     ['open', ['plumb 5', 'attach 5', 'plumb 7', 'attach 7', 'offer a c'], 'open failed'],
     // It is held in both directions and not offered, because ztunnel could not reach its application.
-    ['plumb', ['plumb 5', 'attach 5', 'attach 6', 'plumb 7', 'attach 7', 'offer a c'], 'original-source failed'],
+    ['plumb', ['plumb 5', 'attach 5', 'attach 6', 'plumb 7', 'attach 7', 'offer a c'], 'apply failed'],
     ['attach', ['plumb 5', 'attach 5', 'plumb 6', 'plumb 7', 'attach 7', 'offer a c'], 'attachNetns failed'],
   ] as const)('%s: that pod waits and is tried again', async (step, log, message) => {
     const node = new Recorder();

@@ -16,12 +16,14 @@ import {
 } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
-  checkOriginalSource,
-  ensureOriginalSource,
-  removeOriginalSource,
-  type OriginalSourceEnsured,
-  type OriginalSourceMemory,
-} from '../src/pod-netns/original-source.js';
+  checkState,
+  ensureState,
+  removeState,
+  wantedParts,
+  type EnsuredState,
+  type StateMemory,
+} from '../src/pod-netns/netns-state.js';
+import type { WantedParts } from '../src/pod-netns/parts.js';
 import { PlumbingConflict } from '../src/pod-netns/plumbing-conflict.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
@@ -45,12 +47,12 @@ const at = (address: string, port: number): string =>
 const EVERYTHING = [
   'filter',
   'IPv4 route',
-  'IPv4 rule',
   'IPv6 route',
-  'IPv6 rule',
   'net.ipv4.tcp_fwmark_accept',
   'net.ipv4.fwmark_reflect',
   'net.ipv6.fwmark_reflect',
+  'IPv4 rule',
+  'IPv6 rule',
 ];
 const IPV6_PARTS = EVERYTHING.filter((part) => /ipv6/i.test(part));
 
@@ -110,14 +112,15 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   });
   // Whatever a test did, everything that this module added is gone at its end.
   afterEach(async () => {
-    removeOriginalSource(netns, {});
+    removeState(netns, {});
     expect(await state()).toEqual(pristine);
   });
 
-  function ensured(more: { ipv6?: boolean; memory?: OriginalSourceMemory } = {}): OriginalSourceEnsured {
-    return ensureOriginalSource(netns, { filterFd: object.program(PROGRAM).fd, ipv6: true, ...more });
+  const wanted = (ipv6 = true): WantedParts => wantedParts(netns, { ipv6, capture: { by: 'rewrite' } }, []);
+  function ensured({ ipv6, memory }: { ipv6?: boolean; memory?: StateMemory } = {}): EnsuredState {
+    return ensureState(netns, wanted(ipv6), { filterFd: object.program(PROGRAM).fd, memory });
   }
-  const missing = (ipv6 = true): readonly string[] => checkOriginalSource(netns, { ipv6 });
+  const missing = (ipv6 = true): readonly string[] => checkState(netns, wanted(ipv6), {});
 
   async function dial(to: string): Promise<Answer[]> {
     const argv = [peerProgram(), 'dial', '--to', to];
@@ -152,7 +155,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     ]);
     // Connections that do not come through ztunnel are as before.
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
-    removeOriginalSource(netns, { memory });
+    removeState(netns, { memory });
     expect(await dial(at(POD[family], APPLICATION_PORT))).toMatchObject([{ by: 'application' }]);
   });
 
@@ -179,7 +182,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(missing()).toEqual([]);
     const full = await state();
     const again = ensured({ memory: first.memory });
-    expect(again).toEqual({ changed: [], memory: first.memory });
+    expect(again).toMatchObject({ changed: [], memory: first.memory });
     expect(await state()).toEqual(full);
 
     // The kernel drops IPv6's route when the loopback goes down. Somebody removes some of the other parts.
@@ -187,9 +190,9 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     await pod.run(['tc', 'qdisc', 'del', 'dev', 'lo', 'clsact']);
     await pod.ip('rule del priority 32764');
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
-    const lost = ['filter', 'IPv4 route', 'IPv4 rule', 'IPv6 route', 'net.ipv4.fwmark_reflect'];
+    const lost = ['filter', 'IPv4 route', 'IPv6 route', 'net.ipv4.fwmark_reflect', 'IPv4 rule'];
     expect(missing().toSorted()).toEqual(lost.toSorted());
-    expect(ensured({ memory: first.memory })).toEqual({ changed: lost, memory: first.memory });
+    expect(ensured({ memory: first.memory })).toMatchObject({ changed: lost, memory: first.memory });
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
@@ -197,17 +200,17 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '1');
     try {
       const before = await state();
-      const memory = JSON.parse(JSON.stringify(ensured().memory)) as OriginalSourceMemory;
+      const memory = JSON.parse(JSON.stringify(ensured().memory)) as StateMemory;
       expect(memory).toEqual({
         netnsCookie: String(netns.cookie),
         sysctls: { 'net.ipv4.tcp_fwmark_accept': '0', 'net.ipv6.fwmark_reflect': '0' },
         keepQdisc: false,
       });
-      expect(removeOriginalSource(netns, { memory }).toSorted()).toEqual(
+      expect(removeState(netns, { memory }).toSorted()).toEqual(
         EVERYTHING.filter((part) => part !== 'net.ipv4.fwmark_reflect').toSorted(),
       );
       expect(await state()).toEqual(before);
-      expect(removeOriginalSource(netns, { memory })).toEqual([]);
+      expect(removeState(netns, { memory })).toEqual([]);
     } finally {
       writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
     }
@@ -217,15 +220,15 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const { memory } = ensured();
     // The next process has no memory of it.
     const next = ensured();
-    expect(next).toEqual({ changed: [], memory });
-    removeOriginalSource(netns, {});
+    expect(next).toMatchObject({ changed: [], memory });
+    removeState(netns, {});
     expect(await state()).toEqual(pristine);
   });
 
   it('leaves a sysctl alone that somebody changed again', () => {
     const { memory } = ensured();
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
-    expect(removeOriginalSource(netns, { memory })).not.toContain('net.ipv4.fwmark_reflect');
+    expect(removeState(netns, { memory })).not.toContain('net.ipv4.fwmark_reflect');
   });
 
   it('keeps the qdisc and the filters of others', async () => {
@@ -236,10 +239,10 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
       const { memory } = ensured();
       expect(memory.keepQdisc).toBe(true);
       for (const family of FAMILIES) await applicationSeesClient(family);
-      removeOriginalSource(netns, { memory });
+      removeState(netns, { memory });
       expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
       await pod.run('tc filter del dev lo ingress'.split(' '));
-      removeOriginalSource(netns, { memory });
+      removeState(netns, { memory });
       expect((await pod.run('tc qdisc show dev lo'.split(' '))).join('\n')).toContain('clsact');
     } finally {
       await pod.run('tc qdisc del dev lo clsact'.split(' '));
@@ -249,14 +252,14 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   it('is limited to IPv4 by its option, even later', async () => {
     expect(ensured({ ipv6: false }).changed).toEqual(EVERYTHING.filter((part) => !IPV6_PARTS.includes(part)));
     expect(missing(false)).toEqual([]);
-    expect(missing()).toEqual(IPV6_PARTS);
+    expect(missing().toSorted()).toEqual(IPV6_PARTS.toSorted());
     await applicationSeesClient(4);
     const { memory } = ensured();
     expect(missing()).toEqual([]);
     const back = ensured({ ipv6: false, memory });
     expect(back.changed.toSorted()).toEqual(IPV6_PARTS.toSorted());
     expect(back.memory.sysctls).not.toHaveProperty(['net.ipv6.fwmark_reflect']);
-    removeOriginalSource(netns, { memory: back.memory });
+    removeState(netns, { memory: back.memory });
   });
 
   it('is limited to IPv4 if the loopback has no IPv6', async () => {
@@ -265,7 +268,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
       const { memory } = ensured();
       expect(missing()).toEqual([]);
       await applicationSeesClient(4);
-      removeOriginalSource(netns, { memory });
+      removeState(netns, { memory });
     } finally {
       writeSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', '0');
     }
@@ -295,7 +298,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(route.message).toContain('the IPv6 route "unicast fd66:99::/64 dev eth0 table 100"');
     // It does not concern IPv4.
     ensured({ ipv6: false });
-    removeOriginalSource(netns, {});
+    removeState(netns, {});
     await pod.run('ip -6 route flush table 100'.split(' '));
 
     const programFd = object.program(PROGRAM).fd;
@@ -303,7 +306,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const filter = conflictOf(ensured);
     expect(filter).toMatchObject({ part: 'filter' });
     expect(filter.message).toContain('"somebody_else"');
-    removeOriginalSource(netns, {});
+    removeState(netns, {});
     expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
     await pod.run('tc qdisc del dev lo clsact'.split(' '));
   });
@@ -320,10 +323,10 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   });
 
   it('fails with the path, or the errno, of what it was given wrong', () => {
-    const target = { filterFd: object.program(PROGRAM).fd, ipv6: true };
-    expect(() => ensureOriginalSource(netns, { ...target, procPath: '/nowhere' })).toThrow(
+    const filterFd = object.program(PROGRAM).fd;
+    expect(() => ensureState(netns, wanted(), { filterFd, procPath: '/nowhere' })).toThrow(
       `open ${pod.path} (/nowhere/sys/net/ipv4/tcp_fwmark_accept): ENOENT`,
     );
-    expect(() => ensureOriginalSource(netns, { ...target, filterFd: 0 })).toThrow(/EINVAL/);
+    expect(() => ensureState(netns, wanted(), { filterFd: 0 })).toThrow(/EINVAL/);
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfObject } from '@sluice/libbpf';
-import { Netns, netnsCookie, NetnsGoneError, rules, tcFilters } from '@sluice/linux';
+import { addRule, Netns, netnsCookie, NetnsGoneError, rules, tcFilters, watchNetns } from '@sluice/linux';
 import { Cgroup, cgroup2Root, Namespace, requires, uniqueName } from '@sluice/testbed';
 import * as Effect from 'effect/Effect';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -85,6 +85,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
       }
     }).length;
   const filters = (): (string | undefined)[] => tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name);
+  const rewrite = { by: 'rewrite' } as const;
   const filterFd = (): number => object.program(PROGRAM).fd;
 
   it('opens a namespace once, remembers what it changes there, and closes it when it has restored it', async () => {
@@ -95,8 +96,9 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
         yield* owner.open(here());
         expect(descriptors()).toBe(2); // the test's own is the other
         expect([...kept().values()]).toEqual([{ cookie: String(netns.cookie), uid: 'uid', podUid: 'pod-uid' }]);
-        expect(yield* owner.plumb(netns.cookie, filterFd())).toContain('filter');
-        expect(yield* owner.plumb(netns.cookie, filterFd())).toEqual([]);
+        expect((yield* owner.apply(netns.cookie, rewrite, filterFd())).changed).toContain('filter');
+        expect(descriptors()).toBe(2);
+        expect((yield* owner.apply(netns.cookie, rewrite, filterFd())).changed).toEqual([]);
         expect(filters()).toEqual(['sluice_lo']);
         yield* owner.restore(netns.cookie, undefined);
         yield* owner.restore(netns.cookie, undefined);
@@ -134,7 +136,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
 
   it('closes what it changed when it ends, and leaves it for the next agent to restore', async () => {
     await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.asVoid(owner.plumb(netns.cookie, filterFd()))),
+      Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite, filterFd()))),
     );
     expect([filters(), descriptors()]).toEqual([['sluice_lo'], 1]);
     await withOwner((owner) => {
@@ -153,7 +155,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     });
     // The namespace that an earlier agent changed is gone; the one at its path now belongs to somebody else.
     await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.asVoid(owner.plumb(netns.cookie, filterFd()))),
+      Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite, filterFd()))),
     );
     await withOwner((owner) => owner.restore(other, seenAt(pod.path, other)));
     expect([filters(), descriptors()]).toEqual([['sluice_lo'], 1]);
@@ -184,12 +186,157 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   it('names the namespace and the part that it could not change', async () => {
     await pod.ip('link set lo down');
     const failure = await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.flip(owner.plumb(netns.cookie, filterFd()))),
+      Effect.andThen(owner.open(here()), Effect.flip(owner.apply(netns.cookie, rewrite, filterFd()))),
     );
-    expect(failure).toMatchObject({ step: 'original-source', message: expect.stringContaining(pod.path) });
+    expect(failure).toMatchObject({ step: 'apply', message: expect.stringContaining(pod.path) });
     await pod.ip('link set lo up');
-    expect(await withOwner((owner) => Effect.flip(owner.plumb(netns.cookie, filterFd())))).toMatchObject({
+    expect(await withOwner((owner) => Effect.flip(owner.apply(netns.cookie, rewrite, filterFd())))).toMatchObject({
       message: `the network namespace ${netns.cookie} is not open`,
+    });
+  });
+
+  describe('of a pod that is captured by route', () => {
+    const POD = '10.66.60.2';
+    const byRoute = { by: 'route', podIps: [POD] } as const;
+    const ROUTED = { ipv4: true, ipv6: true };
+    const NOT_ROUTED = { ipv4: false, ipv6: false };
+    let heard: string[];
+    beforeEach(async () => {
+      heard = [];
+      await pod.ip('link add eth0 type veth peer name far', 'link set eth0 addrgenmode none', 'link set eth0 up');
+      await pod.ip('link set far addrgenmode none', 'link set far up', `address add ${POD}/24 dev eth0`);
+    });
+    /** Runs an agent that has applied it, and notes what it hears of the namespace after that. */
+    const withCaptured = <A, E>(body: (owner: PodNetns['Service']) => Effect.Effect<A, E>) =>
+      withOwner((owner) =>
+        Effect.gen(function* () {
+          owner.listen({
+            lost: (cookie) => heard.push(`lost ${cookie} ${JSON.stringify(owner.routed(cookie))}`),
+            changed: (cookie) => heard.push(`changed ${cookie}`),
+          });
+          yield* owner.open(here());
+          expect(owner.routed(netns.cookie)).toEqual(NOT_ROUTED);
+          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({ routed: ROUTED });
+          expect(owner.routed(netns.cookie)).toEqual(ROUTED);
+          yield* settled;
+          // Its own changes are none.
+          expect(heard).toEqual([]);
+          const result = yield* body(owner);
+          yield* owner.restore(netns.cookie, undefined);
+          return result;
+        }),
+      );
+    /** As soon as a change that was made last in another namespace has been noticed. */
+    const settled = Effect.promise(async () => {
+      using other = Netns.create();
+      await new Promise<void>((resolve) => {
+        const watch = watchNetns(other, () => {
+          watch[Symbol.dispose]();
+          resolve();
+        });
+        addRule(other, { family: 4, priority: 7, table: 7 });
+      });
+    });
+    const change = (...commands: string[]): Effect.Effect<string[]> =>
+      Effect.gen(function* () {
+        for (const command of commands) yield* Effect.promise(() => pod.run(['ip', ...command.split(' ')]));
+        yield* settled;
+        return heard.splice(0);
+      });
+    const lost = (): string => `lost ${netns.cookie} ${JSON.stringify(NOT_ROUTED)}`;
+    const changed = (): string => `changed ${netns.cookie}`;
+
+    it.each([
+      'rule del priority 1',
+      '-6 rule del priority 2',
+      'route flush table 101',
+      `address del ${POD}/24 dev eth0`,
+    ])('says so at once when somebody takes a part away (%s), and puts it back', async (command) => {
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          expect(yield* change(command)).toEqual([lost(), changed()]);
+          const { changed: parts, routed } = yield* owner.apply(netns.cookie, byRoute, filterFd());
+          expect([parts.length, routed]).toEqual([1, ROUTED]);
+          expect(owner.routed(netns.cookie)).toEqual(ROUTED);
+        }),
+      );
+    });
+
+    it('says nothing of what does not concern it', async () => {
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          expect(yield* change('rule add priority 100 lookup 77', 'route add default dev eth0 table 77')).toEqual([]);
+          expect(owner.routed(netns.cookie)).toEqual(ROUTED);
+          // The way of answers is put back, too, without giving up the pod's own connections.
+          expect(yield* change('rule del priority 32764')).toEqual([changed()]);
+          expect(owner.routed(netns.cookie)).toEqual(ROUTED);
+        }),
+      );
+    });
+
+    it('knows the addresses of the namespace, whatever becomes of them', async () => {
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          const known = Effect.map(owner.addresses(netns.cookie), (all) => all.map(({ address }) => address));
+          const before = yield* owner.addresses(netns.cookie);
+          expect(yield* owner.addresses(netns.cookie)).toBe(before);
+          expect(yield* known).toContain(POD);
+          expect(yield* change('address add 10.66.61.2/24 dev eth0')).toEqual([changed()]);
+          expect(yield* known).toContain('10.66.61.2');
+          expect(owner.routed(netns.cookie)).toEqual(ROUTED);
+        }),
+      );
+    });
+
+    it('gives way to what stands in the way, and comes back', async () => {
+      const words = 'in its network namespace, the IPv4 rule "priority 0 lookup 77" comes before those of Sluice';
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          expect(yield* owner.inTheWay(netns.cookie)).toBeUndefined();
+          expect(yield* change('rule add priority 0 lookup 77')).toEqual([lost(), changed()]);
+          expect(yield* owner.inTheWay(netns.cookie)).toBe(words);
+          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({
+            inTheWay: words,
+            routed: NOT_ROUTED,
+          });
+          yield* owner.apply(netns.cookie, { by: 'rewrite' }, filterFd());
+          expect(yield* change('rule add priority 100 lookup 77')).toEqual([]);
+          expect(yield* change('rule del priority 0 lookup 77')).toEqual([changed()]);
+          expect(yield* owner.inTheWay(netns.cookie)).toBeUndefined();
+          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({ routed: ROUTED });
+        }),
+      );
+    });
+
+    it('says so before it takes a rule away itself, and nothing after the end', async () => {
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          owner.listen({
+            lost: () => heard.push(`lost with ${rules(netns).filter(({ priority }) => priority <= 2).length} rules`),
+            changed: () => {},
+          });
+          yield* owner.apply(netns.cookie, { by: 'rewrite' }, filterFd());
+          yield* owner.apply(netns.cookie, byRoute, filterFd());
+          yield* owner.restore(netns.cookie, undefined);
+          // Those of the kernel are the other two.
+          expect(heard.splice(0)).toEqual(['lost with 6 rules', 'lost with 6 rules']);
+          expect(yield* change('address add 10.66.61.2/24 dev eth0')).toEqual([]);
+          yield* owner.open(here());
+        }),
+      );
+    });
+
+    it('still counts as routed if a later apply fails without having taken anything away', async () => {
+      await withCaptured((owner) =>
+        Effect.gen(function* () {
+          yield* change('rule add priority 32764 lookup 77');
+          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute, filterFd()))).toMatchObject({ step: 'apply' });
+          expect([owner.routed(netns.cookie), heard]).toEqual([ROUTED, []]);
+          yield* change('rule del priority 1');
+          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute, filterFd()))).toMatchObject({ step: 'apply' });
+          expect(owner.routed(netns.cookie)).toEqual(NOT_ROUTED);
+        }),
+      );
     });
   });
 });

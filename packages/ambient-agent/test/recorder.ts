@@ -27,7 +27,7 @@ const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns
 
 export class Recorder {
   readonly log: string[] = [];
-  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>() };
+  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>(), disturbed: new Set<bigint>() };
   readonly attached = new Set<bigint>();
   readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
   readonly acknowledged = new Map<string, bigint>();
@@ -86,10 +86,18 @@ export class Recorder {
             this.open.set(cookie, { cookie: String(cookie), uid, podUid });
             return Effect.succeed(lent(cookie));
           },
-          plumb: (cookie) =>
+          apply: (cookie) =>
             cookie === this.fails.plumb
-              ? netnsFails('original-source')
-              : Effect.as(says(`plumb ${cookie}`), ['IPv4 rule']),
+              ? netnsFails('apply')
+              : Effect.as(says(`plumb ${cookie}`), {
+                  changed: ['IPv4 rule'],
+                  inTheWay: undefined,
+                  routed: { ipv4: false, ipv6: false },
+                }),
+          routed: () => ({ ipv4: false, ipv6: false }),
+          inTheWay: () => Effect.succeed(undefined),
+          addresses: () => Effect.succeed([]),
+          listen: () => {},
           restore: (cookie) => {
             this.open.delete(cookie);
             return says(`restore ${cookie}`);

@@ -21,7 +21,7 @@ import {
 } from '@sluice/datapath';
 import { Netns, netnsCookie, NetnsGoneError } from '@sluice/linux';
 import { messageOf } from '../failure/message-of.js';
-import { checkOriginalSource } from '../pod-netns/original-source.js';
+import { checkState, wantedParts } from '../pod-netns/netns-state.js';
 import type { ClaimedNetns, Claims } from './claims.js';
 
 /** How the network namespace that a pod's processes show compares with the one that the agent says is the pod's. */
@@ -131,7 +131,8 @@ function seenNetns(
       if (found === undefined) return { kind: 'none' };
       if (found.cookie !== cookie) return { kind: 'other', cookie: found.cookie };
       using netns = Netns.open(found.path, cookie);
-      const missing = isServed ? checkOriginalSource(netns, { procPath, ipv6 }) : [];
+      const wanted = { procPath, ipv6, capture: { by: 'rewrite' } } as const;
+      const missing = isServed ? checkState(netns, wantedParts(netns, wanted, []), wanted) : [];
       return { kind: 'same', inode: netns.inode, missing };
     } catch (error) {
       if (error instanceof NetnsGoneError) return { kind: 'none' };

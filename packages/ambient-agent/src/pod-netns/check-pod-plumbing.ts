@@ -4,10 +4,11 @@ import * as Effect from 'effect/Effect';
 import type { AgentConfig } from '../config/config.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
-import { ensureOriginalSource } from './original-source.js';
+import { checkState, ensureState, wantedParts, type WantedState } from './netns-state.js';
+import type { WantedParts } from './parts.js';
 
 /**
- * Plumbs a namespace of its own as it would a pod's, with real tc filter, rules, routes and sysctls, and drops it.
+ * Plumbs a namespace of its own as it would a pod's that is captured by route, and drops it.
  * @param filterFd the tc program for the loopback of pods
  */
 export const checkPodPlumbing = (
@@ -17,7 +18,19 @@ export const checkPodPlumbing = (
   Effect.try({
     try: () => {
       using netns = Netns.create();
-      ensureOriginalSource(netns, { filterFd, ipv6: ambient.ipv6, procPath: paths.proc });
+      const { proc: procPath } = paths;
+      const wanted: WantedState = { ipv6: ambient.ipv6, procPath, capture: { by: 'route', podIps: [] } };
+      // The loopback's addresses stand for those of a pod. Without them, the routes lead nowhere.
+      const nowhere = wantedParts(netns, wanted, []);
+      const local: WantedParts = {
+        ...nowhere,
+        capture: nowhere.capture.map(({ family }) => ({ family, source: family === 4 ? '127.0.0.1' : '::1' })),
+      };
+      for (const parts of [nowhere, local]) {
+        ensureState(netns, parts, { filterFd, procPath });
+        const missing = checkState(netns, parts, { procPath });
+        if (missing.length > 0) throw new Error(`it has no ${missing.join(', ')} although they were added`);
+      }
     },
     catch: (error) => {
       const message =

@@ -2,6 +2,6 @@
 import * as Schema from 'effect/Schema';
 
 export class PodNetnsError extends Schema.TaggedError<PodNetnsError>()('PodNetnsError', {
-  step: Schema.Literals(['open', 'original-source', 'restore']),
+  step: Schema.Literals(['open', 'apply', 'look', 'restore']),
   message: Schema.String,
 }) {}

@@ -4,7 +4,7 @@ import { Netns, NetnsGoneError } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import { messageOf } from '../failure/message-of.js';
 import { byCookie, netnsFile, writeNetns, type ChangedNetns } from './memory.js';
-import { hasFilter } from './original-source-parts.js';
+import { isChanged } from './netns-state.js';
 
 export interface FoundNetns {
   /** Open during the visit. */
@@ -14,7 +14,7 @@ export interface FoundNetns {
 
 /**
  * Visits the changed namespaces of the pods in the cgroup tree. A namespace of which nothing is written down counts as changed if
- * our filter is on its loopback, because the filter is the first part to be added and the last to be removed.
+ * anything is in it that only Sluice adds.
  * @param visit an error that it throws, or that the kernel returns for a pod, is passed to `refused`
  */
 export function forEachChanged(
@@ -30,7 +30,7 @@ export function forEachChanged(
       if (seen === undefined) continue;
       using netns = Netns.open(seen.path, seen.cookie);
       const known = memory.get(netns.cookie);
-      if (known !== undefined || hasFilter(netns))
+      if (known !== undefined || isChanged(netns))
         visit({ netns, entry: known ?? { cookie: String(netns.cookie), uid: podUid, podUid } });
     } catch (error) {
       // A namespace that is gone needs no restoring.

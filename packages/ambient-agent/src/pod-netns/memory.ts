@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { Decimal, KeptFile } from '../run-directory/kept-file.js';
-import { OriginalSourceMemory } from './original-source.js';
+import { StateMemory } from './netns-state.js';
 
 /** A namespace that Sluice changed. */
 export const ChangedNetns = Schema.Struct({
@@ -12,7 +12,7 @@ export const ChangedNetns = Schema.Struct({
   /** The pod as cgroupfs names it. */
   podUid: Schema.String,
   /** Left out if nothing is known of what was there before. */
-  before: Schema.optionalKey(OriginalSourceMemory),
+  before: Schema.optionalKey(StateMemory),
 });
 export type ChangedNetns = typeof ChangedNetns.Type;
 

@@ -2,7 +2,8 @@
 // every part that looks into it or changes it, and closed when it is restored. Changes are written to disk before anything
 // relies on them, so that a later agent can undo them.
 import type { LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
-import { Netns, NetnsGoneError } from '@sluice/linux';
+import type { RoutedFamilies } from '@sluice/datapath';
+import { Netns, NetnsGoneError, type InterfaceAddress } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -11,7 +12,11 @@ import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
 import { writeNetns, type ChangedNetns } from './memory.js';
-import { ensureOriginalSource, removeOriginalSource } from './original-source.js';
+import type { EnsuredState, WantedCapture } from './netns-state.js';
+import { OpenNetns, type NetnsListener } from './open-netns.js';
+
+/** What {@link PodNetns} did in a namespace. */
+export type AppliedNetns = Omit<EnsuredState, 'memory'>;
 
 export class PodNetns extends Context.Service<
   PodNetns,
@@ -25,11 +30,26 @@ export class PodNetns extends Context.Service<
     /** Writes down that the pod's namespace will be changed, and opens it if it is not open; lent as by {@link get}. Idempotent. */
     readonly open: (pod: ServedPod) => Effect.Effect<Netns, PodNetnsError>;
     /**
-     * Lets ztunnel dial the application from the client's address. Idempotent.
+     * Lets ztunnel dial the application from the client's address, and captures what goes out as wanted. Adds and removes only
+     * the difference. If it fails, what is there by then counts. Idempotent.
      * @param filterFd the tc program for the loopback
-     * @returns the parts that were missing or wrong
      */
-    readonly plumb: (cookie: bigint, filterFd: number) => Effect.Effect<readonly string[], PodNetnsError>;
+    readonly apply: (
+      cookie: bigint,
+      capture: WantedCapture,
+      filterFd: number,
+    ) => Effect.Effect<AppliedNetns, PodNetnsError>;
+    /**
+     * The families whose marked connections reach ztunnel now, or fail because the namespace has no address to send them from.
+     * None before {@link apply}, and after `lost` until the next one.
+     */
+    readonly routed: (cookie: bigint) => RoutedFamilies;
+    /** Why the pod cannot be captured by route, in words; undefined if nothing in its open namespace is in the way. */
+    readonly inTheWay: (cookie: bigint) => Effect.Effect<string | undefined, PodNetnsError>;
+    /** What an open namespace holds now. */
+    readonly addresses: (cookie: bigint) => Effect.Effect<readonly InterfaceAddress[], PodNetnsError>;
+    /** Replaces the one that hears of changes in open namespaces. */
+    readonly listen: (listener: NetnsListener) => void;
     /**
      * Restores the namespace and closes it. Idempotent.
      * @param seen where it is, if it is not open; undefined if it is gone and only has to be forgotten
@@ -51,12 +71,17 @@ export const podNetns = (
   Layer.effect(
     PodNetns,
     Effect.gen(function* () {
-      const open = new Map<bigint, Netns>();
+      const open = new Map<bigint, OpenNetns>();
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
-          for (const netns of open.values()) netns.close();
+          for (const one of open.values()) one.close();
         }),
       );
+      let listener: NetnsListener = { lost: () => {}, changed: () => {} };
+      const told: NetnsListener = {
+        lost: (cookie) => listener.lost(cookie),
+        changed: (cookie) => listener.changed(cookie),
+      };
       const attempt = <A>(step: PodNetnsError['step'], run: () => A): Effect.Effect<A, PodNetnsError> =>
         Effect.try({ try: run, catch: (error) => new PodNetnsError({ step, message: messageOf(error) }) });
       const remember = (entry: ChangedNetns): void => {
@@ -74,49 +99,58 @@ export const podNetns = (
         if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
       };
       /** Keeps one open object per namespace, whatever path it was opened by. */
-      const keep = (netns: Netns): Netns => {
+      const keep = (netns: Netns): OpenNetns => {
         const known = open.get(netns.cookie);
-        if (known === undefined) open.set(netns.cookie, netns);
-        else netns.close();
-        return known ?? netns;
+        if (known !== undefined) {
+          netns.close();
+          return known;
+        }
+        const added = new OpenNetns(netns, { ipv6: ambient.ipv6, procPath: paths.proc }, told);
+        open.set(netns.cookie, added);
+        return added;
       };
-      const held = (cookie: bigint, seen: NetnsRef | undefined): Netns | undefined =>
+      const held = (cookie: bigint, seen: NetnsRef | undefined): OpenNetns | undefined =>
         open.get(cookie) ?? (seen === undefined ? undefined : keep(Netns.open(seen.path, cookie)));
+      const opened = (cookie: bigint): OpenNetns => {
+        const one = open.get(cookie);
+        if (one === undefined) throw new Error(`the network namespace ${cookie} is not open`);
+        return one;
+      };
 
       return PodNetns.of({
         changed: () => changed,
-        get: (cookie) => open.get(cookie),
-        lend: (path, identity, look) =>
-          look([...open.values()].find((netns) => netns.identity === identity) ?? keep(Netns.open(path))),
+        get: (cookie) => open.get(cookie)?.netns,
+        lend: (path, identity, look) => {
+          const known = [...open.values()].find(({ netns }) => netns.identity === identity);
+          return look((known ?? keep(Netns.open(path))).netns);
+        },
         open: ({ cookie, uid, podUid, netns: seen }) =>
           attempt('open', () => {
-            const netns = held(cookie, seen);
-            if (netns === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
+            const one = held(cookie, seen);
+            if (one === undefined) throw new Error(`the network namespace ${cookie} cannot be found now`);
             // This comes before any change, because a namespace that nobody remembers would never be restored.
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
-            return netns;
+            return one.netns;
           }),
-        plumb: (cookie, filterFd) =>
-          attempt('original-source', () => {
-            const netns = open.get(cookie);
+        apply: (cookie, capture, filterFd) =>
+          attempt('apply', () => {
+            const one = opened(cookie);
             const entry = changed.get(cookie);
-            if (netns === undefined || entry === undefined)
-              throw new Error(`the network namespace ${cookie} is not open`);
-            const result = ensureOriginalSource(netns, {
-              procPath: paths.proc,
-              filterFd,
-              ipv6: ambient.ipv6,
-              memory: entry.before,
-            });
-            remember({ ...entry, before: result.memory });
-            return result.changed;
+            if (entry === undefined) throw new Error(`nothing is written down of the network namespace ${cookie}`);
+            const { memory, ...applied } = one.apply(capture, { filterFd, memory: entry.before });
+            remember({ ...entry, before: memory });
+            return applied;
           }),
+        routed: (cookie) => open.get(cookie)?.routed ?? { ipv4: false, ipv6: false },
+        inTheWay: (cookie) => attempt('look', () => opened(cookie).inTheWay()),
+        addresses: (cookie) => attempt('look', () => opened(cookie).addresses()),
+        listen: (one) => {
+          listener = one;
+        },
         restore: (cookie, seen) =>
           attempt('restore', () => {
             try {
-              const netns = held(cookie, seen);
-              const memory = changed.get(cookie)?.before;
-              if (netns !== undefined) removeOriginalSource(netns, { procPath: paths.proc, memory });
+              held(cookie, seen)?.restore(changed.get(cookie)?.before);
             } catch (error) {
               // A namespace that is gone needs no restoring.
               if (!(error instanceof NetnsGoneError)) throw error;

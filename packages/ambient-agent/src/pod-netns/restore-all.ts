@@ -3,7 +3,7 @@ import type { CgroupResolver } from '@sluice/cgroup-resolver';
 import { messageOf } from '../failure/message-of.js';
 import { forEachChanged, type FoundNetns } from './find-changed.js';
 import type { ChangedNetns } from './memory.js';
-import { removeOriginalSource } from './original-source.js';
+import { removeState } from './netns-state.js';
 
 export interface RestoredNetns {
   /** One sentence per namespace: the pod, and what was removed. */
@@ -23,7 +23,7 @@ export function restoreAllNetns(
   const restored: string[] = [];
   const problems: string[] = [];
   const restore = ({ netns, entry: { podUid, before } }: FoundNetns): void => {
-    const changed = removeOriginalSource(netns, { procPath, memory: before });
+    const changed = removeState(netns, { procPath, memory: before });
     if (changed.length > 0) restored.push(`network namespace of pod ${podUid}: ${changed.join(', ')}`);
   };
   forEachChanged(resolver, memory, restore, (podUid, error) =>

@@ -19,6 +19,8 @@ export interface DoneNetns {
   readonly attached: Set<bigint>;
   /** The namespaces that are plumbed; the one that was checked longest ago comes first. */
   readonly plumbed: Set<bigint>;
+  /** The namespaces in which something was changed that has not been looked at since. */
+  readonly disturbed: Set<bigint>;
 }
 
 export interface ServeOptions {
@@ -60,7 +62,8 @@ export const serve = Effect.fnUntraced(function* (
   };
 
   const attached = yield* enforcement.attachedNetns;
-  const due = new Set(options.isThorough ? [...options.done.plumbed].slice(0, CHECKED_AT_ONCE) : []);
+  const checked = options.isThorough ? [...options.done.plumbed].slice(0, CHECKED_AT_ONCE) : [];
+  const due = new Set([...checked, ...options.done.disturbed]);
   const prepared = new Set<bigint>();
   const repaired: string[] = [];
   for (const pod of pods) {
@@ -109,7 +112,9 @@ const prepare = Effect.fnUntraced(function* (
   // An earlier agent attached this one, and no process shows the namespace now; what is there stays in force.
   if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
   const netns = yield* podNetns.open(pod);
-  const plumbed = yield* Effect.result(podNetns.plumb(cookie, enforcement.loopbackFilterFd));
+  // What changes from here on is for the next pass.
+  done.disturbed.delete(cookie);
+  const plumbed = yield* Effect.result(podNetns.apply(cookie, { by: 'rewrite' }, enforcement.loopbackFilterFd));
   // The program is attached even if that failed, because a pending pod is held in both directions.
   if (!isAttached) {
     yield* enforcement.attachNetns(netns);
@@ -117,7 +122,7 @@ const prepare = Effect.fnUntraced(function* (
   }
   // It is added again at the end, as the one that was checked last.
   done.plumbed.delete(cookie);
-  const changed = yield* Effect.fromResult(plumbed);
+  const { changed } = yield* Effect.fromResult(plumbed);
   done.plumbed.add(cookie);
   return wasPlumbed
     ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
@@ -146,6 +151,7 @@ const detachOthers = Effect.fnUntraced(function* (
     const outcome = yield* Effect.result(enforcement.detachNetns(cookie));
     done.attached.delete(cookie);
     done.plumbed.delete(cookie);
+    done.disturbed.delete(cookie);
     if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
   }
   return problems;

@@ -1,0 +1,247 @@
+// Adds, checks and removes what Sluice wants in a pod's network namespace (parts.ts), and nothing else.
+import { isDeepStrictEqual } from 'node:util';
+import type { RoutedFamilies } from '@sluice/datapath';
+import {
+  addRoute,
+  addRule,
+  deleteRoute,
+  deleteRule,
+  errorCode,
+  readSysctl,
+  writeSysctl,
+  type InterfaceAddress,
+  type Netns,
+} from '@sluice/linux';
+import * as Schema from 'effect/Schema';
+import { attachFilter, FILTER_NAME, hasFilter, removeFilter } from './loopback-filter.js';
+import {
+  EVERY_PART,
+  MADE_BY_US,
+  OFF,
+  ON,
+  partsOf,
+  type Family,
+  type Part,
+  type RoutePart,
+  type RulePart,
+  type SysctlPart,
+  type WantedParts,
+} from './parts.js';
+import { inTheWay, loopbackDown } from './plumbing-conflict.js';
+import { hasPart, oursAmong, seeRules, whatIsInTheWay, type SeenRules } from './seen-rules.js';
+import { sourceOf } from './sources.js';
+
+/** What this process or another needs to undo it later. Plain JSON. */
+export const StateMemory = Schema.Struct({
+  /** The cookie of the namespace, in decimal. No two namespaces have the same one. */
+  netnsCookie: Schema.String,
+  /** The former values of the sysctls that were changed. */
+  sysctls: Schema.Record(Schema.String, Schema.String),
+  /** Whether somebody else made the filter's qdisc, so that it has to stay. */
+  keepQdisc: Schema.Boolean,
+});
+export type StateMemory = typeof StateMemory.Type;
+
+export interface StateTarget {
+  /** A mount of proc(5) with a writable sys/net, which a container's own is not. Default '/proc'. */
+  readonly procPath?: string;
+}
+
+/** How the pod's own connections are captured. */
+export type WantedCapture =
+  | { readonly by: 'rewrite' }
+  /** @param podIps in the order of preference as the source of its connections */
+  | { readonly by: 'route'; readonly podIps: readonly string[] };
+
+export interface WantedState extends StateTarget {
+  /** If false, only IPv4; what an earlier call added for IPv6 is removed. */
+  readonly ipv6: boolean;
+  readonly capture: WantedCapture;
+}
+
+export interface StateOptions extends StateTarget {
+  /** The tc program: `Datapath.loopbackFilterFd`. */
+  readonly filterFd: number;
+  /** What an earlier call returned. */
+  readonly memory?: StateMemory | undefined;
+  /** Called before a rule is removed without which a marked connection would go past ztunnel. */
+  readonly beforeUncapture?: () => void;
+}
+
+export interface EnsuredState {
+  /** The names of the parts that were missing or wrong. */
+  readonly changed: readonly string[];
+  readonly memory: StateMemory;
+  /** Why the pod cannot be captured by route, in words: nothing was added for that. */
+  readonly inTheWay: string | undefined;
+  /** The families whose marked connections reach ztunnel, or fail because the namespace has no address to send them from. */
+  readonly routed: RoutedFamilies;
+}
+
+/**
+ * What is wanted in this namespace as it is now.
+ * @param addresses what the namespace holds
+ */
+export function wantedParts(
+  netns: Netns,
+  { ipv6, capture, procPath }: WantedState,
+  addresses: readonly InterfaceAddress[],
+): WantedParts {
+  // A loopback without IPv6 can have no local IPv6 routes. Without the sysctl, the kernel has no IPv6 at all.
+  const off = readSysctl(netns, 'net.ipv6.conf.lo.disable_ipv6', procOption(procPath));
+  const families: readonly Family[] = ipv6 && off !== undefined ? [4, 6] : [4];
+  const answers = families.filter((family) => family === 4 || off === OFF);
+  if (capture.by === 'rewrite') return { answers, capture: [] };
+  const source = (family: Family): string | undefined =>
+    answers.includes(family) ? sourceOf(family, addresses, capture.podIps) : undefined;
+  return { answers, capture: families.map((family) => ({ family, source: source(family) })) };
+}
+
+/**
+ * Adds the parts that are missing in the pod's namespace, and removes those of ours that are not wanted; may be repeated. Keep
+ * the memory, with which {@link removeState} restores the sysctls. If the memory is lost, a sysctl that is on beside a rule or a
+ * route of ours counts as changed by us.
+ * @throws PlumbingConflict when something else is in the place of a part that answers need, or the loopback is down.
+ * SystemCallError EPERM; EROFS when /proc/sys is read-only. Parts that were added before that stay, and the next call continues.
+ */
+export function ensureState(netns: Netns, wanted: WantedParts, options: StateOptions): EnsuredState {
+  const { filterFd, procPath } = options;
+  const seen = seeRules(netns);
+  const conflict = whatIsInTheWay('answers', wanted.answers, seen);
+  if (conflict !== undefined) throw inTheWay(conflict.part, conflict.what, netns);
+  const obstacle = captureObstacle(seen, familiesOf(wanted.capture));
+  const parts = partsOf(obstacle === undefined ? wanted : { ...wanted, capture: [] });
+  const ours = oursAmong(seen);
+  const known = memoryOf(netns, options.memory);
+  const wasOurs = known !== undefined || ours.length > 0 || hasFilter(netns);
+
+  const changed = new Set<string>();
+  const { filter, qdisc } = attachFilter(netns, filterFd);
+  if (filter !== 'present') changed.add(FILTER_NAME);
+  const unwanted = ours.filter((part) => !parts.some((one) => isDeepStrictEqual(one, part)));
+  if (unwanted.some(({ half, kind }) => half === 'capture' && kind === 'rule')) options.beforeUncapture?.();
+  for (const part of unwanted.toReversed()) if (removePart(netns, part)) changed.add(part.name);
+  const sysctls = { ...known?.sysctls };
+  for (const { name } of EVERY_PART.filter(isSysctl)) {
+    if (parts.some((part) => part.name === name)) continue;
+    if (restore(netns, name, sysctls[name], procPath)) changed.add(name);
+    delete sysctls[name];
+  }
+  const lacking = new Set<Family>();
+  for (const part of parts) {
+    if (part.kind === 'sysctl') {
+      const before = turnOn(netns, part.name, procPath);
+      if (before !== ON) {
+        changed.add(part.name);
+        sysctls[part.name] ??= before;
+      } else if (known === undefined && wasOurs) {
+        sysctls[part.name] = OFF;
+      }
+      continue;
+    }
+    const added = addPart(netns, part);
+    if (added === 'added') changed.add(part.name);
+    if (added === 'ipv6-disabled') lacking.add(part.family);
+  }
+  const isRouted = (family: Family): boolean =>
+    !lacking.has(family) && parts.some((part) => part.half === 'capture' && part.family === family);
+  const keepQdisc = known?.keepQdisc ?? (qdisc === 'present' && !wasOurs);
+  return {
+    changed: [...changed],
+    memory: { netnsCookie: String(netns.cookie), sysctls, keepQdisc },
+    inTheWay: obstacle,
+    routed: { ipv4: isRouted(4), ipv6: isRouted(6) },
+  };
+}
+
+/** The rules and routes that are missing. Pure. */
+export const missingRules = (seen: SeenRules, wanted: WantedParts): readonly Part[] =>
+  partsOf(wanted).filter((part) => part.kind !== 'sysctl' && !hasPart(seen, part));
+
+/** Why a pod cannot be captured by route, in words; undefined if it can be. Pure. */
+export function captureObstacle(seen: SeenRules, families: readonly Family[]): string | undefined {
+  const found = whatIsInTheWay('capture', families, seen);
+  return found === undefined ? undefined : `in its network namespace, ${found.what}`;
+}
+
+/**
+ * The parts that are missing, by the names that {@link ensureState} reports. Changes nothing. Does not check whether the
+ * filter is the newest program.
+ */
+export function checkState(netns: Netns, wanted: WantedParts, { procPath }: StateTarget): readonly string[] {
+  const missing = missingRules(seeRules(netns), wanted);
+  const off = partsOf(wanted)
+    .filter(isSysctl)
+    .filter(({ name }) => readSysctl(netns, name, procOption(procPath)) !== ON);
+  return [...(hasFilter(netns) ? [] : [FILTER_NAME]), ...[...missing, ...off].map(({ name }) => name)];
+}
+
+/** Whether there is anything in the namespace that only Sluice adds. */
+export const isChanged = (netns: Netns): boolean => oursAmong(seeRules(netns)).length > 0 || hasFilter(netns);
+
+/**
+ * Removes what {@link ensureState} added, and nothing else; may be repeated. A sysctl that was changed again meanwhile stays as
+ * it is. Without a memory, sysctls are turned off if anything of ours is there.
+ * @returns the parts that were removed
+ * @throws SystemCallError EPERM; EROFS when /proc/sys is read-only.
+ */
+export function removeState(
+  netns: Netns,
+  { procPath, memory }: StateTarget & { readonly memory?: StateMemory | undefined },
+): readonly string[] {
+  const known = memoryOf(netns, memory);
+  const ours = oursAmong(seeRules(netns));
+  const isOurs = ours.length > 0 || hasFilter(netns);
+  const remove = (kind: 'rule' | 'route'): string[] =>
+    ours
+      .toReversed()
+      .filter((part) => part.kind === kind && removePart(netns, part))
+      .map(({ name }) => name);
+  const changed = remove('rule');
+  for (const { name } of EVERY_PART.filter(isSysctl)) {
+    const before = known === undefined && isOurs ? OFF : known?.sysctls[name];
+    if (restore(netns, name, before, procPath)) changed.push(name);
+  }
+  changed.push(...remove('route'));
+  const qdisc = known?.keepQdisc === true || (known === undefined && !isOurs) ? 'keep' : 'remove-if-empty';
+  if (removeFilter(netns, qdisc)) changed.push(FILTER_NAME);
+  return changed;
+}
+
+/** The memory, if it is about this namespace. */
+function memoryOf({ cookie }: Netns, memory: StateMemory | undefined): StateMemory | undefined {
+  return memory?.netnsCookie === String(cookie) ? memory : undefined;
+}
+
+const familiesOf = (captured: WantedParts['capture']): readonly Family[] => captured.map(({ family }) => family);
+
+function addPart(netns: Netns, part: RulePart | RoutePart): ReturnType<typeof addRule> {
+  try {
+    return part.kind === 'rule' ? addRule(netns, part.rule) : addRoute(netns, part.route);
+  } catch (error) {
+    throw errorCode(error) === 'ENETDOWN' ? loopbackDown(netns) : error;
+  }
+}
+
+/** Returns whether it was there. */
+function removePart(netns: Netns, part: RulePart | RoutePart): boolean {
+  const deleted =
+    part.kind === 'rule'
+      ? deleteRule(netns, { ...part.rule, protocol: MADE_BY_US })
+      : deleteRoute(netns, { ...part.route, protocol: MADE_BY_US });
+  return deleted === 'deleted';
+}
+
+const isSysctl = (part: Part): part is SysctlPart => part.kind === 'sysctl';
+
+/** Returns what it was. */
+const turnOn = (netns: Netns, name: string, procPath: string | undefined): string =>
+  writeSysctl(netns, name, ON, procOption(procPath)).previous;
+
+/** Returns whether the sysctl was changed. */
+function restore(netns: Netns, name: string, before: string | undefined, procPath: string | undefined): boolean {
+  if (before === undefined || before === ON || readSysctl(netns, name, procOption(procPath)) !== ON) return false;
+  return writeSysctl(netns, name, before, procOption(procPath)).changed;
+}
+
+const procOption = (procPath: string | undefined): StateTarget => (procPath === undefined ? {} : { procPath });
