@@ -211,13 +211,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     await noDifference(host);
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
-    expect(running.verification.compared).toEqual({ entries: 13, programs: 14, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 15, programs: 14, networkNamespaces: 1 });
     await host.agent.kill9();
     const without = await verify(host);
     expect(without.code).toBe(0);
     expect(without.warnings[0]).toMatch(/^agent not running; datapath still enforced/);
     expect(without.text).toMatch(
-      /\nverify {4}no difference between what the agent says and the kernel \(13 map entries, 14 programs, 1 network namespaces\)\n$/,
+      /\nverify {4}no difference between what the agent says and the kernel \(15 map entries, 14 programs, 1 network namespaces\)\n$/,
     );
   });
 
