@@ -64,7 +64,7 @@ export const enrolForEver = (
     const { config, view } = places;
     const source = yield* InventorySource;
     const enforcement = yield* Enforcement;
-    if (config.mode === 'inPod') yield* checkPodPlumbing(config, enforcement.loopbackFilterFd);
+    if (config.mode === 'inPod') yield* checkPodPlumbing(config);
     const zds = yield* Zds;
     const hints = new ProcessHints(view, config.paths.proc);
     const events = watchedEvents(config.paths.proc);

@@ -1,8 +1,8 @@
 // Capture by route in a real namespace: what is added, put back, changed into capture by rewrite and back, left alone, and
 // removed, and where marked packets go.
+import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { CaptureMark } from '@sluice/datapath';
-import { openObject, type BpfObject } from '@sluice/libbpf';
 import { Netns, readSysctl, writeSysctl } from '@sluice/linux';
 import { Cgroup, cgroup2Root, Namespace, requires, uniqueName } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import {
   captureObstacle,
   checkState,
   ensureState,
+  isChanged,
   removeState,
   wantedParts,
   type EnsuredState,
@@ -20,8 +21,8 @@ import { FAMILIES, partsOf, type Family, type WantedParts } from '../src/pod-net
 import { seeRules } from '../src/pod-netns/seen-rules.js';
 
 const need = requires('root', 'bpf', 'netns', 'cgroup2');
-const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
-const PROGRAM = 'sluice_loopback';
+/** Attaches a filter as an older release did; packages/linux/native/test/tc_filter.cc. */
+const TC_FILTER = fileURLToPath(new URL('../../linux/build/test/tc-filter', import.meta.url));
 
 const POD = { 4: '10.66.50.2', 6: 'fd66:50::2' } as const;
 /** In another prefix, so that the kernel does not take it away together with the first. */
@@ -33,6 +34,8 @@ const MARK = `0x${CaptureMark.ROUTE_MARK.toString(16)}`;
 const CAPTURE = ['route', 'backstop', 'rule'].flatMap((what) =>
   FAMILIES.map((family) => `IPv${family} capture ${what}`),
 );
+/** A filter of another kind, which matches everything. */
+const U32 = ['protocol', 'ip', 'u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
 const ROUTED = { ipv4: true, ipv6: true };
 const NOT_ROUTED = { ipv4: false, ipv6: false };
 const byRoute: WantedCapture = { by: 'route', podIps: Object.values(POD) };
@@ -40,7 +43,6 @@ const byRewrite: WantedCapture = { by: 'rewrite' };
 
 describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   let cgroup: Cgroup;
-  let object: BpfObject;
   let pod: Namespace;
   let netns: Netns;
   let pristine: string[];
@@ -48,11 +50,8 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
 
   beforeAll(() => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
-    object = openObject(OBJECT, { autoload: (name) => name === PROGRAM });
-    object.load();
   });
   afterAll(() => {
-    object?.close();
     cgroup?.remove();
   });
   beforeEach(async () => {
@@ -110,7 +109,7 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   const wanted = (capture: WantedCapture, ipv6 = true): WantedParts =>
     wantedParts(netns, { ipv6, capture }, netns.addresses());
   function ensured(capture: WantedCapture = byRoute, ipv6 = true): EnsuredState {
-    const result = ensureState(netns, wanted(capture, ipv6), { filterFd: object.program(PROGRAM).fd, memory });
+    const result = ensureState(netns, wanted(capture, ipv6), { memory });
     ({ memory } = result);
     return result;
   }
@@ -121,7 +120,7 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     expect(missing()).toEqual(expect.arrayContaining(CAPTURE));
     const first = ensured();
     expect(first).toMatchObject({ routed: ROUTED, inTheWay: undefined });
-    expect(first.changed).toEqual(['filter', ...partsOf(wanted(byRoute)).map(({ name }) => name)]);
+    expect(first.changed).toEqual(partsOf(wanted(byRoute)).map(({ name }) => name));
     expect(first.changed).toEqual(expect.arrayContaining(CAPTURE));
     for (const family of FAMILIES) {
       expect(await way(family)).toMatch(new RegExp(`^local ${ELSEWHERE[family]} .*dev lo .*src ${POD[family]}`));
@@ -159,7 +158,6 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     expect(ensured()).toMatchObject({ changed: CAPTURE.toSorted(byKind), routed: ROUTED });
     const uncaptured: string[] = [];
     const back = ensureState(netns, wanted(byRewrite), {
-      filterFd: object.program(PROGRAM).fd,
       memory,
       // A marked connection would go past ztunnel from here on.
       beforeUncapture: () => uncaptured.push(...missing()),
@@ -328,5 +326,75 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     memory = undefined;
     expect(ensured().changed).toEqual([]);
     memory = undefined;
+  });
+
+  describe('of an older release', () => {
+    /** What the older release did, apart from the filter: the same rules, routes and sysctls. */
+    function asBefore(keepQdisc: boolean): StateMemory {
+      const { memory: now } = ensured(byRewrite);
+      execFileSync(TC_FILTER, [pod.path, 'lo', 'sluice_lo', '1', '0x539']);
+      return { ...now, keepQdisc };
+    }
+    const tc = (...words: string[]): Promise<string[]> => pod.run(['tc', ...words]);
+
+    it.each([byRoute, byRewrite])('loses its filter and keeps everything else (%o)', async (capture) => {
+      ensured(capture);
+      const full = await state();
+      removeState(netns, { memory });
+      memory = undefined;
+      memory = asBefore(false);
+      const result = ensured(capture);
+      expect(result.changed).toEqual(capture === byRoute ? [...CAPTURE.toSorted(byKind), 'filter'] : ['filter']);
+      expect(result.memory).toEqual({
+        netnsCookie: String(netns.cookie),
+        sysctls: {
+          'net.ipv4.tcp_fwmark_accept': '0',
+          'net.ipv4.fwmark_reflect': '0',
+          'net.ipv6.fwmark_reflect': '0',
+        },
+      });
+      expect((await state()).toSorted()).toEqual(full.toSorted());
+      expect(ensured(capture).changed).toEqual([]);
+    });
+
+    it('is known by its filter if nobody remembers it, and undone', async () => {
+      for (const undo of ['apply', 'remove'] as const) {
+        memory = undefined;
+        asBefore(false);
+        for (const family of FAMILIES) {
+          await ip(family, 'rule', 'delete', 'priority', '32764');
+          await ip(family, 'route', 'flush', 'table', '100');
+        }
+        memory = undefined;
+        expect(isChanged(netns)).toBe(true);
+        if (undo === 'apply') expect(ensured(byRewrite).changed).toContain('filter');
+        removeState(netns, { memory });
+        expect(await state()).toEqual(pristine);
+      }
+    });
+
+    it('leaves the qdisc and the filters of others', async () => {
+      await tc('qdisc', 'add', 'dev', 'lo', 'clsact');
+      await tc('filter', 'add', 'dev', 'lo', 'ingress', 'pref', '7', ...U32);
+      const theirs = await state();
+      for (const undo of ['apply', 'remove'] as const) {
+        memory = undefined;
+        memory = asBefore(true);
+        if (undo === 'apply') expect(ensured(byRewrite).changed).toEqual(['filter']);
+        removeState(netns, { memory });
+        expect(await state()).toEqual(theirs);
+      }
+      await tc('filter', 'delete', 'dev', 'lo', 'ingress');
+      memory = undefined;
+      memory = asBefore(true);
+      ensured();
+      expect((await tc('qdisc', 'show', 'dev', 'lo')).join()).toContain('clsact');
+      // What this release remembers is nothing of a qdisc, so that it leaves alone what comes later.
+      execFileSync(TC_FILTER, [pod.path, 'lo', 'somebody_else', '1', '0x539']);
+      ensured();
+      removeState(netns, { memory });
+      expect((await tc('filter', 'show', 'dev', 'lo', 'ingress')).join()).toContain('somebody_else');
+      await tc('qdisc', 'delete', 'dev', 'lo', 'clsact');
+    });
   });
 });

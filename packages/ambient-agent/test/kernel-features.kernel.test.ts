@@ -3,8 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { openObject } from '@sluice/libbpf';
 import { findProgram, requires } from '@sluice/testbed';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
@@ -14,7 +12,6 @@ import { checkKernel, kernelProblems } from '../src/node/kernel-features.js';
 import { checkPodPlumbing } from '../src/pod-netns/check-pod-plumbing.js';
 
 const need = requires('root', 'bpf', 'netns');
-const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
 
 describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
   let proc: string;
@@ -80,12 +77,9 @@ describe.skipIf(need.skip)(`the checks of the kernel${need.label}`, () => {
   });
 
   it('plumb a namespace as they would a pod’s', async () => {
-    using object = openObject(OBJECT, { autoload: (name) => name === 'sluice_loopback' });
-    object.load();
-    const { fd } = object.program('sluice_loopback');
     const { paths, ambient } = defaults();
-    await Effect.runPromise(checkPodPlumbing({ paths, ambient }, fd));
-    const readOnly = checkPodPlumbing({ paths: { ...paths, proc }, ambient }, fd);
+    await Effect.runPromise(checkPodPlumbing({ paths, ambient }));
+    const readOnly = checkPodPlumbing({ paths: { ...paths, proc }, ambient });
     const error = await Effect.runPromise(Effect.flip(readOnly));
     expect(error).toMatchObject({ _tag: 'StartupError', check: 'kernel' });
     expect(error.message).toContain(`(${proc}/sys/net/ipv4/tcp_fwmark_accept): ENOENT`);

@@ -1,8 +1,7 @@
 // The plumbing that lets ztunnel dial an application from the client's address, in a real namespace with real traffic of both
 // families: it works, can be added and removed repeatedly, and leaves nothing behind.
 import { fileURLToPath } from 'node:url';
-import { openObject, type BpfObject } from '@sluice/libbpf';
-import { addRoute, addRule, attachTc, Netns, readSysctl, tcFilters, writeSysctl } from '@sluice/linux';
+import { addRoute, addRule, Netns, readSysctl, writeSysctl } from '@sluice/linux';
 import {
   Cgroup,
   cgroup2Root,
@@ -26,11 +25,9 @@ import {
 import type { WantedParts } from '../src/pod-netns/parts.js';
 import { PlumbingConflict } from '../src/pod-netns/plumbing-conflict.js';
 
-const need = requires('root', 'bpf', 'netns', 'cgroup2');
+const need = requires('root', 'netns', 'cgroup2');
 
-/** The datapath's object, of which one program is loaded, and a process that accepts and dials as ztunnel does. */
-const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
-const PROGRAM = 'sluice_loopback';
+/** A process that accepts and dials as ztunnel does, with the mark that connect() gives its dials. */
 const RELAY = fileURLToPath(new URL('../../linux/build/test/original-source-relay', import.meta.url));
 
 const FAMILIES = [4, 6] as const;
@@ -45,7 +42,6 @@ const at = (address: string, port: number): string =>
   address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 
 const EVERYTHING = [
-  'filter',
   'IPv4 route',
   'IPv6 route',
   'net.ipv4.tcp_fwmark_accept',
@@ -67,7 +63,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
   let cgroup: Cgroup;
   let pod: Namespace;
   let client: Namespace;
-  let object: BpfObject;
   let netns: Netns;
   let pristine: string[];
   const processes: LineProcess[] = [];
@@ -90,8 +85,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
       `address add ${CLIENT[6]}/64 dev eth0 nodad`,
     );
     await pod.ip('link set eth0 up', `address add ${POD[4]}/24 dev eth0`, `address add ${POD[6]}/64 dev eth0 nodad`);
-    object = openObject(OBJECT, { autoload: (name) => name === PROGRAM });
-    object.load();
     await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
     for (const family of FAMILIES) {
       const target = family === 4 ? `::ffff:${POD[4]}` : POD[6];
@@ -104,7 +97,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     await client?.close();
     netns?.close();
     await pod?.close();
-    object?.close();
     cgroup?.remove();
   });
   beforeEach(async () => {
@@ -118,7 +110,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
 
   const wanted = (ipv6 = true): WantedParts => wantedParts(netns, { ipv6, capture: { by: 'rewrite' } }, []);
   function ensured({ ipv6, memory }: { ipv6?: boolean; memory?: StateMemory } = {}): EnsuredState {
-    return ensureState(netns, wanted(ipv6), { filterFd: object.program(PROGRAM).fd, memory });
+    return ensureState(netns, wanted(ipv6), { memory });
   }
   const missing = (ipv6 = true): readonly string[] => checkState(netns, wanted(ipv6), {});
 
@@ -133,10 +125,9 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     expect(hop?.peer?.replace(/:\d+$/, ':0')).toBe(at(CLIENT[family], 0));
   };
 
-  /** All rules, routes, filters and sysctls of the namespace, as iproute2 and procfs show them. */
+  /** All rules, routes, qdiscs and sysctls of the namespace, as iproute2 and procfs show them. */
   async function state(): Promise<string[]> {
     const commands = ['ip -4 rule', 'ip -6 rule', 'tc qdisc show dev lo'];
-    commands.push('tc filter show dev lo ingress', 'tc filter show dev lo egress');
     const lines = (await Promise.all(commands.map((command) => pod.run(command.split(' '))))).flat();
     // The routes of all tables, because a table without routes does not exist. Other tables change by themselves.
     for (const family of FAMILIES) {
@@ -187,10 +178,9 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
 
     // The kernel drops IPv6's route when the loopback goes down. Somebody removes some of the other parts.
     await pod.ip('link set lo down', 'link set lo up', 'route flush table 100');
-    await pod.run(['tc', 'qdisc', 'del', 'dev', 'lo', 'clsact']);
     await pod.ip('rule del priority 32764');
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
-    const lost = ['filter', 'IPv4 route', 'IPv6 route', 'net.ipv4.fwmark_reflect', 'IPv4 rule'];
+    const lost = ['IPv4 route', 'IPv6 route', 'net.ipv4.fwmark_reflect', 'IPv4 rule'];
     expect(missing().toSorted()).toEqual(lost.toSorted());
     expect(ensured({ memory: first.memory })).toMatchObject({ changed: lost, memory: first.memory });
     for (const family of FAMILIES) await applicationSeesClient(family);
@@ -204,7 +194,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
       expect(memory).toEqual({
         netnsCookie: String(netns.cookie),
         sysctls: { 'net.ipv4.tcp_fwmark_accept': '0', 'net.ipv6.fwmark_reflect': '0' },
-        keepQdisc: false,
       });
       expect(removeState(netns, { memory }).toSorted()).toEqual(
         EVERYTHING.filter((part) => part !== 'net.ipv4.fwmark_reflect').toSorted(),
@@ -229,24 +218,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     const { memory } = ensured();
     writeSysctl(netns, 'net.ipv4.fwmark_reflect', '0');
     expect(removeState(netns, { memory })).not.toContain('net.ipv4.fwmark_reflect');
-  });
-
-  it('keeps the qdisc and the filters of others', async () => {
-    const programFd = object.program(PROGRAM).fd;
-    await pod.run('tc qdisc add dev lo clsact'.split(' '));
-    attachTc(netns, 'lo', { name: 'somebody_else', priority: 7, handle: 1, programFd });
-    try {
-      const { memory } = ensured();
-      expect(memory.keepQdisc).toBe(true);
-      for (const family of FAMILIES) await applicationSeesClient(family);
-      removeState(netns, { memory });
-      expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
-      await pod.run('tc filter del dev lo ingress'.split(' '));
-      removeState(netns, { memory });
-      expect((await pod.run('tc qdisc show dev lo'.split(' '))).join('\n')).toContain('clsact');
-    } finally {
-      await pod.run('tc qdisc del dev lo clsact'.split(' '));
-    }
   });
 
   it('is limited to IPv4 by its option, even later', async () => {
@@ -284,7 +255,7 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     throw new Error('it did not fail');
   }
 
-  it('names a foreign rule, route or filter in its place, and leaves that alone', async () => {
+  it('names a foreign rule or route in its place, and leaves that alone', async () => {
     addRule(netns, { family: 4, priority: 32764, table: 7, fwmark: { value: 1, mask: 1 } });
     const rule = conflictOf(ensured);
     expect(rule).toMatchObject({ _tag: 'PlumbingConflict', part: 'rule' });
@@ -300,15 +271,6 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     ensured({ ipv6: false });
     removeState(netns, {});
     await pod.run('ip -6 route flush table 100'.split(' '));
-
-    const programFd = object.program(PROGRAM).fd;
-    attachTc(netns, 'lo', { name: 'somebody_else', priority: 1, handle: 0x539, programFd });
-    const filter = conflictOf(ensured);
-    expect(filter).toMatchObject({ part: 'filter' });
-    expect(filter.message).toContain('"somebody_else"');
-    removeState(netns, {});
-    expect(tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name)).toEqual(['somebody_else']);
-    await pod.run('tc qdisc del dev lo clsact'.split(' '));
   });
 
   it('fails while the loopback is down', async () => {
@@ -322,11 +284,9 @@ describe.skipIf(need.skip)(`original source in a pod${need.label}`, () => {
     for (const family of FAMILIES) await applicationSeesClient(family);
   });
 
-  it('fails with the path, or the errno, of what it was given wrong', () => {
-    const filterFd = object.program(PROGRAM).fd;
-    expect(() => ensureState(netns, wanted(), { filterFd, procPath: '/nowhere' })).toThrow(
+  it('fails with the path of what it was given wrong', () => {
+    expect(() => ensureState(netns, wanted(), { procPath: '/nowhere' })).toThrow(
       `open ${pod.path} (/nowhere/sys/net/ipv4/tcp_fwmark_accept): ENOENT`,
     );
-    expect(() => ensureState(netns, wanted(), { filterFd: 0 })).toThrow(/EINVAL/);
   });
 });

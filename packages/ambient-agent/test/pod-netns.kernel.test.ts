@@ -2,9 +2,7 @@
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { openObject, type BpfObject } from '@sluice/libbpf';
-import { addRule, Netns, netnsCookie, NetnsGoneError, rules, tcFilters, watchNetns } from '@sluice/linux';
+import { addRule, Netns, netnsCookie, NetnsGoneError, rules, watchNetns } from '@sluice/linux';
 import { Cgroup, cgroup2Root, Namespace, requires, uniqueName } from '@sluice/testbed';
 import * as Effect from 'effect/Effect';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -13,24 +11,18 @@ import { byCookie, netnsFile, type ChangedNetns } from '../src/pod-netns/memory.
 import { PodNetns, podNetns } from '../src/pod-netns/pod-netns.js';
 import { config } from './world.js';
 
-const need = requires('root', 'bpf', 'netns', 'cgroup2');
-const OBJECT = fileURLToPath(new URL('../../../bpf/build/sluice.bpf.o', import.meta.url));
-const PROGRAM = 'sluice_loopback';
+const need = requires('root', 'netns', 'cgroup2');
 
 describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}`, () => {
   let cgroup: Cgroup;
-  let object: BpfObject;
   let runDir: string;
   let pod: Namespace;
   /** How the tests look at the namespace. */
   let netns: Netns;
   beforeAll(() => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
-    object = openObject(OBJECT, { autoload: (name) => name === PROGRAM });
-    object.load();
   });
   afterAll(() => {
-    object?.close();
     cgroup?.remove();
   });
   beforeEach(async () => {
@@ -84,9 +76,10 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
         return false; // that of the directory itself
       }
     }).length;
-  const filters = (): (string | undefined)[] => tcFilters(netns, 'lo').map(({ bpf }) => bpf?.name);
+  /** Priorities of the IPv4 rules that are not the kernel's. */
+  const ours = (): number[] =>
+    rules(netns).flatMap(({ family, protocol, priority }) => (family === 4 && protocol === 4 ? priority : []));
   const rewrite = { by: 'rewrite' } as const;
-  const filterFd = (): number => object.program(PROGRAM).fd;
 
   it('opens a namespace once, remembers what it changes there, and closes it when it has restored it', async () => {
     const pristine = rules(netns);
@@ -96,15 +89,15 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
         yield* owner.open(here());
         expect(descriptors()).toBe(2); // the test's own is the other
         expect([...kept().values()]).toEqual([{ cookie: String(netns.cookie), uid: 'uid', podUid: 'pod-uid' }]);
-        expect((yield* owner.apply(netns.cookie, rewrite, filterFd())).changed).toContain('filter');
+        expect((yield* owner.apply(netns.cookie, rewrite)).changed).toContain('IPv4 rule');
         expect(descriptors()).toBe(2);
-        expect((yield* owner.apply(netns.cookie, rewrite, filterFd())).changed).toEqual([]);
-        expect(filters()).toEqual(['sluice_lo']);
+        expect((yield* owner.apply(netns.cookie, rewrite)).changed).toEqual([]);
+        expect(ours()).toEqual([32764]);
         yield* owner.restore(netns.cookie, undefined);
         yield* owner.restore(netns.cookie, undefined);
       }),
     );
-    expect([filters(), rules(netns)]).toEqual([[], pristine]);
+    expect([ours(), rules(netns)]).toEqual([[], pristine]);
     expect([kept().size, descriptors()]).toEqual([0, 1]);
   });
 
@@ -135,15 +128,13 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   });
 
   it('closes what it changed when it ends, and leaves it for the next agent to restore', async () => {
-    await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite, filterFd()))),
-    );
-    expect([filters(), descriptors()]).toEqual([['sluice_lo'], 1]);
+    await withOwner((owner) => Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite))));
+    expect([ours(), descriptors()]).toEqual([[32764], 1]);
     await withOwner((owner) => {
       expect([...owner.changed().keys()]).toEqual([netns.cookie]);
       return owner.restore(netns.cookie, seenAt(pod.path, netns.cookie));
     });
-    expect([filters(), kept().size, descriptors()]).toEqual([[], 0, 1]);
+    expect([ours(), kept().size, descriptors()]).toEqual([[], 0, 1]);
   });
 
   it('changes only the pod’s namespace', async () => {
@@ -154,11 +145,9 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
       message: expect.stringContaining(`open ${pod.path} (cookie ${other},`),
     });
     // The namespace that an earlier agent changed is gone; the one at its path now belongs to somebody else.
-    await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite, filterFd()))),
-    );
+    await withOwner((owner) => Effect.andThen(owner.open(here()), Effect.asVoid(owner.apply(netns.cookie, rewrite))));
     await withOwner((owner) => owner.restore(other, seenAt(pod.path, other)));
-    expect([filters(), descriptors()]).toEqual([['sluice_lo'], 1]);
+    expect([ours(), descriptors()]).toEqual([[32764], 1]);
     expect([...kept().keys()]).toEqual([netns.cookie]);
   });
 
@@ -186,11 +175,11 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   it('names the namespace and the part that it could not change', async () => {
     await pod.ip('link set lo down');
     const failure = await withOwner((owner) =>
-      Effect.andThen(owner.open(here()), Effect.flip(owner.apply(netns.cookie, rewrite, filterFd()))),
+      Effect.andThen(owner.open(here()), Effect.flip(owner.apply(netns.cookie, rewrite))),
     );
     expect(failure).toMatchObject({ step: 'apply', message: expect.stringContaining(pod.path) });
     await pod.ip('link set lo up');
-    expect(await withOwner((owner) => Effect.flip(owner.apply(netns.cookie, rewrite, filterFd())))).toMatchObject({
+    expect(await withOwner((owner) => Effect.flip(owner.apply(netns.cookie, rewrite)))).toMatchObject({
       message: `the network namespace ${netns.cookie} is not open`,
     });
   });
@@ -216,7 +205,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
           });
           yield* owner.open(here());
           expect(owner.routed(netns.cookie)).toEqual(NOT_ROUTED);
-          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({ routed: ROUTED });
+          expect(yield* owner.apply(netns.cookie, byRoute)).toMatchObject({ routed: ROUTED });
           expect(owner.routed(netns.cookie)).toEqual(ROUTED);
           yield* settled;
           // Its own changes are none.
@@ -255,7 +244,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
       await withCaptured((owner) =>
         Effect.gen(function* () {
           expect(yield* change(command)).toEqual([lost(), changed()]);
-          const { changed: parts, routed } = yield* owner.apply(netns.cookie, byRoute, filterFd());
+          const { changed: parts, routed } = yield* owner.apply(netns.cookie, byRoute);
           expect([parts.length, routed]).toEqual([1, ROUTED]);
           expect(owner.routed(netns.cookie)).toEqual(ROUTED);
         }),
@@ -295,15 +284,15 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
           expect(yield* owner.inTheWay(netns.cookie)).toBeUndefined();
           expect(yield* change('rule add priority 0 lookup 77')).toEqual([lost(), changed()]);
           expect(yield* owner.inTheWay(netns.cookie)).toBe(words);
-          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({
+          expect(yield* owner.apply(netns.cookie, byRoute)).toMatchObject({
             inTheWay: words,
             routed: NOT_ROUTED,
           });
-          yield* owner.apply(netns.cookie, { by: 'rewrite' }, filterFd());
+          yield* owner.apply(netns.cookie, { by: 'rewrite' });
           expect(yield* change('rule add priority 100 lookup 77')).toEqual([]);
           expect(yield* change('rule del priority 0 lookup 77')).toEqual([changed()]);
           expect(yield* owner.inTheWay(netns.cookie)).toBeUndefined();
-          expect(yield* owner.apply(netns.cookie, byRoute, filterFd())).toMatchObject({ routed: ROUTED });
+          expect(yield* owner.apply(netns.cookie, byRoute)).toMatchObject({ routed: ROUTED });
         }),
       );
     });
@@ -315,8 +304,8 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
             lost: () => heard.push(`lost with ${rules(netns).filter(({ priority }) => priority <= 2).length} rules`),
             changed: () => {},
           });
-          yield* owner.apply(netns.cookie, { by: 'rewrite' }, filterFd());
-          yield* owner.apply(netns.cookie, byRoute, filterFd());
+          yield* owner.apply(netns.cookie, { by: 'rewrite' });
+          yield* owner.apply(netns.cookie, byRoute);
           yield* owner.restore(netns.cookie, undefined);
           // Those of the kernel are the other two.
           expect(heard.splice(0)).toEqual(['lost with 6 rules', 'lost with 6 rules']);
@@ -330,10 +319,10 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
       await withCaptured((owner) =>
         Effect.gen(function* () {
           yield* change('rule add priority 32764 lookup 77');
-          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute, filterFd()))).toMatchObject({ step: 'apply' });
+          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute))).toMatchObject({ step: 'apply' });
           expect([owner.routed(netns.cookie), heard]).toEqual([ROUTED, []]);
           yield* change('rule del priority 1');
-          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute, filterFd()))).toMatchObject({ step: 'apply' });
+          expect(yield* Effect.flip(owner.apply(netns.cookie, byRoute))).toMatchObject({ step: 'apply' });
           expect(owner.routed(netns.cookie)).toEqual(NOT_ROUTED);
         }),
       );

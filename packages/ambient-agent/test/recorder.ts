@@ -56,7 +56,6 @@ export class Recorder {
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
           activate: Effect.die('not asked here'),
           counters: Effect.die('not asked here'),
-          loopbackFilterFd: 3,
           attachNetns: ({ cookie }) => {
             if (cookie === this.fails.attach) return enforcementFails('attachNetns');
             this.attached.add(cookie);

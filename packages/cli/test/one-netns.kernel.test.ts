@@ -67,9 +67,9 @@ describe.skipIf(need.skip)(`a pod’s network namespace in the agent${need.label
   it('is opened once by the next agent, and restored if the pod left between the two agents', async () => {
     await host.agent.stop();
     shop.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
-    expect((await plumbingOf(shop)).join('\n')).toContain('sluice_lo');
+    expect((await plumbingOf(shop)).join('\n')).toContain('lookup 100');
     await host.agent.start();
-    await expect.poll(async () => (await plumbingOf(shop)).join('\n')).not.toContain('sluice_lo');
+    await expect.poll(async () => (await plumbingOf(shop)).join('\n')).not.toContain('lookup 100');
     await expect.poll(held).toEqual([]);
     shop.update({ labels: {} });
     await host.becomes('cart', 'in');

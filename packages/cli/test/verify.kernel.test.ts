@@ -522,19 +522,6 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       }),
     ],
     [
-      'the filter',
-      () => ({
-        kind: 'rule',
-        object: 'filter in the network namespace of pod shop/cart',
-        agent: 'there',
-        kernel: 'missing',
-        break: async () => {
-          await inNetns(cart, 'tc', 'filter', 'del', 'dev', 'lo', 'ingress');
-          return undefined;
-        },
-      }),
-    ],
-    [
       'a sysctl',
       () => ({
         kind: 'rule',

@@ -1,6 +1,5 @@
 // All of it together, once: a process in a pod accepts a connection and dials the application from the client's address.
 import { fileURLToPath } from 'node:url';
-import type { BpfObject } from '@sluice/libbpf';
 import {
   Cgroup,
   cgroup2Root,
@@ -13,10 +12,10 @@ import {
   uniqueName,
 } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { addRoute, addRule, attachTc, deleteRoute, deleteRule, detachTc, Netns, writeSysctl } from '../src/index.js';
-import { FAMILIES, loadMarks, place, route, rule } from './support/plumbing.js';
+import { addRoute, addRule, deleteRoute, deleteRule, Netns, writeSysctl } from '../src/index.js';
+import { FAMILIES, route, rule } from './support/plumbing.js';
 
-const need = requires('root', 'bpf', 'netns', 'cgroup2');
+const need = requires('root', 'netns', 'cgroup2');
 /** What the Makefile builds from native/test/original_source_relay.cc. */
 const RELAY = fileURLToPath(new URL('../build/test/original-source-relay', import.meta.url));
 
@@ -27,6 +26,8 @@ const APPLICATION_PORT = 8080;
 const RELAY_PORT = { 4: 15004, 6: 15006 } as const;
 /** The ports of relays that dial a port on which nobody listens. */
 const TO_NOBODY = { 4: 15014, 6: 15016 } as const;
+/** The ports of relays that dial with the mark that ztunnel's sockets have. */
+const UNCHANGED = { 4: 15024, 6: 15026 } as const;
 const CLOSED_PORT = 8081;
 const at = (address: string, port: number): string =>
   address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
@@ -34,8 +35,8 @@ const at = (address: string, port: number): string =>
 const ACCEPT = 'net.ipv4.tcp_fwmark_accept';
 
 /** What is put into the namespace, one part at a time. */
-type Part = 'rules' | 'routes' | 'filter' | 'sysctl';
-const PARTS: readonly Part[] = ['rules', 'routes', 'filter', 'sysctl'];
+type Part = 'rules' | 'routes' | 'sysctl';
+const PARTS: readonly Part[] = ['rules', 'routes', 'sysctl'];
 
 interface Answer {
   by: string;
@@ -49,7 +50,6 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   let pod: Namespace;
   let netns: Netns;
   let client: Namespace;
-  let object: BpfObject;
   const processes: LineProcess[] = [];
 
   async function start(...argv: string[]): Promise<void> {
@@ -70,10 +70,11 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
       `address add ${CLIENT[6]}/64 dev eth0 nodad`,
     );
     await pod.ip('link set eth0 up', `address add ${POD[4]}/24 dev eth0`, `address add ${POD[6]}/64 dev eth0 nodad`);
-    object = loadMarks();
     await start(peerProgram(), 'serve', '--name', 'application', '--port', String(APPLICATION_PORT));
     await start(RELAY, String(RELAY_PORT[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT));
     await start(RELAY, String(RELAY_PORT[6]), POD[6], String(APPLICATION_PORT));
+    await start(RELAY, String(UNCHANGED[4]), `::ffff:${POD[4]}`, String(APPLICATION_PORT), '0x539');
+    await start(RELAY, String(UNCHANGED[6]), POD[6], String(APPLICATION_PORT), '0x539');
     await start(RELAY, String(TO_NOBODY[4]), `::ffff:${POD[4]}`, String(CLOSED_PORT));
     await start(RELAY, String(TO_NOBODY[6]), POD[6], String(CLOSED_PORT));
   });
@@ -82,7 +83,6 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
     await client?.close();
     netns?.close();
     await pod?.close();
-    object?.close();
     cgroup?.remove();
   });
   afterEach(remove);
@@ -92,7 +92,6 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
       if (parts.includes('rules')) addRule(netns, rule(family));
       if (parts.includes('routes')) addRoute(netns, route(family));
     }
-    if (parts.includes('filter')) attachTc(netns, 'lo', { ...place, programFd: object.program('rewrite_mark').fd });
     if (parts.includes('sysctl')) writeSysctl(netns, ACCEPT, '1');
   }
 
@@ -101,7 +100,6 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
       deleteRule(netns, rule(family));
       deleteRoute(netns, route(family));
     }
-    detachTc(netns, 'lo', place);
     writeSysctl(netns, ACCEPT, '0');
   }
 
@@ -115,7 +113,7 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   /** Everything that we put into the pod's namespace, as iproute2 shows it. */
   async function state(): Promise<string[]> {
     const commands = ['ip -4 rule', 'ip -6 rule', 'ip -4 route show table all', 'ip -6 route show table all'];
-    commands.push('tc qdisc show dev lo', 'tc filter show dev lo ingress', `sysctl ${ACCEPT}`);
+    commands.push(`sysctl ${ACCEPT}`);
     return (await Promise.all(commands.map((command) => pod.run(command.split(' '))))).flat();
   }
 
@@ -162,6 +160,12 @@ describe.skipIf(need.skip)(`an application dialled from the client’s address${
   it.each(PARTS)('gets no answer without the %s', async (missing) => {
     put(PARTS.filter((part) => part !== missing));
     const answers = await Promise.all(FAMILIES.map((family) => dial(at(POD[family], RELAY_PORT[family]))));
+    expect(answers).toEqual(FAMILIES.map(() => [{ by: 'relay', error: 'no answer' }]));
+  });
+
+  it('gets no answer with another mark than the one that is routed back', async () => {
+    put(PARTS);
+    const answers = await Promise.all(FAMILIES.map((family) => dial(at(POD[family], UNCHANGED[family]))));
     expect(answers).toEqual(FAMILIES.map(() => [{ by: 'relay', error: 'no answer' }]));
   });
 

@@ -10,7 +10,7 @@ export const DIFFERENCE_KINDS = ['place', 'map', 'link', 'rule', 'listener'] as 
 
 export interface Difference {
   /**
-   * `place`: a cgroup, a network namespace or a directory that the agent relies on. `rule`: a rule, a route, a filter or a
+   * `place`: a cgroup, a network namespace or a directory that the agent relies on. `rule`: a rule, a route or a
    * sysctl in a pod's network namespace. `listener`: a socket of ztunnel's.
    */
   readonly kind: (typeof DIFFERENCE_KINDS)[number];

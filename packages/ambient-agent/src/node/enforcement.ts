@@ -42,8 +42,6 @@ export class Enforcement extends Context.Service<
     /** Attaches the programs. */
     readonly activate: Effect.Effect<AttachResult, EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
-    /** The tc program for the ingress of a pod's loopback; valid while the service lives. */
-    readonly loopbackFilterFd: number;
     /** Attaches the inbound program to a network namespace, or updates the one that an earlier agent attached. */
     readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
     readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
@@ -83,7 +81,6 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         activate: attempt('activate', () => datapath.activate()),
         counters: attempt('counters', () => datapath.counters()),
-        loopbackFilterFd: datapath.loopbackFilterFd,
         attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),
         attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),

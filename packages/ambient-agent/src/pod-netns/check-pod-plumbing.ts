@@ -7,14 +7,11 @@ import { StartupError } from '../failure/startup-error.js';
 import { checkState, ensureState, wantedParts, type WantedState } from './netns-state.js';
 import type { WantedParts } from './parts.js';
 
-/**
- * Plumbs a namespace of its own as it would a pod's that is captured by route, and drops it.
- * @param filterFd the tc program for the loopback of pods
- */
-export const checkPodPlumbing = (
-  { paths, ambient }: Pick<AgentConfig, 'paths' | 'ambient'>,
-  filterFd: number,
-): Effect.Effect<void, StartupError> =>
+/** Plumbs a namespace of its own as it would a pod's that is captured by route, and drops it. */
+export const checkPodPlumbing = ({
+  paths,
+  ambient,
+}: Pick<AgentConfig, 'paths' | 'ambient'>): Effect.Effect<void, StartupError> =>
   Effect.try({
     try: () => {
       using netns = Netns.create();
@@ -27,7 +24,7 @@ export const checkPodPlumbing = (
         capture: nowhere.capture.map(({ family }) => ({ family, source: family === 4 ? '127.0.0.1' : '::1' })),
       };
       for (const parts of [nowhere, local]) {
-        ensureState(netns, parts, { filterFd, procPath });
+        ensureState(netns, parts, { procPath });
         const missing = checkState(netns, parts, { procPath });
         if (missing.length > 0) throw new Error(`it has no ${missing.join(', ')} although they were added`);
       }
@@ -35,8 +32,8 @@ export const checkPodPlumbing = (
     catch: (error) => {
       const message =
         `a network namespace cannot be set up for ztunnel, tried in one of the agent’s own: ${messageOf(error)}; ` +
-        'the kernel has to have CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF (modules sch_ingress and cls_bpf), ' +
-        'CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES; /proc/sys/net has to be writable below `paths.proc`';
+        'the kernel has to have CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES; ' +
+        '/proc/sys/net has to be writable below `paths.proc`';
       return new StartupError({ check: 'kernel', message });
     },
   });

@@ -13,7 +13,7 @@ import {
   type Netns,
 } from '@sluice/linux';
 import * as Schema from 'effect/Schema';
-import { attachFilter, FILTER_NAME, hasFilter, removeFilter } from './loopback-filter.js';
+import { FILTER_NAME, hasOlderFilter, removeOlderFilter } from './older-filter.js';
 import {
   EVERY_PART,
   MADE_BY_US,
@@ -37,8 +37,11 @@ export const StateMemory = Schema.Struct({
   netnsCookie: Schema.String,
   /** The former values of the sysctls that were changed. */
   sysctls: Schema.Record(Schema.String, Schema.String),
-  /** Whether somebody else made the filter's qdisc, so that it has to stay. */
-  keepQdisc: Schema.Boolean,
+  /**
+   * Only of an older release, which put a tc filter on the loopback: whether somebody else made the qdisc of the filter, so that
+   * it has to stay.
+   */
+  keepQdisc: Schema.optionalKey(Schema.Boolean),
 });
 export type StateMemory = typeof StateMemory.Type;
 
@@ -60,8 +63,6 @@ export interface WantedState extends StateTarget {
 }
 
 export interface StateOptions extends StateTarget {
-  /** The tc program: `Datapath.loopbackFilterFd`. */
-  readonly filterFd: number;
   /** What an earlier call returned. */
   readonly memory?: StateMemory | undefined;
   /** Called before a rule is removed without which a marked connection would go past ztunnel. */
@@ -98,14 +99,14 @@ export function wantedParts(
 }
 
 /**
- * Adds the parts that are missing in the pod's namespace, and removes those of ours that are not wanted; may be repeated. Keep
- * the memory, with which {@link removeState} restores the sysctls. If the memory is lost, a sysctl that is on beside a rule or a
+ * Adds the parts that are missing in the pod's namespace, and removes those of ours that are not wanted, and the filter of an
+ * older release; may be repeated. Keep the memory, with which {@link removeState} restores the sysctls. If the memory is lost, a sysctl that is on beside a rule or a
  * route of ours counts as changed by us.
  * @throws PlumbingConflict when something else is in the place of a part that answers need, or the loopback is down.
  * SystemCallError EPERM; EROFS when /proc/sys is read-only. Parts that were added before that stay, and the next call continues.
  */
 export function ensureState(netns: Netns, wanted: WantedParts, options: StateOptions): EnsuredState {
-  const { filterFd, procPath } = options;
+  const { procPath } = options;
   const seen = seeRules(netns);
   const conflict = whatIsInTheWay('answers', wanted.answers, seen);
   if (conflict !== undefined) throw inTheWay(conflict.part, conflict.what, netns);
@@ -113,11 +114,10 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
   const parts = partsOf(obstacle === undefined ? wanted : { ...wanted, capture: [] });
   const ours = oursAmong(seen);
   const known = memoryOf(netns, options.memory);
-  const wasOurs = known !== undefined || ours.length > 0 || hasFilter(netns);
+  const hasFilter = known === undefined && hasOlderFilter(netns);
+  const wasOurs = known !== undefined || ours.length > 0 || hasFilter;
 
   const changed = new Set<string>();
-  const { filter, qdisc } = attachFilter(netns, filterFd);
-  if (filter !== 'present') changed.add(FILTER_NAME);
   const unwanted = ours.filter((part) => !parts.some((one) => isDeepStrictEqual(one, part)));
   if (unwanted.some(({ half, kind }) => half === 'capture' && kind === 'rule')) options.beforeUncapture?.();
   for (const part of unwanted.toReversed()) if (removePart(netns, part)) changed.add(part.name);
@@ -143,12 +143,12 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
     if (added === 'added') changed.add(part.name);
     if (added === 'ipv6-disabled') lacking.add(part.family);
   }
+  if (undoFilter(netns, known, hasFilter)) changed.add(FILTER_NAME);
   const isRouted = (family: Family): boolean =>
     !lacking.has(family) && parts.some((part) => part.half === 'capture' && part.family === family);
-  const keepQdisc = known?.keepQdisc ?? (qdisc === 'present' && !wasOurs);
   return {
     changed: [...changed],
-    memory: { netnsCookie: String(netns.cookie), sysctls, keepQdisc },
+    memory: { netnsCookie: String(netns.cookie), sysctls },
     inTheWay: obstacle,
     routed: { ipv4: isRouted(4), ipv6: isRouted(6) },
   };
@@ -164,20 +164,17 @@ export function captureObstacle(seen: SeenRules, families: readonly Family[]): s
   return found === undefined ? undefined : `in its network namespace, ${found.what}`;
 }
 
-/**
- * The parts that are missing, by the names that {@link ensureState} reports. Changes nothing. Does not check whether the
- * filter is the newest program.
- */
+/** The parts that are missing, by the names that {@link ensureState} reports. Changes nothing. */
 export function checkState(netns: Netns, wanted: WantedParts, { procPath }: StateTarget): readonly string[] {
   const missing = missingRules(seeRules(netns), wanted);
   const off = partsOf(wanted)
     .filter(isSysctl)
     .filter(({ name }) => readSysctl(netns, name, procOption(procPath)) !== ON);
-  return [...(hasFilter(netns) ? [] : [FILTER_NAME]), ...[...missing, ...off].map(({ name }) => name)];
+  return [...missing, ...off].map(({ name }) => name);
 }
 
 /** Whether there is anything in the namespace that only Sluice adds. */
-export const isChanged = (netns: Netns): boolean => oursAmong(seeRules(netns)).length > 0 || hasFilter(netns);
+export const isChanged = (netns: Netns): boolean => oursAmong(seeRules(netns)).length > 0 || hasOlderFilter(netns);
 
 /**
  * Removes what {@link ensureState} added, and nothing else; may be repeated. A sysctl that was changed again meanwhile stays as
@@ -191,7 +188,8 @@ export function removeState(
 ): readonly string[] {
   const known = memoryOf(netns, memory);
   const ours = oursAmong(seeRules(netns));
-  const isOurs = ours.length > 0 || hasFilter(netns);
+  const hasFilter = known === undefined && hasOlderFilter(netns);
+  const isOurs = ours.length > 0 || hasFilter;
   const remove = (kind: 'rule' | 'route'): string[] =>
     ours
       .toReversed()
@@ -203,9 +201,14 @@ export function removeState(
     if (restore(netns, name, before, procPath)) changed.push(name);
   }
   changed.push(...remove('route'));
-  const qdisc = known?.keepQdisc === true || (known === undefined && !isOurs) ? 'keep' : 'remove-if-empty';
-  if (removeFilter(netns, qdisc)) changed.push(FILTER_NAME);
+  if (undoFilter(netns, known, hasFilter)) changed.push(FILTER_NAME);
   return changed;
+}
+
+/** What this release remembers says nothing of a qdisc, because it has removed the filter. Returns whether there was one. */
+function undoFilter(netns: Netns, known: StateMemory | undefined, hasFilter: boolean): boolean {
+  if (!hasFilter && known?.keepQdisc === undefined) return false;
+  return removeOlderFilter(netns, known?.keepQdisc === true ? 'keep' : 'remove-if-empty');
 }
 
 /** The memory, if it is about this namespace. */

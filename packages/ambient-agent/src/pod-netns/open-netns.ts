@@ -68,12 +68,12 @@ export class OpenNetns {
   }
 
   /** Throws what {@link ensureState} throws; what is there by then counts. */
-  apply(capture: WantedState['capture'], options: { filterFd: number; memory: StateMemory | undefined }): EnsuredState {
+  apply(capture: WantedState['capture'], memory: StateMemory | undefined): EnsuredState {
     const wanted = wantedParts(this.netns, { ...this.#settings, capture }, this.addresses());
     this.#applied = wanted;
     const beforeUncapture = (): void => this.#lose();
     try {
-      const ensured = ensureState(this.netns, wanted, { ...this.#settings, ...options, beforeUncapture });
+      const ensured = ensureState(this.netns, wanted, { ...this.#settings, memory, beforeUncapture });
       if (capture.by === 'route') this.#obstacle = { words: ensured.inTheWay };
       if (ensured.inTheWay !== undefined) this.#applied = { ...wanted, capture: [] };
       this.#routed = ensured.routed;

@@ -4,7 +4,7 @@ import * as Schema from 'effect/Schema';
 
 /** `part` could not be added; the message names what is in its place, and what to do. */
 export class PlumbingConflict extends Schema.TaggedError<PlumbingConflict>()('PlumbingConflict', {
-  part: Schema.Literals(['rule', 'route', 'filter', 'loopback']),
+  part: Schema.Literals(['rule', 'route', 'loopback']),
   message: Schema.String,
 }) {}
 

@@ -32,13 +32,8 @@ export class PodNetns extends Context.Service<
     /**
      * Lets ztunnel dial the application from the client's address, and captures what goes out as wanted. Adds and removes only
      * the difference. If it fails, what is there by then counts. Idempotent.
-     * @param filterFd the tc program for the loopback
      */
-    readonly apply: (
-      cookie: bigint,
-      capture: WantedCapture,
-      filterFd: number,
-    ) => Effect.Effect<AppliedNetns, PodNetnsError>;
+    readonly apply: (cookie: bigint, capture: WantedCapture) => Effect.Effect<AppliedNetns, PodNetnsError>;
     /**
      * The families whose marked connections reach ztunnel now, or fail because the namespace has no address to send them from.
      * None before {@link apply}, and after `lost` until the next one.
@@ -132,12 +127,12 @@ export const podNetns = (
             remember({ ...changed.get(cookie), cookie: String(cookie), uid, podUid });
             return one.netns;
           }),
-        apply: (cookie, capture, filterFd) =>
+        apply: (cookie, capture) =>
           attempt('apply', () => {
             const one = opened(cookie);
             const entry = changed.get(cookie);
             if (entry === undefined) throw new Error(`nothing is written down of the network namespace ${cookie}`);
-            const { memory, ...applied } = one.apply(capture, { filterFd, memory: entry.before });
+            const { memory, ...applied } = one.apply(capture, entry.before);
             remember({ ...entry, before: memory });
             return applied;
           }),

@@ -114,7 +114,7 @@ const prepare = Effect.fnUntraced(function* (
   const netns = yield* podNetns.open(pod);
   // What changes from here on is for the next pass.
   done.disturbed.delete(cookie);
-  const plumbed = yield* Effect.result(podNetns.apply(cookie, { by: 'rewrite' }, enforcement.loopbackFilterFd));
+  const plumbed = yield* Effect.result(podNetns.apply(cookie, { by: 'rewrite' }));
   // The program is attached even if that failed, because a pending pod is held in both directions.
   if (!isAttached) {
     yield* enforcement.attachNetns(netns);

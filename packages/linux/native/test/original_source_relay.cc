@@ -1,6 +1,6 @@
 // Does what ztunnel does to an inbound connection: accepts it on [::]:<port> and dials <address>:<port> from the
-// client's own address, with ztunnel's mark. The application's answer goes back to the client, or a line of JSON that
-// says why there is none.
+// client's own address, with the mark that Sluice gives to ztunnel's dials. The application's answer goes back to the
+// client, or a line of JSON that says why there is none.
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -18,6 +18,8 @@
 namespace {
 
 constexpr int ztunnelMark = 0x539;
+// What Sluice makes of it when ztunnel dials the application.
+constexpr int dialMark = 0x111;
 // The handshake needs no process to be scheduled, so that even a busy machine makes it at once or never.
 constexpr timeval dialTime = {2, 0};
 
@@ -34,12 +36,12 @@ void enable(const Descriptor &socket, int level, int option) {
 }
 
 // Speaks IPv4 through an IPv6 socket, as ztunnel's listeners do: ::ffff:a.b.c.d.
-Descriptor transparentSocket() {
+Descriptor transparentSocket(int mark) {
   Descriptor socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   require(socket.valid(), "socket");
   const int off = 0;
   require(setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0, "IPV6_V6ONLY");
-  require(setsockopt(socket.get(), SOL_SOCKET, SO_MARK, &ztunnelMark, sizeof(ztunnelMark)) == 0, "SO_MARK");
+  require(setsockopt(socket.get(), SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0, "SO_MARK");
   enable(socket, SOL_IP, IP_TRANSPARENT);
   enable(socket, SOL_IPV6, IPV6_TRANSPARENT);
   return socket;
@@ -50,8 +52,8 @@ std::string refusal(const char *why) {
 }
 
 // The application's answer, or why there is none.
-std::string relay(const sockaddr_in6 &client, const sockaddr_in6 &application) {
-  const Descriptor upstream = transparentSocket();
+std::string relay(const sockaddr_in6 &client, const sockaddr_in6 &application, int mark) {
+  const Descriptor upstream = transparentSocket(mark);
   setsockopt(upstream.get(), SOL_SOCKET, SO_SNDTIMEO, &dialTime, sizeof(dialTime)); // bounds connect() too
   sockaddr_in6 source = client;
   source.sin6_port = 0;
@@ -69,11 +71,12 @@ std::string relay(const sockaddr_in6 &client, const sockaddr_in6 &application) {
 } // namespace
 
 int main(int argc, char **argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: %s <port> <application's IPv6 or v4-mapped address> <its port>\n", argv[0]);
+  if (argc != 4 && argc != 5) {
+    std::fprintf(stderr, "usage: %s <port> <application's IPv6 or v4-mapped address> <its port> [mark]\n", argv[0]);
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
+  const int mark = argc == 5 ? static_cast<int>(std::strtol(argv[4], nullptr, 0)) : dialMark;
   sockaddr_in6 here = {};
   here.sin6_family = AF_INET6;
   here.sin6_port = htons(static_cast<uint16_t>(std::atoi(argv[1])));
@@ -82,7 +85,7 @@ int main(int argc, char **argv) {
   application.sin6_port = htons(static_cast<uint16_t>(std::atoi(argv[3])));
   require(inet_pton(AF_INET6, argv[2], &application.sin6_addr) == 1, "inet_pton");
 
-  const Descriptor listener = transparentSocket();
+  const Descriptor listener = transparentSocket(ztunnelMark);
   enable(listener, SOL_SOCKET, SO_REUSEADDR);
   require(bind(listener.get(), reinterpret_cast<const sockaddr *>(&here), sizeof(here)) == 0, "bind");
   require(listen(listener.get(), 16) == 0, "listen");
@@ -94,7 +97,7 @@ int main(int argc, char **argv) {
     const Descriptor connection(accept(listener.get(), reinterpret_cast<sockaddr *>(&client), &length));
     if (!connection.valid())
       continue;
-    const std::string answer = relay(client, application);
+    const std::string answer = relay(client, application, mark);
     send(connection.get(), answer.data(), answer.size(), 0);
     shutdown(connection.get(), SHUT_WR);
     char scratch[256];
