@@ -11,7 +11,6 @@
 #include "getpeername.bpf.c"
 #include "getsockname.bpf.c"
 #include "dns.bpf.c"
-#include "loopback.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

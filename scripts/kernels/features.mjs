@@ -89,9 +89,7 @@ const checks = {
       try {
         object.load();
         const programs = object.programs();
-        // The program for a pod's loopback is attached by netlink, so it only has to load here.
-        const onCgroups = programs.filter(({ type }) => type !== 'sched_cls');
-        for (const link of onCgroups.map((program) => program.attachCgroup(cgroup))) link.close();
+        for (const link of programs.map((program) => program.attachCgroup(cgroup))) link.close();
         return programs.map((program) => program.name).join(' ');
       } finally {
         object.close();

@@ -6,7 +6,7 @@ import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './c
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS } from './entries.js';
 import { InboundPrograms } from './inbound-programs.js';
-import { INBOUND_OBJECT_PATH, LOOPBACK_PROGRAM, type MapName, type Maps } from './layout.js';
+import { INBOUND_OBJECT_PATH, type MapName, type Maps } from './layout.js';
 import { captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
@@ -46,14 +46,6 @@ export class Datapath {
   /** The maps that were there already. */
   get adopted(): readonly string[] {
     return this.#loaded.adopted;
-  }
-
-  /**
-   * Descriptor of the tc program for the ingress of a pod's loopback: mark 0x539/0xfff becomes 0x111/0xfff. Valid until
-   * {@link close}; an attached program goes on after that.
-   */
-  get loopbackFilterFd(): number {
-    return this.#loaded.object.program(LOOPBACK_PROGRAM).fd;
   }
 
   /** Makes the maps what they ought to be; what cannot be written is in the result, and the rest is written. */

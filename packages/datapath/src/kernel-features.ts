@@ -54,8 +54,6 @@ export function missingKernelFeatures(paths: readonly string[]): KernelFeature[]
 
 const feature = ({ name, since, usedBy, options }: Probe): KernelFeature => ({ name, since, usedBy, options });
 
-/** tc programs are attached by netlink, all others by a link. */
-const WITHOUT_LINK = 'sched_cls';
 const SK_LOOKUP = 'sk_lookup';
 
 function probes(paths: readonly string[]): Probe[] {
@@ -69,16 +67,15 @@ function probes(paths: readonly string[]): Probe[] {
 }
 
 function ofProgram({ name: usedBy, type, attachType, helpers }: ProgramDefinition): Probe[] {
-  const programs = `${type === WITHOUT_LINK ? type : attachType} programs`;
-  const ofNamespaces = type === WITHOUT_LINK || type === SK_LOOKUP;
+  const programs = `${attachType} programs`;
   const common = {
     usedBy,
-    options: ofNamespaces ? 'CONFIG_BPF_SYSCALL, CONFIG_NET' : 'CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF',
+    options: type === SK_LOOKUP ? 'CONFIG_BPF_SYSCALL, CONFIG_NET' : 'CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF',
   };
   const program: Probe = {
     ...common,
     name: programs,
-    since: PROGRAMS_SINCE[type === WITHOUT_LINK ? type : attachType],
+    since: PROGRAMS_SINCE[attachType],
     needs: undefined,
     isThere: () => probeProgram(type, attachType),
   };
@@ -96,7 +93,7 @@ function ofProgram({ name: usedBy, type, attachType, helpers }: ProgramDefinitio
     needs: programs,
     isThere: () => probeHelper(type, attachType, helper),
   }));
-  return [program, ...(type === WITHOUT_LINK ? [] : [link]), ...called];
+  return [program, link, ...called];
 }
 
 function ofMap({ name: usedBy, type }: MapDefinition): Probe {

@@ -4,7 +4,6 @@
 
 /** By attach type, as libbpf names it; for tc programs, which have none, by program type. */
 export const PROGRAMS_SINCE: Readonly<Record<string, string>> = {
-  sched_cls: '4.1',
   cgroup_sock_ops: '4.13',
   cgroup_inet4_bind: '4.17',
   cgroup_inet6_bind: '4.17',

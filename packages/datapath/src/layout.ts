@@ -58,12 +58,6 @@ export const PROGRAMS: readonly string[] = [
   'sluice_connect6',
 ];
 
-/**
- * For the ingress of a pod's loopback. It is attached by tc and not by a link of ours: the code that sets up the pod's
- * namespace attaches it together with the rule, the route and the sysctl that go with it.
- */
-export const LOOPBACK_PROGRAM = 'sluice_loopback';
-
 /** For the network namespace of each pod with its own ztunnel: an instance of its own, attached by a link of ours. */
 export const INBOUND_PROGRAM = 'sluice_inbound';
 

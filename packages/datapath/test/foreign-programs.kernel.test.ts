@@ -31,8 +31,6 @@ const UNCAPTURED_DNS_PORT = 5353;
 
 /** Ours are attached to kubepods/. The pods and ztunnel are below its child besteffort/. */
 const PLACES = { child: 'kubepods/besteffort', same: 'kubepods', parent: '' } as const;
-/** On a loopback, ours has priority 100. */
-const PRIORITY = { before: 50, after: 200 } as const;
 const CASES = (['child', 'same', 'parent'] as const).flatMap((place) =>
   (['before', 'after'] as const).map((when) => ({ place, when })),
 );
@@ -68,14 +66,14 @@ for (const { place, when } of CASES) {
       outsider = await node.pod({ name: 'outsider' });
       const rule = { kind: 'port', direction: 'outbound', action: 'exclude', port: EXCLUDED_PORT } as const;
       world.mesh.rules.push({ ...rule, workload: pod.cgroup.id });
-      if (when === 'before') foreign.attachNetns(pod.netns, PRIORITY.before);
+      if (when === 'before') foreign.attachNetns(pod.netns);
       world.enrol(pod, WorkloadFlag.DNS_CAPTURE);
-      if (when === 'after') foreign.attachNetns(pod.netns, PRIORITY.after);
+      if (when === 'after') foreign.attachNetns(pod.netns);
       await world.serve(pod);
       world.enrol(unserved);
-      if (when === 'before') foreign.attachNetns(pending.netns, PRIORITY.before);
+      if (when === 'before') foreign.attachNetns(pending.netns);
       world.enrol(pending, WorkloadFlag.PENDING);
-      if (when === 'after') foreign.attachNetns(pending.netns, PRIORITY.after);
+      if (when === 'after') foreign.attachNetns(pending.netns);
       const { A, AAAA } = DNS_ANSWERS.remote;
       const servers = [remote.ip4, remote.ip6].flatMap((ip) => ['--at', endpoint(ip, UNCAPTURED_DNS_PORT)]);
       const dns = await node.remote.exec(['dns', '--name', 'remote', '--answer4', A, '--answer6', AAAA, ...servers]);

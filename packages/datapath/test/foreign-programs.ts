@@ -1,7 +1,8 @@
 // Programs that are not ours, attached beside ours (foreign.bpf.c).
+import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { openObject, type BpfLink, type BpfObject } from '@sluice/libbpf';
-import { attachTc, Netns } from '@sluice/linux';
+import { Netns } from '@sluice/linux';
 
 const OBJECT = fileURLToPath(new URL('../build/test/foreign.bpf.o', import.meta.url));
 const LOOKUP = 'foreign_lookup';
@@ -32,12 +33,14 @@ export class ForeignPrograms {
       if (program.name !== LOOKUP && program.name !== LOOPBACK) this.#links.push(program.attachCgroup(path));
   }
 
-  /** The two that belong in a network namespace; filters run in the order of their priorities. */
-  attachNetns(path: string, priority: number): void {
+  /** The two that belong in a network namespace. */
+  attachNetns(path: string): void {
     using netns = Netns.open(path);
     this.#links.push(this.#object.program(LOOKUP).attachNetns(netns));
-    const { fd } = this.#object.program(LOOPBACK);
-    attachTc(netns, 'lo', { name: LOOPBACK, priority, handle: 1, programFd: fd });
+    const tc = (...words: string[]): unknown => execFileSync('nsenter', [`--net=${path}`, 'tc', ...words]);
+    tc('qdisc', 'add', 'dev', 'lo', 'clsact');
+    // The section of foreign_loopback, which needs none of the maps that the others share.
+    tc('filter', 'add', 'dev', 'lo', 'ingress', 'bpf', 'direct-action', 'object-file', OBJECT, 'section', 'tc');
   }
 
   /** Who gets what arrives for the port that foreign_lookup steers. */
