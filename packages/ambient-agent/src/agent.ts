@@ -97,7 +97,7 @@ const agent = (
     const passes: PassPlaces = {
       view,
       config,
-      doneNetns: { attached: new Set(), plumbed: new Set(), disturbed: new Set() },
+      doneNetns: { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() },
       sights: new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set()),
     };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(

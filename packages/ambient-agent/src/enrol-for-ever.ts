@@ -106,10 +106,11 @@ export const enrolForEver = (
       resyncIntervalMs: Duration.toMillis(config.resyncInterval),
     });
 
+    // What an earlier agent has prepared goes on as it is, until this one has looked.
+    for (const cookie of enforcement.routed().keys()) places.doneNetns.prepared.add(cookie);
     told.onZds = () => reconciler.request('zds');
     (yield* PodNetns).listen({
-      // No pod is captured by route yet.
-      lost: () => {},
+      lost: (cookie) => Effect.runSync(unroute(enforcement, cookie)),
       changed: (cookie) => {
         places.doneNetns.disturbed.add(cookie);
         reconciler.request('netns');
@@ -146,6 +147,12 @@ export const enrolForEver = (
       }).pipe(Effect.andThen(Effect.never)),
     );
   });
+
+/** connect() refuses from now on what it would have marked in this namespace. */
+const unroute = ({ setRouted }: Pick<Enforcement['Service'], 'setRouted'>, cookie: bigint): Effect.Effect<void> =>
+  setRouted(cookie, new Map()).pipe(
+    Effect.catch(({ _tag, message }) => Effect.andThen(metrics.error(_tag), Effect.logError(message))),
+  );
 
 /** The first pass. The programs are attached between its halves, so that none of them ever runs on half-filled maps. */
 const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {

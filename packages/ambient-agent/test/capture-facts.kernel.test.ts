@@ -44,6 +44,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
           return 'transparent';
         }),
         obstacles: new Map([[8n, 'an obstacle']]),
+        prepared: new Set([7n]),
       },
       zds,
       { workloads: new Map([['a', { ...one, pod: { ...one.pod, cgroupPath } }]]) },
@@ -55,6 +56,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
     const looked: number[] = [];
     expect(facts({}, looked)).toEqual({
       obstacles: new Map([[8n, 'an obstacle']]),
+      prepared: new Set([7n]),
       listeners: new Map([[7n, 'transparent']]),
       foreignConnect: undefined,
     });
@@ -92,7 +94,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
         remembered: new Map(),
         isConnected: true,
       },
-      capture: { ...nothingSeen, listeners: new Map([[7n, 'transparent']]) },
+      capture: { ...nothingSeen, prepared: new Set([7n]), listeners: new Map([[7n, 'transparent']]) },
     });
     expect(datapath.apply(desired).failures).toEqual([]);
     expect(routedBefore(bpffs, state)).toEqual(new Set([7n]));

@@ -16,6 +16,7 @@ import { config, enrolWorld, pod, workload } from './world.js';
 const COOKIE = 7n;
 const ordinary: CaptureFacts = {
   obstacles: new Map(),
+  prepared: new Set([COOKIE]),
   listeners: new Map([[COOKIE, 'transparent']]),
   foreignConnect: undefined,
 };
@@ -28,6 +29,7 @@ interface Given {
   readonly admins?: readonly NetworkAdmin[] | undefined;
   readonly cookie?: bigint | undefined;
   readonly obstacle?: string;
+  readonly isPrepared?: boolean;
   readonly listener?: ListenerSight | undefined;
   readonly foreign?: string;
 }
@@ -40,6 +42,7 @@ function ask(given: Given = {}): Capture {
     cookie: 'cookie' in given ? given.cookie : COOKIE,
     facts: {
       obstacles: new Map(given.obstacle === undefined ? [] : [[COOKIE, given.obstacle]]),
+      prepared: new Set(given.isPrepared === false ? [] : [COOKIE]),
       listeners: new Map(listener === undefined ? [] : [[COOKIE, listener]]),
       foreignConnect: given.foreign,
     },
@@ -79,6 +82,7 @@ const reasons: readonly (readonly [Given, string])[] = [
     "whether ztunnel's listener at port 15001 is transparent cannot be seen: pidfd_getfd: EPERM",
   ],
   [{ foreign: FOREIGN }, FOREIGN],
+  [{ isPrepared: false }, 'its network namespace is not prepared yet'],
 ];
 
 describe('a pod', () => {

@@ -108,6 +108,7 @@ const facts: NonNullable<World['served']> = {
 
 const transparent: CaptureFacts = {
   ...nothingSeen,
+  prepared: new Set([5n, 6n, 7n, 8n]),
   listeners: new Map([5n, 6n, 7n, 8n].map((one) => [one, 'transparent'])),
 };
 

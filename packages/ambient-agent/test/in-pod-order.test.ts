@@ -10,6 +10,7 @@ const served = (uid: string, cookie: bigint, over: Partial<ServedPod> = {}): Ser
   name: uid,
   namespace: 'shop',
   serviceAccount: 'default',
+  ips: ['10.0.0.5'],
   cookie,
   netns: { inode: 1n, cookie, pid: 1, path: '/proc/1/ns/net', addresses: [] },
   isAcknowledged: false,
@@ -29,6 +30,26 @@ describe('a pod', () => {
     expect(node.take()).toEqual(['detach 5', 'offer', 'restore 5']);
     await node.serve([]);
     expect(node.take()).toEqual(['offer']);
+  });
+
+  it('that is captured by route is prepared before it is offered, and its connections are not marked when it has left', async () => {
+    const node = new Recorder();
+    const routable = served('a', 5n, { isRoutable: true });
+    expect((await node.serve([routable])).isIncomplete).toBe(true);
+    expect(node.take()).toEqual(['plumb 5', 'route 5', 'attach 5', 'offer a']);
+    expect(node.done.prepared).toEqual(new Set([5n]));
+    expect((await node.serve([routable])).isIncomplete).toBe(false);
+    expect(node.take()).toEqual(['offer a']);
+    // Its addresses decide from which its connections come.
+    await node.serve([{ ...routable, ips: ['10.0.0.6'] }]);
+    expect(node.take()).toEqual(['plumb 5', 'route 5', 'offer a']);
+    await node.serve([{ ...routable, isRoutable: false }]);
+    expect(node.take()).toEqual(['plumb 5', 'unroute 5', 'offer a']);
+    await node.serve([routable]);
+    node.take();
+    await node.serve([]);
+    expect(node.take()).toEqual(['detach 5', 'unroute 5', 'offer', 'restore 5']);
+    expect(node.done.prepared).toEqual(new Set());
   });
 
   it('that has another namespace now is served there, and the old one is restored', async () => {

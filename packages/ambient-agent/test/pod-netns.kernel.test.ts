@@ -49,6 +49,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     name: 'cart',
     namespace: 'shop',
     serviceAccount: 'default',
+    ips: [],
     cookie,
     netns: seen,
     isAcknowledged: false,

@@ -1,4 +1,5 @@
 // The services of a node, which record their calls in order, for the tests of that order.
+import type { RoutedDevices } from '@sluice/datapath';
 import type { Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
@@ -9,6 +10,7 @@ import {
   PodNetnsError,
   serve,
   Zds,
+  type DoneNetns,
   type Served,
   type ServedPod,
 } from '../src/index.js';
@@ -22,15 +24,21 @@ export interface Failing {
   readonly listeners?: boolean;
 }
 
+const ROUTED: RoutedDevices = new Map([[0, { ipv4: true, ipv6: true }]]);
+
 /** A stand-in that holds nothing open; borrowers look only at its cookie. */
 const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns;
 
 export class Recorder {
   readonly log: string[] = [];
-  readonly done = { attached: new Set<bigint>(), plumbed: new Set<bigint>(), disturbed: new Set<bigint>() };
+  readonly done: DoneNetns = { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() };
+  /** What was said of each namespace by which marked connections reach ztunnel. */
+  readonly routed = new Map<bigint, RoutedDevices>();
   readonly attached = new Set<bigint>();
   readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
   readonly acknowledged = new Map<string, bigint>();
+  /** What is there in each namespace. */
+  readonly ways = new Map<bigint, RoutedDevices>();
   fails: Failing = {};
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
@@ -67,6 +75,12 @@ export class Recorder {
             return says(`detach ${cookie}`);
           },
           attachedNetns: Effect.sync(() => new Set(this.attached)),
+          setRouted: (cookie, devices) => {
+            if (devices.size === 0) return this.routed.delete(cookie) ? says(`unroute ${cookie}`) : Effect.void;
+            this.routed.set(cookie, devices);
+            return says(`route ${cookie}`);
+          },
+          routed: () => new Map(this.routed),
           captureListener: () => Effect.void,
           missingListeners: () => (this.fails.listeners ? enforcementFails('missingListeners') : Effect.succeed([])),
         }),
@@ -85,15 +99,13 @@ export class Recorder {
             this.open.set(cookie, { cookie: String(cookie), uid, podUid });
             return Effect.succeed(lent(cookie));
           },
-          apply: (cookie) =>
-            cookie === this.fails.plumb
-              ? netnsFails('apply')
-              : Effect.as(says(`plumb ${cookie}`), {
-                  changed: ['IPv4 rule'],
-                  inTheWay: undefined,
-                  routed: { ipv4: false, ipv6: false },
-                }),
-          routed: () => ({ ipv4: false, ipv6: false }),
+          apply: (cookie, { by }) => {
+            if (cookie === this.fails.plumb) return netnsFails('apply');
+            this.ways.set(cookie, by === 'route' ? ROUTED : new Map());
+            const applied = { changed: ['IPv4 rule'], inTheWay: undefined, routed: new Map() };
+            return Effect.as(says(`plumb ${cookie}`), applied);
+          },
+          routed: (cookie) => this.ways.get(cookie) ?? new Map(),
           inTheWay: () => Effect.succeed(undefined),
           addresses: () => Effect.succeed([]),
           listen: () => {},

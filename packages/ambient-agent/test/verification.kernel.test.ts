@@ -78,6 +78,7 @@ describe.skipIf(need.skip)(`maps that the datapath has written${need.label}`, ()
           },
           capture: {
             obstacles: new Map(),
+            prepared: new Set([7n]),
             listeners: new Map([5n, 6n, 7n, 8n].map((cookie) => [cookie, 'transparent'])),
             foreignConnect: undefined,
           },

@@ -23,6 +23,11 @@ export type ListenerSight = 'transparent' | 'not-transparent' | { readonly unsee
 export interface CaptureFacts {
   /** What stands in the way of the route in a network namespace, by its cookie; nothing does where there is no entry. */
   readonly obstacles: ReadonlyMap<bigint, string>;
+  /**
+   * The network namespaces in which the route has been seen to work, by their cookies. One that has lost it since is still among
+   * them: its connections are refused until the route is back, and do not change over to another capture for that time.
+   */
+  readonly prepared: ReadonlySet<bigint>;
   /** The listener of the ztunnel that acknowledged the pod, by the cookie of its namespace. No entry means not known yet. */
   readonly listeners: ReadonlyMap<bigint, ListenerSight>;
   /** The program of somebody else that decides about the connections of every pod after Sluice's; undefined if there is none. */
@@ -30,7 +35,12 @@ export interface CaptureFacts {
 }
 
 /** Nothing is captured by route as long as no listener is known. */
-export const nothingSeen: CaptureFacts = { obstacles: new Map(), listeners: new Map(), foreignConnect: undefined };
+export const nothingSeen: CaptureFacts = {
+  obstacles: new Map(),
+  prepared: new Set(),
+  listeners: new Map(),
+  foreignConnect: undefined,
+};
 
 export type CaptureConfig = Pick<AgentConfig, 'mode' | 'capture'>;
 
@@ -82,10 +92,20 @@ const byListener: Reason = ({ cookie, facts }) => {
   return `whether ${listener} is transparent cannot be seen: ${sight.unseen}`;
 };
 
+const byPreparation: Reason = ({ cookie, facts }) =>
+  cookie !== undefined && facts.prepared.has(cookie) ? undefined : 'its network namespace is not prepared yet';
+
 const byForeignProgram: Reason = ({ facts }) => facts.foreignConnect;
 
-/** The order in which a pod's reason is chosen if it has several: from what is its own to what is the node's. */
-const REASONS: readonly Reason[] = [byConfiguration, byContainers, byNetns, byListener, byForeignProgram];
+/** The order in which a pod's reason is chosen if it has several: from what is its own to what is the node's, and then what only takes time. */
+const REASONS: readonly Reason[] = [
+  byConfiguration,
+  byContainers,
+  byNetns,
+  byListener,
+  byForeignProgram,
+  byPreparation,
+];
 
 /** Pure. */
 export function captureOf(asked: Asked): Capture {

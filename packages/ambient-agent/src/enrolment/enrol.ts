@@ -309,7 +309,7 @@ class MapsBuilder {
     const own = ownAddresses(ips, isInPod ? (this.#input.addresses?.get(netns.cookie ?? 0n) ?? []) : []);
     if (isInPod && netns.cookie !== undefined) {
       this.#ownAddresses.set(netns.cookie, own.addresses);
-      this.#serve(pod, workload, { cookie: netns.cookie, capture, isAcknowledged: pending === undefined });
+      this.#serve(pod, workload, { ips, cookie: netns.cookie, capture, isAcknowledged: pending === undefined });
     }
     return {
       problems: [
@@ -359,7 +359,7 @@ class MapsBuilder {
   #serve(
     pod: Pod,
     { pod: { podUid }, netns }: Workload,
-    how: Pick<ServedPod, 'cookie' | 'capture' | 'isAcknowledged'>,
+    how: Pick<ServedPod, 'ips' | 'cookie' | 'capture' | 'isAcknowledged'>,
   ): void {
     const { uid, name, namespace, serviceAccount } = pod;
     const { config } = this.#input;

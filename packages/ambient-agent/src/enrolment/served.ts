@@ -29,6 +29,8 @@ export interface ServedPod {
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
+  /** Canonical text; the pod's primary one first. */
+  readonly ips: readonly string[];
   /** The cookie of its network namespace. */
   readonly cookie: bigint;
   /** Undefined if the namespace is remembered and cannot be found now. */

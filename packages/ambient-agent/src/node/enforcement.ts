@@ -7,6 +7,7 @@ import {
   type AttachResult,
   type Counters,
   type DesiredMaps,
+  type RoutedDevices,
 } from '@sluice/datapath';
 import type { Netns } from '@sluice/linux';
 import * as Context from 'effect/Context';
@@ -27,6 +28,7 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
     'attachNetns',
     'detachNetns',
     'attachedNetns',
+    'setRouted',
     'captureListener',
     'missingListeners',
   ]),
@@ -47,6 +49,10 @@ export class Enforcement extends Context.Service<
     readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
     /** Cookies of the namespaces to which this agent or an earlier one attached the inbound program. */
     readonly attachedNetns: Effect.Effect<ReadonlySet<bigint>, EnforcementError>;
+    /** Says by which ways marked connections of a namespace reach ztunnel; what is captured by route is refused in all others. */
+    readonly setRouted: (cookie: bigint, devices: RoutedDevices) => Effect.Effect<void, EnforcementError>;
+    /** What was said last, by this agent or an earlier one. */
+    readonly routed: () => ReadonlyMap<bigint, RoutedDevices>;
     /** Captures a listening socket of ztunnel, so that connections are steered to it. */
     readonly captureListener: (cookie: bigint, port: number, socketFd: number) => Effect.Effect<void, EnforcementError>;
     /** The ports of ztunnel that have no captured listener in a namespace. */
@@ -84,6 +90,8 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),
         attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),
+        setRouted: (cookie, devices) => attempt('setRouted', () => datapath.setRouted(cookie, devices)),
+        routed: () => datapath.routed(),
         captureListener: (cookie, port, fd) =>
           attempt('captureListener', () => datapath.captureListener(cookie, port, fd)),
         missingListeners: (cookie) =>

@@ -5,7 +5,7 @@ import type { AgentConfig } from '../config/config.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
 import { checkState, ensureState, wantedParts, type WantedState } from './netns-state.js';
-import type { WantedParts } from './parts.js';
+import { UNBOUND, type WantedParts } from './parts.js';
 
 /** Plumbs a namespace of its own as it would a pod's that is captured by route, and drops it. */
 export const checkPodPlumbing = ({
@@ -21,7 +21,10 @@ export const checkPodPlumbing = ({
       const nowhere = wantedParts(netns, wanted, []);
       const local: WantedParts = {
         ...nowhere,
-        capture: nowhere.capture.map(({ family }) => ({ family, source: family === 4 ? '127.0.0.1' : '::1' })),
+        capture: nowhere.capture.map(({ family }) => ({
+          family,
+          ways: [{ device: 'lo', ifindex: UNBOUND, source: family === 4 ? '127.0.0.1' : '::1' }],
+        })),
       };
       for (const parts of [nowhere, local]) {
         ensureState(netns, parts, { procPath });

@@ -1,6 +1,6 @@
 // Adds, checks and removes what Sluice wants in a pod's network namespace (parts.ts), and nothing else.
 import { isDeepStrictEqual } from 'node:util';
-import type { RoutedFamilies } from '@sluice/datapath';
+import type { RoutedDevices } from '@sluice/datapath';
 import {
   addRoute,
   addRule,
@@ -20,6 +20,8 @@ import {
   OFF,
   ON,
   partsOf,
+  UNBOUND,
+  type CaptureWay,
   type Family,
   type Part,
   type RoutePart,
@@ -29,7 +31,7 @@ import {
 } from './parts.js';
 import { inTheWay, loopbackDown } from './plumbing-conflict.js';
 import { hasPart, oursAmong, seeRules, whatIsInTheWay, type SeenRules } from './seen-rules.js';
-import { sourceOf } from './sources.js';
+import { waysOf } from './sources.js';
 
 /** What this process or another needs to undo it later. Plain JSON. */
 export const StateMemory = Schema.Struct({
@@ -75,8 +77,10 @@ export interface EnsuredState {
   readonly memory: StateMemory;
   /** Why the pod cannot be captured by route, in words: nothing was added for that. */
   readonly inTheWay: string | undefined;
-  /** The families whose marked connections reach ztunnel, or fail because the namespace has no address to send them from. */
-  readonly routed: RoutedFamilies;
+  /** The ways whose marked connections reach ztunnel, or fail because the namespace has no address to send them from. */
+  readonly routed: RoutedDevices;
+  /** What is there now: what was wanted without what stands in the way, and without what this namespace cannot have. */
+  readonly applied: WantedParts;
 }
 
 /**
@@ -93,9 +97,9 @@ export function wantedParts(
   const families: readonly Family[] = ipv6 && off !== undefined ? [4, 6] : [4];
   const answers = families.filter((family) => family === 4 || off === OFF);
   if (capture.by === 'rewrite') return { answers, capture: [] };
-  const source = (family: Family): string | undefined =>
-    answers.includes(family) ? sourceOf(family, addresses, capture.podIps) : undefined;
-  return { answers, capture: families.map((family) => ({ family, source: source(family) })) };
+  const ways = (family: Family): readonly CaptureWay[] =>
+    answers.includes(family) ? waysOf(family, addresses, capture.podIps) : [];
+  return { answers, capture: families.map((family) => ({ family, ways: ways(family) })) };
 }
 
 /**
@@ -111,7 +115,8 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
   const conflict = whatIsInTheWay('answers', wanted.answers, seen);
   if (conflict !== undefined) throw inTheWay(conflict.part, conflict.what, netns);
   const obstacle = captureObstacle(seen, familiesOf(wanted.capture));
-  const parts = partsOf(obstacle === undefined ? wanted : { ...wanted, capture: [] });
+  const possible = obstacle === undefined ? wanted : { ...wanted, capture: [] };
+  const parts = partsOf(possible);
   const ours = oursAmong(seen);
   const known = memoryOf(netns, options.memory);
   const hasFilter = known === undefined && hasOlderFilter(netns);
@@ -127,7 +132,7 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
     if (restore(netns, name, sysctls[name], procPath)) changed.add(name);
     delete sysctls[name];
   }
-  const lacking = new Set<Family>();
+  const lacking: Part[] = [];
   for (const part of parts) {
     if (part.kind === 'sysctl') {
       const before = turnOn(netns, part.name, procPath);
@@ -141,17 +146,45 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
     }
     const added = addPart(netns, part);
     if (added === 'added') changed.add(part.name);
-    if (added === 'ipv6-disabled') lacking.add(part.family);
+    if (added === 'ipv6-disabled' || added === 'no-device') lacking.push(part);
   }
   if (undoFilter(netns, known, hasFilter)) changed.add(FILTER_NAME);
-  const isRouted = (family: Family): boolean =>
-    !lacking.has(family) && parts.some((part) => part.half === 'capture' && part.family === family);
+  const applied = without(possible, lacking);
   return {
     changed: [...changed],
     memory: { netnsCookie: String(netns.cookie), sysctls },
     inTheWay: obstacle,
-    routed: { ipv4: isRouted(4), ipv6: isRouted(6) },
+    routed: routedBy(applied),
+    applied,
   };
+}
+
+/** A family without its rules or its first route has nothing. Pure. */
+function without(wanted: WantedParts, lacking: readonly Part[]): WantedParts {
+  const lacks = (half: Part['half'], of: Family): boolean =>
+    lacking.some((part) => part.half === half && part.family === of && !isBound(part));
+  const isThere = (family: Family, { ifindex }: CaptureWay): boolean =>
+    !lacking.some((part) => part.kind === 'route' && part.family === family && part.ifindex === ifindex);
+  return {
+    answers: wanted.answers.filter((family) => !lacks('answers', family)),
+    capture: wanted.capture
+      .filter(({ family }) => !lacks('capture', family))
+      .map(({ family, ways }) => ({ family, ways: ways.filter((way) => isThere(family, way)) })),
+  };
+}
+
+const isBound = (part: Part): boolean => part.kind === 'route' && part.ifindex !== UNBOUND;
+
+function routedBy({ capture }: WantedParts): RoutedDevices {
+  const result = new Map<number, { ipv4: boolean; ipv6: boolean }>();
+  for (const { family, ways } of capture) {
+    for (const ifindex of [UNBOUND, ...ways.map((way) => way.ifindex)]) {
+      const families = result.get(ifindex) ?? { ipv4: false, ipv6: false };
+      families[family === 4 ? 'ipv4' : 'ipv6'] = true;
+      result.set(ifindex, families);
+    }
+  }
+  return result;
 }
 
 /** The rules and routes that are missing. Pure. */
@@ -218,13 +251,17 @@ function memoryOf({ cookie }: Netns, memory: StateMemory | undefined): StateMemo
 
 const familiesOf = (captured: WantedParts['capture']): readonly Family[] => captured.map(({ family }) => family);
 
-function addPart(netns: Netns, part: RulePart | RoutePart): ReturnType<typeof addRule> {
+/** 'no-device': it has gone or is down, so that no socket can be bound to it, or use it. */
+function addPart(netns: Netns, part: RulePart | RoutePart): ReturnType<typeof addRule> | 'no-device' {
   try {
     return part.kind === 'rule' ? addRule(netns, part.rule) : addRoute(netns, part.route);
   } catch (error) {
+    if (isBound(part) && NO_DEVICE.has(errorCode(error) ?? '')) return 'no-device';
     throw errorCode(error) === 'ENETDOWN' ? loopbackDown(netns) : error;
   }
 }
+
+const NO_DEVICE: ReadonlySet<string> = new Set(['ENODEV', 'ENETDOWN']);
 
 /** Returns whether it was there. */
 function removePart(netns: Netns, part: RulePart | RoutePart): boolean {

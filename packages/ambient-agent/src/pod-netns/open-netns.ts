@@ -1,6 +1,6 @@
 // One open network namespace of a pod, as long as the agent has something to do with it: what was done in it, what it holds, and
 // a watch that notices when that changes.
-import type { RoutedFamilies } from '@sluice/datapath';
+import type { RoutedDevices } from '@sluice/datapath';
 import { watchNetns, type InterfaceAddress, type Netns, type NetnsChange } from '@sluice/linux';
 import {
   captureObstacle,
@@ -29,7 +29,7 @@ export interface NetnsListener {
 /** What the agent wants in every namespace. */
 export type NetnsSettings = Pick<WantedState, 'ipv6' | 'procPath'>;
 
-const NONE: RoutedFamilies = { ipv4: false, ipv6: false };
+const NOWHERE: RoutedDevices = new Map();
 
 export class OpenNetns {
   readonly netns: Netns;
@@ -40,7 +40,7 @@ export class OpenNetns {
   /** Undefined if it was not looked for, or not since something changed. */
   #obstacle: { readonly words: string | undefined } | undefined;
   #applied: WantedParts | undefined;
-  #routed = NONE;
+  #routed = NOWHERE;
 
   /** Owns the namespace from now on. */
   constructor(netns: Netns, settings: NetnsSettings, listener: NetnsListener) {
@@ -49,8 +49,8 @@ export class OpenNetns {
     this.#listener = listener;
   }
 
-  /** The families whose marked connections reach ztunnel, or fail for want of an address. */
-  get routed(): RoutedFamilies {
+  /** The ways whose marked connections reach ztunnel, or fail for want of an address. */
+  get routed(): RoutedDevices {
     return this.#routed;
   }
 
@@ -75,7 +75,7 @@ export class OpenNetns {
     try {
       const ensured = ensureState(this.netns, wanted, { ...this.#settings, memory, beforeUncapture });
       if (capture.by === 'route') this.#obstacle = { words: ensured.inTheWay };
-      if (ensured.inTheWay !== undefined) this.#applied = { ...wanted, capture: [] };
+      this.#applied = ensured.applied;
       this.#routed = ensured.routed;
       return ensured;
     } catch (error) {
@@ -132,16 +132,16 @@ export class OpenNetns {
 
   /** IPv4 routes keep a source that the namespace does not hold any more; answers to it would leave the namespace. */
   #hasSources(): boolean {
-    const sources = (this.#applied?.capture ?? []).flatMap(({ source }) => source ?? []);
+    const sources = (this.#applied?.capture ?? []).flatMap(({ ways }) => ways.map(({ source }) => source));
     if (sources.length === 0) return true;
     const held = new Set(this.addresses().flatMap(({ address, tentative }) => (tentative ? [] : [address])));
     return sources.every((source) => held.has(source));
   }
 
   #lose(): void {
-    const { ipv4, ipv6 } = this.#routed;
-    this.#routed = NONE;
-    if (ipv4 || ipv6) this.#listener.lost(this.netns.cookie);
+    const wasRouted = this.#routed.size > 0;
+    this.#routed = NOWHERE;
+    if (wasRouted) this.#listener.lost(this.netns.cookie);
   }
 
   #families(): typeof FAMILIES {

@@ -21,7 +21,8 @@ export type Part = {
   readonly family: Family;
 } & (
   | { readonly kind: 'rule'; readonly rule: PolicyRule }
-  | { readonly kind: 'route'; readonly route: PolicyRoute }
+  /** `ifindex`: of the {@link CaptureWay} whose route it is; it is {@link UNBOUND} for others. */
+  | { readonly kind: 'route'; readonly route: PolicyRoute; readonly ifindex: number }
   /** It has to be {@link ON}. */
   | { readonly kind: 'sysctl' }
 );
@@ -38,9 +39,20 @@ export interface WantedParts {
 
 export interface CapturedFamily {
   readonly family: Family;
-  /** The address from which marked connections come; undefined if the namespace has none, so that they fail. */
-  readonly source: string | undefined;
+  /** None if the namespace has no usable address, so that marked connections fail. */
+  readonly ways: readonly CaptureWay[];
 }
+
+/** By which marked connections arrive. A socket that is bound to a device takes the way of that device only. */
+export interface CaptureWay {
+  /** The loopback for sockets that are bound to no device. */
+  readonly device: string;
+  /** Of the device that a socket is bound to; {@link UNBOUND} for the loopback. */
+  readonly ifindex: number;
+  /** The address from which connections come if their socket has none. */
+  readonly source: string;
+}
+export const UNBOUND = 0;
 
 /** RTPROT_STATIC, which addRule and addRoute write; only rules and routes with it are removed again. */
 export const MADE_BY_US = 4;
@@ -86,6 +98,7 @@ const named = (family: Family, half: Half, what: string): Pick<Part, 'name' | 'h
 const answersRoute = (family: Family): RoutePart => ({
   ...named(family, 'answers', 'route'),
   kind: 'route',
+  ifindex: UNBOUND,
   route: { family, table: ANSWERS.table, type: 'local', destination: 'default', interface: 'lo' },
 });
 
@@ -95,15 +108,34 @@ const answersRule = (family: Family): RulePart => ({
   rule: { family, ...ANSWERS },
 });
 
-const captureRoute = ({ family, source }: CapturedFamily): RoutePart => {
-  const route = { family, table: CAPTURE.table, destination: 'default' };
-  return {
-    ...named(family, 'capture', 'route'),
-    kind: 'route',
-    route:
-      source === undefined ? { ...route, type: 'unreachable' } : { ...route, type: 'local', interface: 'lo', source },
-  };
-};
+const LOOPBACK = 'lo';
+
+/** In the order of their metrics: sockets that are bound to no device take the first, which is the loopback's. */
+const captureRoutes = ({ family, ways }: CapturedFamily): RoutePart[] =>
+  ways.length === 0 ? [captureNowhere(family)] : ways.map((way) => captureRoute(family, way));
+
+const captureNowhere = (family: Family): RoutePart => ({
+  ...named(family, 'capture', 'route'),
+  kind: 'route',
+  ifindex: UNBOUND,
+  route: { family, table: CAPTURE.table, destination: 'default', type: 'unreachable' },
+});
+
+const captureRoute = (family: Family, { device, ifindex, source }: CaptureWay): RoutePart => ({
+  ...named(family, 'capture', ifindex === UNBOUND ? 'route' : `route of ${device}`),
+  kind: 'route',
+  ifindex,
+  route: {
+    family,
+    table: CAPTURE.table,
+    destination: 'default',
+    type: 'local',
+    interface: ifindex === UNBOUND ? LOOPBACK : device,
+    source,
+    // 0 would be the kernel's default for IPv6.
+    metric: ifindex + 1,
+  },
+});
 
 const captureRules = (family: Family): RulePart[] => {
   const { table, priorities, fwmark } = CAPTURE;
@@ -127,7 +159,7 @@ const captureRules = (family: Family): RulePart[] => {
  */
 export const partsOf = ({ answers, capture }: WantedParts): readonly Part[] => [
   ...answers.map(answersRoute),
-  ...capture.map(captureRoute),
+  ...capture.flatMap(captureRoutes),
   ...SYSCTLS.filter(({ family }) => answers.includes(family)),
   ...answers.map(answersRule),
   ...capture.flatMap(({ family }) => captureRules(family)),
@@ -136,16 +168,18 @@ export const partsOf = ({ answers, capture }: WantedParts): readonly Part[] => [
 /** Every rule and sysctl that may be ours. */
 export const EVERY_PART: readonly Part[] = partsOf({
   answers: FAMILIES,
-  capture: FAMILIES.map((family) => ({ family, source: undefined })),
+  capture: FAMILIES.map((family) => ({ family, ways: [] })),
 });
 
-/** The part of which a listed route is, with whatever source; undefined if it has another form than ours. Pure. */
+/** The part of which a listed route is, with whatever device and source; undefined if it has another form than ours. Pure. */
 export function routePartOf(listed: ListedRoute): RoutePart | undefined {
-  const { family, source } = listed;
+  const { family, interface: device, metric, source } = listed;
   if (listed.table === ANSWERS.table) return [answersRoute(family)].find(({ route }) => sameRoute(route, listed));
-  const nowhere = captureRoute({ family, source: undefined });
+  const nowhere = captureNowhere(family);
+  if (sameRoute(nowhere.route, listed)) return nowhere;
+  const way = captureRoute(family, { device, ifindex: metric - 1, source: source ?? '' });
   // The kernel takes the source from an IPv6 route when the address goes.
-  const local: PolicyRoute = { family, table: CAPTURE.table, type: 'local', destination: 'default', interface: 'lo' };
-  const forms = [nowhere, { ...nowhere, route: source === undefined ? local : { ...local, source } }];
-  return forms.find(({ route }) => sameRoute(route, listed));
+  const { source: _source, ...unsourced } = way.route;
+  const route = source === undefined ? (unsourced as PolicyRoute) : way.route;
+  return sameRoute(route, listed) ? { ...way, route } : undefined;
 }

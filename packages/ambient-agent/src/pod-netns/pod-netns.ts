@@ -2,7 +2,7 @@
 // every part that looks into it or changes it, and closed when it is restored. Changes are written to disk before anything
 // relies on them, so that a later agent can undo them.
 import type { LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
-import type { RoutedFamilies } from '@sluice/datapath';
+import type { RoutedDevices } from '@sluice/datapath';
 import { Netns, NetnsGoneError, type InterfaceAddress } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
@@ -16,7 +16,7 @@ import type { EnsuredState, WantedCapture } from './netns-state.js';
 import { OpenNetns, type NetnsListener } from './open-netns.js';
 
 /** What {@link PodNetns} did in a namespace. */
-export type AppliedNetns = Omit<EnsuredState, 'memory'>;
+export type AppliedNetns = Omit<EnsuredState, 'memory' | 'applied'>;
 
 export class PodNetns extends Context.Service<
   PodNetns,
@@ -35,10 +35,10 @@ export class PodNetns extends Context.Service<
      */
     readonly apply: (cookie: bigint, capture: WantedCapture) => Effect.Effect<AppliedNetns, PodNetnsError>;
     /**
-     * The families whose marked connections reach ztunnel now, or fail because the namespace has no address to send them from.
+     * The ways whose marked connections reach ztunnel now, or fail because the namespace has no address to send them from.
      * None before {@link apply}, and after `lost` until the next one.
      */
-    readonly routed: (cookie: bigint) => RoutedFamilies;
+    readonly routed: (cookie: bigint) => RoutedDevices;
     /** Why the pod cannot be captured by route, in words; undefined if nothing in its open namespace is in the way. */
     readonly inTheWay: (cookie: bigint) => Effect.Effect<string | undefined, PodNetnsError>;
     /** What an open namespace holds now. */
@@ -132,11 +132,11 @@ export const podNetns = (
             const one = opened(cookie);
             const entry = changed.get(cookie);
             if (entry === undefined) throw new Error(`nothing is written down of the network namespace ${cookie}`);
-            const { memory, ...applied } = one.apply(capture, entry.before);
+            const { memory, applied: _applied, ...applied } = one.apply(capture, entry.before);
             remember({ ...entry, before: memory });
             return applied;
           }),
-        routed: (cookie) => open.get(cookie)?.routed ?? { ipv4: false, ipv6: false },
+        routed: (cookie) => open.get(cookie)?.routed ?? new Map(),
         inTheWay: (cookie) => attempt('look', () => opened(cookie).inTheWay()),
         addresses: (cookie) => attempt('look', () => opened(cookie).addresses()),
         listen: (one) => {

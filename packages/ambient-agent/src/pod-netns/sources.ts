@@ -1,7 +1,7 @@
-// Which address a pod's captured connections come from.
+// Which addresses a pod's captured connections come from, and by which ways they arrive.
 import { canonicalAddress } from '@sluice/cgroup-resolver';
 import type { InterfaceAddress } from '@sluice/linux';
-import type { Family } from './parts.js';
+import { UNBOUND, type CaptureWay, type Family } from './parts.js';
 
 /**
  * The address that the pod would use: the first of its IPs that the namespace holds, else the first global address that is not
@@ -17,3 +17,27 @@ export function sourceOf(
   const podIp = podIps.map(canonicalAddress).find((ip) => ip !== undefined && held.has(ip));
   return podIp ?? usable.find(({ scope, deprecated }) => scope === 'global' && !deprecated)?.address;
 }
+
+/** The ways of a family, that of the loopback first; none without a usable address. Pure. */
+export function waysOf(
+  family: Family,
+  addresses: readonly InterfaceAddress[],
+  podIps: readonly string[],
+): readonly CaptureWay[] {
+  const source = sourceOf(family, addresses, podIps);
+  if (source === undefined) return [];
+  const devices = new Map(addresses.filter(isOfDevice).map(({ ifindex, name }) => [ifindex, name]));
+  const bound = [...devices].sort(([a], [b]) => a - b);
+  return [
+    { device: 'lo', ifindex: UNBOUND, source },
+    ...bound.flatMap(([ifindex, device]) => {
+      const held = addresses.filter((one) => one.ifindex === ifindex);
+      const own = sourceOf(family, held, podIps);
+      return own === undefined ? [] : [{ device, ifindex, source: own }];
+    }),
+  ];
+}
+
+/** LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
+const LOOPBACK_INDEX = 1;
+const isOfDevice = ({ ifindex }: InterfaceAddress): boolean => ifindex !== LOOPBACK_INDEX;

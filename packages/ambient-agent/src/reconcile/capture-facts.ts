@@ -11,11 +11,12 @@ export interface CaptureSources {
   readonly config: Pick<AgentConfig, 'mode' | 'capture' | 'paths'>;
   readonly sights: ListenerSights;
   readonly obstacles: CaptureFacts['obstacles'];
+  readonly prepared: CaptureFacts['prepared'];
 }
 
 /** Asks the kernel only if a pod can be captured by route at all. */
 export function captureFacts(
-  { config, sights, obstacles }: CaptureSources,
+  { config, sights, obstacles, prepared }: CaptureSources,
   zds: ZdsFacts,
   { workloads }: Pick<NodeTruth, 'workloads'>,
   isThorough: boolean,
@@ -24,6 +25,7 @@ export function captureFacts(
   const pods = [...workloads.values()].map(({ pod }) => pod.cgroupPath);
   return {
     obstacles,
+    prepared,
     listeners: sights.update(zds, isThorough),
     foreignConnect: foreignConnect(pinDirectory(config.paths.bpffs), pods),
   };

@@ -2,8 +2,10 @@
 // mode needs, and reports the result.
 import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
+import * as Result from 'effect/Result';
 import { Announcements } from '../announce/announcements.js';
 import type { AgentConfig } from '../config/config.js';
+import type { CaptureFacts } from '../enrolment/capture.js';
 import { cgroupUid, enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
@@ -70,7 +72,7 @@ export const reconcilePass = (
 
 /** Looks, decides, and writes the maps. */
 export const applyPass = Effect.fnUntraced(function* (
-  { view, config, sights }: PassPlaces,
+  { view, config, sights, doneNetns }: PassPlaces,
   isThorough: boolean,
 ): Effect.fn.Return<AppliedPass, EnforcementError | NodeViewError, PassServices> {
   const source = yield* InventorySource;
@@ -87,8 +89,8 @@ export const applyPass = Effect.fnUntraced(function* (
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
-  const capture = captureFacts({ config, sights, obstacles: new Map() }, facts, truth, isThorough);
-  const addresses = heldAddresses(truth);
+  const { obstacles, addresses } = yield* lookIntoNetns(truth);
+  const capture = captureFacts({ config, sights, obstacles, prepared: doneNetns.prepared }, facts, truth, isThorough);
   const served = { ...facts, remembered };
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses });
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
@@ -99,13 +101,34 @@ export const applyPass = Effect.fnUntraced(function* (
   return { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems };
 });
 
-/** What each pod's network namespace held when a process of the pod showed it, by cookie. */
-const heldAddresses = ({ workloads }: NodeTruth): ReadonlyMap<bigint, readonly string[]> =>
-  new Map(
-    [...workloads.values()].flatMap(({ netns }) =>
-      netns === undefined ? [] : [[netns.cookie, netns.addresses] as const],
-    ),
-  );
+interface NetnsFacts {
+  /** What each namespace holds, by cookie. */
+  readonly addresses: ReadonlyMap<bigint, readonly string[]>;
+  readonly obstacles: CaptureFacts['obstacles'];
+}
+
+/** What was seen when a process of the pod showed the namespace counts for those that cannot be looked into any more. */
+const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTruth) {
+  const podNetns = yield* PodNetns;
+  const addresses = new Map<bigint, readonly string[]>();
+  const obstacles = new Map<bigint, string>();
+  for (const { netns } of workloads.values()) if (netns !== undefined) addresses.set(netns.cookie, netns.addresses);
+  for (const cookie of new Set([...addresses.keys(), ...podNetns.changed().keys()])) {
+    if (podNetns.get(cookie) === undefined) continue;
+    const held = yield* Effect.result(podNetns.addresses(cookie));
+    if (Result.isSuccess(held))
+      addresses.set(
+        cookie,
+        held.success.map(({ address }) => address),
+      );
+    const inTheWay = yield* Effect.result(podNetns.inTheWay(cookie));
+    const words = Result.isFailure(inTheWay)
+      ? `its network namespace cannot be looked into: ${inTheWay.failure.message}`
+      : inTheWay.success;
+    if (words !== undefined) obstacles.set(cookie, words);
+  }
+  return { addresses, obstacles } satisfies NetnsFacts;
+});
 
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (

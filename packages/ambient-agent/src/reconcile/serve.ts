@@ -1,6 +1,7 @@
 // What `inPod` mode does in addition to the maps, in an order that never leaves a pod half captured: a namespace is plumbed and
 // attached before ztunnel is told of it, and a pod that leaves goes through the reverse. When a step fails for a pod, only that
 // pod stays pending.
+import { isDeepStrictEqual } from 'node:util';
 import type { NetnsRef } from '@sluice/cgroup-resolver';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
@@ -9,6 +10,7 @@ import { Enforcement, type EnforcementError } from '../node/enforcement.js';
 import type { StartupError } from '../failure/startup-error.js';
 import type { PodNetnsError } from '../pod-netns/errors.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
+import type { WantedCapture } from '../pod-netns/netns-state.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type OfferedPod } from '../zds/zds.js';
 import { recapture } from './recapture.js';
@@ -17,10 +19,12 @@ import { recapture } from './recapture.js';
 export interface DoneNetns {
   /** The namespaces to which this agent attached its own program. */
   readonly attached: Set<bigint>;
-  /** The namespaces that are plumbed; the one that was checked longest ago comes first. */
-  readonly plumbed: Set<bigint>;
+  /** The namespaces that are plumbed, and how; the one that was checked longest ago comes first. */
+  readonly plumbed: Map<bigint, WantedCapture>;
   /** The namespaces in which something was changed that has not been looked at since. */
   readonly disturbed: Set<bigint>;
+  /** The namespaces in which marked connections have reached ztunnel. */
+  readonly prepared: Set<bigint>;
 }
 
 export interface ServeOptions {
@@ -62,8 +66,9 @@ export const serve = Effect.fnUntraced(function* (
   };
 
   const attached = yield* enforcement.attachedNetns;
-  const checked = options.isThorough ? [...options.done.plumbed].slice(0, CHECKED_AT_ONCE) : [];
+  const checked = options.isThorough ? [...options.done.plumbed.keys()].slice(0, CHECKED_AT_ONCE) : [];
   const due = new Set([...checked, ...options.done.disturbed]);
+  const wasPrepared = new Set(options.done.prepared);
   const prepared = new Set<bigint>();
   const repaired: string[] = [];
   for (const pod of pods) {
@@ -92,7 +97,12 @@ export const serve = Effect.fnUntraced(function* (
     unattached: new Set(pods.filter(({ cookie }) => !after.has(cookie)).map(({ uid }) => uid)),
     others: [...others, ...restored],
     repaired,
-    isIncomplete: problems.size > 0 || others.length > 0 || restored.length > 0,
+    // Another pass lets those be captured by route that are prepared now.
+    isIncomplete:
+      problems.size > 0 ||
+      others.length > 0 ||
+      restored.length > 0 ||
+      [...options.done.prepared].some((cookie) => !wasPrepared.has(cookie)),
   };
 });
 
@@ -107,14 +117,20 @@ const prepare = Effect.fnUntraced(function* (
   const podNetns = yield* PodNetns;
   const { cookie } = pod;
   const isAttached = done.attached.has(cookie) && attached.has(cookie);
+  const wanted = wantedCapture(pod);
   const wasPlumbed = done.plumbed.has(cookie);
-  if (isAttached && wasPlumbed && !isDue) return [];
+  if (isAttached && isDeepStrictEqual(done.plumbed.get(cookie), wanted) && !isDue) return [];
   // An earlier agent attached this one, and no process shows the namespace now; what is there stays in force.
   if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
   const netns = yield* podNetns.open(pod);
   // What changes from here on is for the next pass.
   done.disturbed.delete(cookie);
-  const plumbed = yield* Effect.result(podNetns.apply(cookie, { by: 'rewrite' }));
+  const plumbed = yield* Effect.result(podNetns.apply(cookie, wanted));
+  // Marked connections may be let go only after what leads them to ztunnel has been seen.
+  const routed = podNetns.routed(cookie);
+  yield* enforcement.setRouted(cookie, routed);
+  if (routed.size > 0) done.prepared.add(cookie);
+  else done.prepared.delete(cookie);
   // The program is attached even if that failed, because a pending pod is held in both directions.
   if (!isAttached) {
     yield* enforcement.attachNetns(netns);
@@ -123,11 +139,15 @@ const prepare = Effect.fnUntraced(function* (
   // It is added again at the end, as the one that was checked last.
   done.plumbed.delete(cookie);
   const { changed } = yield* Effect.fromResult(plumbed);
-  done.plumbed.add(cookie);
+  done.plumbed.set(cookie, wanted);
   return wasPlumbed
     ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
     : [];
 });
+
+/** The namespace of a pod that may be captured by route is prepared for it while it is captured by rewrite. */
+const wantedCapture = ({ isRoutable, ips }: ServedPod): WantedCapture =>
+  isRoutable ? { by: 'route', podIps: ips } : { by: 'rewrite' };
 
 /** The pods for ztunnel: those that are prepared, and those that it has acknowledged, in whatever condition. */
 const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepared: ReadonlySet<bigint>) {
@@ -152,6 +172,12 @@ const detachOthers = Effect.fnUntraced(function* (
     done.attached.delete(cookie);
     done.plumbed.delete(cookie);
     done.disturbed.delete(cookie);
+    done.prepared.delete(cookie);
+    if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
+  }
+  for (const cookie of enforcement.routed().keys()) {
+    if (served.has(cookie)) continue;
+    const outcome = yield* Effect.result(enforcement.setRouted(cookie, new Map()));
     if (Result.isFailure(outcome)) problems.push(outcome.failure.message);
   }
   return problems;
