@@ -188,39 +188,40 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
         4,
         ['rule', 'add', 'priority', '0', 'fwmark', '0x1/0x1', 'lookup', '77'],
         ['rule', 'delete', 'priority', '0', 'lookup', '77'],
-        'in its network namespace, the IPv4 rule "priority 0 fwmark 0x1/0x1 lookup 77" comes before those of Sluice',
+        'the IPv4 rule "priority 0 fwmark 0x1/0x1 lookup 77" comes before those of Sluice',
       ],
       [
         'to one with the priority of its lookup',
         6,
         ['rule', 'add', 'priority', '1', ...sixTooFar],
         ['rule', 'delete', 'priority', '1', 'lookup', '77'],
-        'in its network namespace, the IPv6 rule "priority 1 lookup 77" has a priority that Sluice uses',
+        'the IPv6 rule "priority 1 lookup 77" has a priority that Sluice uses',
       ],
       [
         'to one with the priority of its backstop',
         4,
         ['rule', 'add', 'priority', '2', 'iif', 'lo', 'lookup', '77'],
         ['rule', 'delete', 'priority', '2', 'lookup', '77'],
-        'in its network namespace, the IPv4 rule "priority 2 (iif) lookup 77" has a priority that Sluice uses',
+        'the IPv4 rule "priority 2 (iif) lookup 77" has a priority that Sluice uses',
       ],
       [
         'to a route in its table',
         6,
         ['route', 'add', 'fd66:99::/64', 'dev', 'eth0', 'table', '101'],
         ['route', 'delete', 'fd66:99::/64', 'dev', 'eth0', 'table', '101'],
-        'in its network namespace, the IPv6 route "unicast fd66:99::/64 dev eth0 table 101" is in a table that Sluice uses',
+        'the IPv6 route "unicast fd66:99::/64 dev eth0 table 101" is in a table that Sluice uses',
       ],
       [
         'to a route of the same form that somebody else added',
         4,
         ['route', 'append', 'local', 'default', 'dev', 'lo', 'table', '101'],
         ['route', 'delete', 'local', 'default', 'dev', 'lo', 'table', '101'],
-        'in its network namespace, the IPv4 route "local default dev lo table 101" is in a table that Sluice uses',
+        'the IPv4 route "local default dev lo table 101" is in a table that Sluice uses',
       ],
-    ])('%s', async (_, family, add, remove, words) => {
+    ])('%s', async (_, family, add, remove, what) => {
       await ip(family, ...add);
       const withIt = await state();
+      const words = `in its network namespace, ${what}; remove it if the pod does not need it`;
       expect(captureObstacle(seeRules(netns), FAMILIES)).toBe(words);
       expect(ensured()).toMatchObject({ inTheWay: words, routed: NOT_ROUTED });
       expect(missing(byRewrite)).toEqual([]);

@@ -279,7 +279,8 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     });
 
     it('gives way to what stands in the way, and comes back', async () => {
-      const words = 'in its network namespace, the IPv4 rule "priority 0 lookup 77" comes before those of Sluice';
+      const words =
+        'in its network namespace, the IPv4 rule "priority 0 lookup 77" comes before those of Sluice; remove it if the pod does not need it';
       await withCaptured((owner) =>
         Effect.gen(function* () {
           expect(yield* owner.inTheWay(netns.cookie)).toBeUndefined();

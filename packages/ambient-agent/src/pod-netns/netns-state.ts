@@ -191,10 +191,12 @@ function routedBy({ capture }: WantedParts): RoutedDevices {
 export const missingRules = (seen: SeenRules, wanted: WantedParts): readonly Part[] =>
   partsOf(wanted).filter((part) => part.kind !== 'sysctl' && !hasPart(seen, part));
 
-/** Why a pod cannot be captured by route, in words; undefined if it can be. Pure. */
+/** Why a pod cannot be captured by route, in words: object, cause, remedy; undefined if it can be. Pure. */
 export function captureObstacle(seen: SeenRules, families: readonly Family[]): string | undefined {
   const found = whatIsInTheWay('capture', families, seen);
-  return found === undefined ? undefined : `in its network namespace, ${found.what}`;
+  return found === undefined
+    ? undefined
+    : `in its network namespace, ${found.what}; remove it if the pod does not need it`;
 }
 
 /** The parts that are missing, by the names that {@link ensureState} reports. Changes nothing. */
