@@ -34,9 +34,9 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<netnsRoutes>(exports, "netnsRoutes");
   add<changeRoute>(exports, "changeRoute");
   add<netnsQdiscs>(exports, "netnsQdiscs");
-  add<changeClsact>(exports, "changeClsact");
+  add<deleteClsact>(exports, "deleteClsact");
   add<netnsTcFilters>(exports, "netnsTcFilters");
-  add<changeTcFilter>(exports, "changeTcFilter");
+  add<deleteTcFilter>(exports, "deleteTcFilter");
   add<readNetnsSysctl>(exports, "readNetnsSysctl");
   add<writeNetnsSysctl>(exports, "writeNetnsSysctl");
   return exports;

@@ -1,4 +1,4 @@
-// RTM_*QDISC for clsact and RTM_*TFILTER for BPF programs in direct-action mode.
+// RTM_GETQDISC, RTM_DELQDISC for clsact, RTM_GETTFILTER, and RTM_DELTFILTER for BPF programs.
 #include "traffic_control.h"
 
 #include <climits>
@@ -18,8 +18,6 @@
 #include "tc_dump.h"
 
 namespace {
-
-constexpr size_t longestProgramName = 255; // CLS_BPF_NAME_LEN of net/sched/cls_bpf.c, with its NUL
 
 // The arguments that every call begins with.
 struct Device {
@@ -88,18 +86,16 @@ Napi::Value netnsQdiscs(const Napi::CallbackInfo &info) {
   return result;
 }
 
-void changeClsact(const Napi::CallbackInfo &info) {
+void deleteClsact(const Napi::CallbackInfo &info) {
   const Device device(info);
-  const bool add = info[3].ToBoolean();
   insideNetns(device.netns, device.path, [&] {
     tcmsg head = {};
     head.tcm_ifindex = device.index();
     head.tcm_parent = TC_H_CLSACT;
     head.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
-    const uint16_t flags = add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK;
-    NetlinkRequest request(add ? RTM_NEWQDISC : RTM_DELQDISC, flags, head);
+    NetlinkRequest request(RTM_DELQDISC, NLM_F_ACK, head);
     request.addText(TCA_KIND, "clsact");
-    changeByNetlink(request, device.object(add ? "RTM_NEWQDISC clsact" : "RTM_DELQDISC clsact"));
+    changeByNetlink(request, device.object("RTM_DELQDISC clsact"));
   });
 }
 
@@ -122,41 +118,21 @@ Napi::Value netnsTcFilters(const Napi::CallbackInfo &info) {
   return result;
 }
 
-void changeTcFilter(const Napi::CallbackInfo &info) {
+void deleteTcFilter(const Napi::CallbackInfo &info) {
   const Device device(info);
   const bool egress = info[3].ToBoolean();
-  const std::string change = textArgument(info, 4, "change");
-  const auto priority = static_cast<uint32_t>(integerArgument(info, 5, "priority", 1, UINT16_MAX));
-  const auto handle = static_cast<uint32_t>(integerArgument(info, 6, "handle", 1, UINT32_MAX));
-  const bool remove = change == "delete";
-  int program = -1;
-  std::string name;
-  if (!remove) {
-    program = static_cast<int>(integerArgument(info, 7, "programFd", 0, INT_MAX));
-    name = textArgument(info, 8, "name");
-    if (name.empty() || name.size() > longestProgramName)
-      throw Napi::RangeError::New(info.Env(), "name must have 1 to 255 bytes");
-  }
+  const auto priority = static_cast<uint32_t>(integerArgument(info, 4, "priority", 1, UINT16_MAX));
+  const auto handle = static_cast<uint32_t>(integerArgument(info, 5, "handle", 1, UINT32_MAX));
   insideNetns(device.netns, device.path, [&] {
     tcmsg head = {};
     head.tcm_ifindex = device.index();
     head.tcm_parent = hookOf(egress);
     head.tcm_handle = handle;
     head.tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL));
-    uint16_t flags = NLM_F_ACK;
-    if (!remove)
-      flags |= change == "add" ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE;
-    NetlinkRequest request(remove ? RTM_DELTFILTER : RTM_NEWTFILTER, flags, head);
+    NetlinkRequest request(RTM_DELTFILTER, NLM_F_ACK, head);
     request.addText(TCA_KIND, "bpf");
-    if (!remove) {
-      const size_t options = request.beginNested(TCA_OPTIONS);
-      request.addU32(TCA_BPF_FD, static_cast<uint32_t>(program));
-      request.addText(TCA_BPF_NAME, name);
-      request.addU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
-      request.endNested(options);
-    }
-    const std::string what = std::string(remove ? "RTM_DELTFILTER" : "RTM_NEWTFILTER") + ", " +
-                             (egress ? "egress" : "ingress") + ", priority " + std::to_string(priority);
+    const std::string what =
+        std::string("RTM_DELTFILTER, ") + (egress ? "egress" : "ingress") + ", priority " + std::to_string(priority);
     changeByNetlink(request, device.object(what));
   });
 }

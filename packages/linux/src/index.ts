@@ -34,11 +34,8 @@ export {
 export { parseStat, readProcess, type SeenProcess } from './proc-stat.js';
 export { readSysctl, writeSysctl, type SysctlOptions, type SysctlWritten } from './sysctls.js';
 export {
-  attachTc,
   detachTc,
   tcFilters,
-  type TcAttached,
-  type TcAttachment,
   type TcDetached,
   type TcDirection,
   type TcFilter,

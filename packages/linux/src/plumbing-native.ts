@@ -76,19 +76,9 @@ export interface NativePlumbing {
     source: string,
   ): void;
   netnsQdiscs(netns: number, path: string, device: string): NativeQdisc[];
-  changeClsact(netns: number, path: string, device: string, add: boolean): void;
+  deleteClsact(netns: number, path: string, device: string): void;
   netnsTcFilters(netns: number, path: string, device: string, egress: boolean): NativeTcFilter[];
-  changeTcFilter(
-    netns: number,
-    path: string,
-    device: string,
-    egress: boolean,
-    change: 'add' | 'replace' | 'delete',
-    priority: number,
-    handle: number,
-    programFd?: number,
-    name?: string,
-  ): void;
+  deleteTcFilter(netns: number, path: string, device: string, egress: boolean, priority: number, handle: number): void;
   readNetnsSysctl(netns: number, path: string, file: string): string;
   writeNetnsSysctl(netns: number, path: string, file: string, value: string): void;
 }

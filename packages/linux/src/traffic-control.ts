@@ -1,7 +1,5 @@
-// BPF classifiers on a device of a network namespace, at the clsact hooks (tc-bpf(8)).
-import { readFileSync } from 'node:fs';
-import { constants } from 'node:os';
-import { SystemCallError, systemCall, unless } from './errors.js';
+// BPF classifiers on a device of a network namespace, at the clsact hooks (tc-bpf(8)): looks at them, and removes one.
+import { systemCall, unless } from './errors.js';
 import { native } from './native.js';
 import type { Netns } from './netns.js';
 import type { NativeTcFilter } from './plumbing-native.js';
@@ -20,11 +18,6 @@ export interface TcPlace {
   direction?: TcDirection;
 }
 
-export interface TcAttachment extends TcPlace {
-  /** The descriptor of a loaded BPF program of type sched_cls. It is borrowed: the filter itself holds the program. */
-  programFd: number;
-}
-
 /** A filter as the kernel has it. */
 export interface TcFilter {
   kind: string;
@@ -35,12 +28,6 @@ export interface TcFilter {
   chain: number;
   /** Only for kind 'bpf'. `tag` is the program's, in hexadecimal. */
   bpf?: { name: string; programId: number; tag: string; directAction: boolean };
-}
-
-/** `qdisc` is about the clsact that holds the filters: 'present' if it, or an ingress qdisc, existed already. */
-export interface TcAttached {
-  filter: 'added' | 'present' | 'replaced';
-  qdisc: 'added' | 'present';
 }
 
 export interface TcDetached {
@@ -57,27 +44,8 @@ export function tcFilters(netns: Netns, device: string, direction: TcDirection =
 }
 
 /**
- * Attaches a program in direct-action mode to every packet of one direction, with a clsact qdisc if the device has none. If the
- * same program is at the same place the result is 'present'; another program under our name there is replaced in one step, so
- * that every packet meets one of them.
- * @throws SystemCallError EEXIST if another's filter has the priority and handle; EINVAL if the descriptor is not a sched_cls
- * program; ENODEV if there is no such device; EPERM without CAP_NET_ADMIN.
- */
-export function attachTc(netns: Netns, device: string, attachment: TcAttachment): TcAttached {
-  const qdisc = addClsact(netns, device);
-  try {
-    const add = (): TcAttached['filter'] => addFilter(netns, device, attachment);
-    // Another process may have done the same first: then try once more.
-    return { filter: unless(add, (code) => (code === 'EEXIST' ? add() : undefined)), qdisc };
-  } catch (error) {
-    if (qdisc === 'added') removeClsactIfEmpty(netns, device);
-    throw error;
-  }
-}
-
-/**
  * Removes the filter of this name at this place; then the clsact qdisc, if it has no filter left in either direction. `qdisc:
- * 'keep'` leaves it even then: for a caller who knows that another made it (`attachTc` returned 'present'). A filter that
+ * 'keep'` leaves it even then: for a caller who knows that another made it. A filter that
  * another adds between the check and the removal is lost with the qdisc; the kernel has no call that does both.
  * @throws SystemCallError EPERM without CAP_NET_ADMIN.
  */
@@ -121,29 +89,6 @@ function listedFilter(filter: NativeTcFilter): TcFilter {
   return kind === 'bpf' ? { ...common, bpf: { name, programId, tag, directAction: filter.directAction } } : common;
 }
 
-function addClsact({ fd, path }: Netns, device: string): 'added' | 'present' {
-  return unless(
-    (): 'added' | 'present' => {
-      native.changeClsact(fd, path, device, true);
-      return 'added';
-    },
-    // The older ingress qdisc is at the same place, and holds the filters of its direction as well.
-    (code) => (code === 'EEXIST' ? 'present' : undefined),
-  );
-}
-
-function addFilter(netns: Netns, device: string, attachment: TcAttachment): TcAttached['filter'] {
-  const { programFd, direction = 'ingress', name, priority, handle } = attachment;
-  const there = list(netns, device, direction).find((filter) => isAt(attachment, filter));
-  if (there !== undefined && !isOurs(attachment, there)) throw occupied(netns, device, attachment);
-  if (there !== undefined && there.directAction && there.programId === programIdOf(programFd)) return 'present';
-  const change = there === undefined ? 'add' : 'replace';
-  const egress = direction === 'egress';
-  const { fd, path } = netns;
-  systemCall(() => native.changeTcFilter(fd, path, device, egress, change, priority, handle, programFd, name));
-  return there === undefined ? 'added' : 'replaced';
-}
-
 function qdiscKind({ fd, path }: Netns, device: string): string | undefined {
   return systemCall(() => native.netnsQdiscs(fd, path, device)).find(({ parent }) => parent === CLSACT_PARENT)?.kind;
 }
@@ -159,7 +104,7 @@ function removeClsactIfEmpty(netns: Netns, device: string): TcDetached['qdisc'] 
   if (kind !== 'clsact' || occupied) return 'kept';
   return unless(
     (): TcDetached['qdisc'] => {
-      native.changeClsact(netns.fd, netns.path, device, false);
+      native.deleteClsact(netns.fd, netns.path, device);
       return 'deleted';
     },
     (code) => (code === 'ENOENT' || code === 'EINVAL' ? 'absent' : undefined),
@@ -175,28 +120,9 @@ function deleteFilter(
 ): void {
   unless(
     () => {
-      native.changeTcFilter(fd, path, device, direction === 'egress', 'delete', priority, handle);
+      native.deleteTcFilter(fd, path, device, direction === 'egress', priority, handle);
       return true;
     },
     (code) => (code === 'ENOENT' ? true : undefined),
   );
-}
-
-/** The kernel's number of the program behind a descriptor of this process; undefined if it is not a program. */
-function programIdOf(fd: number): number | undefined {
-  const id = /^prog_id:\t(\d+)$/m.exec(fdInfo(fd))?.[1];
-  return id === undefined ? undefined : Number(id);
-}
-
-function fdInfo(fd: number): string {
-  try {
-    return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
-  } catch {
-    return ''; // a descriptor that is not open: the kernel's error names it
-  }
-}
-
-function occupied({ path }: Netns, device: string, { priority, handle }: TcPlace): SystemCallError {
-  const object = `${path} (RTM_NEWTFILTER, ${device}, priority ${priority}, handle ${handle})`;
-  return new SystemCallError({ errno: constants.errno.EEXIST, syscall: 'rtnetlink', object });
 }

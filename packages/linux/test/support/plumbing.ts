@@ -3,9 +3,8 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { openObject, type BpfObject } from '@sluice/libbpf';
 import { expect } from 'vitest';
-import { Netns, SystemCallError, type PolicyRoute, type PolicyRule } from '../../src/index.js';
+import { Netns, SystemCallError, type PolicyRoute, type PolicyRule, type TcPlace } from '../../src/index.js';
 
 export const FAMILIES = [4, 6] as const;
 export type Family = (typeof FAMILIES)[number];
@@ -24,6 +23,7 @@ export const route = (family: Family): PolicyRoute & { type: 'local' } => ({
   interface: 'lo',
 });
 export const place = { name: 'sluice_lo', priority: 100, handle: 1 };
+const TC_FILTER = fileURLToPath(new URL('../../build/test/tc-filter', import.meta.url));
 
 /** A namespace with a name of ip-netns(8). */
 export class NamedNetns {
@@ -45,6 +45,12 @@ export class NamedNetns {
   /** Runs tc(8) inside. */
   tc(...words: string[]): string {
     return execFileSync('tc', ['-n', this.name, ...words], { encoding: 'utf8' });
+  }
+
+  /** Attaches a filter that does nothing, by the program of native/test/tc_filter.cc. */
+  addFilter(name: string, { priority, handle, direction = 'ingress' }: Omit<TcPlace, 'name'>): void {
+    const words = [this.path, 'lo', name, String(priority), String(handle)];
+    execFileSync(TC_FILTER, direction === 'egress' ? [...words, direction] : words);
   }
 
   /** A pair of devices, both up unless requested otherwise. */
@@ -74,13 +80,6 @@ export class NamedNetns {
 /** JSON of iproute2, which writes nothing at all for an empty list. */
 export function parsed(text: string): unknown {
   return JSON.parse(text === '' ? '[]' : text);
-}
-
-/** The BPF programs of native/test/marks.bpf.c, loaded. */
-export function loadMarks(): BpfObject {
-  const object = openObject(fileURLToPath(new URL('../../build/test/marks.bpf.o', import.meta.url)));
-  object.load();
-  return object;
 }
 
 export function failureOf(body: () => unknown): SystemCallError {
