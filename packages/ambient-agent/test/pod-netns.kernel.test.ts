@@ -273,6 +273,12 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
           expect(yield* known).toContain(POD);
           expect(yield* change('address add 10.66.61.2/24 dev eth0')).toEqual([changed()]);
           expect(yield* known).toContain('10.66.61.2');
+          // As a router does that renews it.
+          const renewal = 'valid_lft 3000 preferred_lft 3000';
+          expect(yield* change(`address change 10.66.61.2/24 dev eth0 ${renewal}`)).toEqual([]);
+          expect(yield* change('address change 10.66.61.2/24 dev eth0 valid_lft 3000 preferred_lft 0')).toEqual([
+            changed(),
+          ]);
           expect(owner.routed(netns.cookie)).toEqual(ROUTED);
         }),
       );

@@ -144,6 +144,7 @@ export function ensureState(netns: Netns, wanted: WantedParts, options: StateOpt
       }
       continue;
     }
+    if (hasPart(seen, part)) continue;
     const added = addPart(netns, part);
     if (added === 'added') changed.add(part.name);
     if (added === 'ipv6-disabled' || added === 'no-device') lacking.push(part);

@@ -1,5 +1,6 @@
 // One open network namespace of a pod, as long as the agent has something to do with it: what was done in it, what it holds, and
 // a watch that notices when that changes.
+import { isDeepStrictEqual } from 'node:util';
 import type { RoutedDevices } from '@sluice/datapath';
 import { watchNetns, type InterfaceAddress, type Netns, type NetnsChange } from '@sluice/linux';
 import {
@@ -104,11 +105,21 @@ export class OpenNetns {
   }
 
   #onChanges(changes: ReadonlySet<NetnsChange>): void {
+    const before = this.#addresses;
     const areAddresses = changes.has('addresses') || changes.has('lost');
     if (areAddresses) this.#addresses = undefined;
     // A look, whatever has changed: the kernel says nothing when it takes the source from an IPv6 route with the address.
     const isDisturbed = this.#look();
-    if (areAddresses || isDisturbed) this.#listener.changed(this.netns.cookie);
+    if (isDisturbed || (areAddresses && this.#hasOther(before))) this.#listener.changed(this.netns.cookie);
+  }
+
+  /** Most notifications about addresses only renew their lifetimes, as routers do all the time. */
+  #hasOther(before: readonly InterfaceAddress[] | undefined): boolean {
+    try {
+      return !isDeepStrictEqual(before, this.addresses());
+    } catch {
+      return true;
+    }
   }
 
   /** Returns whether there is something to be done. */
