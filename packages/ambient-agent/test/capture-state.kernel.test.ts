@@ -2,7 +2,7 @@
 // removed, and where marked packets go.
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { CaptureMark } from '@sluice/datapath';
+import { CaptureMark, type RoutedDevices, type RoutedFamilies } from '@sluice/datapath';
 import { Netns, readSysctl, writeSysctl } from '@sluice/linux';
 import { Cgroup, cgroup2Root, Namespace, requires, uniqueName } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -31,13 +31,15 @@ const PREFIX = { 4: 24, 6: 64 } as const;
 const ELSEWHERE = { 4: '198.51.100.1', 6: '2001:db8::1' } as const;
 const MARK = `0x${CaptureMark.ROUTE_MARK.toString(16)}`;
 
-const CAPTURE = ['route', 'backstop', 'rule'].flatMap((what) =>
-  FAMILIES.map((family) => `IPv${family} capture ${what}`),
-);
+const ROUTES = (family: Family): string[] => [`IPv${family} capture route`, `IPv${family} capture route of eth0`];
+const CAPTURE = FAMILIES.flatMap((family) => [
+  ...ROUTES(family),
+  `IPv${family} capture backstop`,
+  `IPv${family} capture rule`,
+]);
 /** A filter of another kind, which matches everything. */
 const U32 = ['protocol', 'ip', 'u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
-const ROUTED = { ipv4: true, ipv6: true };
-const NOT_ROUTED = { ipv4: false, ipv6: false };
+const NOT_ROUTED: RoutedDevices = new Map();
 const byRoute: WantedCapture = { by: 'route', podIps: Object.values(POD) };
 const byRewrite: WantedCapture = { by: 'rewrite' };
 
@@ -47,6 +49,16 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   let netns: Netns;
   let pristine: string[];
   let memory: StateMemory | undefined;
+  /** Of sockets that are bound to no device or to eth0, in both families. */
+  let ROUTED: RoutedDevices;
+  /** By default in both families. */
+  const routed = (unbound: RoutedFamilies, eth0 = unbound): RoutedDevices => {
+    const ifindex = netns.addresses().find(({ name }) => name === 'eth0')?.ifindex ?? -1;
+    return new Map([
+      [0, unbound],
+      [ifindex, eth0],
+    ]);
+  };
 
   beforeAll(() => {
     cgroup = new Cgroup(`${cgroup2Root()}/${uniqueName()}`);
@@ -69,6 +81,7 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     for (const family of FAMILIES) await address('add', POD[family]);
     for (const family of FAMILIES) await ip(family, 'route', 'add', 'default', 'dev', 'eth0');
     pristine = await state();
+    ROUTED = routed({ ipv4: true, ipv6: true });
   });
   // Whatever a test did, everything that is ours is gone at its end.
   afterEach(async () => {
@@ -135,18 +148,19 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     expect(ensured()).toMatchObject({ changed: [], routed: ROUTED });
     expect(await state()).toEqual(full);
     for (const family of FAMILIES)
-      for (const [part, ...words] of [
-        [`IPv${family} capture rule`, 'rule', 'delete', 'priority', '1'],
-        [`IPv${family} capture backstop`, 'rule', 'delete', 'priority', '2'],
-        [`IPv${family} capture route`, 'route', 'flush', 'table', '101'],
-        [`IPv${family} rule`, 'rule', 'delete', 'priority', '32764'],
-        [`IPv${family} route`, 'route', 'flush', 'table', '100'],
+      for (const [parts, ...words] of [
+        [[`IPv${family} capture rule`], 'rule', 'delete', 'priority', '1'],
+        [[`IPv${family} capture backstop`], 'rule', 'delete', 'priority', '2'],
+        [ROUTES(family), 'route', 'flush', 'table', '101'],
+        [ROUTES(family).slice(1), 'route', 'delete', 'local', 'default', 'dev', 'eth0', 'table', '101'],
+        [[`IPv${family} rule`], 'rule', 'delete', 'priority', '32764'],
+        [[`IPv${family} route`], 'route', 'flush', 'table', '100'],
       ] as const) {
         await ip(family, ...words);
-        expect(missing()).toEqual([part]);
+        expect(missing()).toEqual(parts);
         // Whichever it was, nothing that is marked gets past ztunnel meanwhile.
         expect(await way(family)).not.toContain('dev eth0');
-        expect(ensured()).toMatchObject({ changed: [part], routed: ROUTED });
+        expect(ensured()).toMatchObject({ changed: parts, routed: ROUTED });
         expect(missing()).toEqual([]);
       }
     expect((await state()).toSorted()).toEqual(full.toSorted());
@@ -172,8 +186,8 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   const byKind = (one: string, other: string): number => rank(one) - rank(other);
   const rank = (part: string): number => ORDER.indexOf(part);
   const ORDER = [
-    'IPv4 capture route',
-    'IPv6 capture route',
+    ...ROUTES(4),
+    ...ROUTES(6),
     'IPv4 capture backstop',
     'IPv4 capture rule',
     'IPv6 capture backstop',
@@ -240,7 +254,8 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
 
     it('only if it concerns a family that is captured', async () => {
       await ip(6, 'rule', 'add', 'priority', '1', ...sixTooFar);
-      expect(ensured(byRoute, false)).toMatchObject({ inTheWay: undefined, routed: { ipv4: true, ipv6: false } });
+      const { inTheWay, routed: now } = ensured(byRoute, false);
+      expect([inTheWay, now]).toEqual([undefined, routed({ ipv4: true, ipv6: false })]);
       await ip(6, 'rule', 'delete', 'priority', '1', ...sixTooFar);
     });
   });
@@ -265,6 +280,10 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     }
   });
 
+  /** A family without an address is prepared, because it is unreachable; no socket can be bound to a device for it. */
+  const routedWithout = (family: Family): RoutedDevices =>
+    routed({ ipv4: true, ipv6: true }, { ipv4: family !== 4, ipv6: family !== 6 });
+
   it.each(FAMILIES)('follows the IPv%d addresses of the pod', async (family) => {
     await address('add', SECOND[family]);
     ensured();
@@ -273,11 +292,11 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     await address('del', POD[family]);
     await ip(family, 'route', 'replace', 'default', 'dev', 'eth0');
     expect(await way(family)).not.toContain('dev eth0');
-    expect(missing()).toEqual([`IPv${family} capture route`]);
-    expect(ensured()).toMatchObject({ changed: [`IPv${family} capture route`], routed: ROUTED });
+    expect(missing()).toEqual(ROUTES(family));
+    expect(ensured()).toMatchObject({ changed: ROUTES(family), routed: ROUTED });
     expect(await way(family)).toContain(`src ${SECOND[family]}`);
     await address('add', POD[family]);
-    expect(ensured().changed).toEqual([`IPv${family} capture route`]);
+    expect(ensured().changed.toSorted()).toEqual(ROUTES(family).toSorted());
     expect(await way(family)).toContain(`src ${POD[family]}`);
     await address('del', SECOND[family]);
     expect(ensured().changed).toEqual([]);
@@ -287,19 +306,20 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   it.each(FAMILIES)('lets nothing out by IPv%d while the pod has no such address', async (family) => {
     await address('del', POD[family]);
     await ip(family, 'route', 'replace', 'default', 'dev', 'eth0');
-    expect(ensured()).toMatchObject({ routed: ROUTED, inTheWay: undefined });
+    const { inTheWay, routed: now } = ensured();
+    expect([inTheWay, now]).toEqual([undefined, routedWithout(family)]);
     expect(await ip(family, 'route', 'show', 'table', '101')).toEqual([expect.stringMatching(/^unreachable default /)]);
     expect(await way(family)).toMatch(/unreachable|No route to host/);
     expect(missing()).toEqual([]);
     await address('add', POD[family]);
-    expect(ensured().changed).toEqual([`IPv${family} capture route`]);
+    expect(ensured().changed).toEqual(expect.arrayContaining(ROUTES(family)));
     expect(await way(family)).toContain(`src ${POD[family]}`);
     await expectPristine();
   });
 
   it.each(['all', 'lo'])('does without IPv6 where it is switched off (%s), and with it again', async (device) => {
     writeSysctl(netns, `net.ipv6.conf.${device}.disable_ipv6`, '1');
-    expect(ensured()).toMatchObject({ routed: ROUTED });
+    expect(ensured().routed).toEqual(routedWithout(6));
     expect(missing()).toEqual([]);
     expect(await way(4)).toContain('dev lo');
     expect(await way(6)).not.toContain('dev eth0');
@@ -316,7 +336,7 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
 
   it('is limited to IPv4 by its option, even later', async () => {
     ensured();
-    expect(ensured(byRoute, false)).toMatchObject({ routed: { ipv4: true, ipv6: false } });
+    expect(ensured(byRoute, false).routed).toEqual(routed({ ipv4: true, ipv6: false }));
     expect(await way(4)).toContain('dev lo');
     expect((await ip(6, 'rule')).join()).not.toMatch(/fwmark/);
     expect(ensured()).toMatchObject({ routed: ROUTED });
