@@ -132,8 +132,11 @@ export class StateKeeper {
   }
 }
 
-const captureWords = (capture: DatedStatus['capture']): string | undefined =>
-  capture?.by === 'rewrite' ? `rewrite: ${capture.because}` : capture?.by;
+/** `route`, or `rewrite: ` and why; nothing for a pod that is not captured. */
+function captureField({ capture }: DatedStatus): { readonly capture?: string } {
+  if (capture === undefined) return {};
+  return { capture: capture.by === 'rewrite' ? `rewrite: ${capture.because}` : capture.by };
+}
 
 /** A log line for each pod that is new, gone, or changed. */
 function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]): Effect.Effect<void>[] {
@@ -150,7 +153,7 @@ function changes(before: readonly DatedStatus[], after: readonly DatedStatus[]):
     };
     const isSame =
       old?.state === status.state && old.reason === status.reason && old.capture?.by === status.capture?.by;
-    if (!isSame) lines.push(Effect.logInfo('workload', { ...fields, capture: captureWords(status.capture) }));
+    if (!isSame) lines.push(Effect.logInfo('workload', { ...fields, ...captureField(status) }));
     const known = new Set(old?.problems);
     for (const problem of status.problems)
       if (!known.has(problem)) lines.push(Effect.logWarning('workload', { ...fields, problem }));
