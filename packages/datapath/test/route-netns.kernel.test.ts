@@ -12,7 +12,7 @@ import {
   type Pod,
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WorkloadFlag } from '../src/index.js';
+import { readRoutedNetns, WorkloadFlag } from '../src/index.js';
 import { CaptureMark } from '../src/generated/maps.js';
 import { InPodNode } from './in-pod-node.js';
 import type { MeshedNode } from './meshed-node.js';
@@ -78,6 +78,8 @@ describe.skipIf(need.skip)(`namespaces of pods that are captured by route${need.
       expect(await both()).toEqual([refused, refused]);
       datapath.setRouted(cookie, prepared(true, false));
       expect(datapath.routed().get(cookie)).toEqual(prepared(true, false));
+      expect(readRoutedNetns(node.mesh.pinDirectory)?.get(cookie)).toEqual(prepared(true, false));
+      expect(readRoutedNetns(`${node.mesh.pinDirectory}/nowhere`)).toBeUndefined();
       expect(await both()).toEqual([captured, refused]);
       datapath.setRouted(cookie, prepared(false, true));
       expect(await both()).toEqual([refused, captured]);
