@@ -117,7 +117,7 @@ const prepare = Effect.fnUntraced(function* (
   const podNetns = yield* PodNetns;
   const { cookie } = pod;
   const isAttached = done.attached.has(cookie) && attached.has(cookie);
-  const wanted = wantedCapture(pod);
+  const wanted = wantedCapture(pod, done);
   const wasPlumbed = done.plumbed.has(cookie);
   if (isAttached && isDeepStrictEqual(done.plumbed.get(cookie), wanted) && !isDue) return [];
   // An earlier agent attached this one, and no process shows the namespace now; what is there stays in force.
@@ -145,9 +145,12 @@ const prepare = Effect.fnUntraced(function* (
     : [];
 });
 
-/** The namespace of a pod that may be captured by route is prepared for it while it is captured by rewrite. */
-const wantedCapture = ({ isRoutable, ips }: ServedPod): WantedCapture =>
-  isRoutable ? { by: 'route', podIps: ips } : { by: 'rewrite' };
+/**
+ * The namespace of a pod that may be captured by route is prepared for it while it is captured by rewrite. One that was prepared stays
+ * so until the pod leaves, because established connections of its keep the mark.
+ */
+const wantedCapture = ({ cookie, isRoutable, ips }: ServedPod, { prepared }: DoneNetns): WantedCapture =>
+  isRoutable || prepared.has(cookie) ? { by: 'route', podIps: ips } : { by: 'rewrite' };
 
 /** The pods for ztunnel: those that are prepared, and those that it has acknowledged, in whatever condition. */
 const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepared: ReadonlySet<bigint>) {
