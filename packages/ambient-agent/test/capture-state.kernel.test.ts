@@ -78,6 +78,10 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
       'link set eth0 up',
       'link set far up',
     );
+    // The kernel adds these routes by itself, some time after the devices are up.
+    await expect
+      .poll(async () => (await ip(6, 'route', 'show', 'table', 'local')).filter((line) => line.startsWith('multicast')))
+      .toHaveLength(2);
     for (const family of FAMILIES) await address('add', POD[family]);
     for (const family of FAMILIES) await ip(family, 'route', 'add', 'default', 'dev', 'eth0');
     pristine = await state();
