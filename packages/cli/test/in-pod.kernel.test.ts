@@ -98,8 +98,8 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
 
   it('explains both directions by what the kernel enforces', async () => {
     expect(await host.explain('--pod', 'shop/cart', '--to', outside())).toMatchObject({
-      verdict: 'redirect',
-      target: { ip: shop.ip4, port: 15001 },
+      verdict: 'route',
+      decidedBy: 'redirect',
     });
     const from = ['--from', host.node.remote.ip4, '--to-pod'];
     expect(await host.explain(...from, 'shop/cart:8080')).toMatchObject({ verdict: 'steer', decidedBy: 'steered' });

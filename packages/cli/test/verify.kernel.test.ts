@@ -211,13 +211,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     await noDifference(host);
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
-    expect(running.verification.compared).toEqual({ entries: 15, programs: 14, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 16, programs: 14, networkNamespaces: 1 });
     await host.agent.kill9();
     const without = await verify(host);
     expect(without.code).toBe(0);
     expect(without.warnings[0]).toMatch(/^agent not running; datapath still enforced/);
     expect(without.text).toMatch(
-      /\nverify {4}no difference between what the agent says and the kernel \(15 map entries, 14 programs, 1 network namespaces\)\n$/,
+      /\nverify {4}no difference between what the agent says and the kernel \(16 map entries, 14 programs, 1 network namespaces\)\n$/,
     );
   });
 
@@ -227,7 +227,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       () => ({
         kind: 'map',
         object: `cgroup_info_map: cgroup ${cartCgroups[1]} of pod shop/cart`,
-        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE`,
+        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES ROUTE, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE`,
         kernel: 'no such entry',
         break: () => edit(host, 'cgroup_info_map', (key) => key.equals(idKey(cartCgroups[1] ?? '')), remove),
       }),
@@ -237,8 +237,8 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       () => ({
         kind: 'map',
         object: `netns_info_map: network namespace ${cookie} of pod shop/cart`,
-        agent: 'flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES',
-        kernel: 'flags AMBIENT IN_POD EXCLUDES',
+        agent: 'flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES ROUTE',
+        kernel: 'flags AMBIENT IN_POD EXCLUDES ROUTE',
         break: () =>
           edit(host, 'netns_info_map', any, (map, key, value) => {
             value.writeUInt16LE(value.readUInt16LE(FLAGS_OFFSET) & ~DNS_CAPTURE, FLAGS_OFFSET);

@@ -54,6 +54,7 @@ const EVERYWHERE: Readonly<Record<string, string>> = {
 const BY_TYPE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   cgroup_sock_addr: {
     get_socket_cookie: '4.19', // d692f1138a4b
+    sk_release: '5.0', // 6c49e65e0d46
     sk_storage_get: '5.3', // fb85c4a730af, which gave the context its socket
     sk_storage_delete: '5.3',
     get_netns_cookie: '5.7', // f318903c0bf4

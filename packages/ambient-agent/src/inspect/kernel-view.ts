@@ -121,7 +121,7 @@ function seenNetns(
 ): Map<bigint, SeenNetns> {
   const resolver = new CgroupResolver({ procPath, cgroupRoot, hostNetns });
   const pods = new Map(resolver.pods().map((pod) => [pod.cgroupPath, pod]));
-  const see = ({ cookie, pod, isServed }: ClaimedNetns): SeenNetns => {
+  const see = ({ cookie, pod, isServed, isRouted }: ClaimedNetns): SeenNetns => {
     // The agent only remembers this namespace, and does not see it either.
     if (pod.netnsCookie === undefined) return { kind: 'unchecked', why: 'no process of the pod shows it' };
     const cgroup = pods.get(pod.cgroups[0]?.path ?? '');
@@ -131,8 +131,9 @@ function seenNetns(
       if (found === undefined) return { kind: 'none' };
       if (found.cookie !== cookie) return { kind: 'other', cookie: found.cookie };
       using netns = Netns.open(found.path, cookie);
-      const wanted = { procPath, ipv6, capture: { by: 'rewrite' } } as const;
-      const missing = isServed ? checkState(netns, wantedParts(netns, wanted, []), wanted) : [];
+      const capture = isRouted ? ({ by: 'route', podIps: pod.ips } as const) : ({ by: 'rewrite' } as const);
+      const wanted = wantedParts(netns, { procPath, ipv6, capture }, netns.addresses());
+      const missing = isServed ? checkState(netns, wanted, { procPath }) : [];
       return { kind: 'same', inode: netns.inode, missing };
     } catch (error) {
       if (error instanceof NetnsGoneError) return { kind: 'none' };
