@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections that a pod's inbound capture lets through because of who dialled them: the kubelet's probes, and
- * ztunnel's dials to the application. connect() knows who dialled, and the pod's network namespace has to know when the
- * SYN arrives: socket_exemption carries it to sockops, and exempt_tuples from there to sk_lookup. */
+/* Connections that a pod's inbound capture lets through because of who dialled them: the kubelet's probes and ztunnel's
+ * dials to the application. connect() knows who dialled, and the pod's network namespace has to know when the SYN
+ * arrives: socket_exemption carries it to sockops, and exempt_tuples from there to sk_lookup. Nobody else writes an
+ * exemption, so that no pod can fill the map. */
 #ifndef SLUICE_EXEMPT_H
 #define SLUICE_EXEMPT_H
 
@@ -15,6 +16,14 @@ static __always_inline bool captures(__u64 netns_cookie) {
   struct cgroup_info pod;
 
   return READ(&netns_info_map, &netns_cookie, &pod) && (pod.flags & IN_POD);
+}
+
+/* Set in a value of socket_exemption when sockops has asked for the callbacks of the socket's round trips itself. The
+ * kernel counts the cookies of network namespaces from 1 upwards, so that this bit is free. */
+#define ASKED_FOR_ROUND_TRIPS (1ULL << 62)
+
+static __always_inline __u64 exempted_netns(__u64 exemption) {
+  return exemption & ~ASKED_FOR_ROUND_TRIPS;
 }
 
 /* A key whose tuple is still to be filled in. */

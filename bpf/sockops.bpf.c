@@ -2,7 +2,8 @@
 /* Carries the original destination from the connecting socket to the one that ztunnel accepts. The two meet in
  * origin_handoff under the connection's 4-tuple: written before the SYN leaves, moved when the accepting side is
  * established, deleted when the connecting socket closes, so that a reused source port never meets an old answer.
- * exempt_tuples lives in the same way. ztunnel's listeners are recorded for sk_lookup when they begin to listen. */
+ * exempt_tuples is written and deleted by the connecting socket alone, because the accepting one may be in a cgroup
+ * where this program is not attached. ztunnel's listeners are recorded for sk_lookup when they begin to listen. */
 #include "address.h"
 #include "context.h"
 #include "exempt.h"
@@ -50,8 +51,8 @@ static __always_inline void tuple_of_accepted(struct bpf_sock_ops *ctx, struct t
   tuple->remote_port = ctx->local_port;
 }
 
-static __always_inline void watch_close(struct bpf_sock_ops *ctx) {
-  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+static __always_inline void ask_for(struct bpf_sock_ops *ctx, __u32 callbacks) {
+  bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | callbacks);
 }
 
 static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -68,17 +69,18 @@ static __always_inline void announce(struct bpf_sock_ops *ctx, struct bpf_sock *
     count_event(EVENT_HANDOFF_FULL);
     return;
   }
-  watch_close(ctx);
+  ask_for(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* If ztunnel's own dial were captured, it would come back to ztunnel, which would dial again, and so on. Without the
- * mark the answer leaves the pod instead of coming back to ztunnel, and the dial fails. */
+/* If ztunnel's own dial were captured, it would come back to ztunnel, which would dial again, and so on. Without its
+ * mark or the one that brings answers back, the answer leaves the pod instead of coming back to ztunnel, and the dial
+ * fails. */
 static __always_inline void give_up_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
-  __u32 none = 0;
+  __u32 others = sk->mark & ~ZTUNNEL_MARK_MASK;
 
   count_event(EVENT_EXEMPT_FULL);
   if (is_mark_of_ztunnels_dial(sk->mark))
-    bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &none, sizeof(none));
+    bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &others, sizeof(others));
 }
 
 static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -87,7 +89,7 @@ static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct 
   if (!netns_cookie)
     return;
 
-  struct exempt_key key = exempt_in(*netns_cookie);
+  struct exempt_key key = exempt_in(exempted_netns(*netns_cookie));
   __u64 socket_cookie = bpf_get_socket_cookie(ctx);
 
   tuple_of_connecting(ctx, &key.tuple);
@@ -97,7 +99,7 @@ static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct 
     give_up_exemption(ctx, sk);
     return;
   }
-  watch_close(ctx);
+  ask_for(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 static __always_inline void withdraw(struct bpf_sock_ops *ctx) {
@@ -109,18 +111,51 @@ static __always_inline void withdraw(struct bpf_sock_ops *ctx) {
     bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
-static __always_inline void withdraw_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
-  const __u64 *netns_cookie = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
-
-  if (!netns_cookie)
-    return;
-
-  struct exempt_key key = exempt_in(*netns_cookie);
+/* A value of socket_exemption. */
+static __always_inline void withdraw_exemption(struct bpf_sock_ops *ctx, __u64 exemption) {
+  struct exempt_key key = exempt_in(exempted_netns(exemption));
 
   tuple_of_connecting(ctx, &key.tuple);
   const __u64 *owner = bpf_map_lookup_elem(&exempt_tuples, &key);
   if (owner && *owner == bpf_get_socket_cookie(ctx))
     bpf_map_delete_elem(&exempt_tuples, &key);
+}
+
+/* The connecting side is established, and the accepting side may not be: with a SYN cookie it has no socket until the
+ * last acknowledgement of the handshake has looked up a listener. */
+static __always_inline void await_first_answer(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  __u64 *exemption = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
+
+  if (!exemption || (ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_RTT_CB_FLAG))
+    return;
+  *exemption |= ASKED_FOR_ROUND_TRIPS;
+  ask_for(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+}
+
+/* The accepting side has acknowledged what was sent after the handshake, so it has a socket, and nothing of the
+ * connection looks for a listener again. The round trip of the SYN comes too early; it is seen where another program
+ * has asked for it. */
+static __always_inline void end_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  if (ctx->state == BPF_TCP_SYN_SENT)
+    return;
+
+  const __u64 *found = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
+  if (!found)
+    return;
+
+  __u64 exemption = *found;
+  withdraw_exemption(ctx, exemption);
+  if (exemption & ASKED_FOR_ROUND_TRIPS)
+    bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
+  bpf_sk_storage_delete(&socket_exemption, sk);
+}
+
+static __always_inline void forget_closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  const __u64 *exemption = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
+
+  withdraw(ctx);
+  if (exemption)
+    withdraw_exemption(ctx, *exemption);
 }
 
 static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -140,19 +175,6 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
   else
     count_event(EVENT_STORAGE_FAILED);
   bpf_map_delete_elem(&origin_handoff, &tuple);
-}
-
-/* Nothing of an established connection looks for a listener again, so nothing needs the exemption any more. */
-static __always_inline void end_exemption(struct bpf_sock_ops *ctx) {
-  __u64 netns_cookie = bpf_get_netns_cookie(ctx);
-
-  if (!captures(netns_cookie))
-    return;
-
-  struct exempt_key key = exempt_in(netns_cookie);
-
-  tuple_of_accepted(ctx, &key.tuple);
-  bpf_map_delete_elem(&exempt_tuples, &key);
 }
 
 static __always_inline void capture_listener(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
@@ -177,18 +199,21 @@ int sluice_sockops(struct bpf_sock_ops *ctx) {
     announce(ctx, sk);
     announce_exemption(ctx, sk);
     break;
+  case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+    await_first_answer(ctx, sk);
+    break;
+  case BPF_SOCK_OPS_RTT_CB:
+    end_exemption(ctx, sk);
+    break;
   case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
     take_over(ctx, sk);
-    end_exemption(ctx);
     break;
   case BPF_SOCK_OPS_TCP_LISTEN_CB:
     capture_listener(ctx, sk);
     break;
   case BPF_SOCK_OPS_STATE_CB:
-    if (ctx->args[1] == BPF_TCP_CLOSE) {
-      withdraw(ctx);
-      withdraw_exemption(ctx, sk);
-    }
+    if (ctx->args[1] == BPF_TCP_CLOSE)
+      forget_closed(ctx, sk);
     break;
   }
   return 1;

@@ -25,6 +25,7 @@ const ANSWER = '92100000';
 
 const EXCLUDED_PORT = 443;
 const APPLICATION_PORT = 80;
+const ECHO_PORT = 8082;
 const STEERING_TARGET = 8081;
 /** No name server's, so that nothing captures it. */
 const UNCAPTURED_DNS_PORT = 5353;
@@ -61,6 +62,7 @@ for (const { place, when } of CASES) {
       kubelet = await node.hostProcess('kubelet', 'kubepods/kubelet');
       world.mesh.setKubelet(kubelet);
       pod = await node.pod({ name: 'a', serve: [APPLICATION_PORT] });
+      await pod.serve([ECHO_PORT], { echo: true });
       unserved = await node.pod({ name: 'unserved' });
       pending = await node.pod({ name: 'pending' });
       outsider = await node.pod({ name: 'outsider' });
@@ -184,6 +186,13 @@ for (const { place, when } of CASES) {
           { by: 'remote' },
         ]);
         expect(foreign.seen('round-trip')).toBeGreaterThan(before);
+        // That ours has ended the exemption of ztunnel's dial does not end theirs.
+        const stream = await world.mesh.node.remote.stream(endpoint(pod[family], ECHO_PORT));
+        await stream.progress();
+        const early = foreign.seen('round-trip');
+        await stream.progress(10);
+        expect(foreign.seen('round-trip')).toBeGreaterThan(early);
+        await stream.stop();
         // The close of a connection that nobody accepted takes its hand-off away.
         expect(await unserved.dial(endpoint(plain(), APPLICATION_PORT))).toMatchObject({ error: 'ECONNREFUSED' });
         expect(world.mesh.handoffs()).toBe(0);
