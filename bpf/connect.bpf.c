@@ -5,6 +5,7 @@
 #include "exempt.h"
 #include "query.h"
 #include "record.h"
+#include "rewritten.h"
 #include "socket_option.h"
 
 /* SOCK_STREAM: <sys/socket.h> is not for BPF. */
@@ -79,10 +80,11 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
     return 1;
   /* Only a datagram for a name server can be sent elsewhere. */
   if (is_udp(ctx) && ctx->user_port != bpf_htons(DNS_PORT)) {
-    forget_origin(sk);
+    if (!is_sent_to_resolver(sk, &q->destination, bpf_ntohs(ctx->user_port)))
+      forget_origin(sk);
     return 1;
   }
-  if (!complete_query(ctx, q))
+  if (!complete_query(ctx, q) || is_rewritten(sk, q))
     return 1;
 
   struct decision decision = decide(q);

@@ -115,6 +115,13 @@ static __always_inline bool is_routed(const struct query *q) {
   return READ(&routed_netns, &key, &families) && (families & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
 }
 
+/* Only a caller in the mesh has a ztunnel of its own. */
+static __always_inline bool ztunnel_of(const struct query *q, struct address *ztunnel) {
+  bool in_pod = is_in_mesh(q) && has_flag(q, IN_POD);
+
+  return in_pod ? ztunnel_in_pod(q, ztunnel) : ztunnel_for(&q->destination, ztunnel);
+}
+
 static __always_inline struct decision pass(enum reason reason) {
   return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
 }
@@ -146,14 +153,11 @@ static __always_inline struct decision by_route(const struct query *q) {
   return (struct decision){.verdict = VERDICT_ROUTE, .reason = REASON_REDIRECT};
 }
 
-/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. Only a caller in
- * the mesh has a ztunnel of its own. */
+/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. */
 static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason) {
   struct decision decision = {.verdict = verdict, .reason = reason};
 
-  bool in_pod = is_in_mesh(q) && has_flag(q, IN_POD);
-
-  if (in_pod ? ztunnel_in_pod(q, &decision.target) : ztunnel_for(&q->destination, &decision.target))
+  if (ztunnel_of(q, &decision.target))
     return decision;
   return without_ztunnel(q);
 }
