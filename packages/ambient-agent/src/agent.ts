@@ -28,6 +28,7 @@ import { Readiness } from './observe/readiness.js';
 import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
 import { ListenerSights } from './reconcile/listener-sights.js';
+import { LastingNeeds } from './reconcile/needs.js';
 import type { PassPlaces } from './reconcile/pass.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
@@ -99,6 +100,7 @@ const agent = (
       config,
       doneNetns: { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() },
       sights: new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set()),
+      lasting: new LastingNeeds(),
     };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(
       Effect.onInterrupt(() => Effect.flatMap(isUninstall, (is) => (is ? leaveMesh(passes) : Effect.void))),

@@ -18,6 +18,8 @@ import type { Readiness } from './observe/readiness.js';
 import { fromObservable } from './streams/from-observable.js';
 import {
   applyPass,
+  attachedForAll,
+  decidePass,
   finishPass,
   reconcilePass,
   type PassPlaces,
@@ -160,9 +162,10 @@ const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const started = performance.now();
   const failed = ({ _tag, message }: { readonly _tag: string; readonly message: string }): StartupError =>
     new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message });
-  const applied = yield* Effect.mapError(applyPass(places, true), failed);
-  const attached = yield* Effect.mapError(enforcement.activate, failed);
-  const first = yield* finishPass(places, applied).pipe(
+  const decided = yield* Effect.mapError(decidePass(places, true), failed);
+  const applied = yield* Effect.mapError(applyPass(decided), failed);
+  const attached = yield* Effect.mapError(attachedForAll(decided, enforcement.activate(decided.plan)), failed);
+  const first = yield* finishPass(places, { ...decided, applied, attached }).pipe(
     Effect.mapError((error) => (error._tag === 'StartupError' ? error : failed(error))),
   );
   return { first, attached, durationMs: performance.now() - started };

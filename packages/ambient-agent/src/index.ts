@@ -75,5 +75,6 @@ export { makeReconciler, type Reconciler, type Request } from './reconcile/recon
 export { reconcilePass, type PassPlaces, type PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './streams/from-observable.js';
 export { reportFailures } from './reconcile/failures.js';
+export { LastingNeeds, needsOf } from './reconcile/needs.js';
 export { readState, stateFile, type AgentState, type StateReading } from './state/state.js';
 export { AGENT_VERSION } from './version.js';

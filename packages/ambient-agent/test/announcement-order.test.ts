@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import {
   Announcements,
   InventorySource,
+  LastingNeeds,
   reconcilePass,
   redirectionOf,
   type PassPlaces,
@@ -28,6 +29,8 @@ class Node {
       read: () => ({
         workloads: new Map([['a', workload('a', 100n, COOKIE)]]),
         kubelets: [],
+        root: { path: '/cg', id: 1n },
+        podsParents: [{ path: '/cg/kubepods', id: 2n }],
         hostNetnsCookie: HOST_COOKIE,
         problems: [],
       }),
@@ -36,6 +39,7 @@ class Node {
     config: config({ mode: 'inPod' }),
     doneNetns: this.services.done,
     sights: new ListenerSights(new Set()),
+    lasting: new LastingNeeds(),
   } as unknown as PassPlaces;
 
   async pass(): Promise<string[]> {
@@ -75,7 +79,9 @@ describe('the announcement of a pod', () => {
     const node = new Node();
     expect(await node.pass()).toEqual([
       'withdraw but a=pending',
+      'attach programs',
       'maps',
+      'detach programs',
       'plumb 7',
       'route 7',
       'attach 7',
@@ -83,7 +89,14 @@ describe('the announcement of a pod', () => {
       'publish a=pending',
     ]);
     node.services.acknowledged.set('a', COOKIE);
-    expect(await node.pass()).toEqual(['withdraw but a=enabled', 'maps', 'offer a', 'publish a=enabled']);
+    expect(await node.pass()).toEqual([
+      'withdraw but a=enabled',
+      'attach programs',
+      'maps',
+      'detach programs',
+      'offer a',
+      'publish a=enabled',
+    ]);
   });
 
   it('is withdrawn before the pod’s maps, program, ztunnel and namespace', async () => {
@@ -93,7 +106,9 @@ describe('the announcement of a pod', () => {
     node.pod = { ...node.pod, labels: {} };
     expect(await node.pass()).toEqual([
       'withdraw but a=none',
+      'attach programs',
       'maps',
+      'detach programs',
       'detach 7',
       'unroute 7',
       'offer',

@@ -20,6 +20,7 @@ import { config, enrolWorld, HOST_COOKIE, NODE, pod, workload, ztunnelPod, type 
 
 const ROOT_ID = 1n;
 const CONNECT = 'sluice_connect4';
+const KUBEPODS_ID = 60n;
 const kubelet: KubeletCgroup = { cgroupPath: '/cg/kubelet', cgroupId: 50n, level: 1 };
 
 function stateOf({ statuses, desired }: Enrolment): AgentState {
@@ -45,6 +46,7 @@ function stateOf({ statuses, desired }: Enrolment): AgentState {
     kubelets: [{ path: kubelet.cgroupPath, id: String(kubelet.cgroupId), level: kubelet.level }],
     workloads: dateStatuses(statuses, [], new Date(0)),
     maps: wantedEntries(desired),
+    programs: { [CONNECT]: [{ path: '/cg/kubepods', id: String(KUBEPODS_ID) }] },
     problems: [],
     lastReconcile: undefined,
     errors: {},
@@ -70,10 +72,12 @@ function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
     programs: [
       {
         program: CONNECT,
-        link: { id: 1, programId: 1, type: 'cgroup', cgroupId: ROOT_ID },
+        cgroup: { path: '/cg/kubepods', id: KUBEPODS_ID },
+        link: { id: 1, programId: 1, type: 'cgroup', cgroupId: KUBEPODS_ID },
         running: [{ id: 1, maps }],
       },
     ],
+    programLinks: [{ program: CONNECT, link: { id: 1, programId: 1, type: 'cgroup', cgroupId: KUBEPODS_ID } }],
     cgroupRootId: ROOT_ID,
     netnsLinks: cookies.map((cookie) => ({
       netnsCookie: cookie,
@@ -87,7 +91,7 @@ function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
       served.filter(({ capture }) => capture.by === 'route').map(({ cookie }) => [cookie, new Map([[0, both]])]),
     ),
     hostNetnsCookie: HOST_COOKIE,
-    cgroups: new Map([...cgroups, [kubelet.cgroupPath, kubelet.cgroupId]]),
+    cgroups: new Map([...cgroups, [kubelet.cgroupPath, kubelet.cgroupId], ['/cg/kubepods', KUBEPODS_ID]]),
     netns: new Map(
       [...desired.netns.keys()].map((cookie) => [
         cookie,
@@ -139,7 +143,7 @@ const ofPath = (path: string, id: bigint | undefined): Partial<KernelView> => ({
   cgroups: new Map([...whole.cgroups, [path, id ?? 0n] as const].filter(([one]) => id !== undefined || one !== path)),
 });
 const cgroup = (uid: string): string => `/cg/kubepods/besteffort/pod${uid}`;
-const [program] = whole.programs ?? [];
+const [program] = whole.programs;
 if (program === undefined) throw new Error('there is a program');
 const withProgram = (over: Partial<typeof program>): Partial<KernelView> => ({ programs: [{ ...program, ...over }] });
 const withLink = (over: object): Partial<KernelView> => withProgram({ link: { ...program.link, ...over } as never });
@@ -315,11 +319,31 @@ const broken: [string, Partial<KernelView>, Partial<Difference>][] = [
     withProgram({ running: [...program.running, { id: 4, maps }] }),
     {
       kind: 'link',
-      object: CONNECT,
-      agent: 'attached to /cg',
+      object: `${CONNECT} at /cg/kubepods`,
+      agent: 'attached',
       kernel: 'attached twice: by its link, and program 4',
       remedy: expect.stringMatching(/^find out who attached the other one/),
     },
+  ],
+  [
+    'a program where nobody needs it',
+    {
+      programLinks: [
+        ...whole.programLinks,
+        { program: CONNECT, link: { id: 9, programId: 1, type: 'cgroup', cgroupId: ROOT_ID } },
+      ],
+    },
+    {
+      kind: 'link',
+      object: `${CONNECT} at the cgroup with id ${ROOT_ID}`,
+      agent: 'not attached: nobody needs it there',
+      kernel: 'attached',
+    },
+  ],
+  [
+    'a cgroup of the programs',
+    ofPath('/cg/kubepods', undefined),
+    { kind: 'place', object: '/cg/kubepods of the programs', kernel: 'it is gone' },
   ],
   [
     'a namespace’s link that is not pinned',
@@ -391,7 +415,7 @@ describe('a difference', () => {
   });
 
   it('is a single one if everything that was pinned is gone', () => {
-    const gone = { maps: [], programs: undefined, netnsLinks: [], inboundLinks: [], listeners: undefined };
+    const gone = { maps: [], programs: [], netnsLinks: [], inboundLinks: [], listeners: undefined };
     const told = differences({ ...gone, notPinned: 'no BPF file system is mounted at /bpf' });
     expect(told).toMatchObject([
       { kind: 'place', object: '/bpf/sluice', kernel: 'no BPF file system is mounted at /bpf' },
@@ -399,7 +423,7 @@ describe('a difference', () => {
   });
 
   it('is a single one if the cgroup to which the programs are attached is gone', () => {
-    expect(differences({ cgroupRootId: undefined, programs: undefined })).toMatchObject([
+    expect(differences({ cgroupRootId: undefined, programs: [] })).toMatchObject([
       { kind: 'place', object: '/cg', kernel: 'there is no such cgroup' },
     ]);
   });
@@ -416,12 +440,8 @@ describe('a difference', () => {
       ]);
     const ztunnel = ['listener', expect.stringMatching(/ztunnel/)];
     const start = 'restart the agent, which puts it right';
-    expect(remedies('running')).toEqual([
-      ['map', 'none needed: the agent’s next pass puts it right, within 30 s'],
-      ['link', start],
-      ztunnel,
-      ztunnel,
-    ]);
+    const none = 'none needed: the agent’s next pass puts it right, within 30 s';
+    expect(remedies('running')).toEqual([['map', none], ['link', none], ztunnel, ztunnel]);
     expect(remedies('stale')).toEqual([['map', start], ['link', start], ztunnel, ztunnel]);
     const first = 'start the agent (`sluice run`), which puts it right';
     expect(remedies('not-running')).toEqual([['map', first], ['link', first], ztunnel, ztunnel]);
@@ -440,7 +460,7 @@ describe('a difference', () => {
       ['place', `${cgroup('zt')} of pod istio-system/zt`],
       ['place', '/proc/1/ns/net'],
       ['map', 'events'],
-      ['link', CONNECT],
+      ['link', `${CONNECT} at /cg/kubepods`],
       ['rule', 'IPv4 rule in the network namespace of pod shop/b'],
       ['rule', 'IPv6 rule in the network namespace of pod shop/b'],
       ['listener', 'port 15001 of pod shop/a'],

@@ -82,6 +82,7 @@ const nothingDone: PassResult = {
   statuses: [],
   ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
   kubelets: [],
+  plan: new Map(),
   hostNetnsCookie: 1n,
   connections: [],
   repaired: [],

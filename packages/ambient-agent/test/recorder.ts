@@ -62,7 +62,9 @@ export class Recorder {
         Enforcement.of({
           adopted: [],
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
-          activate: Effect.die('not asked here'),
+          activate: () => Effect.die('not asked here'),
+          attach: () => Effect.as(says('attach programs'), { attached: [], updated: [], failures: [] }),
+          detachOthers: () => says('detach programs'),
           counters: Effect.die('not asked here'),
           attachNetns: ({ cookie }) => {
             if (cookie === this.fails.attach) return enforcementFails('attachNetns');

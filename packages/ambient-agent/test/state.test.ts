@@ -140,6 +140,7 @@ describe('how a pod is captured', () => {
       statuses,
       ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
       kubelets: [],
+      plan: new Map(),
       hostNetnsCookie: 1n,
       connections: [],
       repaired: [],

@@ -1,5 +1,6 @@
 // Answers the agent's two questions: which pods are on this node, and to which pod a process belongs.
 import { realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { SeenProcess } from '@sluice/linux';
 import { CgroupError } from './errors.js';
 import { directoryOf, findCgroup2, isCgroup2, type CgroupHierarchy } from './hierarchy.js';
@@ -105,6 +106,13 @@ export class CgroupResolver {
       this.#found.delete(podUid);
     }
     return pods;
+  }
+
+  /** The cgroup right above the QoS classes (`kubepods`), or the root of the tree if that is below it. */
+  podsParent({ cgroupPath, qosClass }: PodCgroup): string {
+    const above = dirname(cgroupPath);
+    const parent = qosClass === 'guaranteed' ? above : dirname(above);
+    return parent.startsWith(`${this.cgroupRoot}/`) ? parent : this.cgroupRoot;
   }
 
   /** One pod, or undefined when its cgroup does not exist. If two trees claim one UID, it is the pod of the outer tree. */

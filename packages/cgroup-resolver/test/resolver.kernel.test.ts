@@ -65,6 +65,22 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     expect(resolver.hierarchy).toMatchObject({ level: 0, levelKnown: true });
   });
 
+  it('gives the cgroup above the QoS classes, and never one above its root', () => {
+    const parentOf = (path: string, uid: string): string => {
+      node.cgroup(path);
+      return resolver.podsParent(podOf(uid)).slice(node.root.length);
+    };
+    const [a, b, c] = [podNames().uid, podNames().uid, podNames().uid];
+    expect(parentOf(`/kubepods/burstable/pod${a}`, a)).toBe('/kubepods');
+    expect(parentOf(`/kubepods/pod${b}`, b)).toBe('/kubepods');
+    const kind = '/kubelet.slice/kubelet-kubepods.slice';
+    const name = `kubelet-kubepods-besteffort-pod${c.replaceAll('-', '_')}.slice`;
+    expect(parentOf(`${kind}/kubelet-kubepods-besteffort.slice/${name}`, c)).toBe(kind);
+    const inside = new CgroupResolver({ cgroupRoot: join(node.root, 'kubepods/burstable'), hostNetns });
+    const pod = inside.pod(a);
+    expect(pod && inside.podsParent(pod)).toBe(inside.cgroupRoot);
+  });
+
   it('resolves a process to its pod, container and network namespace', async () => {
     const { uid, id, container, pod } = makePod();
     const netns = node.netns('plain', ['10.66.1.7/32', 'fd66:1::7/128']);

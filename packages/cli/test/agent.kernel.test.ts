@@ -244,7 +244,8 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     expect(wayOf(await shop.dial(direct()))).toBe('ztunnel > remote');
     const first = await host.sluice('cleanup', '-o', 'json');
     expect(first.code).toBe(0);
-    expect((JSON.parse(first.stdout) as { detached: string[] }).detached).toContain('sluice_connect4');
+    const { detached } = JSON.parse(first.stdout) as { detached: string[] };
+    expect(detached).toContain(`sluice_connect4-${host.node.cgroup.id}`);
     expect(wayOf(await shop.dial(direct()))).toBe('remote');
     // maps.debug and progs.debug belong to the kernel.
     expect(readdirSync(host.bpffs)).not.toContain('sluice');
@@ -348,6 +349,6 @@ describe.skipIf(need.skip)(`an agent that cannot do everything${need.label}`, ()
     const { code, stderr } = await host.sluice('run');
     expect([code, stderr]).toEqual([1, expect.stringMatching(/^sluice: sluice_connect4 could not be attached to /)]);
     expect(stderr).toContain(`id ${program.id}, tag`);
-    expect((await host.sluice('cleanup')).stdout).toContain('detached  sluice_getsockopt');
+    expect((await host.sluice('cleanup')).stdout).toContain('detached  sluice_getsockopt-');
   });
 });

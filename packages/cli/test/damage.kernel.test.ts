@@ -22,9 +22,10 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     const to = endpoint(host.node.remote.ip4, 80);
     await host.agent.start();
     const pins = join(host.bpffs, 'sluice');
-    unlinkSync(join(pins, 'links/sluice_connect4'));
+    const { id, path } = host.node.cgroup;
+    unlinkSync(join(pins, `links/sluice_connect4-${id}`));
     expect(host.status().warnings).toContain(
-      'the datapath is in force only in part: sluice_connect4 not attached; restart the agent, which attaches them',
+      `the datapath is in force only in part: not attached: sluice_connect4 at ${path}; the agent’s next pass attaches them`,
     );
     for (const name of readdirSync(join(pins, 'links'))) unlinkSync(join(pins, 'links', name));
     expect(host.status()).toMatchObject({ isEnforced: false, agent: 'running' });
@@ -164,7 +165,7 @@ describe.skipIf(need.skip)(`what is damaged${need.label}`, () => {
     const [cgroupRoot, hostNetns] = [host.node.cgroup.path, host.node.netns.path];
     host.configure({ paths: { bpffs: elsewhere, runDir: host.runDir, cgroupRoot, hostNetns } });
     const cleanup = (): Promise<CommandResult> => host.sluice('cleanup');
-    expect((await cleanup()).stdout).toContain('detached  sluice_connect4');
+    expect((await cleanup()).stdout).toContain('detached  sluice_connect4-');
     expect(readdirSync(host.bpffs)).not.toContain('sluice');
     mkdirSync(join(host.runDir, 'state.json'), { recursive: true });
     expect([(await cleanup()).code, readdirSync(host.node.directory).includes('run')]).toEqual([0, false]);

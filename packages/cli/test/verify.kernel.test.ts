@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { stateFile, verifyNode, type Difference, type VerifiedStatus } from '@sluice/ambient-agent';
 import { BpfLink, BpfMap, openObject, queryCgroup } from '@sluice/libbpf';
 import { Netns, netnsCookie } from '@sluice/linux';
-import { enterCommand, requires, runToEnd, type Pod } from '@sluice/testbed';
+import { enterCommand, requires, runToEnd, type Cgroup, type Pod } from '@sluice/testbed';
 import * as Clock from 'effect/Clock';
 import * as Effect from 'effect/Effect';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -159,12 +159,18 @@ const idKey = (id: string | bigint): Buffer => {
   key.writeBigUInt64LE(BigInt(id));
   return key;
 };
-const linkPath = (host: NodeAgent, name: string): string => join(host.bpffs, 'sluice/links', name);
+/** The pin of a program's link to a cgroup. */
+const linkPath = (host: NodeAgent, program: string, { id }: Cgroup): string =>
+  join(host.bpffs, 'sluice/links', `${program}-${id}`);
+const netnsLinkPath = (host: NodeAgent, cookie: bigint | string): string =>
+  join(host.bpffs, 'sluice/links', `netns-${cookie}`);
+/** Right above the QoS classes of the pods. */
+const kubepods = (host: NodeAgent): Cgroup => host.node.cgroup.child('kubepods');
 const inNetns = (pod: Pod, ...argv: string[]): Promise<string[]> => runToEnd(enterCommand({ netns: pod.netns }, argv));
 
 /** The kernel detaches a link some time after the last reference to it is gone. */
-const attachedNow = async (host: NodeAgent, count: number): Promise<void> => {
-  const programs = (): number => queryCgroup(host.node.cgroup.path, 'cgroup_inet4_connect').programs.length;
+const attachedNow = async ({ path }: Cgroup, count: number): Promise<void> => {
+  const programs = (): number => queryCgroup(path, 'cgroup_inet4_connect').programs.length;
   await expect.poll(programs).toBe(count);
 };
 
@@ -187,7 +193,8 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
   let cookie: string;
 
   beforeAll(async () => {
-    host = await NodeAgent.createInPod();
+    // By rewrite, more programs are attached than by route.
+    host = await NodeAgent.createInPod({ capture: 'rewrite' });
     host.node.kubernetes.setNamespace('shop', ambient);
     host.node.kubernetes.setNamespace('plain', {});
     const annotations = {
@@ -211,13 +218,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     await noDifference(host);
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
-    expect(running.verification.compared).toEqual({ entries: 16, programs: 14, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 16, programs: 15, networkNamespaces: 1 });
     await host.agent.kill9();
     const without = await verify(host);
     expect(without.code).toBe(0);
     expect(without.warnings[0]).toMatch(/^agent not running; datapath still enforced/);
     expect(without.text).toMatch(
-      /\nverify {4}no difference between what the agent says and the kernel \(16 map entries, 14 programs, 1 network namespaces\)\n$/,
+      /\nverify {4}no difference between what the agent says and the kernel \(16 map entries, 15 programs, 1 network namespaces\)\n$/,
     );
   });
 
@@ -227,7 +234,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       () => ({
         kind: 'map',
         object: `cgroup_info_map: cgroup ${cartCgroups[1]} of pod shop/cart`,
-        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES ROUTE, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE`,
+        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE`,
         kernel: 'no such entry',
         break: () => edit(host, 'cgroup_info_map', (key) => key.equals(idKey(cartCgroups[1] ?? '')), remove),
       }),
@@ -237,8 +244,8 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       () => ({
         kind: 'map',
         object: `netns_info_map: network namespace ${cookie} of pod shop/cart`,
-        agent: 'flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES ROUTE',
-        kernel: 'flags AMBIENT IN_POD EXCLUDES ROUTE',
+        agent: 'flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES',
+        kernel: 'flags AMBIENT IN_POD EXCLUDES',
         break: () =>
           edit(host, 'netns_info_map', any, (map, key, value) => {
             value.writeUInt16LE(value.readUInt16LE(FLAGS_OFFSET) & ~DNS_CAPTURE, FLAGS_OFFSET);
@@ -370,12 +377,12 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       'a link that is not pinned',
       () => ({
         kind: 'link',
-        object: 'sluice_connect4',
-        agent: `attached to ${host.node.cgroup.path}`,
+        object: `sluice_connect4 at ${kubepods(host).path}`,
+        agent: 'attached',
         kernel: 'not attached',
         break: async () => {
-          unlinkSync(linkPath(host, 'sluice_connect4'));
-          await attachedNow(host, 0);
+          unlinkSync(linkPath(host, 'sluice_connect4', kubepods(host)));
+          await attachedNow(kubepods(host), 0);
           return undefined;
         },
       }),
@@ -384,11 +391,11 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       'a link whose program is attached by somebody else only',
       () => ({
         kind: 'link',
-        object: 'sluice_connect4',
-        agent: `attached to ${host.node.cgroup.path}`,
+        object: `sluice_connect4 at ${kubepods(host).path}`,
+        agent: 'attached',
         kernel: /^program \d+, by no pinned link$/,
         break: () => {
-          const path = linkPath(host, 'sluice_connect4');
+          const path = linkPath(host, 'sluice_connect4', kubepods(host));
           const link = BpfLink.openPinned(path);
           link.unpin();
           return () => {
@@ -402,11 +409,11 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       'a link that was detached',
       () => ({
         kind: 'link',
-        object: 'sluice_sockops',
-        agent: `attached to ${host.node.cgroup.path}`,
+        object: `sluice_sockops at ${cart.cgroup.path}`,
+        agent: 'attached',
         kernel: 'its link is attached to nothing: it was detached',
         break: () => {
-          using link = BpfLink.openPinned(linkPath(host, 'sluice_sockops'));
+          using link = BpfLink.openPinned(linkPath(host, 'sluice_sockops', cart.cgroup));
           link.detach();
           return undefined;
         },
@@ -416,16 +423,16 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       'a program that is attached twice',
       () => ({
         kind: 'link',
-        object: 'sluice_connect4',
-        agent: `attached to ${host.node.cgroup.path}`,
+        object: `sluice_connect4 at ${kubepods(host).path}`,
+        agent: 'attached',
         kernel: /^attached twice: by its link, and program \d+$/,
         break: () => {
           using object = openObject(DATAPATH_OBJECT);
           object.load();
-          const link = object.program('sluice_connect4').attachCgroup(host.node.cgroup.path);
+          const link = object.program('sluice_connect4').attachCgroup(kubepods(host).path);
           return async () => {
             link.close();
-            await attachedNow(host, 1);
+            await attachedNow(kubepods(host), 1);
           };
         },
       }),
@@ -438,7 +445,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
         agent: `attached to the network namespace with cookie ${cookie}`,
         kernel: 'not attached',
         break: () => {
-          using link = BpfLink.openPinned(linkPath(host, `netns-${cookie}`));
+          using link = BpfLink.openPinned(netnsLinkPath(host, cookie));
           link.unpin();
           link.detach();
           return undefined;
@@ -453,7 +460,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
         agent: `attached to the network namespace with cookie ${cookie}`,
         kernel: 'its link is attached to nothing: it was detached',
         break: () => {
-          using link = BpfLink.openPinned(linkPath(host, `netns-${cookie}`));
+          using link = BpfLink.openPinned(netnsLinkPath(host, cookie));
           link.detach();
           return undefined;
         },
@@ -490,7 +497,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
           object.load();
           using netns = Netns.open(client.netns);
           using link = object.program('sluice_inbound').attachNetns(netns);
-          link.pin(linkPath(host, `netns-${netns.cookie}`));
+          link.pin(netnsLinkPath(host, netns.cookie));
           return undefined;
         },
       }),
@@ -580,7 +587,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
         kernel: `no BPF file system is mounted at ${host.bpffs}`,
         break: async () => {
           await runToEnd(['umount', host.bpffs]);
-          await attachedNow(host, 0);
+          await attachedNow(kubepods(host), 0);
           // An agent that starts has to have one.
           return async () => {
             await runToEnd(['mount', '-t', 'bpf', 'bpf', host.bpffs]);
@@ -660,11 +667,11 @@ describe.skipIf(need.skip)(`status --verify in node mode${need.label}`, () => {
       'a link',
       () => ({
         kind: 'link',
-        object: 'sluice_getsockopt',
-        agent: `attached to ${host.node.cgroup.path}`,
+        object: `sluice_getsockopt at ${host.node.cgroup.path}`,
+        agent: 'attached',
         kernel: 'its link is attached to nothing: it was detached',
         break: () => {
-          using link = BpfLink.openPinned(linkPath(host, 'sluice_getsockopt'));
+          using link = BpfLink.openPinned(linkPath(host, 'sluice_getsockopt', host.node.cgroup));
           link.detach();
           return undefined;
         },
@@ -717,8 +724,8 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     const once = await lookingOn(host, () => undo());
     expect(once.verification).toMatchObject({ differences: [], looks: 2, isSettled: true });
 
-    unlinkSync(linkPath(host, 'sluice_connect4'));
-    await attachedNow(host, 0);
+    unlinkSync(linkPath(host, 'sluice_connect4', host.node.cgroup));
+    await attachedNow(host.node.cgroup, 0);
     const { state } = host.status();
     undo = openPolicy();
     const restless = await lookingOn(host, (pause) => {
@@ -730,7 +737,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     expect(restless.verification).toMatchObject({
       isSettled: false,
       looks: 6,
-      differences: [{ object: 'sluice_connect4' }],
+      differences: [{ object: `sluice_connect4 at ${host.node.cgroup.path}` }],
     });
     host.agent.process.signal('SIGCONT');
     await host.agent.stop();

@@ -1,64 +1,161 @@
-// Attaches the programs to a cgroup by pinned links, and takes over the links that an earlier agent left.
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { BpfLink, type BpfObject } from '@sluice/libbpf';
+// Carries out a plan by pinned links, and takes over the links that an earlier agent left.
+//
+// A connection that is made meanwhile is seen by a program at every moment. Where a program moves from one cgroup to another
+// above or below it, both places have it for an instant, and every program can run twice in one call (bpf/rewritten.h).
+import { renameSync, statSync } from 'node:fs';
+import { BpfError, type BpfLink, type BpfObject, type BpfProgram } from '@sluice/libbpf';
+import type { AttachPlan, Place } from './attach-plan.js';
+import { removePin, withCgroupPins, type CgroupPin } from './cgroup-links.js';
+import { CgroupTree } from './cgroup-tree.js';
 import { DatapathError } from './errors.js';
-import { PROGRAMS, linkPin, linksDirectory, netnsCookieOf } from './layout.js';
-import { clearPin, openIfPinned } from './pins.js';
+import { PROGRAMS, linkPin, nextLinkPin } from './layout.js';
+import { clearPin } from './pins.js';
 
-/** What attaching the programs to the cgroup did; it goes into the log. */
+/** A program at a cgroup. */
+export interface Attachment {
+  readonly program: string;
+  readonly cgroupId: bigint;
+}
+
+export interface AttachFailure extends Attachment {
+  readonly error: DatapathError;
+}
+
+/** What attaching did; it goes into the log. */
 export interface AttachResult {
-  readonly attached: readonly string[];
-  readonly updated: readonly string[];
+  readonly attached: readonly Attachment[];
+  /** Those that an earlier agent had attached, and that have the program of this one now. */
+  readonly updated: readonly Attachment[];
+  /** Everything else was attached. */
+  readonly failures: readonly AttachFailure[];
 }
 
 /**
- * Every program ends up attached to the cgroup and pinned. A link that is pinned there already gets the new program by
- * one atomic update. A link that sits on another cgroup or was detached makes way for a new one, and so does anything
- * else. Programs that this version does not have are detached, because nobody writes their maps any more.
+ * Attaches and pins what the plan has and what is not attached yet, in the order of PROGRAMS. A link that an earlier agent
+ * pinned gets this agent's program, wherever it is attached. Nothing is detached: {@link detachOthers} does that. A cgroup
+ * that is gone is left out. Idempotent.
+ *
+ * @param root directory of the cgroup that all others are in
  */
-export function attachPrograms(object: BpfObject, cgroupPath: string, pinDirectory: string): AttachResult {
-  const cgroupId = statSync(cgroupPath, { bigint: true }).ino;
-  const attached: string[] = [];
-  const updated: string[] = [];
-  for (const program of PROGRAMS) {
-    const pin = linkPin(pinDirectory, program);
-    if (updateLink(object, program, pin, cgroupId)) updated.push(program);
-    else {
-      clearPin(pin);
-      attachLink(object, program, pin, cgroupPath);
-      attached.push(program);
+export function attachPrograms(object: BpfObject, plan: AttachPlan, pinDirectory: string, root: string): AttachResult {
+  return withCgroupPins(pinDirectory, (pins) => {
+    const attaching = new Attaching(pinDirectory, new CgroupTree(root), pins);
+    for (const name of PROGRAMS) {
+      const program = object.program(name);
+      const renewed = pins.filter((pin) => pin.program === name && attaching.renew(program, pin));
+      const there = new Set(renewed.map(({ cgroupId }) => cgroupId));
+      for (const place of plan.get(name) ?? []) if (!there.has(place.id)) attaching.attach(program, place);
     }
-  }
-  const directory = linksDirectory(pinDirectory);
-  for (const name of readdirSync(directory)) {
-    if (PROGRAMS.includes(name) || netnsCookieOf(name) !== undefined) continue;
-    const pin = join(directory, name);
-    using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-    link?.detach();
-    clearPin(pin);
-  }
-  return { attached, updated };
+    return attaching.result;
+  });
 }
 
-/** False if there is no link to the cgroup; a link to another place is detached. */
-function updateLink(object: BpfObject, program: string, pin: string, cgroupId: bigint): boolean {
-  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-  if (link === undefined) return false;
-  if (link.info().cgroupId === cgroupId) {
-    link.update(object.program(program));
+/**
+ * Detaches what the plan does not have, in the opposite order, and removes what does not belong among the pins: a second
+ * link for one place, a link of a program that this version does not have, whose maps nobody writes any more, and what is
+ * no link. Returns the names of the links. Idempotent.
+ */
+export function detachOthers(plan: AttachPlan, pinDirectory: string): readonly string[] {
+  return withCgroupPins(pinDirectory, (pins) => {
+    const wanted = new Set(
+      [...plan].flatMap(([program, places]) => places.map(({ id }) => linkPin(pinDirectory, program, id))),
+    );
+    const order = (pin: CgroupPin): number => PROGRAMS.indexOf(pin.program ?? '');
+    const others = pins
+      .filter(({ path, cgroupId }) => cgroupId === 0n || !wanted.has(path))
+      .toSorted((a, b) => order(b) - order(a));
+    for (const pin of others) removePin(pin);
+    return others.filter(({ link }) => link !== undefined).map(({ name }) => name);
+  });
+}
+
+class Attaching {
+  readonly #attached: Attachment[] = [];
+  readonly #updated: Attachment[] = [];
+  readonly #failures: AttachFailure[] = [];
+  readonly #pinDirectory: string;
+  readonly #tree: CgroupTree;
+  readonly #pins: readonly CgroupPin[];
+
+  constructor(pinDirectory: string, tree: CgroupTree, pins: readonly CgroupPin[]) {
+    this.#pinDirectory = pinDirectory;
+    this.#tree = tree;
+    this.#pins = pins;
+  }
+
+  get result(): AttachResult {
+    return { attached: this.#attached, updated: this.#updated, failures: this.#failures };
+  }
+
+  /** False if nothing is attached by that pin. */
+  renew(program: BpfProgram, pin: CgroupPin): boolean {
+    const { link, cgroupId, programId, path } = pin;
+    if (link === undefined || cgroupId === 0n) return false;
+    if (programId === program.id) return true;
+    const cgroup = this.#tree.pathOf(cgroupId);
+    if (cgroup !== undefined && !this.#tree.isOrderAsListed(cgroup, program.attachType ?? '')) {
+      this.#replace(program, pin, { path: cgroup, id: cgroupId });
+      return true;
+    }
+    if (!updateUnlessGone(link, program)) return false;
+    const proper = linkPin(this.#pinDirectory, program.name, cgroupId);
+    // Where two links are for one place, the other one keeps its name, and is detached later.
+    const isTaken = this.#pins.some((other) => other.path === proper && other.cgroupId === cgroupId);
+    if (!isTaken) {
+      clearPin(proper);
+      renameSync(path, proper);
+    }
+    this.#updated.push({ program: program.name, cgroupId });
     return true;
   }
-  // Unpinning alone would not do: the kernel would detach the link some time later.
-  link.detach();
-  return false;
+
+  attach(program: BpfProgram, place: Place): void {
+    const pin = linkPin(this.#pinDirectory, program.name, place.id);
+    if (this.#pinNew(program, place, pin)) this.#attached.push({ program: program.name, cgroupId: place.id });
+  }
+
+  /** Attaches the new program before it detaches the old one. */
+  #replace(program: BpfProgram, pin: CgroupPin, place: Place): void {
+    const next = nextLinkPin(this.#pinDirectory, program.name, place.id);
+    if (!this.#pinNew(program, place, next)) return;
+    removePin(pin);
+    const proper = linkPin(this.#pinDirectory, program.name, place.id);
+    clearPin(proper);
+    renameSync(next, proper);
+    this.#updated.push({ program: program.name, cgroupId: place.id });
+  }
+
+  /** False if the cgroup is gone, or if it failed. */
+  #pinNew(program: BpfProgram, place: Place, pin: string): boolean {
+    try {
+      clearPin(pin);
+      using link = program.attachCgroup(place.path);
+      // Another cgroup may have that name by now.
+      if (link.info().cgroupId !== place.id) return false;
+      link.pin(pin);
+      return true;
+    } catch (error) {
+      if (!isThere(place)) return false;
+      const sentence = `${program.name} could not be attached to ${place.path}`;
+      this.#failures.push({
+        program: program.name,
+        cgroupId: place.id,
+        error: DatapathError.because('attach', sentence, error),
+      });
+      return false;
+    }
+  }
 }
 
-function attachLink(object: BpfObject, program: string, pin: string, cgroupPath: string): void {
+const isThere = ({ path, id }: Place): boolean => statSync(path, { bigint: true, throwIfNoEntry: false })?.ino === id;
+
+/** Makes one atomic update. False if the cgroup has gone meanwhile. */
+function updateUnlessGone(link: BpfLink, program: BpfProgram): boolean {
   try {
-    using link = object.program(program).attachCgroup(cgroupPath);
-    link.pin(pin);
+    link.update(program);
+    return true;
   } catch (error) {
-    throw DatapathError.because('attach', `${program} could not be attached to ${cgroupPath}`, error);
+    if (error instanceof BpfError && error.code === 'ENOLINK') return false;
+    throw error;
   }
 }

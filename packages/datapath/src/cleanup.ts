@@ -1,8 +1,10 @@
 // Removes everything of the datapath from the node: attachments first, then pins.
-import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfLink, BpfMap } from '@sluice/libbpf';
-import { PINNED_MAPS, PROGRAMS, linkPin, linksDirectory, mapPin, mapsDirectory } from './layout.js';
+import { detachOthers } from './attach.js';
+import { CgroupTree } from './cgroup-tree.js';
+import { PINNED_MAPS, linksDirectory, mapPin, mapsDirectory } from './layout.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { detachPinnedNetns, pinnedNetns } from './netns-links.js';
 import { clearPin, openIfPinned } from './pins.js';
@@ -14,21 +16,14 @@ export interface CleanupResult {
 }
 
 /**
- * Detaches and unpins everything below the pin directory. If a cgroup is named, also detaches what is attached to it
- * without a pin, and what is attached to network namespaces on the same maps. `connect` goes first, so that no
+ * Detaches and unpins everything below the pin directory. If a cgroup is named, also detaches what is attached to it or to
+ * cgroups in it without a pin, and what is attached to network namespaces on the same maps. `connect` goes first, so that no
  * connection is redirected after the programs that carry its original destination have gone. Idempotent.
  */
 export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   const detached: string[] = [];
   const unpinned: string[] = [];
-  for (const program of PROGRAMS.toReversed()) {
-    const pin = linkPin(pinDirectory, program);
-    using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-    if (link === undefined) continue;
-    link.detach();
-    link.unpin();
-    detached.push(program);
-  }
+  detached.push(...detachOthers(new Map(), pinDirectory));
   for (const cookie of pinnedNetns(pinDirectory)) {
     if (detachPinnedNetns(pinDirectory, cookie)) detached.push(`netns-${cookie}`);
   }
@@ -47,9 +42,9 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
 
 /** A bpffs that was lost leaves such links; an agent that was killed between attaching and pinning leaves none. */
 function detachStrays(cgroup: string, pinnedMaps: readonly number[]): string[] {
-  const cgroupId = statSync(cgroup, { bigint: true }).ino;
+  const tree = new CgroupTree(cgroup);
   const links = linksOfSluice();
-  const onCgroup = links.filter((link) => link.cgroupId === cgroupId);
+  const onCgroup = links.filter(({ cgroupId }) => cgroupId !== undefined && tree.pathOf(cgroupId) !== undefined);
   // Another Sluice may run beside this one: a namespace's link is ours if it works on the same maps.
   const ours = new Set([...pinnedMaps, ...onCgroup.flatMap(({ mapIds }) => mapIds)]);
   const onNetns = links.filter(

@@ -1,7 +1,9 @@
 // The datapath of this node: loaded or adopted, filled, attached. It goes on working without its owner.
+import { statSync } from 'node:fs';
 import type { Netns } from '@sluice/linux';
 import { applyDesired, type ApplyResult } from './apply.js';
-import { attachPrograms, type AttachResult } from './attach.js';
+import { attachPrograms, detachOthers, type AttachResult } from './attach.js';
+import { everythingAt, type AttachPlan } from './attach-plan.js';
 import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS } from './entries.js';
@@ -54,14 +56,36 @@ export class Datapath {
   }
 
   /**
-   * Puts the programs in force: attaches and pins them, or updates the pinned links, those of network namespaces
-   * included. Throws DatapathError.
+   * Puts the programs in force: attaches and pins them as planned, by default to the configured cgroup, gives the links that
+   * an earlier agent pinned the new programs, those of network namespaces included, and detaches what is not in the plan.
+   * If anything could not be attached, nothing is detached.
    */
-  activate(): AttachResult {
+  activate(plan: AttachPlan = this.everything()): AttachResult {
     pinFresh(this.#loaded, this.#options.pinDirectory);
-    const result = attachPrograms(this.#loaded.object, this.#options.cgroup, this.#options.pinDirectory);
+    const result = this.attach(plan);
+    if (result.failures.length === 0) this.detachOthers(plan);
     this.#netnsLinks.adopt();
     return result;
+  }
+
+  /** The plan by which every program is attached to the configured cgroup. */
+  everything(): AttachPlan {
+    const { cgroup } = this.#options;
+    return everythingAt({ path: cgroup, id: statSync(cgroup, { bigint: true }).ino });
+  }
+
+  /**
+   * Attaches what is in the plan and not attached yet, and detaches nothing. Call {@link activate} first, and this before
+   * {@link apply} writes entries that need more programs. What could not be attached is in the result.
+   */
+  attach(plan: AttachPlan): AttachResult {
+    const { pinDirectory, cgroup } = this.#options;
+    return attachPrograms(this.#loaded.object, plan, pinDirectory, cgroup);
+  }
+
+  /** Detaches what is not in the plan. Call it after {@link apply} has removed the entries that needed it. */
+  detachOthers(plan: AttachPlan): readonly string[] {
+    return detachOthers(plan, this.#options.pinDirectory);
   }
 
   /**

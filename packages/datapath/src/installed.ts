@@ -1,31 +1,33 @@
 // What is pinned, read without changing it: for status, explain and watch, whether the agent runs or not.
 import { BpfLink, BpfMap, type LinkInfo } from '@sluice/libbpf';
 import { readTables } from './apply.js';
+import { withCgroupPins } from './cgroup-links.js';
 import { COUNTER_MAPS, readCounters, type Counters } from './counters.js';
 import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS, configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
 import { capturedListener } from './listeners.js';
-import { PROGRAMS, linkPin, mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';
+import { mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
 import { recordOf } from './records.js';
 import { readRouted, type RoutedDevices } from './routed-netns.js';
 
-/** A program's pinned link. */
+/** A program's pinned link to a cgroup. */
 export interface InstalledLink {
   readonly program: string;
-  /** Undefined if it is not pinned. */
-  readonly link: LinkInfo | undefined;
+  /** `cgroupId` is 0 if it is attached to nothing. */
+  readonly link: LinkInfo;
 }
 
-/** The links of every program, even if maps are missing. Throws BpfError without the right to look. */
+/** What is pinned, even if maps are missing. Throws BpfError without the right to look. */
 export function readLinks(pinDirectory: string): InstalledLink[] {
-  return PROGRAMS.map((program) => {
-    using link = openIfPinned(linkPin(pinDirectory, program), (pin) => BpfLink.openPinned(pin));
-    return { program, link: link?.info() };
-  });
+  return withCgroupPins(pinDirectory, (pins) =>
+    pins.flatMap(({ program, link }) =>
+      program === undefined || link === undefined ? [] : [{ program, link: link.info() }],
+    ),
+  );
 }
 
 /** The pinned link of a pod's network namespace. */

@@ -69,7 +69,23 @@ export const INBOUND_OBJECT_PATH = fileURLToPath(new URL('../dist/inbound.bpf.o'
 export const mapsDirectory = (pinDirectory: string): string => join(pinDirectory, 'maps');
 export const linksDirectory = (pinDirectory: string): string => join(pinDirectory, 'links');
 export const mapPin = (pinDirectory: string, map: MapName): string => join(mapsDirectory(pinDirectory), map);
-export const linkPin = (pinDirectory: string, program: string): string => join(linksDirectory(pinDirectory), program);
+
+/** A link's name says what it attaches, and to which cgroup. */
+export const linkPin = (pinDirectory: string, program: string, cgroupId: bigint): string =>
+  join(linksDirectory(pinDirectory), `${program}-${cgroupId}`);
+
+/** Where a link waits that is to take the place of another one. */
+export const nextLinkPin = (pinDirectory: string, program: string, cgroupId: bigint): string =>
+  `${linkPin(pinDirectory, program, cgroupId)}-next`;
+
+// Earlier versions attached each program to one cgroup, and named its link by the program alone.
+const CGROUP_LINK = /^([a-z]\w*)(?:-\d+(?:-next)?)?$/;
+
+/** The program of which a file name is the pin of a link to a cgroup, if this version has it; otherwise undefined. */
+export function programOf(name: string): string | undefined {
+  const [, program = ''] = CGROUP_LINK.exec(name) ?? [];
+  return PROGRAMS.includes(program) ? program : undefined;
+}
 
 const NETNS_LINK = /^netns-(\d+)$/;
 

@@ -1,13 +1,22 @@
 // Reads what the kernel has of the datapath, for a comparison with what ought to be there. Whatever is missing, the
 // rest is read.
 import { dirname } from 'node:path';
-import { BpfMap, isBpfFileSystem, mapInfo, openObject, programInfo, queryCgroup } from '@sluice/libbpf';
+import {
+  BpfLink,
+  BpfMap,
+  isBpfFileSystem,
+  mapInfo,
+  openObject,
+  programInfo,
+  queryCgroup,
+  type LinkInfo,
+} from '@sluice/libbpf';
 import { readTable } from './apply.js';
 import type { AppliedMap } from './entries.js';
 import { entryDifferences, type EntryDifference } from './entry-differences.js';
 import { maps } from './generated/maps.js';
-import { readLinks, type InstalledLink } from './installed.js';
-import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, mapPin, type MapName } from './layout.js';
+import type { AttachPlan, Place } from './attach-plan.js';
+import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, type MapName } from './layout.js';
 import { capturedListener } from './listeners.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { openIfPinned } from './pins.js';
@@ -62,23 +71,31 @@ export interface RunningProgram {
   readonly maps: ReadonlyMap<string, number>;
 }
 
-/** A program that ought to be attached to the cgroup. */
-export interface AttachedProgram extends InstalledLink {
+/** A program that ought to be attached to a cgroup. */
+export interface AttachedProgram {
+  readonly program: string;
+  readonly cgroup: Place;
+  /** Undefined if its link is not pinned; its `cgroupId` is 0 if it is attached to nothing. */
+  readonly link: LinkInfo | undefined;
   /** The programs of its name that run at its hook, at the cgroup or above, whichever process attached them. */
   readonly running: readonly RunningProgram[];
 }
 
-/** Throws BpfError if the cgroup is not there, or without the right to look. */
-export function readPrograms(pinDirectory: string, cgroup: string): AttachedProgram[] {
+/** A cgroup that is gone is left out. Throws BpfError without the right to look. */
+export function readPrograms(pinDirectory: string, plan: AttachPlan): AttachedProgram[] {
   using object = openObject(OBJECT_PATH);
   const hooks = new Map(object.programDefinitions().map(({ name, attachType }) => [name, attachType]));
-  return readLinks(pinDirectory).map(({ program, link }) => ({
-    program,
-    link,
-    running: queryCgroup(cgroup, hooks.get(program) ?? '', true)
-      .programs.filter(({ name }) => name === nameInKernel(program))
-      .flatMap(({ id }) => unlessGone(() => ({ id, maps: mapsByName(programInfo(id).mapIds) })) ?? []),
-  }));
+  return [...plan].flatMap(([program, places]) =>
+    places.flatMap((cgroup) => {
+      const effective = unlessGone(() => queryCgroup(cgroup.path, hooks.get(program) ?? '', true));
+      if (effective === undefined) return [];
+      const running = effective.programs
+        .filter(({ name }) => name === nameInKernel(program))
+        .flatMap(({ id }) => unlessGone(() => ({ id, maps: mapsByName(programInfo(id).mapIds) })) ?? []);
+      using link = openIfPinned(linkPin(pinDirectory, program, cgroup.id), (pin) => BpfLink.openPinned(pin));
+      return [{ program, cgroup, link: link?.info(), running }];
+    }),
+  );
 }
 
 /** An inbound program in a network namespace, whichever process attached it. */

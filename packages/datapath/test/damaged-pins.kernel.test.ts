@@ -1,12 +1,12 @@
 // A start after a crash, and a start on a pin directory with things in it that do not belong there.
-import { existsSync, mkdirSync, symlinkSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openObject, queryCgroup } from '@sluice/libbpf';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
 import { loadObject, pinFresh } from '../src/open.js';
-import { PINNED_MAPS, PROGRAMS } from '../src/layout.js';
+import { PINNED_MAPS, PROGRAMS, linkPin } from '../src/layout.js';
 import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -41,25 +41,27 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     using object = openObject(OBJECT);
     object.load();
     const { pinDirectory } = at;
-    for (const pin of [
-      'maps/settings',
-      'maps/local_pods',
-      'maps/counters',
-      'links/sluice_connect4',
-      'links/sluice_sockops',
-    ])
-      unlinkSync(`${pinDirectory}/${pin}`);
+    const { id } = mesh.node.cgroup;
+    const [connect, sockops] = [
+      linkPin(pinDirectory, 'sluice_connect4', id),
+      linkPin(pinDirectory, 'sluice_sockops', id),
+    ];
+    for (const map of ['settings', 'local_pods', 'counters']) unlinkSync(`${pinDirectory}/maps/${map}`);
+    for (const pin of [connect, sockops]) unlinkSync(pin);
     object.program('sluice_connect4').pin(`${pinDirectory}/maps/settings`);
-    object.map('settings').pin(`${pinDirectory}/links/sluice_connect4`);
+    object.map('settings').pin(connect);
     mkdirSync(`${pinDirectory}/maps/local_pods/inner`, { recursive: true });
-    mkdirSync(`${pinDirectory}/links/sluice_sockops`);
+    mkdirSync(sockops);
+    // A program of this version, at a cgroup that no plan has.
+    mkdirSync(linkPin(pinDirectory, 'sluice_bind4', 1n));
     symlinkSync('/nowhere', `${pinDirectory}/maps/counters`);
     mkdirSync(`${pinDirectory}/maps/of-nobody`);
   }
 
   it('starts on what is left, and replaces what does not belong there', async () => {
     damage();
-    expect(start().attached).toEqual(['sluice_sockops', 'sluice_connect4']);
+    expect(start().attached.map(({ program }) => program)).toEqual(['sluice_sockops', 'sluice_connect4']);
+    expect(readdirSync(`${at.pinDirectory}/links`)).toHaveLength(PROGRAMS.length);
     expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length - 3);
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     expect(start().updated).toHaveLength(PROGRAMS.length);
@@ -72,7 +74,8 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     cleanup(at.pinDirectory, at.cgroup);
     expect(existsSync(at.pinDirectory)).toBe(false);
     for (const type of ['cgroup_inet4_connect', 'cgroup_inet6_connect', 'cgroup_sock_ops', 'cgroup_getsockopt']) {
-      expect(queryCgroup(at.cgroup, type).programs).toEqual([]);
+      // What was unpinned before, the kernel detaches some time later.
+      await expect.poll(() => queryCgroup(at.cgroup, type).programs).toEqual([]);
     }
     expect(await acceptors()).toEqual(['remote']);
   });

@@ -56,7 +56,8 @@ export class MeshedNode implements AsyncDisposable {
     try {
       const meshed = new MeshedNode(node, cgroup, `${await node.bpffs()}/sluice`);
       meshed.apply();
-      meshed.datapath.activate();
+      const [failure] = meshed.datapath.activate().failures;
+      if (failure !== undefined) throw failure.error;
       return meshed;
     } catch (error) {
       await node.close();

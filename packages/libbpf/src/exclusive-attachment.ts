@@ -6,8 +6,11 @@ import { withDirectory } from './descriptor.js';
 import { attachTypeNumber } from './names.js';
 import type { BpfProgram } from './program.js';
 
-/** Bits of BPF_PROG_ATTACH's flags (linux/bpf.h): 0 = exclusive, 1 = overridable below, 2 = several. */
-export type OldAttachFlags = 0 | 1 | 2;
+/**
+ * Bits of BPF_PROG_ATTACH's flags (linux/bpf.h): 0 = exclusive, 1 = overridable below, 2 = several, 66 = several, and it
+ * runs before what is listed before it (BPF_F_PREORDER; EINVAL where the kernel does not have it).
+ */
+export type OldAttachFlags = 0 | 1 | 2 | 66;
 
 /** BPF_PROG_ATTACH to a cgroup. It lasts until it is detached, or the cgroup is removed: no process holds it. */
 export function attachCgroupExclusively(program: BpfProgram, cgroupPath: string, flags: OldAttachFlags = 0): void {

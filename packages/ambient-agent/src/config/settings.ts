@@ -156,7 +156,7 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
     cgroupRoot: optional(Schema.String, {
       description:
-        'The cgroup below which pods are looked for, and to which programs are attached. Default: the cgroup2 mount.',
+        'The cgroup below which pods are looked for. Programs are attached to it or to cgroups in it. Default: the cgroup2 mount.',
       examples: ['/sys/fs/cgroup'],
       chart: notInChart,
     }),

@@ -1,5 +1,5 @@
 // Compares what an agent says with what the kernel has: each difference with its object, both sides, and a remedy.
-import { INBOUND_PROGRAM, nameInKernel, type AttachedProgram } from '@sluice/datapath';
+import { INBOUND_PROGRAM, nameInKernel, type AttachedProgram, type Place } from '@sluice/datapath';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { ClaimedNetns, Claims } from './claims.js';
 import { LISTENED_PORTS, type KernelView } from './kernel-view.js';
@@ -53,7 +53,8 @@ export function differencesOf(claims: Claims, kernel: KernelView, agent: NodeSta
     ...places(claims, kernel, remedies),
     ...maps(kernel, attachments, remedies),
     ...entries(claims, kernel, remedies),
-    ...attachments.flatMap((one) => attachmentDifference(one, remedies)),
+    ...attachments.flatMap(attachmentDifference),
+    ...needlessPrograms(claims, kernel, remedies),
     ...strays(claims, kernel, remedies),
     ...claims.netns.flatMap((one) => [
       ...rules(one, kernel, remedies),
@@ -70,7 +71,8 @@ const compareText = (a: string, b: string): number => (a < b ? -1 : Number(a > b
 export const nameOf = ({ namespace, name, uid }: DatedStatus): string =>
   name === '' ? `the pod with UID ${uid}` : `pod ${namespace}/${name}`;
 
-function places({ state, netns }: Claims, kernel: KernelView, { pass, start }: Remedies): Difference[] {
+function places(claims: Claims, kernel: KernelView, { pass, start }: Remedies): Difference[] {
+  const { state, netns } = claims;
   const found: Difference[] = [];
   const add = (object: string, agent: string, kernel: string, remedy: string): void =>
     void found.push({ kind: 'place', object, agent, kernel, remedy });
@@ -94,6 +96,7 @@ function places({ state, netns }: Claims, kernel: KernelView, { pass, start }: R
     add(`${path} of ${whose}`, `a cgroup with id ${id}`, what, pass);
   };
   for (const { path, id } of state.kubelets) cgroup(path, id, 'the kubelet', true);
+  for (const { path, id } of unnamedPlaces(claims)) cgroup(path, String(id), 'the programs', true);
   for (const pod of state.workloads) {
     // Pods that are in no map do not matter.
     if (pod.state !== 'in' && pod.state !== 'pending' && pod.role !== 'ztunnel') continue;
@@ -110,6 +113,17 @@ function places({ state, netns }: Claims, kernel: KernelView, { pass, start }: R
   return found;
 }
 
+/** Cgroups to which programs are attached, other than the root and those of pods and of the kubelet. */
+function unnamedPlaces({ state, plan }: Claims): readonly Place[] {
+  const named = new Set([
+    state.node.cgroupRoot,
+    ...state.kubelets.map(({ path }) => path),
+    ...state.workloads.flatMap(({ cgroups }) => cgroups).map(({ path }) => path),
+  ]);
+  const places = new Map([...plan.values()].flat().map((place) => [place.path, place]));
+  return [...places.values()].filter(({ path }) => !named.has(path));
+}
+
 /** A place where a pinned link has to attach a program. */
 interface Attachment extends Pick<AttachedProgram, 'program' | 'running'> {
   readonly object: string;
@@ -120,17 +134,20 @@ interface Attachment extends Pick<AttachedProgram, 'program' | 'running'> {
   readonly target: bigint | undefined;
   /** The remedy if no link is pinned. */
   readonly remedy: string;
+  /** The remedy if something is wrong with the link. */
+  readonly remedyForLink: string;
 }
 
-function attachmentsOf({ state, netns }: Claims, kernel: KernelView, { pass, start }: Remedies): Attachment[] {
-  const ofCgroup = (kernel.programs ?? []).map(({ program, link, running }: AttachedProgram) => ({
+function attachmentsOf({ netns }: Claims, kernel: KernelView, { pass, start }: Remedies): Attachment[] {
+  const ofCgroup = kernel.programs.map(({ program, cgroup, link, running }: AttachedProgram) => ({
     program,
-    object: program,
-    agent: `attached to ${state.node.cgroupRoot}`,
+    object: `${program} at ${cgroup.path}`,
+    agent: 'attached',
     link: link && { programId: link.programId, to: link.cgroupId },
-    target: kernel.cgroupRootId,
+    target: cgroup.id,
     running,
-    remedy: start,
+    remedy: pass,
+    remedyForLink: pass,
   }));
   const ofNetns = netns.flatMap(({ cookie, pod, isServed }): Attachment[] => {
     const seen = kernel.netns.get(cookie);
@@ -148,26 +165,44 @@ function attachmentsOf({ state, netns }: Claims, kernel: KernelView, { pass, sta
         target,
         running: kernel.inboundLinks.filter(({ netnsInode }) => BigInt(netnsInode) === (target ?? to)),
         remedy: pass,
+        remedyForLink: start,
       },
     ];
   });
   return [...ofCgroup, ...ofNetns];
 }
 
-function attachmentDifference(
-  { object, agent, link, target, running, remedy }: Attachment,
-  { start }: Remedies,
-): Difference[] {
+function attachmentDifference({
+  object,
+  agent,
+  link,
+  target,
+  running,
+  remedy,
+  remedyForLink,
+}: Attachment): Difference[] {
   const differ = (kernel: string, remedy: string): Difference[] => [{ kind: 'link', object, agent, kernel, remedy }];
   const others = running.filter(({ id }) => id !== link?.programId);
   const programs = others.map(({ id }) => `program ${id}`).join(', ');
   if (link === undefined) return differ(programs === '' ? 'not attached' : `${programs}, by no pinned link`, remedy);
-  if (link.to === 0n) return differ('its link is attached to nothing: it was detached', start);
-  if (target !== undefined && link.to !== target) return differ(`its link is attached elsewhere, to ${link.to}`, start);
-  if (others.length === running.length) return differ(`another program is in its link: ${link.programId}`, start);
+  if (link.to === 0n) return differ('its link is attached to nothing: it was detached', remedyForLink);
+  if (target !== undefined && link.to !== target)
+    return differ(`its link is attached elsewhere, to ${link.to}`, remedyForLink);
+  if (others.length === running.length)
+    return differ(`another program is in its link: ${link.programId}`, remedyForLink);
   if (others.length === 0) return [];
   const remedyForOthers = 'find out who attached the other one, perhaps another Sluice on this node, and detach that';
   return differ(`attached twice: by its link, and ${programs}`, remedyForOthers);
+}
+
+/** Links to cgroups where the program is not needed. */
+function needlessPrograms({ plan }: Claims, { programLinks }: KernelView, { pass }: Remedies): Difference[] {
+  return programLinks.flatMap(({ program, link: { cgroupId = 0n } }): Difference[] => {
+    // One that is attached to nothing shows as the program that is missing.
+    if (cgroupId === 0n || plan.get(program)?.some(({ id }) => id === cgroupId)) return [];
+    const object = `${program} at the cgroup with id ${cgroupId}`;
+    return [{ kind: 'link', object, agent: 'not attached: nobody needs it there', kernel: 'attached', remedy: pass }];
+  });
 }
 
 /** Links to network namespaces in which no pod is served. */

@@ -6,6 +6,7 @@ import {
   compareMaps,
   readInboundLinks,
   readListeners,
+  readLinks,
   readNetnsLinks,
   readPrograms,
   readRoutedNetns,
@@ -15,6 +16,7 @@ import {
   type AttachedProgram,
   type EntryDifference,
   type InboundLink,
+  type InstalledLink,
   type InstalledNetnsLink,
   type PinnedMap,
   type RoutedDevices,
@@ -39,8 +41,10 @@ export interface KernelView {
   readonly maps: readonly PinnedMap[];
   /** The entries that differ from what the agent says. */
   readonly entries: readonly EntryDifference[];
-  /** Undefined if the cgroup to which they are attached does not exist. */
-  readonly programs: readonly AttachedProgram[] | undefined;
+  /** Those that ought to be attached; without those whose cgroup does not exist. */
+  readonly programs: readonly AttachedProgram[];
+  /** The pinned links of programs to cgroups. */
+  readonly programLinks: readonly InstalledLink[];
   readonly cgroupRootId: bigint | undefined;
   readonly netnsLinks: readonly InstalledNetnsLink[];
   /** Pinned or not. */
@@ -60,11 +64,15 @@ export interface KernelView {
 export const LISTENED_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
 /** @throws BpfError, CgroupError, SystemCallError without the right to look; RangeError */
-export function readKernel({ state, maps, netns }: Claims, procPath: string): KernelView {
+export function readKernel({ state, maps, plan, netns }: Claims, procPath: string): KernelView {
   const { pinDirectory, cgroupRoot, hostNetns } = state.node;
   const cgroupRootId = cgroupId(cgroupRoot);
   const notPinned = whyNotPinned(pinDirectory);
-  const paths = [...state.workloads.flatMap(({ cgroups }) => cgroups), ...state.kubelets].map(({ path }) => path);
+  const paths = [
+    ...state.workloads.flatMap(({ cgroups }) => cgroups),
+    ...state.kubelets,
+    ...[...plan.values()].flat(),
+  ].map(({ path }) => path);
   const common = {
     notPinned,
     cgroupRootId,
@@ -82,7 +90,8 @@ export function readKernel({ state, maps, netns }: Claims, procPath: string): Ke
       ...common,
       maps: [],
       entries: [],
-      programs: undefined,
+      programs: [],
+      programLinks: [],
       netnsLinks: [],
       inboundLinks: [],
       listeners: undefined,
@@ -91,7 +100,8 @@ export function readKernel({ state, maps, netns }: Claims, procPath: string): Ke
   return {
     ...common,
     ...compareMaps(pinDirectory, maps),
-    programs: cgroupRootId === undefined ? undefined : readPrograms(pinDirectory, cgroupRoot),
+    programs: readPrograms(pinDirectory, plan),
+    programLinks: readLinks(pinDirectory),
     netnsLinks: readNetnsLinks(pinDirectory),
     inboundLinks: readInboundLinks(),
     listeners: readListeners(

@@ -1,5 +1,6 @@
 // The status of this node: the agent's view, whether an agent keeps it up to date, and whether the datapath is in force without
 // one.
+import { existsSync } from 'node:fs';
 import { readLinks } from '@sluice/datapath';
 import { readState, stateFile, type AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
@@ -52,10 +53,9 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     throw new InspectError('no-state', message);
   }
   const { state, isRunning } = reading;
-  const links = readLinks(state.node.pinDirectory);
   // A link that was detached, or whose cgroup is gone, has no cgroup.
-  const idle = links.filter(({ link }) => link?.cgroupId === undefined || link.cgroupId === 0n);
-  const isEnforced = idle.length < links.length;
+  const links = readLinks(state.node.pinDirectory).filter(({ link }) => (link.cgroupId ?? 0n) !== 0n);
+  const isEnforced = links.length > 0;
   const isStale = isRunning && now - Date.parse(state.writtenAt) > 3 * state.node.resyncIntervalMs + GRACE_MS;
   const agent = !isRunning ? 'not-running' : isStale ? 'stale' : 'running';
   const datapath = isEnforced ? 'datapath still enforced' : 'no datapath in force';
@@ -66,14 +66,21 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     ],
     'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}`],
   }[agent];
-  const names = idle.map(({ program }) => program).join(', ');
+  const missing = Object.entries(state.programs ?? {}).flatMap(([program, places]) =>
+    places
+      .filter(({ id }) => !links.some((one) => one.program === program && one.link.cgroupId === BigInt(id)))
+      // A link ends with its cgroup.
+      .filter(({ path }) => existsSync(path))
+      .map(({ path }) => `${program} at ${path}`),
+  );
+  const remedy = isRunning ? 'the agent’s next pass attaches them' : 'start the agent, which attaches them';
   const inPart =
-    isEnforced && idle.length > 0
-      ? [`the datapath is in force only in part: ${names} not attached; restart the agent, which attaches them`]
+    isEnforced && missing.length > 0
+      ? [`the datapath is in force only in part: not attached: ${missing.join(', ')}; ${remedy}`]
       : [];
   const notAttached =
     !isEnforced && isRunning
-      ? ['no datapath is in force although an agent runs; restart it, which attaches the programs']
+      ? ['no datapath is in force although an agent runs; its next pass attaches the programs']
       : [];
   const noZtunnel = ztunnelWarnings(state);
   const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>

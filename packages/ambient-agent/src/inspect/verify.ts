@@ -90,7 +90,7 @@ const look = ({ runDir, proc }: VerifyPlaces): Effect.Effect<Look, InspectError>
         unchecked,
         compared: {
           entries: keys.reduce((sum, length) => sum + length, 0),
-          programs: kernel.programs?.length ?? 0,
+          programs: kernel.programs.length,
           networkNamespaces: claims.netns.length,
         },
         content,

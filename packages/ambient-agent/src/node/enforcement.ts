@@ -4,6 +4,7 @@ import {
   ZTUNNEL_INBOUND_PORT,
   ZTUNNEL_OUTBOUND_PORT,
   type ApplyResult,
+  type AttachPlan,
   type AttachResult,
   type Counters,
   type DesiredMaps,
@@ -24,6 +25,8 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
   call: Schema.Literals([
     'apply',
     'activate',
+    'attach',
+    'detachOthers',
     'counters',
     'attachNetns',
     'detachNetns',
@@ -41,8 +44,12 @@ export class Enforcement extends Context.Service<
     /** Names of the maps that an earlier agent left. */
     readonly adopted: readonly string[];
     readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
-    /** Attaches the programs. */
-    readonly activate: Effect.Effect<AttachResult, EnforcementError>;
+    /** Puts the programs in force, once, after the maps have been filled. */
+    readonly activate: (plan: AttachPlan) => Effect.Effect<AttachResult, EnforcementError>;
+    /** Attaches what a plan has in addition, before the maps say that it is needed. */
+    readonly attach: (plan: AttachPlan) => Effect.Effect<AttachResult, EnforcementError>;
+    /** Detaches what a plan does not have, after the maps have stopped needing it. */
+    readonly detachOthers: (plan: AttachPlan) => Effect.Effect<void, EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
     /** Attaches the inbound program to a network namespace, or updates the one that an earlier agent attached. */
     readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
@@ -63,7 +70,7 @@ export class Enforcement extends Context.Service<
 /** The ports at which ztunnel listens for connections that are steered to it. */
 export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
-/** @param cgroup the one to which the programs are attached */
+/** @param cgroup the one that all places of plans are in */
 export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.Layer<Enforcement, StartupError> =>
   Layer.effect(
     Enforcement,
@@ -85,7 +92,9 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
       return Enforcement.of({
         adopted: datapath.adopted,
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
-        activate: attempt('activate', () => datapath.activate()),
+        activate: (plan) => attempt('activate', () => datapath.activate(plan)),
+        attach: (plan) => attempt('attach', () => datapath.attach(plan)),
+        detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),
         counters: attempt('counters', () => datapath.counters()),
         attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),

@@ -1,5 +1,7 @@
 // What runs on the node at this moment: the cgroups and network namespaces of pods, and the kubelet's cgroup.
+import { statSync } from 'node:fs';
 import type { CgroupResolver, LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
+import type { Place } from '@sluice/datapath';
 import { netnsCookie } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
 import { cgroupUid, localPodsOf, type KubeletCgroup, type Workload } from '../enrolment/enrol.js';
@@ -13,6 +15,10 @@ import { KubeletFinder } from './kubelet.js';
 export interface NodeTruth {
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly kubelets: readonly KubeletCgroup[];
+  /** The configured cgroup. */
+  readonly root: Place;
+  /** The cgroups right above the QoS classes of pods, also of pods that have ended. */
+  readonly podsParents: readonly Place[];
   readonly hostNetnsCookie: bigint;
   readonly problems: readonly string[];
 }
@@ -20,11 +26,18 @@ export interface NodeTruth {
 const levelUnknown =
   'the depth of the mounted cgroup tree is unknown, so containers may be looked for at the wrong depth; mount the whole tree of the host, or run in its pid and cgroup namespaces';
 
+/** The id of a cgroup; undefined if it is gone. */
+const idAt = (path: string): bigint | undefined => statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+
+const placeAt = (path: string): Place => ({ path, id: statSync(path, { bigint: true }).ino });
+
 /** Synchronous, because cgroupfs and /proc do not wait for a disk. */
 export class NodeView {
   readonly resolver: CgroupResolver;
   readonly kubeletFinder: KubeletFinder;
   readonly #config: AgentConfig;
+  /** By path. A kubelet keeps such a cgroup while it has no pods. */
+  readonly #podsParents = new Map<string, Place>();
 
   constructor(resolver: CgroupResolver, config: AgentConfig) {
     this.resolver = resolver;
@@ -49,6 +62,7 @@ export class NodeView {
     const problems: string[] = this.resolver.hierarchy.levelKnown ? [] : [levelUnknown];
     const workloads = new Map<string, Workload>();
     for (const pod of this.resolver.pods()) {
+      this.#rememberParent(this.resolver.podsParent(pod));
       const ips = wantedIps.get(pod.podUid);
       let netns: Workload['netns'];
       // A namespace is the pod's only if it holds one of the pod's addresses, so a pod without any cannot have a verified one.
@@ -65,9 +79,26 @@ export class NodeView {
     return {
       workloads,
       kubelets: search.kubelets,
+      root: placeAt(this.resolver.cgroupRoot),
+      podsParents: this.#livingParents(),
       hostNetnsCookie: netnsCookie(this.resolver.hostNetns),
       problems: [...problems, ...search.problems],
     };
+  }
+
+  #rememberParent(path: string): void {
+    if (this.#podsParents.has(path)) return;
+    const id = idAt(path);
+    if (id !== undefined) this.#podsParents.set(path, { path, id });
+  }
+
+  #livingParents(): readonly Place[] {
+    for (const { path, id } of this.#podsParents.values()) {
+      const now = idAt(path);
+      if (now === undefined) this.#podsParents.delete(path);
+      else if (now !== id) this.#podsParents.set(path, { path, id: now });
+    }
+    return [...this.#podsParents.values()];
   }
 
   /**

@@ -1,5 +1,5 @@
-// Assigns entries that the kernel refused to the pods that they belong to.
-import type { ApplyFailure, DesiredMaps } from '@sluice/datapath';
+// Assigns what the kernel refused, entries and attachments, to the pods that it belongs to.
+import type { ApplyFailure, AttachFailure, DesiredMaps } from '@sluice/datapath';
 
 export interface FailureReport {
   /** Sentences for the status, by workload id (the pod-level cgroup id). */
@@ -32,4 +32,12 @@ export function reportFailures(failures: readonly ApplyFailure[], desired: Desir
     if (workload !== undefined) byWorkload.set(workload, sentences);
   }
   return { byWorkload, others, kinds };
+}
+
+/** Sentences for the status, by the id of the cgroup: those of programs that are for one pod alone. Pure. */
+export function reportAttaching(failures: readonly AttachFailure[]): ReadonlyMap<bigint, readonly string[]> {
+  const byWorkload = new Map<bigint, readonly string[]>();
+  for (const { cgroupId, error } of failures)
+    byWorkload.set(cgroupId, [...(byWorkload.get(cgroupId) ?? []), `not captured as it should be: ${error.message}`]);
+  return byWorkload;
 }

@@ -1,6 +1,14 @@
-// One pass of the reconciler: it takes what is wanted and what runs through the enrolment into the maps, does what else `inPod`
-// mode needs, and reports the result.
-import type { ApplyResult, DesiredMaps } from '@sluice/datapath';
+// One pass of the reconciler: it takes what is wanted and what runs through the enrolment into the maps, attaches the programs
+// where they are needed, does what else `inPod` mode needs, and reports the result.
+import {
+  attachPlan,
+  type ApplyResult,
+  type AttachFailure,
+  type AttachPlan,
+  type AttachResult,
+  type DesiredMaps,
+  type Needs,
+} from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import { Announcements } from '../announce/announcements.js';
@@ -12,7 +20,7 @@ import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
 import { podName, type Inventory } from '../inventory/model.js';
 import { InventorySource } from '../inventory/source.js';
 import { messageOf } from '../failure/message-of.js';
-import { Enforcement, type EnforcementError } from '../node/enforcement.js';
+import { Enforcement, EnforcementError } from '../node/enforcement.js';
 import { NodeViewError } from '../node/node-view-error.js';
 import type { NodeTruth, NodeView } from '../node/node-view.js';
 import type { StartupError } from '../failure/startup-error.js';
@@ -20,8 +28,9 @@ import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { captureFacts } from './capture-facts.js';
-import { reportFailures } from './failures.js';
+import { reportAttaching, reportFailures } from './failures.js';
 import type { ListenerSights } from './listener-sights.js';
+import { needsOf, type LastingNeeds } from './needs.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
@@ -33,6 +42,8 @@ export interface PassResult {
   readonly connections: readonly ZdsConnection[];
   readonly problems: readonly string[];
   readonly applied: ApplyResult;
+  /** Where the programs are attached. */
+  readonly plan: AttachPlan;
   /** Short names of the failures, for counting. */
   readonly failureKinds: readonly string[];
   /** What somebody else had undone, and this pass repaired. */
@@ -41,15 +52,22 @@ export interface PassResult {
   readonly isIncomplete: boolean;
 }
 
-/** The first half of a pass, after which the maps are written. */
-export interface AppliedPass {
+/** What a pass has decided, before it changes anything. */
+export interface DecidedPass {
   readonly isThorough: boolean;
   readonly ztunnels: Ztunnels;
   readonly inventory: Inventory;
   readonly truth: NodeTruth;
   readonly enrolment: Enrolment;
-  readonly applied: ApplyResult;
+  readonly needs: Needs;
+  readonly plan: AttachPlan;
   readonly inventoryProblems: readonly string[];
+}
+
+/** What a pass has done when the programs are attached and the maps are written, in whichever order. */
+export interface EnforcedPass extends DecidedPass {
+  readonly applied: ApplyResult;
+  readonly attached: AttachResult;
 }
 
 /** What the passes of one agent share. */
@@ -58,6 +76,7 @@ export interface PassPlaces {
   readonly config: AgentConfig;
   readonly doneNetns: DoneNetns;
   readonly sights: ListenerSights;
+  readonly lasting: LastingNeeds;
 }
 
 export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
@@ -68,15 +87,35 @@ export const reconcilePass = (
   places: PassPlaces,
   isThorough: boolean,
 ): Effect.Effect<PassResult, PassError, PassServices> =>
-  Effect.flatMap(applyPass(places, isThorough), (applied) => finishPass(places, applied));
+  Effect.gen(function* () {
+    const enforcement = yield* Enforcement;
+    const decided = yield* decidePass(places, isThorough);
+    // A pod, ztunnel or the kubelet finds its programs when its entries are written.
+    const attached = yield* attachedForAll(decided, enforcement.attach(decided.plan));
+    const applied = yield* applyPass(decided);
+    return yield* finishPass(places, { ...decided, applied, attached });
+  });
 
-/** Looks, decides, and writes the maps. */
-export const applyPass = Effect.fnUntraced(function* (
-  { view, config, sights, doneNetns }: PassPlaces,
+/** Fails if a program could not be attached that is not for one pod alone: nobody can be told then that a pod is in the mesh. */
+export const attachedForAll = Effect.fnUntraced(function* (
+  { needs }: DecidedPass,
+  attaching: Effect.Effect<AttachResult, EnforcementError>,
+) {
+  const attached = yield* attaching;
+  const shared = [...needs.podsParents, ...needs.kubelets, ...needs.ztunnels, needs.root];
+  const isOfOnePod = ({ cgroupId }: AttachFailure): boolean => !shared.some(({ id }) => id === cgroupId);
+  const grave = attached.failures.filter((failure) => !isOfOnePod(failure));
+  if (grave.length > 0)
+    return yield* new EnforcementError({ call: 'attach', message: grave.map(({ error }) => error.message).join('; ') });
+  return attached;
+});
+
+/** Looks, decides, and withdraws the announcements of pods that leave. */
+export const decidePass = Effect.fnUntraced(function* (
+  { view, config, sights, doneNetns, lasting }: PassPlaces,
   isThorough: boolean,
-): Effect.fn.Return<AppliedPass, EnforcementError | NodeViewError, PassServices> {
+): Effect.fn.Return<DecidedPass, NodeViewError, PassServices> {
   const source = yield* InventorySource;
-  const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
@@ -95,10 +134,18 @@ export const applyPass = Effect.fnUntraced(function* (
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses });
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
-  const applied = yield* enforcement.apply(enrolment.desired);
+  const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
+  const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment), present, performance.now());
+  return { isThorough, ztunnels, inventory, truth, enrolment, needs, plan: attachPlan(needs), inventoryProblems };
+});
+
+/** Writes the maps. */
+export const applyPass = Effect.fnUntraced(function* ({ enrolment: { desired } }: DecidedPass) {
+  const enforcement = yield* Enforcement;
+  const applied = yield* enforcement.apply(desired);
   yield* metrics.applied(applied.written, applied.removed);
-  yield* countEntries(enrolment.desired);
-  return { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems };
+  yield* countEntries(desired);
+  return applied;
 });
 
 interface NetnsFacts {
@@ -133,8 +180,10 @@ const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTruth) {
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
   { view, doneNetns }: PassPlaces,
-  { isThorough, ztunnels, inventory, truth, enrolment, applied, inventoryProblems }: AppliedPass,
+  { isThorough, ztunnels, inventory, truth, enrolment, plan, applied, attached, inventoryProblems }: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
+  const enforcement = yield* Enforcement;
+  if (attached.failures.length === 0) yield* enforcement.detachOthers(plan);
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
@@ -147,7 +196,8 @@ export const finishPass = Effect.fnUntraced(function* (
     find: (netns) => view.findNetns(netns, podNetns.lend),
   });
   const failures = reportFailures(applied.failures, desired);
-  const statuses = enrolment.statuses.map((status) => withFindings(status, failures.byWorkload, served));
+  const unattached = reportAttaching(attached.failures);
+  const statuses = enrolment.statuses.map((status) => withFindings(status, [failures.byWorkload, unattached], served));
   const unsaid = yield* announcements.publish(statuses, inventory);
   return {
     statuses,
@@ -164,21 +214,22 @@ export const finishPass = Effect.fnUntraced(function* (
       ...unsaid,
     ],
     applied,
-    failureKinds: failures.kinds,
+    plan,
+    failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
     repaired: served.repaired,
-    isIncomplete: isIncomplete || applied.failures.length > 0 || served.isIncomplete,
+    isIncomplete: isIncomplete || applied.failures.length > 0 || attached.failures.length > 0 || served.isIncomplete,
   };
 });
 
 function withFindings(
   status: WorkloadStatus,
-  failures: ReadonlyMap<bigint, readonly string[]>,
+  failures: readonly ReadonlyMap<bigint, readonly string[]>[],
   served: Served,
 ): WorkloadStatus {
   const [podLevel] = status.cgroups;
   const problems = [
     ...status.problems,
-    ...((podLevel === undefined ? undefined : failures.get(BigInt(podLevel.id))) ?? []),
+    ...(podLevel === undefined ? [] : failures.flatMap((of) => of.get(BigInt(podLevel.id)) ?? [])),
     ...(served.problems.get(status.uid) ?? []),
   ];
   return { ...status, ...(served.unattached.has(status.uid) ? { inbound: 'no' as const } : {}), problems };

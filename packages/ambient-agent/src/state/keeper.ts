@@ -75,7 +75,7 @@ export class StateKeeper {
   }
 
   #state(
-    { ztunnels, kubelets, hostNetnsCookie, connections, applied, problems }: PassResult,
+    { ztunnels, kubelets, hostNetnsCookie, connections, applied, plan, problems }: PassResult,
     durationMs: number,
     errors: AgentState['errors'],
   ): AgentState {
@@ -119,6 +119,9 @@ export class StateKeeper {
       kubelets: kubelets.map(({ cgroupPath, cgroupId, level }) => ({ path: cgroupPath, id: String(cgroupId), level })),
       workloads: this.#workloads,
       maps: applied.wanted,
+      programs: Object.fromEntries(
+        [...plan].map(([program, places]) => [program, places.map(({ path, id }) => ({ path, id: String(id) }))]),
+      ),
       problems,
       lastReconcile: {
         at: now,

@@ -55,6 +55,10 @@ export const AgentState = Schema.Struct({
   workloads: Schema.Array(DatedStatus),
   /** What the maps ought to hold: the datapath's WantedEntries. Earlier versions left this and `ipv6` out. */
   maps: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, strings))),
+  /** Where each program ought to be attached. Earlier versions attached all of them to `cgroupRoot`. */
+  programs: Schema.optionalKey(
+    Schema.Record(Schema.String, Schema.Array(Schema.Struct({ path: Schema.String, id: Decimal }))),
+  ),
   /** Problems that belong to no single pod. */
   problems: strings,
   lastReconcile: Schema.optional(
