@@ -170,7 +170,7 @@ describe.skipIf(need.skip)(`connections of pods with their own ztunnel${need.lab
       wrongCount: 0,
       wrong: [],
     });
-    expect(node.exemptTuples()).toBe(0);
+    await expect.poll(() => node.exemptTuples()).toBe(0);
   });
 
   it('leave no trace in a packet filter: no rule, no tracked connection', () => {
