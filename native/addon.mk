@@ -10,6 +10,7 @@ WARN := -Wall -Wextra -Werror -Wno-missing-field-initializers
 CXXFLAGS += -std=c++17 -O2 -g -fPIC -fvisibility=hidden -pthread $(WARN) -iquote $(ROOT) \
   -DNAPI_VERSION=8 -DNODE_ADDON_API_DISABLE_DEPRECATED \
   -DNODE_ADDON_API_CPP_EXCEPTIONS -DNODE_ADDON_API_CPP_EXCEPTIONS_ALL \
+  -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS \
   -isystem $(ROOT)node_modules/node-api-headers/include -isystem $(ROOT)node_modules/node-addon-api
 OBJECTS := $(SOURCES:%.cc=build/obj/%.o) $(SHARED:$(ROOT)native/%.cc=build/obj/shared/%.o)
 
