@@ -6,6 +6,7 @@
 
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -25,8 +26,9 @@ constexpr int messagesPerTurn = 1024;
 constexpr uint32_t bit(unsigned group) {
   return uint32_t{1} << (group - 1);
 }
-constexpr uint32_t groups = bit(RTNLGRP_IPV4_RULE) | bit(RTNLGRP_IPV6_RULE) | bit(RTNLGRP_IPV4_ROUTE) |
-                            bit(RTNLGRP_IPV6_ROUTE) | bit(RTNLGRP_IPV4_IFADDR) | bit(RTNLGRP_IPV6_IFADDR);
+constexpr uint32_t groups = bit(RTNLGRP_LINK) | bit(RTNLGRP_IPV4_RULE) | bit(RTNLGRP_IPV6_RULE) |
+                            bit(RTNLGRP_IPV4_ROUTE) | bit(RTNLGRP_IPV6_ROUTE) | bit(RTNLGRP_IPV4_IFADDR) |
+                            bit(RTNLGRP_IPV6_IFADDR);
 
 // Only for a thread inside the namespace, to which the socket belongs for as long as it is open.
 Descriptor subscribe(const std::string &object) {
@@ -41,8 +43,19 @@ Descriptor subscribe(const std::string &object) {
   return socket;
 }
 
-void note(uint16_t type, NetnsChanges &changes) {
-  switch (type) {
+// What is read of a notification.
+struct Notification {
+  nlmsghdr header;
+  ifinfomsg device; // of RTM_NEWLINK
+};
+
+void note(const Notification &read, NetnsChanges &changes) {
+  switch (read.header.nlmsg_type) {
+  case RTM_NEWLINK:
+    // The kernel takes the IPv4 routes of a device that goes down, and says so by nothing else
+    // (net/ipv4/fib_frontend.c, fib_disable_ip).
+    changes.routes = changes.routes || (read.device.ifi_change & IFF_UP) != 0;
+    break;
   case RTM_NEWRULE:
   case RTM_DELRULE:
     changes.rules = true;
@@ -58,13 +71,13 @@ void note(uint16_t type, NetnsChanges &changes) {
   }
 }
 
-// Each notification is a datagram of its own, and its header is all that matters: what it says may be old by now.
+// Each notification is a datagram of its own, and its beginning is all that matters: what it says may be old by now.
 void drain(int socket, NetnsChanges &changes) {
   for (int count = 0; count < messagesPerTurn; count++) {
-    nlmsghdr header;
-    const ssize_t size = ::recv(socket, &header, sizeof(header), 0);
-    if (size == static_cast<ssize_t>(sizeof(header))) {
-      note(header.nlmsg_type, changes);
+    Notification read = {};
+    const ssize_t size = ::recv(socket, &read, sizeof(read), 0);
+    if (size >= static_cast<ssize_t>(sizeof(read.header))) {
+      note(read, changes);
     } else if (size < 0) {
       if (errno == EAGAIN)
         return;

@@ -4,7 +4,7 @@ import { native, type NativeNetnsWatches } from './native.js';
 import type { Netns } from './netns.js';
 
 /**
- * 'lost': so much has changed that the kernel forgot to say what: look at everything.
+ * 'routes': also when a device goes up or down, because its routes go and come with it. 'lost': so much has changed that the kernel forgot to say what: look at everything.
  */
 export type NetnsChange = 'rules' | 'routes' | 'addresses' | 'lost';
 

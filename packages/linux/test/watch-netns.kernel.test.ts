@@ -72,8 +72,22 @@ describe.skipIf(need.skip)(`a watched network namespace${need.label}`, () => {
     }
   });
 
+  it('takes a device that goes down or up for a change of routes, because its own go and come with it', async () => {
+    netns.addWire();
+    await settle();
+    calls = [];
+    for (const state of ['down', 'up']) {
+      netns.ip('link', 'set', 'wire', state);
+      expect([...(await heard())]).toContain('routes');
+      await settle();
+      calls = [];
+    }
+  });
+
   it('says nothing of what does not concern it', async () => {
     netns.addWire(false);
+    await settle();
+    calls = [];
     netns.ip('link', 'set', 'wire', 'mtu', '1400');
     writeSysctl(netns.open, 'net.ipv4.ip_forward', '1');
     await settle();
