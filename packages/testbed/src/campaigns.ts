@@ -61,6 +61,8 @@ export async function dialSourcePorts(runner: Runner, campaign: SourcePortCampai
 export interface LoadOptions {
   /** Between two connections, in ms. Default 0. */
   readonly pauseMs?: number;
+  /** Limit for one connection, in ms. Default PATIENCE_MS. */
+  readonly timeoutMs?: number;
 }
 
 /** Connections in a loop, one after another, until stop(). */
@@ -74,7 +76,8 @@ export class Load {
   /** Fulfilled when it is running. */
   static async start(runner: Runner, targets: readonly string[], options: LoadOptions = {}): Promise<Load> {
     const pause = options.pauseMs === undefined ? [] : ['--pause', String(options.pauseMs)];
-    const process = await runner.exec(['dial', ...toTargets(targets), '--load', ...pause]);
+    const timeout = options.timeoutMs === undefined ? [] : ['--timeout', String(options.timeoutMs)];
+    const process = await runner.exec(['dial', ...toTargets(targets), '--load', ...pause, ...timeout]);
     await process.lineMatching(/^ready$/);
     return new Load(process);
   }
