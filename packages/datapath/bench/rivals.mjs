@@ -3,12 +3,13 @@ import { statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { CaptureMark, Datapath, WorkloadFlag } from '@sluice/datapath';
 import { addRoute, addRule, Netns, netnsCookie } from '@sluice/linux';
-import { cgroup2Root, endpoint, enterCommand, LineProcess, peerProgram, TestNode } from '@sluice/testbed';
+import { Cgroup, cgroup2Root, endpoint, enterCommand, LineProcess, peerProgram, TestNode } from '@sluice/testbed';
 import { redirectByIptables } from './istio-iptables.mjs';
 
-/** Each of the two has a core of its own. */
-const CLIENT_CORE = '0';
-const SERVER_CORE = '1';
+/** One for both: to wake an idle core costs more than anything that is measured here, and not every time. */
+const CORE = '1';
+/** The server does not interrupt the client when it is woken: it runs when the client waits. */
+const PATIENT = ['chrt', '--batch', '0'];
 const SERVER_PORT = 15001;
 const ROUTE_TABLE = 101;
 
@@ -122,19 +123,19 @@ export class Rivals {
     netns.close();
   }
 
-  /** Those without Sluice are in a cgroup that has none of its programs. */
+  /** Those without Sluice are where none of its programs are, in cgroups as deep and as separate as the others'. */
   async #start(rival, pod, ztunnel) {
-    const outside = `${this.#node.cgroup.path}-outside`;
+    const elsewhere = (name) => new Cgroup(`${this.#node.cgroup.path}-outside/kubepods/besteffort/${name}/app`).path;
     const hasPrograms = isSluice(rival) || rival === 'outside';
-    const at = async (cgroup, core, argv) => {
-      const pinned = ['taskset', '-c', core, peerProgram(), ...argv];
+    const at = async (cgroup, argv, policy = []) => {
+      const pinned = [...policy, 'taskset', '-c', CORE, peerProgram(), ...argv];
       const process = await LineProcess.start(enterCommand({ netns: pod.netns, cgroup }, pinned));
       await process.lineMatching(/^ready$/);
       return process;
     };
     const server = ['ztunnel', '--ports', String(SERVER_PORT), '--answer', '--echo'];
-    await at(isSluice(rival) ? ztunnel.app.place.cgroup : outside, SERVER_CORE, server);
-    this.#clients.set(rival, await at(hasPrograms ? pod.app.place.cgroup : outside, CLIENT_CORE, ['measure']));
+    await at(isSluice(rival) ? ztunnel.app.place.cgroup : elsewhere('ztunnel'), server, PATIENT);
+    this.#clients.set(rival, await at(hasPrograms ? pod.app.place.cgroup : elsewhere('pod'), ['measure']));
     const isDirect = rival === 'bare' || rival === 'outside';
     const { remote } = this.#node;
     const [to, port] = isDirect ? [pod, SERVER_PORT] : [remote, 80];
