@@ -125,6 +125,7 @@ const checks = {
         cgroups: new Map([[id, { id, inMesh: true, ip: ips[0], flags, detectedFlags: flags }]]),
         netns: new Map(),
         localPods: new Map(ips.map((ip) => [ip, { netnsCookie: cookie, flags }])),
+        ownAddresses: new Map([[cookie, ips]]),
         rules: [],
         settings: {
           noZtunnel: 'closed',

@@ -61,6 +61,7 @@ function attachOurs() {
     cgroups: new Map([[id, { id, inMesh: true, ip: undefined, flags, detectedFlags: flags }]]),
     netns: new Map(),
     localPods: new Map(),
+    ownAddresses: new Map(),
     rules: [],
     // None for IPv6, which is refused.
     settings: {

@@ -33,6 +33,7 @@ const { failures } = datapath.apply({
   cgroups: new Map(callers),
   netns: new Map([[cookie, callers[0][1]]]),
   localPods: new Map(pod.ips.map((ip) => [ip, { netnsCookie: cookie, flags }])),
+  ownAddresses: new Map([[cookie, pod.ips]]),
   rules: [],
   settings: {
     ztunnelIPv4: undefined,
