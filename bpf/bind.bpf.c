@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* bind(): recognises ztunnel's listeners by the task that binds them. Only this hook knows that the calling task owns
- * the socket; sockops needs to know it when the socket begins to listen. */
+/* bind(): recognises ztunnel's listeners by the task that binds them, and lets applications bind ports that ztunnel's
+ * connections occupy. Only this hook knows that the calling task owns the socket; sockops needs to know it when the
+ * socket begins to listen. */
 #include "caller.h"
 #include "decision.h"
 #include "exempt.h"
@@ -36,14 +37,30 @@ static __always_inline void recognise(struct bpf_sock_addr *ctx) {
   bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
 }
 
+/* ztunnel's end of a connection that is captured by route occupies the destination's port in the pod's namespace. The
+ * kernel lets an application bind that port as well if both have SO_REUSEADDR, which many do not set. It does not let
+ * two listen on one port, with or without (net/ipv4/inet_connection_sock.c, inet_bind_conflict). */
+static __always_inline void share_port(struct bpf_sock_addr *ctx) {
+  __u64 netns_cookie = bpf_get_netns_cookie(ctx);
+  struct cgroup_info pod;
+  __u32 on = 1;
+
+  if (!ctx->user_port || ctx->protocol != IPPROTO_TCP)
+    return;
+  if (READ(&netns_info_map, &netns_cookie, &pod) && (pod.flags & IN_POD) && (pod.flags & ROUTE))
+    bpf_setsockopt(ctx, LEVEL_SOCKET, REUSE_ADDRESS, &on, sizeof(on));
+}
+
 SEC("cgroup/bind4")
 int sluice_bind4(struct bpf_sock_addr *ctx) {
   recognise(ctx);
+  share_port(ctx);
   return 1;
 }
 
 SEC("cgroup/bind6")
 int sluice_bind6(struct bpf_sock_addr *ctx) {
   recognise(ctx);
+  share_port(ctx);
   return 1;
 }

@@ -61,7 +61,8 @@ export function attachPlan(needs: Needs): AttachPlan {
     [CONNECT, [...pods, ...probers]],
     // Exemptions of what ztunnel and the kubelet dial, ztunnel's listeners, and the hand-off of the original destination.
     [['sluice_sockops'], [...ztunnels, ...probers, ...rewritten]],
-    [BIND, ztunnels],
+    // ztunnel's listeners, and the ports of applications that are captured by route.
+    [BIND, [...needs.podsParents, ...ztunnels]],
     [['sluice_getsockopt'], where(isAnyRewritten, ztunnels)],
     [GETPEERNAME, where(isAnyRewritten || capturesDns, pods)],
     [DATAGRAMS, where(capturesDns, pods)],

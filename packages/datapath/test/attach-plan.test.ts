@@ -44,11 +44,11 @@ describe('the plan', () => {
     expect([...everythingAt(root).keys()]).toEqual(PROGRAMS);
   });
 
-  it('of inPod mode with capture by route: the decision above pods and kubelet, the rest at ztunnel', () => {
+  it('of inPod mode with capture by route: the decision above pods and kubelet, ports above pods, the rest at ztunnel', () => {
     expect(pathsOf(attachPlan(inPod))).toEqual({
       connect: [kubepods.path, kubelet.path],
       sockops: [ztunnel.path, kubelet.path],
-      bind: [ztunnel.path],
+      bind: [kubepods.path],
     });
   });
 
@@ -56,7 +56,7 @@ describe('the plan', () => {
     expect(pathsOf(attachPlan({ ...inPod, rewritten: [meshed] }))).toEqual({
       connect: [kubepods.path, kubelet.path],
       sockops: [meshed.path, ztunnel.path, kubelet.path],
-      bind: [ztunnel.path],
+      bind: [kubepods.path],
       getsockopt: [ztunnel.path],
       getpeername: [kubepods.path],
     });
@@ -66,7 +66,7 @@ describe('the plan', () => {
     expect(pathsOf(attachPlan({ ...inPod, capturesDns: true }))).toEqual({
       connect: [kubepods.path, kubelet.path],
       sockops: [ztunnel.path, kubelet.path],
-      bind: [ztunnel.path],
+      bind: [kubepods.path],
       getpeername: [kubepods.path],
       sendmsg: [kubepods.path],
       recvmsg: [kubepods.path],
@@ -81,7 +81,7 @@ describe('the plan', () => {
 
   it('of a kubelet in the root cgroup has connect and sockops there, and nowhere below', () => {
     const { connect, sockops, bind } = pathsOf(attachPlan({ ...inPod, kubelets: [root], rewritten: [meshed] }));
-    expect([connect, sockops, bind]).toEqual([[root.path], [root.path], [ztunnel.path]]);
+    expect([connect, sockops, bind]).toEqual([[root.path], [root.path], [kubepods.path]]);
   });
 
   it('of a node on which no pod has been seen has the decision at the configured cgroup', () => {
@@ -93,7 +93,7 @@ describe('the plan', () => {
 
   it('of a node whose every process probes has connect and sockops at the configured cgroup', () => {
     const { connect, sockops, bind } = pathsOf(attachPlan({ ...inPod, probesFromHost: true }));
-    expect([connect, sockops, bind]).toEqual([[root.path], [root.path], [ztunnel.path]]);
+    expect([connect, sockops, bind]).toEqual([[root.path], [root.path], [kubepods.path]]);
   });
 
   it('of a node on which ztunnel is told by its mark has everything at the configured cgroup', () => {
