@@ -1,7 +1,7 @@
 // The same client and the same server in pods that differ in nothing but who captures what they dial, and how.
 import { statSync } from 'node:fs';
 import { relative } from 'node:path';
-import { CaptureMark, Datapath, WorkloadFlag } from '@sluice/datapath';
+import { attachPlan, CaptureMark, Datapath, WorkloadFlag } from '@sluice/datapath';
 import { addRoute, addRule, Netns, netnsCookie } from '@sluice/linux';
 import { Cgroup, cgroup2Root, endpoint, enterCommand, LineProcess, peerProgram, TestNode } from '@sluice/testbed';
 import { redirectByIptables } from './istio-iptables.mjs';
@@ -100,8 +100,25 @@ export class Rivals {
       },
     });
     if (failures.length > 0) throw failures[0].error;
-    this.#datapath.activate();
+    const attached = this.#datapath.activate(attachPlan(this.#needs(ztunnel, pods.get('rewrite'))));
+    if (attached.failures.length > 0) throw attached.failures[0].error;
     for (const [rival, pod] of pods) if (isSluice(rival)) this.#capture(rival, pod);
+  }
+
+  /** Programs are where an agent of inPod mode has them. */
+  #needs(ztunnel, rewritten) {
+    const place = ({ path, id }) => ({ path, id });
+    return {
+      mode: 'inPod',
+      root: place(this.#node.cgroup),
+      podsParents: [place(this.#node.cgroup.child('kubepods'))],
+      kubelets: [],
+      ztunnels: [place(ztunnel.cgroup)],
+      rewritten: [place(rewritten.cgroup)],
+      capturesDns: false,
+      probesFromHost: false,
+      ztunnelByMark: false,
+    };
   }
 
   #capture(rival, pod) {
