@@ -3,6 +3,7 @@
 import { Netns, writeSysctl } from '@sluice/linux';
 import { endpoint, requires, type DialMethod, type DialOptions, type DialResult, type Pod } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { attachPlan, type Place } from '../src/index.js';
 import { CaptureMark } from '../src/generated/maps.js';
 import { InPodNode } from './in-pod-node.js';
 import { addressOf, FAMILIES, segmentsReceived, type Family } from './route-cases.js';
@@ -26,6 +27,21 @@ describe.skipIf(need.skip)(`sockets of a pod that is captured by route${need.lab
   beforeAll(async () => {
     node = await InPodNode.create({ capture: 'route' });
     const testbed = node.mesh.node;
+    // No hook answers for the kernel: there is none but connect and bind.
+    const place = ({ path, id }: Place): Place => ({ path, id });
+    const plan = attachPlan({
+      mode: 'inPod',
+      root: place(testbed.cgroup),
+      podsParents: [place(testbed.cgroup.child('kubepods'))],
+      kubelets: [],
+      ztunnels: [place(node.ztunnel.pod.cgroup)],
+      rewritten: [],
+      capturesDns: false,
+      probesFromHost: false,
+      ztunnelByMark: false,
+    });
+    expect(node.mesh.datapath.activate(plan).failures).toEqual([]);
+    expect([...plan.keys()].filter((program) => program.includes('name'))).toEqual([]);
     pod = await node.pod({ name: 'a', serve: [8080] });
     net1 = await pod.addDevice('net1');
     node.enrol(pod);
