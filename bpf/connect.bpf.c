@@ -54,13 +54,12 @@ static __always_inline __u16 port_for(enum verdict verdict) {
 /* ztunnel dials an application from the client's own address. The accepted socket takes the mark of the SYN
  * (tcp_fwmark_accept), and a rule of the pod's namespace brings packets with Istio's mark back to the loopback. */
 static __always_inline __u32 mark_for(const struct query *q, struct decision decision) {
-  __u32 mark = q->mark & ~ROUTE_MARK;
-
   if (decision.verdict == VERDICT_ROUTE)
-    return mark | ROUTE_MARK;
-  if (decision.reason == REASON_ZTUNNEL && is_ztunnel_mark(mark) && is_own_address(q->netns_cookie, q->destination.ip))
-    return (mark & ~ZTUNNEL_MARK_MASK) | REPLY_MARK;
-  return mark;
+    return q->mark | ROUTE_MARK;
+  if (decision.reason == REASON_ZTUNNEL && is_ztunnel_mark(q->mark) &&
+      is_own_address(q->netns_cookie, q->destination.ip))
+    return (q->mark & ~ZTUNNEL_MARK_MASK) | REPLY_MARK;
+  return q->mark & ~ROUTE_MARK;
 }
 
 /* Marks the socket before its route is chosen. Only our bit, and ztunnel's own mark, ever change: the rest belongs to

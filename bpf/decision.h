@@ -145,8 +145,8 @@ static __always_inline struct decision without_ztunnel(const struct query *q) {
 /* Without its route, a marked connection would leave the pod. Without a listener it would be neither accepted nor
  * refused: the kernel sends no reset from an IPv4 address that it does not have (net/ipv4/tcp_ipv4.c,
  * tcp_v4_send_reset). */
-static __always_inline struct decision by_route(const struct query *q) {
-  if (!is_routed(q))
+static __always_inline struct decision by_route(const struct query *q, bool routed) {
+  if (!routed)
     return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNPREPARED};
   if (!is_listened_for(q))
     return without_ztunnel(q);
@@ -187,7 +187,12 @@ static __always_inline struct decision decide(const struct query *q) {
     return pass(REASON_LOOPBACK);
   if (is_self(q, &pod))
     return pass(REASON_SELF);
-  if (is_in_other_netns(q))
+
+  bool is_by_route = has_flag(q, IN_POD) && has_flag(q, ROUTE);
+  /* Only the pod's own namespace is prepared. */
+  bool routed = is_by_route && is_routed(q);
+
+  if (!routed && is_in_other_netns(q))
     return pass(REASON_OTHER_NETNS);
   if (is_excluded(q))
     return pass(REASON_EXCLUDED);
@@ -195,8 +200,8 @@ static __always_inline struct decision decide(const struct query *q) {
     return pending(q);
   if (is_captured_dns(q))
     return (struct decision){.verdict = VERDICT_DNS, .reason = REASON_DNS, .target = resolver_for(&q->destination)};
-  if (has_flag(q, IN_POD) && has_flag(q, ROUTE))
-    return by_route(q);
+  if (is_by_route)
+    return by_route(q, routed);
   return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
 }
 

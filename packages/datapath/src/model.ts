@@ -130,13 +130,19 @@ const isSelf = (facts: Facts): boolean =>
     facts.meshedPod.netnsCookie === facts.query.netnsCookie) ||
   isOwnAddress(facts.maps, facts.query.netnsCookie, facts.destination);
 
-/** A process of the pod in a network namespace that is not the pod's. A pending pod is held in every namespace. */
-const isInOtherNetns = (facts: Facts): boolean =>
-  hasFlag(facts, WorkloadFlag.IN_POD) && !isPending(facts) && facts.ownAddresses === undefined;
-
 /** Captured by route: the pod's own routing leads to ztunnel, and the destination stays. */
 const isByRoute = (facts: Facts): boolean =>
   isInMesh(facts) && hasFlag(facts, WorkloadFlag.IN_POD) && hasFlag(facts, WorkloadFlag.ROUTE);
+
+/**
+ * A process of the pod in a network namespace that is not the pod's. A pending pod is held in every namespace, and only the pod's
+ * own is prepared.
+ */
+const isInOtherNetns = (facts: Facts): boolean =>
+  hasFlag(facts, WorkloadFlag.IN_POD) &&
+  !isPending(facts) &&
+  facts.ownAddresses === undefined &&
+  !(isByRoute(facts) && facts.query.isRouted === true);
 
 /** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
