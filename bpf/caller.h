@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include "maps.h"
+#include "own_address.h"
 #include "read.h"
 
 /* Deepest ancestor that is looked at. kind inside docker nests a container at level 7. */
@@ -20,6 +21,9 @@ static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 n
   struct address ip = {.ip = {info->cgroup_ip[0], info->cgroup_ip[1], info->cgroup_ip[2], info->cgroup_ip[3]}};
   struct local_pod pod;
 
+  /* A namespace that holds the pod's IP is the pod's. */
+  if (is_own_address(netns_cookie, ip.ip))
+    return true;
   return !READ(&local_pods, &ip, &pod) || !pod.netns_cookie || pod.netns_cookie == netns_cookie;
 }
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include "address.h"
 #include "maps.h"
+#include "own_address.h"
 #include "read.h"
 #include "resolver.h"
 #include "rules.h"
@@ -45,16 +46,6 @@ static __always_inline bool is_prober(const struct query *q) {
   if (q->netns_cookie != q->config->host_netns_cookie)
     return false;
   return has_flag(q, KUBELET) || ((q->config->policy & POLICY_PROBES_FROM_HOST) && !is_in_mesh(q));
-}
-
-/* True for every address of a captured network namespace. */
-static __always_inline bool is_own_address(__u64 netns_cookie, const __u32 ip[4]) {
-  struct own_address key = {
-      .netns = {netns_cookie, netns_cookie >> 32},
-      .ip = {ip[0], ip[1], ip[2], ip[3]},
-  };
-
-  return bpf_map_lookup_elem(&own_addresses, &key);
 }
 
 /* destination is zero if it is not a meshed pod of this node. */
@@ -110,9 +101,14 @@ static __always_inline bool is_routed(const struct query *q) {
       .netns = {q->netns_cookie, q->netns_cookie >> 32},
       .ifindex = q->bound_device,
   };
-  __u32 families;
+  const __u64 *value = bpf_map_lookup_elem(&routed_netns, &key);
 
-  return READ(&routed_netns, &key, &families) && (families & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
+  if (!value)
+    return false;
+
+  __u64 routed = *(const volatile __u64 *)value;
+  return routed >> ROUTED_COOKIE_SHIFT == q->netns_cookie &&
+         (routed & (is_v4(q->destination.ip) ? ROUTED_IPV4 : ROUTED_IPV6));
 }
 
 /* Only a caller in the mesh has a ztunnel of its own. */
@@ -171,7 +167,9 @@ static __always_inline struct decision pending(const struct query *q) {
 
 static __always_inline struct decision decide(const struct query *q) {
   struct local_pod pod = {};
-  bool meshed_pod = READ(&local_pods, &q->destination, &pod);
+  /* The addresses of a pod with its own ztunnel are in own_addresses. */
+  bool knows_itself = is_in_mesh(q) && has_flag(q, IN_POD) && !has_flag(q, KUBELET);
+  bool meshed_pod = !knows_itself && READ(&local_pods, &q->destination, &pod);
   /* A pod with its own ztunnel captures its inbound connections itself, wherever they come from. */
   bool behind_node_ztunnel = meshed_pod && !(pod.flags & IN_POD);
 

@@ -51,11 +51,14 @@ enum workload_flag {
   ROUTE = 1 << 10,
 };
 
-/* Bits of the values of routed_netns. */
+/* A value of routed_netns: these bits, and above them the cookie of the namespace again. One load reads both, so that
+ * the value of another key, which the memory may hold by then (read.h), is never taken for this one's. The kernel
+ * counts cookies from 1 upwards, so that their two highest bits are free. */
 enum routed_family {
   ROUTED_IPV4 = 1 << 0,
   ROUTED_IPV6 = 1 << 1,
 };
+#define ROUTED_COOKIE_SHIFT 2
 
 enum capture_mark {
   /* Value and mask of the socket mark that a rule of the pod's network namespace routes to ztunnel. It lies outside of
@@ -368,7 +371,7 @@ struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, OWN_ADDRESS_CAPACITY);
   __type(key, struct routed_device);
-  __type(value, __u32); /* bits of enum routed_family */
+  __type(value, __u64); /* see enum routed_family */
 } routed_netns SEC(".maps");
 
 /* Only the keys count. */

@@ -4,8 +4,8 @@
  * another key's. So a value is copied and looked up again, and counts only if both agree.
  *
  * A plain lookup will do where only the presence counts, for an array, whose elements stay where they are, for the
- * values of tries and of sockets' storages, which RCU keeps until the program has ended, and for a comparison with the
- * socket's own cookie, which no other key's value has. */
+ * values of tries and of sockets' storages, which RCU keeps until the program has ended, for a comparison with the
+ * socket's own cookie, which no other key's value has, and for a value of one word that names its key. */
 #ifndef SLUICE_READ_H
 #define SLUICE_READ_H
 

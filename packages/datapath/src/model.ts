@@ -82,9 +82,14 @@ function callerByCgroup(maps: DesiredMaps, query: Query): CgroupInfo | undefined
 
 function inOwnNetns(maps: DesiredMaps, info: CgroupInfo, netnsCookie: bigint): boolean {
   if (!info.inMesh || info.ip === undefined) return true;
+  if (isOwnAddress(maps, netnsCookie, canonicalAddress(info.ip))) return true;
   const pod = maps.localPods.get(canonicalAddress(info.ip));
   return pod === undefined || pod.netnsCookie === 0n || pod.netnsCookie === netnsCookie;
 }
+
+/** The addresses of a pod with its own ztunnel are in `ownAddresses`; only others are looked for in `localPods`. */
+const knowsItself = (caller: CgroupInfo | undefined): boolean =>
+  caller?.inMesh === true && (caller.flags & WorkloadFlag.IN_POD) !== 0 && (caller.flags & WorkloadFlag.KUBELET) === 0;
 
 interface Facts {
   readonly maps: DesiredMaps;
@@ -316,7 +321,7 @@ export function decide(maps: DesiredMaps, query: Query): Decision {
     query,
     caller,
     destination,
-    meshedPod: maps.localPods.get(destination),
+    meshedPod: knowsItself(caller) ? undefined : maps.localPods.get(destination),
     ownAddresses,
     ztunnel: ztunnelFor(maps, caller, ownAddresses, isIPv4(destination)),
   };

@@ -12,6 +12,10 @@ export interface RoutedFamilies {
 /** By the index of the device that a socket is bound to; 0 for sockets that are bound to none. */
 export type RoutedDevices = ReadonlyMap<number, RoutedFamilies>;
 
+/** ROUTED_COOKIE_SHIFT of bpf/maps.h: a value has the cookie above the bits of enum routed_family. */
+const COOKIE_SHIFT = 2n;
+const FAMILIES = (1n << COOKIE_SHIFT) - 1n;
+
 /** Owns the entries of the map. */
 export class RoutedNetns {
   readonly #map: BpfMap;
@@ -31,7 +35,10 @@ export class RoutedNetns {
     for (const [ifindex, families] of devices) {
       const bits = bitsOf(families);
       if (bits === 0 || known.get(ifindex) === bits) continue;
-      this.#map.update(keyOf(netnsCookie, ifindex), maps.routed_netns.encodeValue(bits));
+      this.#map.update(
+        keyOf(netnsCookie, ifindex),
+        maps.routed_netns.encodeValue((netnsCookie << COOKIE_SHIFT) | BigInt(bits)),
+      );
       known.set(ifindex, bits);
     }
     if (known.size === 0) this.#present.delete(netnsCookie);
@@ -58,7 +65,7 @@ function present(map: BpfMap): Map<bigint, Map<number, number>> {
     const { netns, ifindex } = maps.routed_netns.decodeKey(key);
     const cookie = numberOf(netns);
     const devices = result.get(cookie) ?? new Map<number, number>();
-    result.set(cookie, devices.set(ifindex, maps.routed_netns.decodeValue(value)));
+    result.set(cookie, devices.set(ifindex, Number(maps.routed_netns.decodeValue(value) & FAMILIES)));
   }
   return result;
 }

@@ -22,7 +22,7 @@ const maps: DesiredMaps = {
     ['fd00::5', { netnsCookie: POD_NETNS, flags: 1 }],
     ['10.0.0.6', { netnsCookie: 8n, flags: 1 }],
   ]),
-  ownAddresses: new Map(),
+  ownAddresses: new Map([[POD_NETNS, ['10.0.0.5', 'fd00::5']]]),
   rules: [
     { kind: 'port', workload: POD, direction: 'outbound', action: 'exclude', port: 5432 },
     { kind: 'cidr', workload: POD, action: 'exclude', cidr: '192.0.2.0/24' },
@@ -78,6 +78,7 @@ const oneFamily: DesiredMaps = { ...own, localPods: new Map([...own.localPods].f
 const homeless: DesiredMaps = {
   ...own,
   netns: new Map(),
+  ownAddresses: new Map(),
   localPods: new Map([...own.localPods].map(([ip, pod]) => [ip, { ...pod, netnsCookie: 0n }])),
 };
 const resolving = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.DNS_CAPTURE);

@@ -185,6 +185,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       const pod = await world.pod({ name: 'a', serve: [80] });
       expect(await acceptors(remote, endpoint(pod.ip4, 80))).toEqual(['ztunnel', 'default/a']);
       await world.ztunnel.until(({ accepted }) => accepted.length === 1);
+      await expect.poll(() => world.exemptTuples()).toBe(0);
       exempt(1n, [pod.ip4, 1], [pod.ip4, 2]);
       const { hops } = await remote.dial(endpoint(pod.ip4, 80));
       expect(hops).toMatchObject([{ by: 'ztunnel', port: 15006 }, { error: 'dial' }]);

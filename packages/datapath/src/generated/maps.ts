@@ -694,19 +694,19 @@ export const maps = {
   routed_netns: {
     type: 'hash',
     keySize: 12,
-    valueSize: 4,
+    valueSize: 8,
     maxEntries: 16384,
     flags: 0,
     keyType: 'struct routed_device',
-    valueType: '__u32',
+    valueType: '__u64',
     encodeKey: (value: RoutedDevice): Buffer => encodeRoutedDevice(value),
     decodeKey: (buffer: Buffer): RoutedDevice => decodeRoutedDevice(buffer),
-    encodeValue: (value: number): Buffer => {
-      const buffer = Buffer.alloc(4);
-      buffer.writeUInt32LE(value, 0);
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
       return buffer;
     },
-    decodeValue: (buffer: Buffer): number => buffer.readUInt32LE(0),
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
   },
   port_rules: {
     type: 'hash',
