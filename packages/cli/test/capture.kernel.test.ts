@@ -1,8 +1,10 @@
 // Which pods the agent captures by route, and what a user sees of it: each reason, made on a real node.
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Capture } from '@sluice/ambient-agent';
+import { CaptureMark } from '@sluice/datapath';
 import { openObject } from '@sluice/libbpf';
-import { endpoint, requires, type StandInZtunnel } from '@sluice/testbed';
+import { endpoint, requires, type Pod, type StandInZtunnel } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
 
@@ -11,9 +13,14 @@ const FOREIGN = fileURLToPath(new URL('../../datapath/build/test/foreign.bpf.o',
 const POWER =
   'container app is privileged and could remove the route; take that from its securityContext if it does not need it';
 
+/** Whether ip(8) succeeds is of no account. */
+const ipIn = ({ netns }: Pod, ...argv: readonly string[]): void =>
+  void spawnSync('nsenter', [`--net=${netns}`, 'ip', ...argv], { stdio: 'ignore' });
+
 describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
   let host: NodeAgent;
   let ztunnel: StandInZtunnel;
+  let vpn: Pod;
   const captureOf = (name: string): Capture | undefined => host.workload(name)?.capture;
   const becomes = (name: string, capture: object): Promise<void> => expect.poll(() => captureOf(name)).toEqual(capture);
 
@@ -22,7 +29,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
     host.node.kubernetes.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });
     ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
     await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
-    await host.node.pod({ namespace: 'shop', name: 'vpn', securityContext: { privileged: true } });
+    vpn = await host.node.pod({ namespace: 'shop', name: 'vpn', securityContext: { privileged: true } });
     await host.agent.start();
     await host.becomes('cart', 'in');
     await host.becomes('vpn', 'in');
@@ -47,6 +54,23 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
     expect([caller.capture, verdict]).toEqual([{ by: 'rewrite', because: POWER }, 'redirect']);
     const { stdout } = await host.sluice('explain', '--pod', 'shop/vpn', '--to', to);
     expect(stdout).toContain(`captured  by rewrite: connect() is given ztunnel's address, because ${POWER}\n`);
+  });
+
+  it('holds a pod that takes every rule away and marks its sockets', async () => {
+    const { ip4, ip6 } = host.node.remote;
+    for (const round of ['once', 'again']) {
+      for (const family of ['-4', '-6']) {
+        ipIn(vpn, family, 'rule', 'flush');
+        ipIn(vpn, family, 'rule', 'add', 'priority', '32766', 'lookup', 'main');
+        // Before the agent has put back what is missing, there may be no such table.
+        ipIn(vpn, family, 'route', 'flush', 'table', '100');
+      }
+      for (const to of [endpoint(ip4, 80), endpoint(ip6, 80)])
+        for (const mark of [0, CaptureMark.ROUTE_MARK, 0x539, 0x111]) {
+          const { hops } = await vpn.dial(to, { mark });
+          expect([round, hops[0]]).toMatchObject([round, { by: 'ztunnel', originalDst: to }]);
+        }
+    }
   });
 
   it('changes with a program of somebody else above the pods', async () => {
