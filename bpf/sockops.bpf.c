@@ -177,6 +177,23 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
   bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
+/* ztunnel's end of a connection that the pod's own routing has brought here: its own address is not the pod's. It has
+ * the mark of ztunnel's listener, or that of the SYN if the listener had none yet. Its packets need the mark of the
+ * route as well, because the kernel reflects the mark of a packet in what it answers by itself (fwmark_reflect): the
+ * reset of a client that is gone, for one. Without it, that leaves for the destination, and ztunnel never hears of it.
+ */
+static __always_inline void mark_routed(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  __u64 netns_cookie = bpf_get_netns_cookie(ctx);
+  __u32 mark = sk->mark | ROUTE_MARK;
+  struct tuple tuple;
+
+  if (!is_ztunnel_mark(sk->mark) || mark == sk->mark || !captures(netns_cookie))
+    return;
+  tuple_of_accepted(ctx, &tuple);
+  if (!is_own_address(netns_cookie, tuple.remote_ip))
+    bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &mark, sizeof(mark));
+}
+
 static __always_inline void capture_listener(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
   if (!bpf_sk_storage_get(&ztunnel_sockets, sk, NULL, 0))
     return;
@@ -207,6 +224,7 @@ int sluice_sockops(struct bpf_sock_ops *ctx) {
     break;
   case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
     take_over(ctx, sk);
+    mark_routed(ctx, sk);
     break;
   case BPF_SOCK_OPS_TCP_LISTEN_CB:
     capture_listener(ctx, sk);

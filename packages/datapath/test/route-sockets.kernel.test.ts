@@ -91,6 +91,28 @@ describe.skipIf(need.skip)(`sockets of a pod that is captured by route${need.lab
       },
     );
 
+    it('ztunnel, and nobody else, learns that a client has gone, and the source port is free again', async () => {
+      const hasty = await node.mesh.node.pod({ name: 'hasty' });
+      node.enrol(hasty);
+      const ztunnel = await node.listen(hasty, { answer: true });
+      const { remote } = node.mesh.node;
+      const before = await segmentsReceived(remote.netns);
+      const bind = endpoint(hasty[family], 25_001);
+      // The kernel accepts the connection, and the client has closed it when ztunnel writes.
+      ztunnel.signal('SIGSTOP');
+      expect(await hasty.dial(first(), { bind, timeout: 300 })).toMatchObject({ ok: true, hops: [] });
+      ztunnel.signal('SIGCONT');
+      await expect
+        .poll(async () => hasty.dial(first(), { bind, timeout: 300 }))
+        .toMatchObject({
+          error: '',
+          hops: [{ originalDst: first() }],
+        });
+      expect(await segmentsReceived(remote.netns)).toBe(before);
+      await ztunnel.stop();
+      await hasty.delete();
+    });
+
     it('UDP stays as it is', async () => {
       const to = endpoint(hosts[family][0], 80);
       expect(await pod.dial(to, { method: 'udp', mark: 7 })).toMatchObject({ ok: true, peername: to, mark: 7 });
