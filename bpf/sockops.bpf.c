@@ -177,20 +177,24 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
   bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
-/* ztunnel's end of a connection that the pod's own routing has brought here: its own address is not the pod's. It has
- * the mark of ztunnel's listener, or that of the SYN if the listener had none yet. Its packets need the mark of the
- * route as well, because the kernel reflects the mark of a packet in what it answers by itself (fwmark_reflect): the
- * reset of a client that is gone, for one. Without it, that leaves for the destination, and ztunnel never hears of it.
- */
-static __always_inline void mark_routed(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+/* Only in a prepared namespace does an accepted socket have an address that is not the namespace's. */
+static __always_inline bool is_routed_here(struct bpf_sock_ops *ctx) {
   __u64 netns_cookie = bpf_get_netns_cookie(ctx);
-  __u32 mark = sk->mark | ROUTE_MARK;
+  struct routed_device unbound = {.netns = {netns_cookie, netns_cookie >> 32}};
   struct tuple tuple;
 
-  if (!is_ztunnel_mark(sk->mark) || mark == sk->mark || !captures(netns_cookie))
-    return;
   tuple_of_accepted(ctx, &tuple);
-  if (!is_own_address(netns_cookie, tuple.remote_ip))
+  return bpf_map_lookup_elem(&routed_netns, &unbound) && !is_own_address(netns_cookie, tuple.remote_ip);
+}
+
+/* ztunnel's end of a connection that is captured by route has the mark of ztunnel's listener, 0x539, and the kernel
+ * reflects the mark of a packet in what it answers by itself (fwmark_reflect): the reset of a client that has gone, for
+ * one. Without the mark of the route that would leave for the destination, whose address this end has, and ztunnel
+ * would never hear of it. The client has to be closed for that, so its end of the stream is early enough. */
+static __always_inline void mark_for_answers(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
+  __u32 mark = sk->mark | ROUTE_MARK;
+
+  if (is_ztunnel_mark(sk->mark) && is_routed_here(ctx))
     bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &mark, sizeof(mark));
 }
 
@@ -224,12 +228,15 @@ int sluice_sockops(struct bpf_sock_ops *ctx) {
     break;
   case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
     take_over(ctx, sk);
-    mark_routed(ctx, sk);
+    if (is_ztunnel_mark(sk->mark))
+      ask_for(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
     break;
   case BPF_SOCK_OPS_TCP_LISTEN_CB:
     capture_listener(ctx, sk);
     break;
   case BPF_SOCK_OPS_STATE_CB:
+    if (ctx->args[1] == BPF_TCP_CLOSE_WAIT)
+      mark_for_answers(ctx, sk);
     if (ctx->args[1] == BPF_TCP_CLOSE)
       forget_closed(ctx, sk);
     break;
