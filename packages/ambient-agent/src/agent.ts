@@ -84,6 +84,7 @@ const agent = (
     // This is read before anything is opened: the maps that the kernel enforces now say which pods ztunnel had acknowledged.
     const acknowledged =
       config.mode === 'inPod' ? acknowledgedBefore(bpffs, changedNetns, before) : new Map<string, bigint>();
+    const routed = config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set<bigint>();
     const view = new NodeView(resolver, config);
     const places = { cgroupRoot: resolver.cgroupRoot, hostNetns: resolver.hostNetns, version: AGENT_VERSION };
     const keeper = new StateKeeper(config, places, stateFile(runDir), before);
@@ -99,8 +100,9 @@ const agent = (
       view,
       config,
       doneNetns: { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() },
-      sights: new ListenerSights(config.mode === 'inPod' ? routedBefore(bpffs, before) : new Set()),
+      sights: new ListenerSights(routed),
       lasting: new LastingNeeds(),
+      routedBefore: routed,
     };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(
       Effect.onInterrupt(() => Effect.flatMap(isUninstall, (is) => (is ? leaveMesh(passes) : Effect.void))),

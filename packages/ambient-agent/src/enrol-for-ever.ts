@@ -26,6 +26,7 @@ import {
   type PassResult,
   type PassServices,
 } from './reconcile/pass.js';
+import { withFormerRoutes } from './reconcile/former-routes.js';
 import { ProcessHints, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import type { StateKeeper } from './state/keeper.js';
@@ -156,15 +157,21 @@ const unroute = ({ setRouted }: Pick<Enforcement['Service'], 'setRouted'>, cooki
     Effect.catch(({ _tag, message }) => Effect.andThen(metrics.error(_tag), Effect.logError(message))),
   );
 
-/** The first pass. The programs are attached between its halves, so that none of them ever runs on half-filled maps. */
+/**
+ * The first pass. The programs are attached between its halves, so that none of them ever runs on half-filled maps. Only what needs
+ * them is written once they are there.
+ */
 const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const enforcement = yield* Enforcement;
   const started = performance.now();
   const failed = ({ _tag, message }: { readonly _tag: string; readonly message: string }): StartupError =>
     new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message });
   const decided = yield* Effect.mapError(decidePass(places, true), failed);
-  const applied = yield* Effect.mapError(applyPass(decided), failed);
+  const { desired } = decided.enrolment;
+  const meanwhile = withFormerRoutes(desired, places.routedBefore);
+  const written = yield* Effect.mapError(applyPass(meanwhile ?? desired), failed);
   const attached = yield* Effect.mapError(attachedForAll(decided, enforcement.activate(decided.plan)), failed);
+  const applied = meanwhile === undefined ? written : yield* Effect.mapError(applyPass(desired), failed);
   const first = yield* finishPass(places, { ...decided, applied, attached }).pipe(
     Effect.mapError((error) => (error._tag === 'StartupError' ? error : failed(error))),
   );

@@ -116,3 +116,25 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
     expect(stdout).toContain(`  shop/cart, shop/vpn: ${capture.because}\n`);
   });
 });
+
+describe.skipIf(need.skip)(`the capture of pods, when an agent starts with another setting${need.label}`, () => {
+  it('changes there and back without a failed call', async () => {
+    await using host = await NodeAgent.createInPod({ resyncInterval: '1s' });
+    host.node.kubernetes.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });
+    await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    const cart = await host.node.pod({ namespace: 'shop', name: 'cart' });
+    const by = (): Capture['by'] | undefined => host.workload('cart')?.capture?.by;
+    await host.agent.start();
+    await expect.poll(by).toBe('route');
+    const load = await cart.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
+    for (const capture of ['rewrite', 'route'] as const) {
+      await host.agent.stop();
+      host.configure({ capture });
+      await host.agent.start();
+      await expect.poll(by).toBe(capture);
+      await load.progress(20);
+    }
+    expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0, firstErrors: [] });
+    await host.agent.stop();
+  });
+});

@@ -77,6 +77,8 @@ export interface PassPlaces {
   readonly doneNetns: DoneNetns;
   readonly sights: ListenerSights;
   readonly lasting: LastingNeeds;
+  /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
+  readonly routedBefore: ReadonlySet<bigint>;
 }
 
 export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
@@ -92,7 +94,7 @@ export const reconcilePass = (
     const decided = yield* decidePass(places, isThorough);
     // A pod, ztunnel or the kubelet finds its programs when its entries are written.
     const attached = yield* attachedForAll(decided, enforcement.attach(decided.plan));
-    const applied = yield* applyPass(decided);
+    const applied = yield* applyPass(decided.enrolment.desired);
     return yield* finishPass(places, { ...decided, applied, attached });
   });
 
@@ -140,7 +142,7 @@ export const decidePass = Effect.fnUntraced(function* (
 });
 
 /** Writes the maps. */
-export const applyPass = Effect.fnUntraced(function* ({ enrolment: { desired } }: DecidedPass) {
+export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
   const enforcement = yield* Enforcement;
   const applied = yield* enforcement.apply(desired);
   yield* metrics.applied(applied.written, applied.removed);
