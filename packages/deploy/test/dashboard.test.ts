@@ -21,6 +21,12 @@ describe('deploy/grafana/sluice.json', () => {
     expect([...dashboardMetrics(dashboard)].filter((name) => !exported.has(name))).toEqual([]);
   });
 
+  it('shows how pods are captured, and counts every reason for which the datapath refuses', () => {
+    const text = JSON.stringify(dashboard);
+    expect([...dashboardMetrics(dashboard)]).toContain('sluice_captured_workloads');
+    for (const reason of ['pending', 'no-ztunnel', 'unprepared']) expect(text).toContain(reason);
+  });
+
   it('has panels that do not overlap, each with a number of its own', () => {
     const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
       Array.from({ length: w * h }, (_, index) => `${x + (index % w)},${y + Math.floor(index / w)}`),

@@ -32,7 +32,7 @@ const decisions = Metric.gauge('sluice_decisions', {
 });
 const inbound = Metric.gauge('sluice_inbound', {
   description:
-    'Decisions about new connections into pods in inPod mode since the datapath was loaded, by verdict and reason',
+    'Decisions about new connections into pods in inPod mode since the datapath was loaded, by verdict and reason; the reason outbound is for what a pod dials itself, by route',
 });
 const datapathEvents = Metric.gauge('sluice_datapath_events', {
   description: 'Events of the datapath other than decisions, since it was loaded',
