@@ -82,7 +82,7 @@ describe('status', () => {
       'node      node-1 (mode node)',
       'agent     pid 42, version 0.1.0, up 3h',
       'inventory /etc/sluice/inventory',
-      'datapath  in force at /sys/fs/cgroup',
+      'datapath  in force below /sys/fs/cgroup',
       'ztunnel   istio-system/ztunnel-x 10.0.0.9 fd00::9 (active)',
       '',
     ]);

@@ -70,13 +70,13 @@ export function factRow(what: string, from: string, found: string, expected: str
   };
 }
 
-/** What happened to a load that had to be redirected all the time. */
+/** What happened to a load that had to be captured all the time. */
 export function loadRow(from: string, { attempts, redirected, direct, refused, errors }: LoadSummary): Row {
   return factRow(
     'the load meanwhile',
     from,
-    `${attempts} connections: ${redirected} redirected, ${direct} direct, ${refused} refused, ${errors} failed`,
-    'all redirected, none refused',
+    `${attempts} connections: ${redirected} captured, ${direct} direct, ${refused} refused, ${errors} failed`,
+    'all captured, none refused',
     attempts > 0 && redirected === attempts,
   );
 }

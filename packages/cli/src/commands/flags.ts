@@ -35,7 +35,7 @@ export const runFlags = {
   cgroupRoot: text(
     'cgroup-root',
     'DIR',
-    'Attach to this cgroup and look for pods below it (default: the cgroup2 mount)',
+    'Look for pods below this cgroup, and attach to it or in it only (default: the cgroup2 mount)',
   ),
   hostNetns: text('host-netns', 'FILE', "The host's network namespace (default: that of pid 1)"),
   metrics: text('metrics', 'ADDRESS:PORT', 'Serve /metrics, /healthz and /readyz at this address'),

@@ -75,7 +75,7 @@ export function renderStatus(node: NodeStatus, now: Date): string {
     .map((name) => [name, state.workloads.filter((status) => status.state === name).length] as const)
     .filter(([, count]) => count > 0)
     .map(([name, count]) => `${count} ${stateWords[name]}`);
-  const datapath = node.isEnforced ? `in force at ${state.node.cgroupRoot}` : 'not in force';
+  const datapath = node.isEnforced ? `in force below ${state.node.cgroupRoot}` : 'not in force';
   return [
     ...node.warnings.map((text) => `warning: ${text}`),
     ...(node.warnings.length > 0 ? [''] : []),
