@@ -6,6 +6,7 @@ import { getSockOpt, listeningSockets } from '@sluice/linux';
 import type { ListenerSight } from '../enrolment/capture.js';
 import { messageOf } from '../failure/message-of.js';
 import type { ZdsFacts } from '../zds/zds.js';
+import { shareAddress } from './share-address.js';
 
 // linux/in.h. One option for both families.
 const SOL_IP = 0;
@@ -22,6 +23,8 @@ export const seeListener: Look = (pid, netns) => {
   try {
     const sockets = listeningSockets(pid, { ports: [ZTUNNEL_OUTBOUND_PORT] });
     try {
+      // An earlier release has captured them without that option.
+      for (const { fd } of sockets) shareAddress(fd);
       const acknowledged = sockets.filter(({ netnsCookie }) => netns.has(netnsCookie));
       if (acknowledged.length === 0) return { unseen: `process ${pid} does not listen there` };
       return acknowledged.every(({ fd }) => getSockOpt(fd, SOL_IP, IP_TRANSPARENT, 4).readInt32LE() !== 0)

@@ -1,15 +1,12 @@
 // The datapath captures ztunnel's listeners when they begin to listen. This file takes listeners that are older than the maps
 // from ztunnel's process, and reports a pod for which ztunnel does not listen although it acknowledged the pod.
-import { listeningSockets, setSockOptInt } from '@sluice/linux';
+import { listeningSockets } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { Enforcement, LISTENER_PORTS } from '../node/enforcement.js';
 import { Zds } from '../zds/zds.js';
-
-// asm-generic/socket.h. Without SO_REUSEADDR, an application could not bind a port that a steered connection occupies.
-const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
+import { shareAddress } from './share-address.js';
 
 /**
  * Looks into ztunnel's process only if a listener is missing.
@@ -46,7 +43,7 @@ const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlyMap<bi
   });
   yield* Effect.forEach(
     found.filter(({ port, netnsCookie }) => wanted.get(netnsCookie)?.includes(port)),
-    ({ fd, port, netnsCookie }) => Effect.andThen(shareAddress(fd), enforcement.captureListener(netnsCookie, port, fd)),
+    ({ fd, port, netnsCookie }) => Effect.andThen(sharing(fd), enforcement.captureListener(netnsCookie, port, fd)),
     { discard: true },
   ).pipe(
     Effect.ensuring(
@@ -57,9 +54,5 @@ const capture = Effect.fnUntraced(function* (pid: number, wanted: ReadonlyMap<bi
   );
 });
 
-/** Sets the option that the BPF programs set on a listener when it binds. */
-const shareAddress = (fd: number): Effect.Effect<void, { readonly message: string }> =>
-  Effect.try({
-    try: () => setSockOptInt(fd, SOL_SOCKET, SO_REUSEADDR, 1),
-    catch: (error) => ({ message: messageOf(error) }),
-  });
+const sharing = (fd: number): Effect.Effect<void, { readonly message: string }> =>
+  Effect.try({ try: () => shareAddress(fd), catch: (error) => ({ message: messageOf(error) }) });
