@@ -96,10 +96,14 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
   });
 
   const ip = (family: Family, ...words: string[]): Promise<string[]> => pod.run(['ip', `-${family}`, ...words]);
-  const address = (change: 'add' | 'del', text: string, ...more: string[]): Promise<string[]> => {
+  const address = async (change: 'add' | 'del', text: string, ...more: string[]): Promise<void> => {
     const family = text.includes(':') ? 6 : 4;
     const nodad = family === 6 && change === 'add' ? ['nodad'] : [];
-    return ip(family, 'address', change, `${text}/${PREFIX[family]}`, 'dev', 'eth0', ...nodad, ...more);
+    await ip(family, 'address', change, `${text}/${PREFIX[family]}`, 'dev', 'eth0', ...nodad, ...more);
+    // The kernel adds the local route of an IPv6 address some time later (addrconf_dad_work of net/ipv6/addrconf.c).
+    const local = `local ${text} `;
+    if (change === 'add')
+      await expect.poll(async () => (await ip(family, 'route', 'show', 'table', 'local')).join('\n')).toContain(local);
   };
   /** Rules, routes of all tables, filters and sysctls, as iproute2 and procfs show them. */
   async function state(): Promise<string[]> {

@@ -153,10 +153,10 @@ describe.skipIf(need.skip)(`namespaces of pods that are captured by route${need.
       return load.stop();
     }
 
-    /** Or it was half made. */
+    /** Or it was half made: then its client gives it up, sooner or later. */
     function expectUnreachable({ error, hops }: { error: string; hops: readonly unknown[] }): void {
       expect(hops).toEqual([]);
-      if (error !== '') expect(error).toMatch(UNREACHABLE);
+      if (error !== '' && error !== 'ETIMEDOUT') expect(error).toMatch(UNREACHABLE);
     }
 
     it('a rule that leads to the table, flushed alone: nothing gets out, and nothing breaks for good', async () => {
