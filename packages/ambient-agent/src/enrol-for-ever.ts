@@ -29,6 +29,7 @@ import {
 import { withFormerRoutes } from './reconcile/former-routes.js';
 import { ProcessHints, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
+import { prepareAgain } from './reconcile/serve.js';
 import type { StateKeeper } from './state/keeper.js';
 import { Zds } from './zds/zds.js';
 
@@ -110,7 +111,8 @@ export const enrolForEver = (
     });
 
     // What an earlier agent has prepared goes on as it is, until this one has looked.
-    for (const cookie of enforcement.routed().keys()) places.doneNetns.prepared.add(cookie);
+    for (const cookie of [...enforcement.routed().keys(), ...places.routedBefore])
+      places.doneNetns.prepared.add(cookie);
     told.onZds = () => reconciler.request('zds');
     (yield* PodNetns).listen({
       lost: (cookie) => Effect.runSync(unroute(enforcement, cookie)),
@@ -170,6 +172,7 @@ const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const { desired } = decided.enrolment;
   const meanwhile = withFormerRoutes(desired, places.routedBefore);
   const written = yield* Effect.mapError(applyPass(meanwhile ?? desired), failed);
+  yield* prepareAgain(decided.enrolment.served, places.doneNetns);
   const attached = yield* Effect.mapError(attachedForAll(decided, enforcement.activate(decided.plan)), failed);
   const applied = meanwhile === undefined ? written : yield* Effect.mapError(applyPass(desired), failed);
   const first = yield* finishPass(places, { ...decided, applied, attached }).pipe(

@@ -127,13 +127,17 @@ describe.skipIf(need.skip)(`the capture of pods, when an agent starts with anoth
     await host.agent.start();
     await expect.poll(by).toBe('route');
     const load = await cart.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
-    for (const capture of ['rewrite', 'route'] as const) {
+    const restart = async (settings: Record<string, unknown>, capture: Capture['by']): Promise<void> => {
       await host.agent.stop();
-      host.configure({ capture });
+      host.configure(settings);
       await host.agent.start();
       await expect.poll(by).toBe(capture);
       await load.progress(20);
-    }
+    };
+    await restart({ capture: 'rewrite' }, 'rewrite');
+    await restart({ capture: 'route' }, 'route');
+    // Where connections are routed is in a map of that size, and one of another size begins empty.
+    await restart({ capacities: { ownAddresses: 8192 } }, 'route');
     expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0, firstErrors: [] });
     await host.agent.stop();
   });

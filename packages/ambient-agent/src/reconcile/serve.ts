@@ -122,15 +122,7 @@ const prepare = Effect.fnUntraced(function* (
   if (isAttached && isDeepStrictEqual(done.plumbed.get(cookie), wanted) && !isDue) return [];
   // An earlier agent attached this one, and no process shows the namespace now; what is there stays in force.
   if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
-  const netns = yield* podNetns.open(pod);
-  // What changes from here on is for the next pass.
-  done.disturbed.delete(cookie);
-  const plumbed = yield* Effect.result(podNetns.apply(cookie, wanted));
-  // Marked connections may be let go only after what leads them to ztunnel has been seen.
-  const routed = podNetns.routed(cookie);
-  yield* enforcement.setRouted(cookie, routed);
-  if (routed.size > 0) done.prepared.add(cookie);
-  else done.prepared.delete(cookie);
+  const { netns, plumbed } = yield* plumb(pod, wanted, done);
   // The program is attached even if that failed, because a pending pod is held in both directions.
   if (!isAttached) {
     yield* enforcement.attachNetns(netns);
@@ -143,6 +135,35 @@ const prepare = Effect.fnUntraced(function* (
   return wasPlumbed
     ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
     : [];
+});
+
+/** Opens the pod's namespace, makes it as wanted, and tells the datapath where marked connections reach ztunnel. */
+const plumb = Effect.fnUntraced(function* (pod: ServedPod, wanted: WantedCapture, done: DoneNetns) {
+  const enforcement = yield* Enforcement;
+  const podNetns = yield* PodNetns;
+  const { cookie } = pod;
+  const netns = yield* podNetns.open(pod);
+  // What changes from here on is for the next pass.
+  done.disturbed.delete(cookie);
+  const plumbed = yield* Effect.result(podNetns.apply(cookie, wanted));
+  // Marked connections may be let go only after what leads them to ztunnel has been seen.
+  const routed = podNetns.routed(cookie);
+  yield* enforcement.setRouted(cookie, routed);
+  if (routed.size > 0) done.prepared.add(cookie);
+  else done.prepared.delete(cookie);
+  return { netns, plumbed };
+});
+
+/**
+ * Looks into the namespaces that an earlier agent had prepared and of which the maps of this one say nothing, because theirs could not be
+ * shared: without that, new programs refuse their connections. A failure is left to {@link serve}, which tries again.
+ */
+export const prepareAgain = Effect.fnUntraced(function* (pods: readonly ServedPod[], done: DoneNetns) {
+  const enforcement = yield* Enforcement;
+  const known = enforcement.routed();
+  for (const pod of pods)
+    if (done.prepared.has(pod.cookie) && !known.has(pod.cookie))
+      yield* Effect.result(plumb(pod, wantedCapture(pod, done), done));
 });
 
 /**
