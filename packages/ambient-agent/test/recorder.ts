@@ -109,6 +109,7 @@ export class Recorder {
           },
           routed: (cookie) => this.ways.get(cookie) ?? new Map(),
           inTheWay: () => Effect.succeed(undefined),
+          hasCaptureRules: () => Effect.succeed(false),
           addresses: () => Effect.succeed([]),
           listen: () => {},
           restore: (cookie) => {

@@ -118,7 +118,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
 });
 
 describe.skipIf(need.skip)(`the capture of pods, when an agent starts with another setting${need.label}`, () => {
-  it('changes there and back without a failed call', async () => {
+  it('changes there and back without a failed call or a connection that breaks', async () => {
     await using host = await NodeAgent.createInPod({ resyncInterval: '1s' });
     host.node.kubernetes.setNamespace('shop', { 'istio.io/dataplane-mode': 'ambient' });
     await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
@@ -126,6 +126,8 @@ describe.skipIf(need.skip)(`the capture of pods, when an agent starts with anoth
     const by = (): Capture['by'] | undefined => host.workload('cart')?.capture?.by;
     await host.agent.start();
     await expect.poll(by).toBe('route');
+    await host.node.remote.serve([9000], { echo: true });
+    const open = await cart.crowd([endpoint(host.node.remote.ip4, 9000), endpoint(host.node.remote.ip6, 9000)], 100);
     const load = await cart.load([endpoint(host.node.remote.ip4, 80), endpoint(host.node.remote.ip6, 80)]);
     const restart = async (settings: Record<string, unknown>, capture: Capture['by']): Promise<void> => {
       await host.agent.stop();
@@ -133,11 +135,14 @@ describe.skipIf(need.skip)(`the capture of pods, when an agent starts with anoth
       await host.agent.start();
       await expect.poll(by).toBe(capture);
       await load.progress(20);
+      expect(await open.echo()).toEqual({ alive: 100, broken: {} });
     };
     await restart({ capture: 'rewrite' }, 'rewrite');
     await restart({ capture: 'route' }, 'route');
     // Where connections are routed is in a map of that size, and one of another size begins empty.
     await restart({ capacities: { ownAddresses: 8192 } }, 'route');
+    await restart({ capacities: { ownAddresses: 8192 }, capture: 'rewrite' }, 'rewrite');
+    await restart({ capture: 'rewrite' }, 'rewrite');
     expect(await load.stop()).toMatchObject({ refused: 0, direct: 0, errors: 0, firstErrors: [] });
     await host.agent.stop();
   });

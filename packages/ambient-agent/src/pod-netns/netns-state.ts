@@ -212,6 +212,10 @@ export function checkState(netns: Netns, wanted: WantedParts, { procPath }: Stat
 /** Whether there is anything in the namespace that only Sluice adds. */
 export const isChanged = (netns: Netns): boolean => oursAmong(seeRules(netns)).length > 0 || hasOlderFilter(netns);
 
+/** Whether rules of Sluice capture marked connections there. */
+export const hasCaptureRules = (netns: Netns): boolean =>
+  oursAmong(seeRules(netns)).some(({ half, kind }) => half === 'capture' && kind === 'rule');
+
 /**
  * Removes what {@link ensureState} added, and nothing else; may be repeated. A sysctl that was changed again meanwhile stays as
  * it is. Without a memory, sysctls are turned off if anything of ours is there.

@@ -12,7 +12,7 @@ import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
 import { writeNetns, type ChangedNetns } from './memory.js';
-import type { EnsuredState, WantedCapture } from './netns-state.js';
+import { hasCaptureRules, type EnsuredState, type WantedCapture } from './netns-state.js';
 import { OpenNetns, type NetnsListener } from './open-netns.js';
 
 /** What {@link PodNetns} did in a namespace. */
@@ -41,6 +41,8 @@ export class PodNetns extends Context.Service<
     readonly routed: (cookie: bigint) => RoutedDevices;
     /** Why the pod cannot be captured by route, in words; undefined if nothing in its open namespace is in the way. */
     readonly inTheWay: (cookie: bigint) => Effect.Effect<string | undefined, PodNetnsError>;
+    /** Whether an open namespace has rules that capture marked connections, of this agent or an earlier one. */
+    readonly hasCaptureRules: (cookie: bigint) => Effect.Effect<boolean, PodNetnsError>;
     /** What an open namespace holds now. */
     readonly addresses: (cookie: bigint) => Effect.Effect<readonly InterfaceAddress[], PodNetnsError>;
     /** Replaces the one that hears of changes in open namespaces. */
@@ -138,6 +140,7 @@ export const podNetns = (
           }),
         routed: (cookie) => open.get(cookie)?.routed ?? new Map(),
         inTheWay: (cookie) => attempt('look', () => opened(cookie).inTheWay()),
+        hasCaptureRules: (cookie) => attempt('look', () => hasCaptureRules(opened(cookie).netns)),
         addresses: (cookie) => attempt('look', () => opened(cookie).addresses()),
         listen: (one) => {
           listener = one;

@@ -156,14 +156,20 @@ const plumb = Effect.fnUntraced(function* (pod: ServedPod, wanted: WantedCapture
 
 /**
  * Looks into the namespaces that an earlier agent had prepared and of which the maps of this one say nothing, because theirs could not be
- * shared: without that, new programs refuse their connections. A failure is left to {@link serve}, which tries again.
+ * shared. Without that, new programs would refuse connections there, and a pod that is captured by rewrite now would lose the routes of
+ * those that are open. A failure is left to {@link serve}, which tries again.
  */
 export const prepareAgain = Effect.fnUntraced(function* (pods: readonly ServedPod[], done: DoneNetns) {
   const enforcement = yield* Enforcement;
+  const podNetns = yield* PodNetns;
   const known = enforcement.routed();
-  for (const pod of pods)
-    if (done.prepared.has(pod.cookie) && !known.has(pod.cookie))
-      yield* Effect.result(plumb(pod, wantedCapture(pod, done), done));
+  for (const pod of pods) {
+    if (known.has(pod.cookie)) continue;
+    const hasRules =
+      podNetns.get(pod.cookie) === undefined ? undefined : yield* Effect.result(podNetns.hasCaptureRules(pod.cookie));
+    if (hasRules !== undefined && Result.isSuccess(hasRules) && hasRules.success) done.prepared.add(pod.cookie);
+    if (done.prepared.has(pod.cookie)) yield* Effect.result(plumb(pod, wantedCapture(pod, done), done));
+  }
 });
 
 /**
