@@ -18,7 +18,8 @@ struct query {
   struct cgroup_info caller; /* zero if the agent does not know the caller */
   __u64 netns_cookie;
   __u32 mark;
-  __u32 bound_device; /* ifindex, SO_BINDTODEVICE; 0 if the socket is bound to none */
+  __u32 bound_device;          /* ifindex, SO_BINDTODEVICE; 0 if the socket is bound to none */
+  struct address bound_source; /* zero if the socket is bound to no address, or to no device */
   struct address destination;
   __u16 port; /* host order */
 };
@@ -97,6 +98,10 @@ static __always_inline bool ztunnel_for(const struct address *destination, struc
 /* True if the rules and routes of the caller's namespace bring a marked connection to ztunnel. A socket that is bound
  * to a device takes routes of that device only. */
 static __always_inline bool is_routed(const struct query *q) {
+  /* Such a connection is told from an inbound one by its addresses. */
+  if (!is_unspecified(q->bound_source.ip) && !is_own_address(q->netns_cookie, q->bound_source.ip))
+    return false;
+
   struct routed_device key = {
       .netns = {q->netns_cookie, q->netns_cookie >> 32},
       .ifindex = q->bound_device,

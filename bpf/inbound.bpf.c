@@ -7,9 +7,6 @@
 #include "context.h"
 #include "inbound.h"
 
-/* AF_INET: <sys/socket.h> is not for BPF. */
-#define FAMILY_INET 2
-
 /* LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
 #define LOOPBACK_INDEX 1
 

@@ -18,6 +18,19 @@ static __always_inline int refuse(void) {
   return 0;
 }
 
+/* The address that a socket is bound to; zero for none. */
+static __always_inline struct address source_of(const struct bpf_sock *sk) {
+  struct address source = {};
+
+  if (sk->family == FAMILY_INET)
+    return sk->src_ip4 ? mapped(sk->src_ip4) : source;
+  source.ip[0] = sk->src_ip6[0];
+  source.ip[1] = sk->src_ip6[1];
+  source.ip[2] = sk->src_ip6[2];
+  source.ip[3] = sk->src_ip6[3];
+  return source;
+}
+
 /* False if there is nothing to decide by. */
 static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct query *q) {
   const struct bpf_sock *sk = ctx->sk;
@@ -28,6 +41,8 @@ static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct que
     return false;
   q->mark = sk->mark;
   q->bound_device = sk->bound_dev_if;
+  if (q->bound_device)
+    q->bound_source = source_of(sk);
   q->netns_cookie = bpf_get_netns_cookie(ctx);
   q->port = bpf_ntohs(ctx->user_port);
   if (!find_caller(q->config, q->netns_cookie, &q->caller))

@@ -12,9 +12,6 @@
 #include "socket_option.h"
 #include "ztunnel.h"
 
-/* AF_INET: <sys/socket.h> is not for BPF. */
-#define FAMILY_INET 2
-
 static __always_inline void read_addresses(struct bpf_sock_ops *ctx, __u32 local[4], __u32 remote[4]) {
   if (ctx->family == FAMILY_INET) {
     local[0] = local[1] = remote[0] = remote[1] = 0;
@@ -177,20 +174,20 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
   bpf_map_delete_elem(&origin_handoff, &tuple);
 }
 
-/* Only in a prepared namespace does an accepted socket have an address that is not the namespace's. */
+/* Only by route does a client with an address of the namespace reach a socket that has none of them. */
 static __always_inline bool is_routed_here(struct bpf_sock_ops *ctx) {
   __u64 netns_cookie = bpf_get_netns_cookie(ctx);
-  struct routed_device unbound = {.netns = {netns_cookie, netns_cookie >> 32}};
   struct tuple tuple;
 
   tuple_of_accepted(ctx, &tuple);
-  return bpf_map_lookup_elem(&routed_netns, &unbound) && !is_own_address(netns_cookie, tuple.remote_ip);
+  return is_own_address(netns_cookie, tuple.local_ip) && !is_own_address(netns_cookie, tuple.remote_ip);
 }
 
 /* ztunnel's end of a connection that is captured by route has the mark of ztunnel's listener, 0x539, and the kernel
  * reflects the mark of a packet in what it answers by itself (fwmark_reflect): the reset of a client that has gone, for
  * one. Without the mark of the route that would leave for the destination, whose address this end has, and ztunnel
- * would never hear of it. The client has to be closed for that, so its end of the stream is early enough. */
+ * would never hear of it. The listener cannot have the mark: ztunnel sets its own when it listens already (ztunnel
+ * src/inpod/config.rs). */
 static __always_inline void mark_for_answers(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
   __u32 mark = sk->mark | ROUTE_MARK;
 
@@ -228,15 +225,12 @@ int sluice_sockops(struct bpf_sock_ops *ctx) {
     break;
   case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
     take_over(ctx, sk);
-    if (is_ztunnel_mark(sk->mark))
-      ask_for(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+    mark_for_answers(ctx, sk);
     break;
   case BPF_SOCK_OPS_TCP_LISTEN_CB:
     capture_listener(ctx, sk);
     break;
   case BPF_SOCK_OPS_STATE_CB:
-    if (ctx->args[1] == BPF_TCP_CLOSE_WAIT)
-      mark_for_answers(ctx, sk);
     if (ctx->args[1] == BPF_TCP_CLOSE)
       forget_closed(ctx, sk);
     break;

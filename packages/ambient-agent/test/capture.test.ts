@@ -21,6 +21,7 @@ const ordinary: CaptureFacts = {
   foreignConnect: undefined,
 };
 const FOREIGN = 'program cil_sock4_connect (id 9) at cgroup /sys/fs/cgroup is in the way; detach it';
+const TOO_MANY = 'its network namespace has 80 addresses, and only 64 of them count as its own';
 const OBSTACLE = 'a rule of the pod stands before the route; remove it';
 
 interface Given {
@@ -29,6 +30,8 @@ interface Given {
   readonly admins?: readonly NetworkAdmin[] | undefined;
   readonly cookie?: bigint | undefined;
   readonly obstacle?: string;
+  readonly ipv6?: boolean;
+  readonly addressProblem?: string;
   readonly isPrepared?: boolean;
   readonly listener?: ListenerSight | undefined;
   readonly foreign?: string;
@@ -37,8 +40,13 @@ interface Given {
 function ask(given: Given = {}): Capture {
   const listener = 'listener' in given ? given.listener : 'transparent';
   return captureOf({
-    config: { mode: given.mode ?? 'inPod', capture: given.capture ?? 'route' },
-    pod: { networkAdmins: 'admins' in given ? given.admins : [] },
+    config: {
+      mode: given.mode ?? 'inPod',
+      capture: given.capture ?? 'route',
+      ambient: { ipv6: given.ipv6 ?? true },
+    },
+    pod: { networkAdmins: 'admins' in given ? given.admins : [], ips: ['10.0.0.5', 'fd00::5'] },
+    addressProblem: given.addressProblem,
     cookie: 'cookie' in given ? given.cookie : COOKIE,
     facts: {
       obstacles: new Map(given.obstacle === undefined ? [] : [[COOKIE, given.obstacle]]),
@@ -60,6 +68,10 @@ const reasons: readonly (readonly [Given, string])[] = [
   [{ mode: 'node' }, 'in `node` mode ztunnel listens in a pod of its own, to which no route of this pod leads'],
   [{ capture: 'rewrite' }, 'the configuration says `capture: rewrite`; set `capture: route`'],
   [
+    { ipv6: false },
+    'it has an IPv6 address, and the configuration says `ambient.ipv6: false`; set `ambient.ipv6: true`',
+  ],
+  [
     { admins: undefined },
     'its containers are not known, and may be privileged; list them in `spec.containers` of its manifest',
   ],
@@ -69,6 +81,7 @@ const reasons: readonly (readonly [Given, string])[] = [
   ],
   [{ cookie: undefined }, 'its network namespace is not known yet'],
   [{ obstacle: OBSTACLE }, OBSTACLE],
+  [{ addressProblem: TOO_MANY }, TOO_MANY],
   [
     { listener: undefined },
     "whether ztunnel's listener at port 15001 is transparent is not known yet: no ztunnel that is connected has acknowledged the pod",
@@ -155,7 +168,7 @@ describe('a pod', () => {
       mode: 'node' | 'inPod',
       capture: 'route' | 'rewrite',
       networkAdmins: Pod['networkAdmins'],
-    ): boolean => isRoutable({ config: { mode, capture }, pod: { networkAdmins } });
+    ): boolean => isRoutable({ config: { mode, capture, ambient: { ipv6: true } }, pod: { networkAdmins, ips: [] } });
     expect(routable('inPod', 'route', [])).toBe(true);
     expect(routable('inPod', 'route', [app('NET_ADMIN')])).toBe(false);
     expect(routable('inPod', 'route', undefined)).toBe(false);

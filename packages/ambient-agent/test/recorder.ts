@@ -104,7 +104,7 @@ export class Recorder {
           apply: (cookie, { by }) => {
             if (cookie === this.fails.plumb) return netnsFails('apply');
             this.ways.set(cookie, by === 'route' ? ROUTED : new Map());
-            const applied = { changed: ['IPv4 rule'], inTheWay: undefined, routed: new Map() };
+            const applied = { changed: ['IPv4 rule'], repaired: ['IPv4 rule'], inTheWay: undefined, routed: new Map() };
             return Effect.as(says(`plumb ${cookie}`), applied);
           },
           routed: (cookie) => this.ways.get(cookie) ?? new Map(),

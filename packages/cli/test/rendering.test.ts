@@ -217,6 +217,7 @@ describe('explain', () => {
     verdict: 'redirect',
     decidedBy: 'redirect',
     target: { ip: 'fd00::9', port: 15001 },
+    note: undefined,
     rows: [
       { row: 'ztunnel', question: 'is the caller ztunnel?', finding: 'it is not', matched: false },
       { row: 'redirect', question: 'otherwise', finding: 'to ztunnel', matched: true },

@@ -42,23 +42,30 @@ export const nothingSeen: CaptureFacts = {
   foreignConnect: undefined,
 };
 
-export type CaptureConfig = Pick<AgentConfig, 'mode' | 'capture'>;
+export type CaptureConfig = Pick<AgentConfig, 'mode' | 'capture'> & {
+  readonly ambient: Pick<AgentConfig['ambient'], 'ipv6'>;
+};
 
 interface Asked {
-  readonly pod: Pick<Pod, 'networkAdmins'>;
+  readonly pod: Pick<Pod, 'networkAdmins' | 'ips'>;
   /** Undefined while the pod's network namespace is not known. */
   readonly cookie: bigint | undefined;
   readonly config: CaptureConfig;
   readonly facts: CaptureFacts;
+  /** Why not every address of its network namespace counts as its own; what it dials from another one cannot be told by its addresses. */
+  readonly addressProblem?: string | undefined;
 }
 
 /** A reason against the route, in words; undefined if it does not apply. What is not known is a reason. */
 type Reason = (asked: Asked) => string | undefined;
 
-const byConfiguration = ({ config }: Pick<Asked, 'config'>): string | undefined => {
+const byConfiguration = ({ pod, config }: Pick<Asked, 'pod' | 'config'>): string | undefined => {
   if (config.mode === 'node')
     return 'in `node` mode ztunnel listens in a pod of its own, to which no route of this pod leads';
-  return config.capture === 'rewrite' ? 'the configuration says `capture: rewrite`; set `capture: route`' : undefined;
+  if (config.capture === 'rewrite') return 'the configuration says `capture: rewrite`; set `capture: route`';
+  if (!config.ambient.ipv6 && pod.ips.some((ip) => ip.includes(':')))
+    return 'it has an IPv6 address, and the configuration says `ambient.ipv6: false`; set `ambient.ipv6: true`';
+  return undefined;
 };
 
 function adminWords({ kind, container, by }: NetworkAdmin): string {
@@ -77,8 +84,8 @@ const byContainers = ({ pod: { networkAdmins } }: Pick<Asked, 'pod'>): string | 
   return others.length === 0 ? adminWords(first) : `${adminWords(first)} (${others.length} more like it)`;
 };
 
-const byNetns: Reason = ({ cookie, facts }) =>
-  cookie === undefined ? 'its network namespace is not known yet' : facts.obstacles.get(cookie);
+const byNetns: Reason = ({ cookie, facts, addressProblem }) =>
+  cookie === undefined ? 'its network namespace is not known yet' : (facts.obstacles.get(cookie) ?? addressProblem);
 
 const listener = `ztunnel's listener at port ${ZTUNNEL_OUTBOUND_PORT}`;
 

@@ -286,7 +286,8 @@ class MapsBuilder {
     const facts = this.#input.capture ?? nothingSeen;
     // Who has not acknowledged the pod does not listen for it.
     const seen = pending === undefined ? facts : { ...facts, listeners: nothingSeen.listeners };
-    const capture = captureOf({ pod, cookie: netns.cookie, config, facts: seen });
+    const own = ownAddresses(ips, isInPod ? (this.#input.addresses?.get(netns.cookie ?? 0n) ?? []) : []);
+    const capture = captureOf({ pod, cookie: netns.cookie, config, facts: seen, addressProblem: own.problem });
     const info: CgroupInfo = {
       id,
       inMesh: true,
@@ -306,7 +307,6 @@ class MapsBuilder {
     if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
     const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
     for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
-    const own = ownAddresses(ips, isInPod ? (this.#input.addresses?.get(netns.cookie ?? 0n) ?? []) : []);
     if (isInPod && netns.cookie !== undefined) {
       this.#ownAddresses.set(netns.cookie, own.addresses);
       this.#serve(pod, workload, { ips, cookie: netns.cookie, capture, isAcknowledged: pending === undefined });

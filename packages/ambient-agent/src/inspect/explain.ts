@@ -41,6 +41,8 @@ export interface Explanation {
   readonly destination: { readonly ip: string; readonly port: number };
   readonly verdict: Decision['verdict'];
   readonly decidedBy: Decision['reason'];
+  /** What the table does not say of the outcome. */
+  readonly note: string | undefined;
   readonly target: Decision['target'];
   readonly rows: Decision['rows'];
 }
@@ -160,8 +162,21 @@ export function explain(
     verdict,
     decidedBy: reason,
     target,
+    note:
+      verdict === 'route' && !hasFamilyOf(maps.ownAddresses.get(place.netnsCookie) ?? [], to.ip)
+        ? NO_ADDRESS
+        : undefined,
     rows,
   };
+}
+
+const NO_ADDRESS =
+  "the pod has no address of the destination's family: the kernel answers EHOSTUNREACH, as it would without a mesh";
+
+/** A link-local address (fe80::/10) leads no further than its link. */
+function hasFamilyOf(own: readonly string[], ip: string): boolean {
+  const isIPv6 = canonicalAddress(ip).includes(':');
+  return own.some((address) => address.includes(':') === isIPv6 && !/^fe[89ab]/.test(address));
 }
 
 /** Parses `10.0.0.1:80` or `[fd00::1]:80`; undefined if the text has another form. Pure. */

@@ -13,7 +13,7 @@ import {
   type StateMemory,
   type WantedState,
 } from './netns-state.js';
-import { FAMILIES, type WantedParts } from './parts.js';
+import { FAMILIES, partsOf, type WantedParts } from './parts.js';
 import { seeRules } from './seen-rules.js';
 
 /** Who hears of the changes of namespaces. Must not throw. */
@@ -25,6 +25,11 @@ export interface NetnsListener {
   readonly lost: (cookie: bigint) => void;
   /** Something was changed about which a pass has to do something, in this namespace only. */
   readonly changed: (cookie: bigint) => void;
+}
+
+export interface AppliedState extends EnsuredState {
+  /** Those of the changed parts that were there after the last time: somebody else has taken them away. */
+  readonly repaired: readonly string[];
 }
 
 /** What the agent wants in every namespace. */
@@ -69,7 +74,8 @@ export class OpenNetns {
   }
 
   /** Throws what {@link ensureState} throws; what is there by then counts. */
-  apply(capture: WantedState['capture'], memory: StateMemory | undefined): EnsuredState {
+  apply(capture: WantedState['capture'], memory: StateMemory | undefined): AppliedState {
+    const before = partsOf(this.#applied ?? { answers: [], capture: [] });
     const wanted = wantedParts(this.netns, { ...this.#settings, capture }, this.addresses());
     this.#applied = wanted;
     const beforeUncapture = (): void => this.#lose();
@@ -78,7 +84,8 @@ export class OpenNetns {
       if (capture.by === 'route') this.#obstacle = { words: ensured.inTheWay };
       this.#applied = ensured.applied;
       this.#routed = ensured.routed;
-      return ensured;
+      const kept = partsOf(ensured.applied).filter((part) => before.some((one) => isDeepStrictEqual(one, part)));
+      return { ...ensured, repaired: kept.map(({ name }) => name).filter((name) => ensured.changed.includes(name)) };
     } catch (error) {
       this.#look();
       throw error;

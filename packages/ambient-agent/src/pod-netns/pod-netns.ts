@@ -12,11 +12,11 @@ import type { ServedPod } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
 import { PodNetnsError } from './errors.js';
 import { writeNetns, type ChangedNetns } from './memory.js';
-import { hasCaptureRules, type EnsuredState, type WantedCapture } from './netns-state.js';
-import { OpenNetns, type NetnsListener } from './open-netns.js';
+import { hasCaptureRules, type WantedCapture } from './netns-state.js';
+import { OpenNetns, type AppliedState, type NetnsListener } from './open-netns.js';
 
 /** What {@link PodNetns} did in a namespace. */
-export type AppliedNetns = Omit<EnsuredState, 'memory' | 'applied'>;
+export type AppliedNetns = Omit<AppliedState, 'memory' | 'applied'>;
 
 export class PodNetns extends Context.Service<
   PodNetns,

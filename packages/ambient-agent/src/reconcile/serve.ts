@@ -130,10 +130,10 @@ const prepare = Effect.fnUntraced(function* (
   }
   // It is added again at the end, as the one that was checked last.
   done.plumbed.delete(cookie);
-  const { changed } = yield* Effect.fromResult(plumbed);
+  const { repaired } = yield* Effect.fromResult(plumbed);
   done.plumbed.set(cookie, wanted);
   return wasPlumbed
-    ? changed.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
+    ? repaired.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
     : [];
 });
 

@@ -26,7 +26,15 @@ function captureLine({ capture }: Explanation['caller']): string[] {
 }
 
 /** Pure. */
-export function renderExplanation({ caller, destination, verdict, decidedBy, target, rows }: Explanation): string {
+export function renderExplanation({
+  caller,
+  destination,
+  verdict,
+  decidedBy,
+  target,
+  note,
+  rows,
+}: Explanation): string {
   const lines = rows.map(({ row, question, finding, matched }) => [matched ? '=>' : '', row, question, finding]);
   const outcome = verdicts[verdict](target === undefined ? 'an unknown address' : place(target));
   return [
@@ -38,6 +46,7 @@ export function renderExplanation({ caller, destination, verdict, decidedBy, tar
     table(['', 'ROW', 'ASKS', 'FOUND'], lines),
     '',
     `${verdict}: decided by \`${decidedBy}\`; the connection ${outcome}`,
+    ...(note === undefined ? [] : [`but ${note}`]),
   ].join('\n');
 }
 
