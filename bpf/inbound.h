@@ -55,23 +55,14 @@ static __always_inline bool pending_is_open(void) {
 }
 
 /* True for a connection that the pod's own routing delivers here although it is meant for somewhere else: what the pod
- * dials, marked by connect(). One of a socket that is bound to a device comes with that device's index. */
-static __always_inline bool is_outbound(const struct arrival *arrival) {
+ * dials, marked by connect(). It comes over the loopback; that of a socket that is bound to a device comes with the
+ * device's index, and from an address of the namespace. An address of the loopback is the pod's own too, and one that
+ * is not known yet is called from itself. */
+static __always_inline bool goes_elsewhere(const struct arrival *arrival) {
   const struct tuple *tuple = &arrival->tuple;
-  __u64 netns = arrival->netns_cookie;
 
-  /* An address of the loopback is the pod's own too, and one that is not known yet is called from itself. */
-  return (arrival->is_on_loopback || is_own_address(netns, tuple->local_ip)) &&
-         !is_own_address(netns, tuple->remote_ip) && !same_address(tuple->local_ip, tuple->remote_ip) &&
+  return !is_own_address(arrival->netns_cookie, tuple->remote_ip) && !same_address(tuple->local_ip, tuple->remote_ip) &&
          !is_exempt(arrival);
-}
-
-/* True for a call of the pod to itself. Nobody outside can be at the pod's own address: the answers never reach them.
- */
-static __always_inline bool is_from_itself(const struct arrival *arrival) {
-  const struct tuple *tuple = &arrival->tuple;
-
-  return same_address(tuple->local_ip, tuple->remote_ip) || is_own_address(arrival->netns_cookie, tuple->local_ip);
 }
 
 /* Lets a connection past the capture, but not to ztunnel's own listeners: they take what they accept for the pod's own
@@ -87,9 +78,16 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
 
   if (is_loopback(tuple->remote_ip))
     return inbound_pass(INBOUND_LOOPBACK);
+
+  /* Only captured namespaces have addresses of their own in the map. */
+  bool is_from_pod = is_own_address(arrival->netns_cookie, tuple->local_ip);
+  /* Otherwise clang keeps the pointer to the entry, and combines it with others. */
+  barrier_var(is_from_pod);
+  if (is_from_pod && goes_elsewhere(arrival))
+    return inbound_steer(INBOUND_OUTBOUND, ZTUNNEL_OUTBOUND_PORT);
   if (!READ(&netns_info_map, &arrival->netns_cookie, &pod) || !(pod.flags & IN_POD))
     return inbound_pass(INBOUND_NOT_IN_MESH);
-  if (is_outbound(arrival))
+  if (arrival->is_on_loopback && goes_elsewhere(arrival))
     return inbound_steer(INBOUND_OUTBOUND, ZTUNNEL_OUTBOUND_PORT);
   if (port == ZTUNNEL_OUTBOUND_PORT)
     return bpf_map_lookup_elem(&origin_handoff, tuple) ? inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT)
@@ -98,7 +96,8 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
     return inbound_pass(INBOUND_HBONE);
   if (is_exempt(arrival))
     return inbound_pass(INBOUND_EXEMPT);
-  if (is_from_itself(arrival))
+  /* Nobody outside can be at the pod's own address: the answers never reach them. */
+  if (is_from_pod || same_address(tuple->local_ip, tuple->remote_ip))
     return inbound_pass(INBOUND_SELF);
   if (pod.flags & PENDING)
     return pending_is_open() ? inbound_past(INBOUND_PENDING, port) : inbound_refuse(INBOUND_PENDING);

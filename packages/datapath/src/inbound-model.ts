@@ -64,12 +64,19 @@ const hasListener = (facts: Facts, port: number): boolean =>
 const isZtunnelPort = (facts: Facts): boolean =>
   facts.query.port === ZTUNNEL_OUTBOUND_PORT || facts.query.port === ZTUNNEL_INBOUND_PORT;
 
+const isCaptured = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.IN_POD);
+
 /** Delivered by the pod's own routing although it is meant for somewhere else. */
-const isOutbound = ({ maps, query, ip, clientIp }: Facts): boolean =>
-  (query.isOnLoopback === true || isOwnAddress(maps, query.netnsCookie, clientIp)) &&
-  !isOwnAddress(maps, query.netnsCookie, ip) &&
-  ip !== clientIp &&
-  query.exempt !== true;
+const isOutbound = (facts: Facts): boolean => {
+  const { maps, query, ip, clientIp } = facts;
+  const isFromPod = isOwnAddress(maps, query.netnsCookie, clientIp);
+  return (
+    (isFromPod || (query.isOnLoopback === true && isCaptured(facts))) &&
+    !isOwnAddress(maps, query.netnsCookie, ip) &&
+    ip !== clientIp &&
+    query.exempt !== true
+  );
+};
 
 interface Row {
   readonly reason: InboundReason;
@@ -94,13 +101,6 @@ const TABLE: readonly Row[] = [
     finding: (facts, matched) => `${facts.ip} is ${matched ? '' : 'not '}loopback`,
   },
   {
-    reason: 'not-in-mesh',
-    question: 'does the namespace belong to no pod with its own ztunnel?',
-    matches: (facts) => !hasFlag(facts, WorkloadFlag.IN_POD),
-    verdict: pass,
-    finding: (_facts, matched) => (matched ? 'it is not captured' : 'it is captured'),
-  },
-  {
     reason: 'outbound',
     question: "is it a connection that the pod itself dials, and that the pod's routes lead to ztunnel?",
     matches: isOutbound,
@@ -109,6 +109,13 @@ const TABLE: readonly Row[] = [
       matched
         ? `the pod itself dials ${facts.ip}; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
         : 'it comes from outside, or is a call of the pod to itself, a probe or a dial of its ztunnel',
+  },
+  {
+    reason: 'not-in-mesh',
+    question: 'does the namespace belong to no pod with its own ztunnel?',
+    matches: (facts) => !isCaptured(facts),
+    verdict: pass,
+    finding: (_facts, matched) => (matched ? 'it is not captured' : 'it is captured'),
   },
   {
     reason: 'outbound-listener',

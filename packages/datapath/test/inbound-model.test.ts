@@ -78,7 +78,10 @@ describe('the inbound table', () => {
     expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.8', port: 15001 })).toBe('refuse outbound-listener');
     expect(ask(CAPTURED, { ...dialled, isOnLoopback: false })).toBe('steer outbound 15001');
     expect(ask(CAPTURED, { ...dialled, ip: '127.0.0.1' })).toBe('pass loopback');
-    expect(ask(WorkloadFlag.AMBIENT, dialled)).toBe('pass not-in-mesh');
+    // Its addresses go after its flags when a pod leaves.
+    expect(ask(WorkloadFlag.AMBIENT, dialled)).toBe('steer outbound 15001');
+    expect(ask(WorkloadFlag.AMBIENT, dialled, { ownAddresses: new Map() })).toBe('pass not-in-mesh');
+    expect(ask(CAPTURED, dialled, { ownAddresses: new Map() })).toBe('steer outbound 15001');
   });
 
   it('holds a pending pod, or lets everything but ztunnel’s own ports be reached', () => {
@@ -110,8 +113,8 @@ describe('the inbound table', () => {
     const { rows } = decideInbound(mapsWith(CAPTURED), { ...query, clientIp: '10.0.0.7' });
     expect(rows.map(({ row, matched }) => [row, matched])).toEqual([
       ['loopback', false],
-      ['not-in-mesh', false],
       ['outbound', false],
+      ['not-in-mesh', false],
       ['outbound-listener', false],
       ['hbone', false],
       ['exempt', false],
