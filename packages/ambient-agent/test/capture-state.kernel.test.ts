@@ -31,7 +31,12 @@ const PREFIX = { 4: 24, 6: 64 } as const;
 const ELSEWHERE = { 4: '198.51.100.1', 6: '2001:db8::1' } as const;
 const MARK = `0x${CaptureMark.ROUTE_MARK.toString(16)}`;
 
-const ROUTES = (family: Family): string[] => [`IPv${family} capture route`, `IPv${family} capture route of eth0`];
+/** The device far has no address: only IPv4 needs a route by it. */
+const ROUTES = (family: Family): string[] => [
+  `IPv${family} capture route`,
+  ...(family === 4 ? ['IPv4 capture route of far'] : []),
+  `IPv${family} capture route of eth0`,
+];
 const CAPTURE = FAMILIES.flatMap((family) => [
   ...ROUTES(family),
   `IPv${family} capture backstop`,
@@ -150,6 +155,17 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
     expect(missing()).toEqual([]);
   });
 
+  it('lets nothing out by a device without an address, and does not count it as prepared', async () => {
+    const bound = async (family: Family): Promise<string> => {
+      const words = ['ip', `-${family}`, 'route', 'get', ELSEWHERE[family], 'mark', MARK, 'oif', 'far'];
+      return (await pod.run(['sh', '-c', `${words.join(' ')} 2>&1 || true`])).join(' ');
+    };
+    expect(await bound(4)).toMatch(/^198\.51\.100\.1 dev far/);
+    expect(ensured().routed).toEqual(ROUTED);
+    expect(await bound(4)).toMatch(/^local 198\.51\.100\.1 /);
+    expect(await bound(6)).toMatch(/unreachable/);
+  });
+
   it('is added once, and put back part by part', async () => {
     ensured();
     const full = await state();
@@ -160,7 +176,7 @@ describe.skipIf(need.skip)(`capture by route in a pod${need.label}`, () => {
         [[`IPv${family} capture rule`], 'rule', 'delete', 'priority', '1'],
         [[`IPv${family} capture backstop`], 'rule', 'delete', 'priority', '2'],
         [ROUTES(family), 'route', 'flush', 'table', '101'],
-        [ROUTES(family).slice(1), 'route', 'delete', 'local', 'default', 'dev', 'eth0', 'table', '101'],
+        [ROUTES(family).slice(-1), 'route', 'delete', 'local', 'default', 'dev', 'eth0', 'table', '101'],
         [[`IPv${family} rule`], 'rule', 'delete', 'priority', '32764'],
         [[`IPv${family} route`], 'route', 'flush', 'table', '100'],
       ] as const) {

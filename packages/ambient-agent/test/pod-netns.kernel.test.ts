@@ -244,10 +244,10 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     it.each([
       ['rule del priority 1', 1],
       ['-6 rule del priority 2', 1],
-      ['route flush table 101', 2],
+      ['route flush table 101', 3],
       ['route del local default dev eth0 table 101', 1],
-      // The kernel removes the routes together with their source.
-      [`address del ${POD}/24 dev eth0`, 1],
+      // The kernel removes the routes of the device together with their source.
+      [`address del ${POD}/24 dev eth0`, 2],
     ] as const)('says so at once when somebody takes a part away (%s), and puts it back', async (command, count) => {
       await withCaptured((owner) =>
         Effect.gen(function* () {

@@ -6,6 +6,7 @@
 #include "native/javascript_error.h"
 #include "netns_sysctl.h"
 #include "netns_watches.h"
+#include "network_devices.h"
 #include "network_namespace.h"
 #include "policy_routes.h"
 #include "policy_rules.h"
@@ -21,6 +22,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<openNetns>(exports, "openNetns");
   add<newNetns>(exports, "newNetns");
   add<netnsAddresses>(exports, "netnsAddresses");
+  add<netnsDevices>(exports, "netnsDevices");
   add<getSockOpt>(exports, "getSockOpt");
   add<setSockOptInt>(exports, "setSockOptInt");
   exports.Set("FileLock", FileLock::define(env));

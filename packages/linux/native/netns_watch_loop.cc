@@ -54,7 +54,7 @@ void note(const Notification &read, NetnsChanges &changes) {
   case RTM_NEWLINK:
     // The kernel takes the IPv4 routes of a device that goes down, and says so by nothing else
     // (net/ipv4/fib_frontend.c, fib_disable_ip).
-    changes.routes = changes.routes || (read.device.ifi_change & IFF_UP) != 0;
+    changes.devices = changes.devices || (read.device.ifi_change & IFF_UP) != 0;
     break;
   case RTM_NEWRULE:
   case RTM_DELRULE:

@@ -21,9 +21,10 @@ struct NetnsChanges {
   bool rules = false;
   bool routes = false;
   bool addresses = false;
+  bool devices = false;
   bool lost = false; // notifications were lost, so that anything may have changed
 
-  bool any() const { return rules || routes || addresses || lost; }
+  bool any() const { return rules || routes || addresses || devices || lost; }
 };
 
 class NetnsWatchLoop {

@@ -49,6 +49,7 @@ void NetnsWatches::deliver(Napi::Env env, Napi::Function callback, NetnsWatchLoo
     changes.Set("rules", Napi::Boolean::New(env, all[i].rules));
     changes.Set("routes", Napi::Boolean::New(env, all[i].routes));
     changes.Set("addresses", Napi::Boolean::New(env, all[i].addresses));
+    changes.Set("devices", Napi::Boolean::New(env, all[i].devices));
     changes.Set("lost", Napi::Boolean::New(env, all[i].lost));
     batch.Set(static_cast<uint32_t>(i), changes);
   }

@@ -10,7 +10,7 @@
 #include "native/javascript_error.h"
 #include "netns_watch_loop.h"
 
-// new NetnsWatches((changes: { watch, rules, routes, addresses, lost }[]) => void). Keeps no process alive.
+// new NetnsWatches((changes: { watch, rules, routes, addresses, devices, lost }[]) => void). Keeps no process alive.
 class NetnsWatches : public Napi::ObjectWrap<NetnsWatches> {
 public:
   static Napi::Function define(Napi::Env env);

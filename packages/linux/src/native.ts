@@ -98,6 +98,7 @@ export interface NativeNetnsChanges {
   readonly rules: boolean;
   readonly routes: boolean;
   readonly addresses: boolean;
+  readonly devices: boolean;
   readonly lost: boolean;
 }
 

@@ -3,9 +3,10 @@
 import { constants } from 'node:os';
 import { SystemCallError, systemCall } from './errors.js';
 import { native, type InterfaceAddress, type NativeNetns } from './native.js';
+import type { NetworkDevice } from './plumbing-native.js';
 import { OwnedFd } from './seqpacket.js';
 
-export type { InterfaceAddress };
+export type { InterfaceAddress, NetworkDevice };
 
 /** The namespace does not exist any more: its path has gone with the process, or leads to another one by now (ESTALE). */
 export class NetnsGoneError extends SystemCallError {}
@@ -57,6 +58,11 @@ export class Netns extends OwnedFd {
   /** Every IPv4 and IPv6 address in it. */
   addresses(): InterfaceAddress[] {
     return systemCall(() => native.netnsAddresses(this.fd, this.path));
+  }
+
+  /** Every device in it, the loopback too, whether it is up or not. */
+  devices(): NetworkDevice[] {
+    return systemCall(() => native.netnsDevices(this.fd, this.path));
   }
 }
 

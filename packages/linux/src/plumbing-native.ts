@@ -44,9 +44,17 @@ export interface NativeTcFilter {
   directAction: boolean;
 }
 
+/** A network device, whether it is up or not. */
+export interface NetworkDevice {
+  /** In its network namespace. */
+  ifindex: number;
+  name: string;
+}
+
 /** Every function takes an open namespace file, and the path by which errors name it. */
 export interface NativePlumbing {
   netnsAddresses(netns: number, path: string): InterfaceAddress[];
+  netnsDevices(netns: number, path: string): NetworkDevice[];
   netnsRules(netns: number, path: string): NativeRule[];
   changeRule(
     netns: number,

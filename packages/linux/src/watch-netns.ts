@@ -1,12 +1,12 @@
-// Notices that the rules, the routes or the addresses of a network namespace have changed (rtnetlink(7)).
+// Notices that the rules, the routes, the addresses or the devices of a network namespace have changed (rtnetlink(7)).
 import { systemCall } from './errors.js';
 import { native, type NativeNetnsWatches } from './native.js';
 import type { Netns } from './netns.js';
 
 /**
- * 'routes': also when a device goes up or down, because its routes go and come with it. 'lost': so much has changed that the kernel forgot to say what: look at everything.
+ * 'devices': one has come, or goes up or down, with which the kernel takes its IPv4 routes without a word. 'lost': so much has changed that the kernel forgot to say what: look at everything.
  */
-export type NetnsChange = 'rules' | 'routes' | 'addresses' | 'lost';
+export type NetnsChange = 'rules' | 'routes' | 'addresses' | 'devices' | 'lost';
 
 type OnChanges = (changes: ReadonlySet<NetnsChange>) => void;
 
@@ -38,7 +38,9 @@ class Watches {
     const onChanges = this.#callbacks.get(watch);
     if (onChanges === undefined) return; // closed by the callback of another
     try {
-      onChanges(new Set((['rules', 'routes', 'addresses', 'lost'] as const).filter((change) => changes[change])));
+      onChanges(
+        new Set((['rules', 'routes', 'addresses', 'devices', 'lost'] as const).filter((change) => changes[change])),
+      );
     } catch (error) {
       // It is an uncaught exception, as in any callback; the other namespaces have their turn first.
       queueMicrotask(() => {

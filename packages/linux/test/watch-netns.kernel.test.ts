@@ -72,13 +72,13 @@ describe.skipIf(need.skip)(`a watched network namespace${need.label}`, () => {
     }
   });
 
-  it('takes a device that goes down or up for a change of routes, because its own go and come with it', async () => {
+  it('says that a device goes down or up, because its routes go and come with it', async () => {
     netns.addWire();
     await settle();
     calls = [];
     for (const state of ['down', 'up']) {
       netns.ip('link', 'set', 'wire', state);
-      expect([...(await heard())]).toContain('routes');
+      expect([...(await heard())]).toContain('devices');
       await settle();
       calls = [];
     }

@@ -97,8 +97,9 @@ export function wantedParts(
   const families: readonly Family[] = ipv6 && off !== undefined ? [4, 6] : [4];
   const answers = families.filter((family) => family === 4 || off === OFF);
   if (capture.by === 'rewrite') return { answers, capture: [] };
+  const devices = netns.devices();
   const ways = (family: Family): readonly CaptureWay[] =>
-    answers.includes(family) ? waysOf(family, addresses, capture.podIps) : [];
+    answers.includes(family) ? waysOf(family, addresses, capture.podIps, devices) : [];
   return { answers, capture: families.map((family) => ({ family, ways: ways(family) })) };
 }
 
@@ -179,7 +180,8 @@ const isBound = (part: Part): boolean => part.kind === 'route' && part.ifindex !
 function routedBy({ capture }: WantedParts): RoutedDevices {
   const result = new Map<number, { ipv4: boolean; ipv6: boolean }>();
   for (const { family, ways } of capture) {
-    for (const ifindex of [UNBOUND, ...ways.map((way) => way.ifindex)]) {
+    const open = ways.filter(({ isSealed }) => isSealed !== true);
+    for (const ifindex of [UNBOUND, ...open.map((way) => way.ifindex)]) {
       const families = result.get(ifindex) ?? { ipv4: false, ipv6: false };
       families[family === 4 ? 'ipv4' : 'ipv6'] = true;
       result.set(ifindex, families);

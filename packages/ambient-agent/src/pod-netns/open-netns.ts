@@ -117,7 +117,9 @@ export class OpenNetns {
     if (areAddresses) this.#addresses = undefined;
     // A look, whatever has changed: the kernel says nothing when it takes the source from an IPv6 route with the address.
     const isDisturbed = this.#look();
-    if (isDisturbed || (areAddresses && this.#hasOther(before))) this.#listener.changed(this.netns.cookie);
+    // A device that has come or gone up may lack its route, and the parts that are there do not show it.
+    const isRedone = changes.has('devices') || changes.has('lost');
+    if (isDisturbed || isRedone || (areAddresses && this.#hasOther(before))) this.#listener.changed(this.netns.cookie);
   }
 
   /** Most notifications about addresses only renew their lifetimes, as routers do all the time. */

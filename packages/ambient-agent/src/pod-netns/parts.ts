@@ -51,6 +51,11 @@ export interface CaptureWay {
   readonly ifindex: number;
   /** The address from which connections come if their socket has none. */
   readonly source: string;
+  /**
+   * Set for a device without an address: nothing is to come by it. Without its route, the kernel would take every destination of an IPv4
+   * socket that is bound to it for a neighbour (ip_route_output_key_hash_rcu of net/ipv4/route.c), past ztunnel.
+   */
+  readonly isSealed?: true;
 }
 export const UNBOUND = 0;
 

@@ -1,6 +1,6 @@
 // Which addresses a pod's captured connections come from, and by which ways they arrive.
 import { canonicalAddress } from '@sluice/cgroup-resolver';
-import type { InterfaceAddress } from '@sluice/linux';
+import type { InterfaceAddress, NetworkDevice } from '@sluice/linux';
 import { UNBOUND, type CaptureWay, type Family } from './parts.js';
 
 /**
@@ -23,21 +23,21 @@ export function waysOf(
   family: Family,
   addresses: readonly InterfaceAddress[],
   podIps: readonly string[],
+  devices: readonly NetworkDevice[],
 ): readonly CaptureWay[] {
   const source = sourceOf(family, addresses, podIps);
   if (source === undefined) return [];
-  const devices = new Map(addresses.filter(isOfDevice).map(({ ifindex, name }) => [ifindex, name]));
-  const bound = [...devices].sort(([a], [b]) => a - b);
+  const bound = devices.filter(({ ifindex }) => ifindex !== LOOPBACK_INDEX).toSorted((a, b) => a.ifindex - b.ifindex);
   return [
     { device: 'lo', ifindex: UNBOUND, source },
-    ...bound.flatMap(([ifindex, device]) => {
+    ...bound.flatMap(({ ifindex, name: device }): CaptureWay[] => {
       const held = addresses.filter((one) => one.ifindex === ifindex);
       const own = sourceOf(family, held, podIps);
-      return own === undefined ? [] : [{ device, ifindex, source: own }];
+      if (own !== undefined) return [{ device, ifindex, source: own }];
+      return family === 4 ? [{ device, ifindex, source, isSealed: true }] : [];
     }),
   ];
 }
 
 /** LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
 const LOOPBACK_INDEX = 1;
-const isOfDevice = ({ ifindex }: InterfaceAddress): boolean => ifindex !== LOOPBACK_INDEX;
