@@ -15,6 +15,7 @@ import {
   type PassResult,
   type StreamOverrun,
 } from '../src/index.js';
+import { nothingDone } from './nothing-done.js';
 import { enrolWorld, pod, workload } from './world.js';
 
 /** Lets others run until something is so. */
@@ -77,20 +78,6 @@ describe('fromObservable', () => {
     expect(isOpen).toBe(false);
   });
 });
-
-const nothingDone: PassResult = {
-  statuses: [],
-  ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
-  kubelets: [],
-  plan: new Map(),
-  hostNetnsCookie: 1n,
-  connections: [],
-  repaired: [],
-  problems: [],
-  applied: { written: 0, removed: 0, failures: [], wanted: {} },
-  failureKinds: [],
-  isIncomplete: false,
-};
 
 /** The passes of these tests use no services. */
 const bare = <A>(effect: Effect.Effect<A>): Promise<A> => Effect.runPromise(effect);
@@ -168,18 +155,23 @@ describe('the result of a pass', () => {
     });
     const key = Buffer.alloc(8);
     key.writeBigUInt64LE(101n);
+    const cookie = Buffer.alloc(8);
+    cookie.writeBigUInt64LE(7n);
+    const addresses = new BpfError('map own_addresses is full', { code: 'E2BIG', errno: 7, syscall: 'bpf' });
     const report = reportFailures(
       [
         { map: 'cgroup_info_map', key: key.toString('hex'), error },
+        // An address of its network namespace, by the namespace's cookie.
+        { map: 'own_addresses', key: `${cookie.toString('hex')}${'00'.repeat(16)}`, error: addresses },
         { map: 'local_pods', key: '00', error },
       ],
       desired,
     );
     const sentence = 'not enrolled as it should be: map cgroup_info_map is full (max_entries 2); raise its capacity';
     expect(report).toEqual({
-      byWorkload: new Map([[100n, [sentence]]]),
+      byWorkload: new Map([[100n, [sentence, 'not enrolled as it should be: map own_addresses is full']]]),
       others: [sentence],
-      kinds: ['map-full', 'map-full'],
+      kinds: ['map-full', 'map-full', 'map-full'],
     });
   });
 

@@ -21,6 +21,7 @@ import {
   type WorkloadStatus,
 } from '../src/index.js';
 import { StateKeeper } from '../src/state/keeper.js';
+import { nothingDone } from './nothing-done.js';
 import { config, enrolWorld, pod, workload } from './world.js';
 
 let directory: string;
@@ -136,19 +137,7 @@ describe('how a pod is captured', () => {
     const lines: Record<string, unknown>[] = [];
     const places = { cgroupRoot: '/cg', hostNetns: '/proc/1/ns/net', version: '0.1.0' };
     const keeper = new StateKeeper(config(), places, stateFile(directory), state({ workloads: before }));
-    const pass = (statuses: readonly WorkloadStatus[]): PassResult => ({
-      statuses,
-      ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
-      kubelets: [],
-      plan: new Map(),
-      hostNetnsCookie: 1n,
-      connections: [],
-      repaired: [],
-      problems: [],
-      applied: { written: 0, removed: 0, failures: [], wanted: {} },
-      failureKinds: [],
-      isIncomplete: false,
-    });
+    const pass = (statuses: readonly WorkloadStatus[]): PassResult => ({ ...nothingDone, statuses });
     const captures: Capture[] = [
       { by: 'route' },
       { by: 'route' },

@@ -10,9 +10,9 @@ export interface FailureReport {
   readonly kinds: readonly string[];
 }
 
-/** The workload to whose cgroup or network namespace a key belongs. The keys of both maps are a u64 in host order. */
+/** The workload to whose cgroup or network namespace a key belongs. The keys of these maps begin with a u64 in host order. */
 function workloadOf({ map, key }: ApplyFailure, desired: DesiredMaps): bigint | undefined {
-  if (map !== 'cgroup_info_map' && map !== 'netns_info_map') return undefined;
+  if (map !== 'cgroup_info_map' && map !== 'netns_info_map' && map !== 'own_addresses') return undefined;
   const id = Buffer.from(key, 'hex').readBigUInt64LE();
   return (map === 'cgroup_info_map' ? desired.cgroups : desired.netns).get(id)?.id;
 }
