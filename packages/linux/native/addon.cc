@@ -23,6 +23,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<newNetns>(exports, "newNetns");
   add<netnsAddresses>(exports, "netnsAddresses");
   add<netnsDevices>(exports, "netnsDevices");
+  add<netnsOwner>(exports, "netnsOwner");
   add<getSockOpt>(exports, "getSockOpt");
   add<setSockOptInt>(exports, "setSockOptInt");
   exports.Set("FileLock", FileLock::define(env));

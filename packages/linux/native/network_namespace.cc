@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -39,11 +40,16 @@ uint64_t ownCookie(const std::string &path) {
   return cookie;
 }
 
+struct stat statusOf(const Descriptor &opened, const std::string &path) {
+  struct stat status;
+  if (fstat(opened.get(), &status) < 0)
+    fail("fstat", path);
+  return status;
+}
+
 // Takes ownership of the open namespace. setns(2) fails for anything else.
 Napi::Object netnsObject(Napi::Env env, Descriptor netns, const std::string &path) {
-  struct stat status;
-  if (fstat(netns.get(), &status) < 0)
-    fail("fstat", path);
+  const struct stat status = statusOf(netns, path);
   const uint64_t cookie = insideNetns(netns.get(), path, [&] { return ownCookie(path); });
   Napi::Object object = Napi::Object::New(env);
   object.Set("owned", OwnedFd::wrap(env, std::move(netns)));
@@ -89,6 +95,11 @@ Napi::Object addressObject(Napi::Env env, const NamedAddress &named) {
   return object;
 }
 
+// ioctl_ns(2): EPERM for the parent of the initial user namespace, or of one outside of the caller's.
+bool isOutOfReach(const Descriptor &parent) {
+  return !parent.valid() && errno == EPERM;
+}
+
 } // namespace
 
 Napi::Value openNetns(const Napi::CallbackInfo &info) {
@@ -123,4 +134,26 @@ Napi::Value netnsAddresses(const Napi::CallbackInfo &info) {
   for (uint32_t i = 0; i < addresses.size(); i++)
     result.Set(i, addressObject(env, addresses[i]));
   return result;
+}
+
+Napi::Value netnsOwner(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  const int netns = static_cast<int>(integerArgument(info, 0, "netnsFd", 0, INT_MAX));
+  const std::string path = textArgument(info, 1, "netnsPath");
+  const Descriptor owner(ioctl(netns, NS_GET_USERNS));
+  if (!owner.valid())
+    fail("ioctl", path + " (NS_GET_USERNS)");
+  const struct stat own = statusOf(owner, path);
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("dev", Napi::BigInt::New(env, static_cast<uint64_t>(own.st_dev)));
+  object.Set("inode", Napi::BigInt::New(env, static_cast<uint64_t>(own.st_ino)));
+  const Descriptor parent(ioctl(owner.get(), NS_GET_PARENT));
+  if (isOutOfReach(parent))
+    return object;
+  if (!parent.valid())
+    fail("ioctl", path + " (NS_GET_PARENT)");
+  const struct stat above = statusOf(parent, path);
+  object.Set("parentDev", Napi::BigInt::New(env, static_cast<uint64_t>(above.st_dev)));
+  object.Set("parentInode", Napi::BigInt::New(env, static_cast<uint64_t>(above.st_ino)));
+  return object;
 }

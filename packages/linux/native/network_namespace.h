@@ -9,3 +9,6 @@ Napi::Value openNetns(const Napi::CallbackInfo &info);
 Napi::Value newNetns(const Napi::CallbackInfo &info);
 // netnsAddresses(netnsFd, netnsPath): object[]
 Napi::Value netnsAddresses(const Napi::CallbackInfo &info);
+// netnsOwner(netnsFd, netnsPath): { dev, inode, parentDev?, parentInode? }, the user namespace that owns it, and that
+// one's parent
+Napi::Value netnsOwner(const Napi::CallbackInfo &info);

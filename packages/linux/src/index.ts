@@ -7,7 +7,14 @@ export {
   type ListeningSocketOptions,
 } from './listening-sockets.js';
 export { lockFile, type FileLock } from './lock.js';
-export { Netns, netnsCookie, NetnsGoneError, type InterfaceAddress, type NetworkDevice } from './netns.js';
+export {
+  Netns,
+  netnsCookie,
+  NetnsGoneError,
+  type InterfaceAddress,
+  type NetworkDevice,
+  type UserNamespace,
+} from './netns.js';
 export {
   connectSeqpacket,
   listenSeqpacket,

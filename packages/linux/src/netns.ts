@@ -8,6 +8,14 @@ import { OwnedFd } from './seqpacket.js';
 
 export type { InterfaceAddress, NetworkDevice };
 
+/** A user namespace that owns a network namespace. */
+export interface UserNamespace {
+  /** Device and inode, `dev:inode`, as of /proc/<pid>/ns/user. */
+  readonly identity: string;
+  /** The same of the one above it; undefined if it is the initial one, or outside of our own. */
+  readonly parent: string | undefined;
+}
+
 /** The namespace does not exist any more: its path has gone with the process, or leads to another one by now (ESTALE). */
 export class NetnsGoneError extends SystemCallError {}
 
@@ -58,6 +66,18 @@ export class Netns extends OwnedFd {
   /** Every IPv4 and IPv6 address in it. */
   addresses(): InterfaceAddress[] {
     return systemCall(() => native.netnsAddresses(this.fd, this.path));
+  }
+
+  /**
+   * Whoever has a capability in that user namespace may change this one (namespaces(7), ioctl_ns(2)).
+   * @throws SystemCallError EPERM if it is outside of our own user namespace.
+   */
+  owner(): UserNamespace {
+    const { dev, inode, parentDev, parentInode } = systemCall(() => native.netnsOwner(this.fd, this.path));
+    return {
+      identity: `${dev}:${inode}`,
+      parent: parentDev === undefined || parentInode === undefined ? undefined : `${parentDev}:${parentInode}`,
+    };
   }
 
   /** Every device in it, the loopback too, whether it is up or not. */

@@ -51,10 +51,18 @@ export interface NetworkDevice {
   name: string;
 }
 
+export interface NativeNetnsOwner {
+  readonly dev: bigint;
+  readonly inode: bigint;
+  readonly parentDev?: bigint;
+  readonly parentInode?: bigint;
+}
+
 /** Every function takes an open namespace file, and the path by which errors name it. */
 export interface NativePlumbing {
   netnsAddresses(netns: number, path: string): InterfaceAddress[];
   netnsDevices(netns: number, path: string): NetworkDevice[];
+  netnsOwner(netns: number, path: string): NativeNetnsOwner;
   netnsRules(netns: number, path: string): NativeRule[];
   changeRule(
     netns: number,

@@ -1,5 +1,5 @@
 // Real namespaces and sockets, compared with what iproute2 and the kernel's own files say.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -111,6 +111,24 @@ describe.skipIf(need.skip)(`network namespaces${need.label}`, () => {
     using netns = Netns.open(path, cookie);
     const { dev, ino } = statSync(path, { bigint: true });
     expect(netns).toMatchObject({ path, cookie, inode: ino, identity: `${dev}:${ino}` });
+  });
+
+  it('says who owns it: our user namespace, or one below', async () => {
+    const own = statSync('/proc/self/ns/user', { bigint: true });
+    const ours = `${own.dev}:${own.ino}`;
+    using netns = Netns.open(path);
+    expect(netns.owner().identity).toBe(ours);
+    const words = ['--user', '--map-root-user', '--net', 'sh', '-c', 'echo ready; exec sleep 600'];
+    const child = spawn('unshare', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(child.stdout, 'data');
+      const made = statSync(`/proc/${child.pid}/ns/user`, { bigint: true });
+      using below = Netns.open(`/proc/${child.pid}/ns/net`);
+      expect(below.owner()).toEqual({ identity: `${made.dev}:${made.ino}`, parent: ours });
+    } finally {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
   });
 
   it('leaves every thread of this process where it was, and no thread or descriptor behind', async () => {
