@@ -10,6 +10,7 @@ import { clusterAnnouncements } from './announce/cluster-announcements.js';
 import type { AgentConfig } from './config/config.js';
 import { enrolForEver, type Exposed, type Hints } from './enrol-for-ever.js';
 import { kubernetesSource } from './inventory/kubernetes-source.js';
+import { KnownPods, podsFile } from './inventory/known-pods.js';
 import type { InventorySource } from './inventory/source.js';
 import { staticSource } from './inventory/static-source.js';
 import { openKubernetes } from './kubernetes-access.js';
@@ -27,6 +28,7 @@ import { serveMetrics } from './observe/metrics-server.js';
 import { Readiness } from './observe/readiness.js';
 import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
+import { Leaving } from './reconcile/leaving.js';
 import { ListenerSights } from './reconcile/listener-sights.js';
 import { LastingNeeds } from './reconcile/needs.js';
 import type { PassPlaces } from './reconcile/pass.js';
@@ -102,6 +104,9 @@ const agent = (
       doneNetns: { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() },
       sights: new ListenerSights(routed),
       lasting: new LastingNeeds(),
+      known: new KnownPods(podsFile(runDir), yield* podsFile(runDir).recall),
+      leaving: new Leaving(),
+      out: new Set(),
       routedBefore: routed,
     };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(

@@ -12,7 +12,7 @@ import { checkPodPlumbing } from './pod-netns/check-pod-plumbing.js';
 import { PodNetns } from './pod-netns/pod-netns.js';
 import { watchedEvents } from './node/process-source.js';
 import { StartupError } from './failure/startup-error.js';
-import { refreshCopies, refreshCounters, refreshWorkloads, refreshZds } from './state/gauges.js';
+import { refreshCopies, refreshCounters, refreshMismatch, refreshWorkloads, refreshZds } from './state/gauges.js';
 import { metrics } from './observe/metrics.js';
 import type { Readiness } from './observe/readiness.js';
 import { fromObservable } from './streams/from-observable.js';
@@ -27,7 +27,7 @@ import {
   type PassServices,
 } from './reconcile/pass.js';
 import { withFormerRoutes } from './reconcile/former-routes.js';
-import { ProcessHints, type WatchedEvent } from './reconcile/process-hints.js';
+import { ProcessHints, type SettledPod, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import { prepareAgain } from './reconcile/serve.js';
 import type { StateKeeper } from './state/keeper.js';
@@ -36,14 +36,23 @@ import { Zds } from './zds/zds.js';
 // How many process events may wait while a pass runs. In a storm, a large node has some 25 000 per second.
 const EVENT_CAPACITY = 16_384;
 
-/** Directories of cgroups whose new processes need no pass, because their pods are enrolled as far as they can be. Pure. */
-export function settledCgroups({ statuses, applied }: Pick<PassResult, 'statuses' | 'applied'>): ReadonlySet<string> {
-  if (applied.failures.length > 0) return new Set();
+/** The directories of cgroups whose new processes need no pass, because their pods are enrolled as far as they can be. Pure. */
+export function settledCgroups({
+  statuses,
+  applied,
+  known,
+}: Pick<PassResult, 'statuses' | 'applied' | 'known'>): ReadonlyMap<string, SettledPod> {
+  if (applied.failures.length > 0) return new Map();
   const settled = statuses.filter(
     ({ state, netnsCookie }) =>
       state === 'out' || state === 'unknown' || ((state === 'in' || state === 'pending') && netnsCookie !== undefined),
   );
-  return new Set(settled.flatMap(({ cgroups }) => cgroups.map(({ path }) => path)));
+  return new Map(
+    settled.flatMap(({ uid, state, cgroups }) => {
+      const netns = state === 'out' || state === 'unknown' ? undefined : known.get(uid);
+      return cgroups.map(({ path }) => [path, { podUid: uid, netns }] as const);
+    }),
+  );
 }
 
 /** The callbacks of the ZDS server, filled in once there is a reconciler to call. */
@@ -122,7 +131,12 @@ export const enrolForEver = (
       },
     });
     exposed.refresh = Effect.all(
-      [refreshCounters(enforcement, () => events.stats()), refreshZds(zds), refreshCopies(source)],
+      [
+        refreshCounters(enforcement, () => events.stats()),
+        refreshZds(zds),
+        refreshCopies(source),
+        Effect.suspend(() => refreshMismatch(keeper.workloads)),
+      ],
       { discard: true },
     );
 
@@ -142,7 +156,7 @@ export const enrolForEver = (
         attached: attached.attached.length,
         updated: attached.updated.length,
       });
-      return yield* reconciler.run(first.isIncomplete);
+      return yield* reconciler.run(first);
     });
     const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
     return yield* Effect.raceFirst(

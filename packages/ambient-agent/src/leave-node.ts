@@ -33,6 +33,12 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
   for (let left = PASSES; left > 0; left -= 1) {
     const outcome = yield* Effect.result(reconcilePass(nobody, true));
     if (Result.isSuccess(outcome)) ztunnels = outcome.success.ztunnels.pods.length;
+    const graceMs = Result.isSuccess(outcome) ? outcome.success.nextMs : undefined;
+    if (graceMs !== undefined) {
+      yield* Effect.sleep(graceMs);
+      left += 1;
+      continue;
+    }
     if (Result.isSuccess(outcome) && !outcome.success.isIncomplete) break;
     const problems = Result.isSuccess(outcome) ? outcome.success.problems : [outcome.failure.message];
     yield* Effect.logWarning('not every pod could leave the mesh in order', { problems });

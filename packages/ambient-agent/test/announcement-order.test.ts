@@ -9,10 +9,12 @@ import {
   LastingNeeds,
   reconcilePass,
   redirectionOf,
+  type Inventory,
   type PassPlaces,
   type Pod,
   type WorkloadStatus,
 } from '../src/index.js';
+import { Leaving } from '../src/reconcile/leaving.js';
 import { ListenerSights } from '../src/reconcile/listener-sights.js';
 import { Recorder } from './recorder.js';
 import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
@@ -24,23 +26,33 @@ const COOKIE = 7n;
 class Node {
   readonly services = new Recorder();
   pod: Pod = pod('a', { labels: AMBIENT, namespace: 'plain', ips: ['10.0.0.2'] });
-  readonly #places = {
-    view: {
-      read: () => ({
-        workloads: new Map([['a', workload('a', 100n, COOKIE)]]),
-        kubelets: [],
-        root: { path: '/cg', id: 1n },
-        podsParents: [{ path: '/cg/kubepods', id: 2n }],
-        hostNetnsCookie: HOST_COOKIE,
-        problems: [],
-      }),
-      findNetns: () => undefined,
-    },
-    config: config({ mode: 'inPod' }),
-    doneNetns: this.services.done,
-    sights: new ListenerSights(new Set()),
-    lasting: new LastingNeeds(),
-  } as unknown as PassPlaces;
+  readonly #places: PassPlaces;
+
+  /** @param leaveGrace how long a pod stays after its announcement was withdrawn */
+  constructor(leaveGrace = '0s') {
+    this.#places = {
+      view: {
+        cgroups: () => [workload('a', 100n, COOKIE).pod],
+        read: () => ({
+          workloads: new Map([['a', workload('a', 100n, COOKIE)]]),
+          kubelets: [],
+          root: { path: '/cg', id: 1n },
+          podsParents: [{ path: '/cg/kubepods', id: 2n }],
+          hostNetnsCookie: HOST_COOKIE,
+          hostNetnsInode: 4n,
+          problems: [],
+        }),
+        findNetns: () => undefined,
+      },
+      config: config({ mode: 'inPod', ambient: { leaveGrace } }),
+      doneNetns: this.services.done,
+      sights: new ListenerSights(new Set()),
+      lasting: new LastingNeeds(),
+      known: { complete: (known: Inventory) => known },
+      leaving: new Leaving(),
+      out: new Set(),
+    } as unknown as PassPlaces;
+  }
 
   async pass(): Promise<string[]> {
     const { log } = this.services;
@@ -97,6 +109,25 @@ describe('the announcement of a pod', () => {
       'offer a',
       'publish a=enabled',
     ]);
+  });
+
+  it('is withdrawn first, and the pod stays in the mesh until its peers have heard of it', async () => {
+    const node = new Node('1h');
+    await node.pass();
+    node.services.acknowledged.set('a', COOKIE);
+    await node.pass();
+    node.pod = { ...node.pod, labels: {} };
+    for (let passes = 0; passes < 2; passes += 1)
+      expect(await node.pass()).toEqual([
+        'withdraw but a=none',
+        'attach programs',
+        'maps',
+        'detach programs',
+        'offer a',
+        'publish a=none',
+      ]);
+    node.pod = { ...node.pod, labels: AMBIENT };
+    expect(await node.pass()).toContain('publish a=enabled');
   });
 
   it('is withdrawn before the pod’s maps, program, ztunnel and namespace', async () => {

@@ -186,9 +186,6 @@ describe('the enrolment', () => {
       config: config({ mode }),
       served: {
         acknowledged: new Map([['a', acknowledged]]),
-        refusals: new Map(),
-        remembered: new Map(),
-        isConnected: true,
       },
       ...(facts === undefined ? {} : { capture: facts }),
     });

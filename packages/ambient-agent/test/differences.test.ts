@@ -103,12 +103,7 @@ function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
   };
 }
 
-const facts: NonNullable<World['served']> = {
-  acknowledged: new Map([['a', 7n]]),
-  refusals: new Map(),
-  remembered: new Map(),
-  isConnected: true,
-};
+const facts: World['served'] = { acknowledged: new Map([['a', 7n]]) };
 
 const transparent: CaptureFacts = {
   ...nothingSeen,

@@ -50,8 +50,12 @@ describe('membership', () => {
       'out',
       'out: namespace kube-system is excluded',
     ],
-    ['ended', { phase: 'Succeeded' }, 'out', 'out: has ended (Succeeded)'],
-    ['failed', { phase: 'Failed' }, 'out', 'out: has ended (Failed)'],
+    [
+      'ended, and something of it still runs',
+      { phase: 'Succeeded' },
+      'in',
+      'in mesh: namespace label istio.io/dataplane-mode=ambient',
+    ],
     [
       'being deleted, still running',
       { isDeleting: true },
@@ -63,13 +67,38 @@ describe('membership', () => {
     const { statuses, desired } = enrolWorld({ pods: [pod('a', over)], workloads: [workload('a', 100n, 7n)] });
     expect(statuses).toHaveLength(1);
     expect(statuses[0]).toMatchObject({ state, reason });
-    expect(desired.cgroups.size).toBe(state === 'in' ? 3 : 0);
+    expect([...desired.cgroups].map(([id, { inMesh }]) => [id, inMesh])).toEqual(
+      state === 'in' ? [100n, 101n, 102n].map((id) => [id, true]) : [[100n, false]],
+    );
   });
 
   it('leaves a pod that has no cgroup yet pending, and out of the maps', () => {
     const { statuses, desired, isIncomplete } = enrolWorld({ pods: [pod('a', { ips: ['10.0.0.2'] })] });
     expect(statuses[0]).toMatchObject({ state: 'pending', reason: 'pending: no cgroup on this node yet' });
     expect([desired.cgroups.size, desired.localPods.size, isIncomplete]).toEqual([0, 0, true]);
+  });
+
+  it.each(['Succeeded', 'Failed'] as const)(
+    'leaves out a pod that has ended (%s) and has no cgroup any more',
+    (phase) => {
+      expect(enrolWorld({ pods: [pod('a', { phase })] }).statuses).toMatchObject([
+        { state: 'out', code: 'ended', reason: `out: has ended (${phase})` },
+      ]);
+    },
+  );
+
+  it('holds a pod whose namespace the API has not shown yet', () => {
+    const { statuses, desired, served } = enrolWorld({
+      pods: [pod('a', { namespace: 'nowhere', ips: ['10.0.0.2'] })],
+      workloads: [workload('a', 100n, 7n)],
+      config: config({ mode: 'inPod', inventory: { source: 'kubernetes' } }),
+      served: {},
+    });
+    expect(statuses).toMatchObject([
+      { state: 'pending', code: 'undecided', reason: 'pending: namespace nowhere is not known yet' },
+    ]);
+    expect(desired.cgroups.get(100n)).toMatchObject({ inMesh: true });
+    expect(served).toMatchObject([{ isOffered: false }]);
   });
 
   it('leaves pods of other nodes out of everything', () => {
@@ -150,39 +179,57 @@ describe('entries', () => {
     expect(statuses[0]).toMatchObject({ state: 'in', problems: [expect.stringMatching(/16 levels deep .* reach 15/)] });
   });
 
-  it('gives an address that two pods claim to the newer one, even if that is not in the mesh', () => {
-    const old = pod('old', { ips: ['10.0.0.2'], bornMs: 1 });
+  it('gives an address to the pod that holds it, whatever a younger object claims', () => {
+    const pods = [pod('old', { ips: ['10.0.0.2'], bornMs: 1 }), pod('new', { ips: ['10.0.0.2'], bornMs: 2 })];
     const workloads = [workload('old', 100n, 7n), workload('new', 200n, 8n)];
-    const meshed = enrolWorld({ pods: [old, pod('new', { ips: ['10.0.0.2'], bornMs: 2 })], workloads });
-    expect(meshed.desired.localPods.get('10.0.0.2')?.netnsCookie).toBe(8n);
-    expect(meshed.statuses.find(({ uid }) => uid === 'old')?.problems).toEqual([
-      'its IP 10.0.0.2 belongs to the newer pod shop/new now',
+    const addresses = new Map([[8n, ['10.0.0.3']]]);
+    const { desired, statuses } = enrolWorld({ pods, workloads, addresses });
+    expect([...desired.localPods].map(([ip, { netnsCookie }]) => [ip, netnsCookie])).toEqual([
+      ['10.0.0.3', 8n],
+      ['10.0.0.2', 7n],
     ]);
-    const plain = enrolWorld({
+    expect(statuses.map(({ uid, ips, problems }) => ({ uid, ips, problems }))).toEqual([
+      {
+        uid: 'new',
+        ips: ['10.0.0.3'],
+        problems: ['the API reports its IP as 10.0.0.2, and the network namespace of pod shop/old holds that'],
+      },
+      { uid: 'old', ips: ['10.0.0.2'], problems: [] },
+    ]);
+  });
+
+  it('gives an address of which nobody is known to hold it to the newer object, in node mode', () => {
+    const old = pod('old', { ips: ['10.0.0.2'], bornMs: 1 });
+    const workloads = [workload('old', 100n), workload('new', 200n)];
+    const { desired } = enrolWorld({
       pods: [old, pod('new', { namespace: 'plain', ips: ['10.0.0.2'], bornMs: 2 })],
       workloads,
     });
-    expect(plain.desired.localPods.size).toBe(0);
-    expect(plain.desired.cgroups.get(100n)).toMatchObject({ inMesh: true, ip: undefined });
+    expect(desired.localPods.size).toBe(0);
+    expect(desired.cgroups.get(100n)).toMatchObject({ inMesh: true, ip: undefined });
   });
 
-  it('does not give an address to a pod that has ended', () => {
-    const pods = [
-      pod('a', { ips: ['10.0.0.2'], bornMs: 1 }),
-      pod('b', { ips: ['10.0.0.2'], bornMs: 2, phase: 'Failed' }),
-    ];
-    const { desired } = enrolWorld({ pods, workloads: [workload('a', 100n, 7n), workload('b', 200n, 8n)] });
-    expect(desired.localPods.get('10.0.0.2')?.netnsCookie).toBe(7n);
-  });
-
-  it('finds a static pod by the hash of its manifest, and trusts no other annotation', () => {
+  it('leaves static pods out, says so, and changes nothing because of an object that claims to be one', () => {
     const hash = '0123456789abcdef0123456789abcdef';
     const annotations = { 'kubernetes.io/config.hash': hash, 'kubernetes.io/config.mirror': hash };
     const mirror = enrolWorld({ pods: [pod('m', { annotations })], workloads: [workload(hash, 100n)] });
-    expect(mirror.statuses).toMatchObject([{ uid: 'm', state: 'in' }]);
-    const claimed = { 'kubernetes.io/config.hash': 'victim', 'kubernetes.io/config.mirror': 'x' };
-    const thief = enrolWorld({ pods: [pod('t', { annotations: claimed })], workloads: [workload('victim', 100n)] });
+    expect(mirror.statuses).toMatchObject([
+      { uid: 'm', state: 'out', code: 'static-pod', problems: [expect.stringMatching(/no certificate/)] },
+    ]);
+    expect(mirror.desired.cgroups.get(100n)).toMatchObject({ inMesh: false, flags: 0 });
+    // A pod that runs under its own UID is none, and stays in the mesh.
+    const thief = enrolWorld({
+      pods: [pod('t', { annotations })],
+      workloads: [workload(hash, 100n), workload('t', 200n)],
+    });
     expect(thief.statuses.map(({ uid, state }) => [uid, state])).toEqual([
+      [hash, 'unknown'],
+      ['t', 'in'],
+    ]);
+    expect(thief.desired.cgroups.has(100n)).toBe(false);
+    const claimed = { 'kubernetes.io/config.hash': 'victim', 'kubernetes.io/config.mirror': 'x' };
+    const other = enrolWorld({ pods: [pod('t', { annotations: claimed })], workloads: [workload('victim', 100n)] });
+    expect(other.statuses.map(({ uid, state }) => [uid, state])).toEqual([
       ['victim', 'unknown'],
       ['t', 'pending'],
     ]);
@@ -317,17 +364,23 @@ describe('in any world, the enrolment', () => {
     );
   });
 
-  it('has entries only for pods that are in the mesh, and for ztunnel’s cgroups', () => {
+  it('has an entry for every pod that the inventory knows, and none for others', () => {
     fc.assert(
       fc.property(arbitraryPods, arbitraryWorkloads, (pods, workloads) => {
         const { desired, statuses } = enrolWorld({ pods, workloads });
+        for (const { state, role, cgroups } of statuses) {
+          const [podLevel] = cgroups;
+          if (podLevel === undefined) continue;
+          const info = desired.cgroups.get(BigInt(podLevel.id));
+          if (state === 'unknown') expect(info).toBeUndefined();
+          else expect(info).toMatchObject({ inMesh: state === 'in' });
+          if (state === 'out') expect(info?.flags).toBe(role === 'ztunnel' ? WorkloadFlag.ZTUNNEL : 0);
+        }
+        const known = new Set(statuses.flatMap(({ cgroups }) => cgroups.map(({ id }) => BigInt(id))));
+        for (const id of desired.cgroups.keys()) expect(known.has(id)).toBe(true);
         const inside = new Set(
           statuses.filter(({ state }) => state === 'in').flatMap(({ cgroups }) => cgroups.map(({ id }) => BigInt(id))),
         );
-        for (const [id, info] of desired.cgroups) {
-          expect(info.inMesh).toBe(inside.has(id));
-          if (!info.inMesh) expect(info.flags).toBe(WorkloadFlag.ZTUNNEL);
-        }
         for (const info of desired.netns.values()) expect(inside.has(info.id)).toBe(true);
         const addresses = new Set(statuses.filter(({ state }) => state === 'in').flatMap(({ ips }) => ips));
         for (const ip of desired.localPods.keys()) expect(addresses.has(ip)).toBe(true);
@@ -335,14 +388,13 @@ describe('in any world, the enrolment', () => {
     );
   });
 
-  it('leaves nothing of pods once their labels are gone', () => {
+  it('captures nothing of pods once their labels are gone', () => {
     fc.assert(
       fc.property(arbitraryPods, arbitraryWorkloads, (pods, workloads) => {
         const bare = pods.map((one) => ({ ...one, labels: {}, namespace: 'plain' }));
         const { desired } = enrolWorld({ pods: bare, workloads });
-        expect([desired.cgroups.size, desired.netns.size, desired.localPods.size, desired.rules.length]).toEqual([
-          0, 0, 0, 0,
-        ]);
+        for (const { inMesh, flags } of desired.cgroups.values()) expect([inMesh, flags]).toEqual([false, 0]);
+        expect([desired.netns.size, desired.localPods.size, desired.rules.length]).toEqual([0, 0, 0]);
       }),
     );
   });

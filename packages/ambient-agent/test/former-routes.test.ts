@@ -7,14 +7,11 @@ import { config, enrolWorld, pod, workload, ztunnelPod } from './world.js';
 
 const desired = (mode: 'inPod' | 'node', prepared: readonly bigint[] = []) =>
   enrolWorld({
-    pods: [pod('a'), pod('b'), ztunnelPod()],
+    pods: [pod('a', { ips: ['10.0.0.2'] }), pod('b', { ips: ['10.0.0.3'] }), ztunnelPod()],
     workloads: [workload('a', 100n, 7n), workload('b', 200n, 8n), workload('zt', 300n)],
     config: config({ mode }),
     served: {
       acknowledged: new Map(['a', 'b'].map((uid, index) => [uid, 7n + BigInt(index)])),
-      refusals: new Map(),
-      remembered: new Map(),
-      isConnected: true,
     },
     capture: {
       ...nothingSeen,

@@ -3,16 +3,9 @@ import { WorkloadFlag } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../src/index.js';
-import { config, enrolWorld, pod, workload, ztunnelPod, type World } from './world.js';
+import { config, enrolWorld, facts, pod, workload, ztunnelPod, type World } from './world.js';
 
 const inPod = (tree: Record<string, unknown> = {}): ReturnType<typeof config> => config({ mode: 'inPod', ...tree });
-const facts = (over: Partial<NonNullable<World['served']>> = {}): NonNullable<World['served']> => ({
-  acknowledged: new Map(),
-  refusals: new Map(),
-  remembered: new Map(),
-  isConnected: true,
-  ...over,
-});
 const acked = facts({ acknowledged: new Map([['a', 7n]]) });
 const one = (over: Partial<Pod> = {}, more: Partial<World> = {}): ReturnType<typeof enrolWorld> =>
   enrolWorld({
@@ -62,7 +55,24 @@ describe('a pod of inPod mode', () => {
       { workloads: [workload('a', 100n)], served: facts() },
       'pending: its network namespace is not known yet',
     ],
-    ['it has no IP', { ips: [] }, { workloads: [workload('a', 100n)], served: facts() }, 'pending: it has no IP yet'],
+    [
+      'its namespace has no address',
+      { ips: [] },
+      { served: facts() },
+      'pending: its network namespace has no usable address yet',
+    ],
+    [
+      'the inbound program is not attached',
+      {},
+      { served: facts({ acknowledged: new Map([['a', 7n]]), attached: new Set([8n]) }) },
+      'pending: the inbound program is not attached to its network namespace',
+    ],
+    [
+      'something of it is not in force',
+      {},
+      { served: facts({ acknowledged: new Map([['a', 7n]]), notInForce: new Map([['a', 'no room']]) }) },
+      'pending: no room',
+    ],
   ];
   it.each(waits)('is pending while %s', (_name, over, more, reason) => {
     const { desired, statuses } = one(over, more);
@@ -85,25 +95,20 @@ describe('a pod of inPod mode', () => {
     expect(served).toMatchObject([{ cookie: 7n, netns: undefined, isAcknowledged: true }]);
   });
 
-  it('that shows a namespace of a newer pod is pending, and does not get that namespace', () => {
+  it('that shows the namespace of another pod is pending, and does not get that namespace', () => {
     const { statuses, served, desired } = enrolWorld({
       pods: [pod('old', { ips: ['10.0.0.2'], bornMs: 1 }), pod('new', { ips: ['10.0.0.3'], bornMs: 2 })],
       workloads: [workload('old', 100n, 7n), workload('new', 200n, 7n)],
       config: inPod(),
-      served: facts({
-        acknowledged: new Map([
-          ['old', 7n],
-          ['new', 7n],
-        ]),
-      }),
+      served: facts({ acknowledged: new Map([['old', 7n]]) }),
     });
     expect(statuses.map(({ uid, state }) => [uid, state])).toEqual([
-      ['new', 'in'],
-      ['old', 'pending'],
+      ['new', 'pending'],
+      ['old', 'in'],
     ]);
-    expect(statuses[1]?.reason).toBe('pending: its network namespace is that of the newer pod shop/new');
-    expect(served.map(({ uid }) => uid)).toEqual(['new']);
-    expect(desired.netns.get(7n)?.id).toBe(200n);
+    expect(statuses[0]?.reason).toBe('pending: its network namespace is that of pod shop/old');
+    expect(served.map(({ uid }) => uid)).toEqual(['old']);
+    expect(desired.netns.get(7n)?.id).toBe(100n);
   });
 
   it('is not served if it is not wanted, and ztunnel has no address in the maps', () => {

@@ -14,7 +14,7 @@ function needs(over: Partial<World> = {}) {
     workloads: [workload('a', 100n, 7n), workload('b', 200n, 8n), workload('zt', 300n)],
     kubelets: [{ cgroupPath: '/cg/kubelet', cgroupId: 50n, level: 1 }],
     config: config({ mode: 'inPod', capture: 'rewrite' }),
-    served: { acknowledged: new Map([['a', 7n]]), refusals: new Map(), remembered: new Map(), isConnected: true },
+    served: { acknowledged: new Map([['a', 7n]]) },
     ...over,
   };
   const truth = {
@@ -35,8 +35,7 @@ describe('the need for programs', () => {
   });
 
   it('is not that of a pod that is captured by route, or that ztunnel has not acknowledged', () => {
-    const nobody = { acknowledged: new Map(), refusals: new Map(), remembered: new Map(), isConnected: true };
-    expect(needs({ served: nobody }).rewritten).toEqual([]);
+    expect(needs({ served: {} }).rewritten).toEqual([]);
     const capture = { ...nothingSeen, prepared: new Set([7n]), listeners: new Map([[7n, 'transparent' as const]]) };
     expect(needs({ config: config({ mode: 'inPod' }), capture }).rewritten).toEqual([]);
     expect(needs({ config: config({ mode: 'inPod' }) }).rewritten.length).toBe(1);

@@ -6,6 +6,7 @@ export const nothingDone: PassResult = {
   ztunnels: { pods: [], active: undefined, ipv4: undefined, ipv6: undefined, problems: [] },
   kubelets: [],
   plan: new Map(),
+  known: new Map(),
   hostNetnsCookie: 1n,
   connections: [],
   repaired: [],
@@ -13,4 +14,5 @@ export const nothingDone: PassResult = {
   applied: { written: 0, removed: 0, failures: [], wanted: {} },
   failureKinds: [],
   isIncomplete: false,
+  nextMs: undefined,
 };

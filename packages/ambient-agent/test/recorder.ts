@@ -1,6 +1,6 @@
 // The services of a node, which record their calls in order, for the tests of that order.
 import type { RoutedDevices } from '@sluice/datapath';
-import type { Netns } from '@sluice/linux';
+import type { InterfaceAddress, Netns } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import {
@@ -25,6 +25,18 @@ export interface Failing {
 }
 
 const ROUTED: RoutedDevices = new Map([[0, { ipv4: true, ipv6: true }]]);
+
+/** What every namespace holds. */
+const ADDRESS: InterfaceAddress = {
+  ifindex: 2,
+  name: 'eth0',
+  family: 4,
+  address: '10.0.0.2',
+  prefixLength: 24,
+  scope: 'global',
+  deprecated: false,
+  tentative: false,
+};
 
 /** A stand-in that holds nothing open; borrowers look only at its cookie. */
 const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns;
@@ -110,7 +122,7 @@ export class Recorder {
           routed: (cookie) => this.ways.get(cookie) ?? new Map(),
           inTheWay: () => Effect.succeed(undefined),
           hasCaptureRules: () => Effect.succeed(false),
-          addresses: () => Effect.succeed([]),
+          addresses: () => Effect.succeed([ADDRESS]),
           listen: () => {},
           restore: (cookie) => {
             this.open.delete(cookie);

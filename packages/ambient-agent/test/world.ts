@@ -8,6 +8,7 @@ import {
   type AgentConfig,
   type CaptureFacts,
   type Enrolment,
+  type HeldAddress,
   type InPodFacts,
   type Inventory,
   type KubeletCgroup,
@@ -79,7 +80,16 @@ export function workload(uid: string, base: bigint, cookie?: bigint): Workload {
     otherCgroups: [{ cgroupPath: `${cgroupPath}/c1/nested`, cgroupId: base + 2n }],
   };
   const netns =
-    cookie === undefined ? undefined : { inode: cookie + 5000n, cookie, pid: 1, path: '/proc/1/ns/net', addresses: [] };
+    cookie === undefined
+      ? undefined
+      : {
+          inode: cookie + 5000n,
+          cookie,
+          pid: 1,
+          path: '/proc/1/ns/net',
+          addresses: ['10.0.0.2'],
+          owner: 'host' as const,
+        };
   return { pod: podCgroup, netns };
 }
 
@@ -91,23 +101,55 @@ export interface World {
   readonly namespaces?: readonly Namespace[];
   readonly kubelets?: readonly KubeletCgroup[];
   readonly config?: AgentConfig;
-  readonly served?: InPodFacts;
+  readonly served?: Partial<InPodFacts>;
   readonly capture?: CaptureFacts;
+  /** What network namespaces hold. Without an entry, that is what the API reports of the pod that shows it. */
   readonly addresses?: ReadonlyMap<bigint, readonly string[]>;
 }
+
+export const held = (address: string): HeldAddress => ({
+  address,
+  family: address.includes(':') ? 6 : 4,
+  scope: 'global',
+  tentative: false,
+});
+
+/** What is not said of `inPod` mode is as it is for a pod that is in the mesh. */
+export const facts = (over: Partial<InPodFacts> = {}): InPodFacts => ({
+  acknowledged: new Map(),
+  refusals: new Map(),
+  remembered: new Map(),
+  isConnected: true,
+  attached: new Set(Array.from({ length: 32 }, (_, cookie) => BigInt(cookie))),
+  notInForce: new Map(),
+  leaving: new Set(),
+  entering: new Set(),
+  ...over,
+});
 
 export function enrolWorld(world: World): Enrolment {
   const known = inventory(world.pods, world.namespaces);
   const settings = world.config ?? config();
+  const workloads = world.workloads ?? [];
+  const reported = new Map<bigint, readonly string[]>();
+  for (const {
+    pod: { podUid },
+    netns,
+  } of workloads) {
+    const cookie = netns?.cookie ?? world.served?.remembered?.get(podUid);
+    if (cookie === undefined) continue;
+    const all = new Set([...(reported.get(cookie) ?? []), ...(known.pods.get(podUid)?.ips ?? [])]);
+    reported.set(cookie, [...all].sort());
+  }
   return enrol({
     inventory: known,
-    workloads: new Map((world.workloads ?? []).map((one) => [one.pod.podUid, one])),
+    workloads: new Map(workloads.map((one) => [one.pod.podUid, one])),
     ztunnels: discoverZtunnels(known, settings),
     kubelets: world.kubelets ?? [],
     hostNetnsCookie: HOST_COOKIE,
     config: settings,
-    ...(world.served === undefined ? {} : { served: world.served }),
+    addresses: new Map([...reported, ...(world.addresses ?? [])].map(([cookie, all]) => [cookie, all.map(held)])),
+    ...(world.served === undefined ? {} : { served: facts(world.served) }),
     ...(world.capture === undefined ? {} : { capture: world.capture }),
-    ...(world.addresses === undefined ? {} : { addresses: world.addresses }),
   });
 }

@@ -6,5 +6,10 @@ export { parseMountinfo, type MountEntry } from './mountinfo.js';
 export { parseCgroupPath, type ParsedCgroupPath, type QosClass, type Runtime } from './naming.js';
 export { canonicalAddress, type LendNetns, type NetnsRef } from './netns.js';
 export type { ProcessResolution } from './resolution.js';
-export { CgroupResolver, type CgroupResolverOptions } from './resolver.js';
+export {
+  CgroupResolver,
+  type CgroupResolverOptions,
+  type PodNamespaces,
+  type PodNamespacesOptions,
+} from './resolver.js';
 export { walkPods, type ContainerRef, type PodCgroup } from './tree.js';

@@ -15,6 +15,11 @@ export interface NetnsRef {
   path: string;
   /** Addresses of global scope in canonical text (RFC 5952; IPv4-mapped as IPv4). */
   addresses: string[];
+  /**
+   * Who may change it: the host's user namespace, as for an ordinary pod; one right below that, as for a pod with `hostUsers: false`; or
+   * another one, which somebody inside a pod has made.
+   */
+  owner: 'host' | 'below-host' | 'other';
 }
 
 /**
@@ -43,11 +48,15 @@ const firstSweep = 64;
 
 export class NetnsReader {
   readonly #procPath: string;
+  readonly #hostNetns: string;
+  /** The identity of the user namespace that owns the host's network namespace, once it has been asked for. */
+  #hostUsers: string | undefined;
   readonly #known = new Map<string, Remembered>();
   #sweepAt = firstSweep;
 
-  constructor(procPath: string) {
+  constructor(procPath: string, hostNetns: string) {
     this.#procPath = procPath;
+    this.#hostNetns = hostNetns;
   }
 
   /** The file of a process's network namespace. */
@@ -87,7 +96,8 @@ export class NetnsReader {
       return lend(path, key, (netns) => {
         if (netns.identity !== key) return undefined;
         const { inode, cookie } = netns;
-        const known = { key, startTime, ref: { inode, cookie, pid, path, addresses: globalAddresses(netns) } };
+        const ref = { inode, cookie, pid, path, addresses: globalAddresses(netns), owner: this.#ownerOf(netns) };
+        const known = { key, startTime, ref };
         if (!this.#isHeld(known)) return undefined;
         this.#remember(known);
         return known.ref;
@@ -99,6 +109,18 @@ export class NetnsReader {
       }
       throw error;
     }
+  }
+
+  #ownerOf(netns: Netns): NetnsRef['owner'] {
+    const { identity, parent } = netns.owner();
+    const host = (this.#hostUsers ??= this.#readHostUsers());
+    if (identity === host) return 'host';
+    return parent === host ? 'below-host' : 'other';
+  }
+
+  #readHostUsers(): string {
+    using host = Netns.open(this.#hostNetns);
+    return host.owner().identity;
   }
 
   #isHeld(known: Remembered): boolean {

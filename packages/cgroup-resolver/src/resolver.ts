@@ -8,7 +8,7 @@ import { hostNetnsPath } from './host-netns.js';
 import { KnownDirectories } from './known-directories.js';
 import { parseMembership, type CgroupMembership } from './membership.js';
 import { parseCgroupPath, type ParsedCgroupPath } from './naming.js';
-import { canonicalAddress, NetnsReader, type LendNetns, type NetnsRef } from './netns.js';
+import { NetnsReader, type LendNetns, type NetnsRef } from './netns.js';
 import { ageMs, readProcess } from './process.js';
 import { gone, type ProcessResolution } from './resolution.js';
 import { processesBelow, walkPods, type PodCgroup } from './tree.js';
@@ -27,6 +27,35 @@ export interface CgroupResolverOptions {
    */
   settleMs?: number;
 }
+
+/** A pod's network namespaces, as its processes show them. */
+export interface PodNamespaces {
+  /** The one that the runtime made for the pod; undefined while no process of the pod is in it. */
+  readonly own: NetnsRef | undefined;
+  /** Those that lie inside of the pod, such as a nested container engine's. Only a thorough look finds them all. */
+  readonly nested: readonly NetnsRef[];
+  /** Why a process of the pod does not show the pod's own, in words. */
+  readonly refused?: string;
+}
+
+export interface PodNamespacesOptions {
+  /** Whether the pod has a user namespace of its own, which may own its network namespace (`hostUsers: false`). Default false. */
+  readonly hasOwnUsers?: boolean;
+  /** Whether to look at every process, although the pod's own namespace is known. Default false. */
+  readonly isThorough?: boolean;
+  /** Lends a namespace of the owner of the pods' namespaces, who keeps it open. Without it, each is opened and closed again. */
+  readonly lend?: LendNetns;
+}
+
+interface Own {
+  readonly cookie: bigint;
+  readonly key: string;
+  /** A pod that is made again under the same UID has another cgroup. */
+  readonly cgroupId: bigint;
+}
+
+const madeInside =
+  'its processes are in a network namespace that was made inside of the pod, by a user namespace of its own; a pod with `hostUsers: false` may have one';
 
 const defaultSettleMs = 5000;
 // runc's stages before it runs the container's program: "runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]".
@@ -70,11 +99,8 @@ export class CgroupResolver {
   readonly #named: string;
   readonly #netns: NetnsReader;
   readonly #directories = new KnownDirectories();
-  // Cookies that podNetns verified, by pod UID. The kernel gives none twice, so this cannot become wrong, only grow: see
-  // pods().
-  readonly #verified = new Map<string, bigint>();
-  // The namespaces in which those were found, by pod UID: they are tried first.
-  readonly #found = new Map<string, string>();
+  // The namespaces that were found to be the pods' own, by pod UID.
+  readonly #own = new Map<string, Own>();
 
   /** @throws CgroupError when there is no cgroup2, the root is not part of one, or /proc cannot be used */
   constructor(options: CgroupResolverOptions = {}) {
@@ -87,11 +113,11 @@ export class CgroupResolver {
     this.#level = hierarchy.level + belowMount.split('/').filter((name) => name !== '').length;
     this.#named = kubepodsPart(`${hierarchy.mountRoot}${belowMount}`);
     this.hostNetns = options.hostNetns ?? hostNetnsPath(this.#procPath);
-    this.#netns = new NetnsReader(this.#procPath);
-    if (this.#netns.keyOf(this.hostNetns) === undefined) {
+    if (identity(this.hostNetns) === undefined) {
       const message = `the host’s network namespace ${this.hostNetns} is not there; name /proc/1/ns/net of the host`;
       throw new CgroupError('no-such-path', this.hostNetns, message);
     }
+    this.#netns = new NetnsReader(this.#procPath, this.hostNetns);
   }
 
   /** Every pod that the tree has now, in one walk. */
@@ -100,11 +126,7 @@ export class CgroupResolver {
     const pods = [...walkPods(this.cgroupRoot, this.#level, this.#named, walk.list)];
     walk.completed();
     const present = new Set(pods.map(({ podUid }) => podUid));
-    for (const podUid of this.#verified.keys()) {
-      if (present.has(podUid)) continue;
-      this.#verified.delete(podUid);
-      this.#found.delete(podUid);
-    }
+    for (const podUid of this.#own.keys()) if (!present.has(podUid)) this.#own.delete(podUid);
     return pods;
   }
 
@@ -138,49 +160,64 @@ export class CgroupResolver {
   }
 
   /**
-   * The pod's own network namespace, found by its oldest process that is not in the host's.
-   * @param expectedIps the pod's addresses as the API reports them; if there are any, the namespace must hold one of them,
-   * which a process that entered another namespace cannot fake
-   * @param lend lends a namespace of the owner of the pods' namespaces, who keeps it open; without it, a namespace is opened
-   * and closed again
-   * @returns undefined while no process of the pod is in such a namespace; ask again, nothing is remembered of it
+   * The pod's network namespaces. Its own is that of its oldest process, which the runtime has started in it (the sandbox's), provided
+   * that the host's user namespace owns it, or the pod's: so a process that moves to a namespace that it made itself does not take the
+   * pod with it. Once found, it stays the pod's own while a process of the pod is in it.
+   * @throws CgroupError permission-denied when no process of the pod may be looked at
    */
-  podNetns(pod: PodCgroup, expectedIps: readonly string[], lend?: LendNetns): NetnsRef | undefined {
-    const expected = expectedIps.map(canonicalAddress).filter((address) => address !== undefined);
-    const isExpected = (ref: NetnsRef): boolean =>
-      expectedIps.length === 0 || expected.some((address) => ref.addresses.includes(address));
-    const before = expected.length === 0 ? undefined : this.#foundBefore(pod);
-    if (before !== undefined && isExpected(before)) return before;
-    const tried = new Set([this.#netns.keyOf(this.hostNetns)]);
-    let refused: CgroupError | undefined;
+  podNamespaces(pod: PodCgroup, options: PodNamespacesOptions = {}): PodNamespaces {
+    const known = this.#known(pod);
+    if (known !== undefined && options.isThorough !== true) return { own: known, nested: [] };
+    const { refs, denied } = this.#namespacesOf(pod, options.lend);
+    const before = this.#own.get(pod.podUid);
+    const own =
+      refs.find(
+        ({ ref, key }) => before?.cgroupId === pod.cgroupId && before.key === key && before.cookie === ref.cookie,
+      ) ?? refs.find(({ ref }) => ref.owner === 'host' || (options.hasOwnUsers === true && ref.owner === 'below-host'));
+    if (own === undefined) {
+      if (refs.length === 0 && denied !== undefined) throw denied;
+      const nested = refs.map(({ ref }) => ref);
+      return nested.length === 0 ? { own: undefined, nested } : { own: undefined, nested, refused: madeInside };
+    }
+    this.#own.set(pod.podUid, { cookie: own.ref.cookie, key: own.key, cgroupId: pod.cgroupId });
+    return { own: own.ref, nested: refs.filter((one) => one !== own).map(({ ref }) => ref) };
+  }
+
+  /** The pod's own network namespace; see {@link podNamespaces}. */
+  podNetns(pod: PodCgroup, options: Omit<PodNamespacesOptions, 'isThorough'> = {}): NetnsRef | undefined {
+    return this.podNamespaces(pod, options).own;
+  }
+
+  /** The pod's own namespace, while the process that showed it last is in it and in the pod. */
+  #known(pod: PodCgroup): NetnsRef | undefined {
+    const own = this.#own.get(pod.podUid);
+    if (own?.cgroupId !== pod.cgroupId) return undefined;
+    const known = this.#netns.recall(own.key);
+    return known?.cookie === own.cookie && this.#isBelow(known.pid, pod.cgroupPath) ? known : undefined;
+  }
+
+  /** Every namespace but the host's in which the pod has a process, in the order of its oldest process there. */
+  #namespacesOf(
+    pod: PodCgroup,
+    lend: LendNetns | undefined,
+  ): { readonly refs: readonly { readonly key: string; readonly ref: NetnsRef }[]; readonly denied?: CgroupError } {
+    const refs: { key: string; ref: NetnsRef }[] = [];
+    const seen = new Set([this.#netns.keyOf(this.hostNetns)]);
+    let denied: CgroupError | undefined;
     for (const pid of this.#oldestFirst(pod.cgroupPath)) {
       try {
         const key = this.#netns.key(pid);
-        if (key === undefined || tried.has(key)) continue;
-        const known = this.#netns.recall(key);
-        const ref = known !== undefined && isExpected(known) ? known : this.#netns.read(pid, key, lend);
+        if (key === undefined || seen.has(key)) continue;
+        const ref = this.#netns.recall(key) ?? this.#netns.read(pid, key, lend);
         if (ref === undefined || !this.#isBelow(pid, pod.cgroupPath)) continue;
-        tried.add(key);
-        if (!isExpected(ref)) continue;
-        if (expected.length > 0) {
-          this.#verified.set(pod.podUid, ref.cookie);
-          this.#found.set(pod.podUid, key);
-        }
-        return ref;
+        seen.add(key);
+        refs.push({ key, ref });
       } catch (error) {
         if (!(error instanceof CgroupError)) throw error;
-        refused = error;
+        denied = error;
       }
     }
-    if (refused !== undefined) throw refused;
-    return undefined;
-  }
-
-  /** The namespace that was the pod's at the last question, while the process that showed it is in it and in the pod. */
-  #foundBefore(pod: PodCgroup): NetnsRef | undefined {
-    const key = this.#found.get(pod.podUid);
-    const known = key === undefined ? undefined : this.#netns.recall(key);
-    return known !== undefined && this.#isBelow(known.pid, pod.cgroupPath) ? known : undefined;
+    return denied === undefined ? { refs } : { refs, denied };
   }
 
   #resolve(pid: number, process: SeenProcess, membership: CgroupMembership): ProcessResolution {
@@ -205,7 +242,7 @@ export class CgroupResolver {
     if (key !== undefined && !isHost && netns === undefined) {
       return { kind: 'retry', reason: 'it moved to another network namespace' };
     }
-    const isVerified = netns !== undefined && netns.cookie === this.#verified.get(found.podUid);
+    const isVerified = netns !== undefined && netns.cookie === this.#own.get(found.podUid)?.cookie;
     return {
       kind: 'pod',
       podUid: found.podUid,

@@ -46,7 +46,7 @@ describe.skipIf(need.skip)(`views of the hierarchy${need.label}`, () => {
       const report = {
         hierarchy: resolver.hierarchy,
         pod,
-        netns: pod && resolver.podNetns(pod, ['10.66.1.7']),
+        netns: pod && resolver.podNetns(pod),
         process: resolver.resolveProcess(${pod.pid}),
         neighbour: resolver.resolveProcess(${neighbour.pid}),
       };

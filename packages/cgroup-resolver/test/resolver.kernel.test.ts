@@ -7,7 +7,7 @@ import { Netns, netnsCookie } from '@sluice/linux';
 import { requires } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CgroupResolver, findCgroup2, type LendNetns, type PodCgroup } from '../src/index.js';
-import { podNames, TestNode, until } from './fixtures/node.js';
+import { commOf, podNames, TestNode, until } from './fixtures/node.js';
 
 const need = requires('root', 'cgroup2', 'netns');
 const inode = (path: string): bigint => statSync(path, { bigint: true }).ino;
@@ -91,6 +91,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       pid: child.pid,
       path: `/proc/${child.pid}/ns/net`,
       addresses: ['10.66.1.7', 'fd66:1::7'],
+      owner: 'host',
     };
     const expected = {
       kind: 'pod',
@@ -103,10 +104,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       netns: netnsRef,
     };
     expect(resolver.resolveProcess(child.pid)).toEqual({ ...expected, netnsState: 'unverified' });
-    // Any of the addresses will do, in any spelling; without one of them there is no namespace.
-    expect(resolver.podNetns(podOf(uid), ['10.66.1.8'])).toBeUndefined();
-    expect(resolver.resolveProcess(child.pid)).toMatchObject({ netnsState: 'unverified' });
-    expect(resolver.podNetns(podOf(uid), ['10.66.1.8', 'FD66:1:0::0:7'])).toEqual(netnsRef);
+    expect(resolver.podNetns(podOf(uid))).toEqual(netnsRef);
     expect(resolver.resolveProcess(child.pid)).toEqual({ ...expected, netnsState: 'pod' });
   });
 
@@ -125,21 +123,63 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     });
     expect(resolver.resolveProcess(loose.pid)).not.toHaveProperty('containerId');
     expect(podOf(uid).otherCgroups.map(({ cgroupPath }) => cgroupPath)).toEqual([`${container}/init.scope`, nested]);
-    expect(resolver.podNetns(podOf(uid), ['10.66.2.7'])?.cookie).toBe(netnsCookie(netns));
+    expect(resolver.podNetns(podOf(uid))?.cookie).toBe(netnsCookie(netns));
   });
 
-  it('takes the oldest process’s namespace, but not one without the pod’s addresses', async () => {
+  it('takes the namespace of the oldest process for the pod’s own, and others for nested ones', async () => {
     const { uid, container } = makePod();
-    const foreign = node.netns('foreign', ['10.66.3.99/32']);
     const own = node.netns('own', ['10.66.3.7/32']);
-    const intruder = await node.process(container, foreign);
+    const other = node.netns('other', ['10.66.3.99/32']);
     await node.hostProcess(container);
-    expect(resolver.podNetns(podOf(uid), ['10.66.3.7'])).toBeUndefined();
-    const real = await node.process(container, own);
-    expect(resolver.podNetns(podOf(uid), [])).toMatchObject({ pid: intruder.pid, addresses: ['10.66.3.99'] });
-    expect(resolver.podNetns(podOf(uid), ['10.66.3.7'])).toMatchObject({ pid: real.pid, addresses: ['10.66.3.7'] });
-    expect(resolver.resolveProcess(real.pid)).toMatchObject({ netnsState: 'pod' });
-    expect(resolver.resolveProcess(intruder.pid)).toMatchObject({ netnsState: 'unverified' });
+    expect(resolver.podNetns(podOf(uid))).toBeUndefined();
+    const pause = await node.process(container, own);
+    const nested = await node.process(container, other);
+    const both = { own: { pid: pause.pid, addresses: ['10.66.3.7'] }, nested: [{ pid: nested.pid }] };
+    expect(resolver.podNamespaces(podOf(uid), { isThorough: true })).toMatchObject(both);
+    expect(resolver.podNamespaces(podOf(uid))).toMatchObject({ own: both.own, nested: [] });
+    expect(resolver.resolveProcess(pause.pid)).toMatchObject({ netnsState: 'pod' });
+    expect(resolver.resolveProcess(nested.pid)).toMatchObject({ netnsState: 'unverified' });
+  });
+
+  it('keeps the pod’s own namespace while a younger process shows it, and then takes the next sandbox’s', async () => {
+    const { uid, container } = makePod();
+    const first = node.netns('sandbox-1', ['10.66.12.7/32']);
+    const second = node.netns('sandbox-2', ['10.66.12.8/32']);
+    const own = (): bigint | undefined => resolver.podNetns(podOf(uid))?.cookie;
+    const pause = await node.process(container, first);
+    expect(own()).toBe(netnsCookie(first));
+    // Older than the process that shows the pod's own from here on.
+    const elsewhere = await node.process(container, second);
+    const application = await node.process(container, first);
+    await pause.kill();
+    expect(own()).toBe(netnsCookie(first));
+    expect(resolver.podNamespaces(podOf(uid), { isThorough: true }).own?.pid).toBe(application.pid);
+    await application.kill();
+    expect(own()).toBe(netnsCookie(second));
+    await elsewhere.kill();
+    expect(own()).toBeUndefined();
+  });
+
+  it('takes no namespace that was made inside of the pod for its own, whatever addresses that has', async () => {
+    const { uid, container } = makePod();
+    const own = node.netns('real', ['10.66.13.7/32']);
+    // As root of a user namespace of its own, it makes a network namespace with the pod's address.
+    const escape = `unshare --user --map-root-user --net sh -c 'ip address add 10.66.13.7/32 dev lo; exec sleep 600'`;
+    const child = await node.start(`echo $$ > "$1/cgroup.procs"; exec nsenter --net="$2" ${escape}`, container, own);
+    await until('it has moved', () => commOf(child.pid) === 'sleep');
+    expect(resolver.podNamespaces(podOf(uid))).toMatchObject({
+      own: undefined,
+      nested: [{ owner: 'below-host', addresses: ['10.66.13.7'] }],
+      refused: expect.stringContaining('made inside of the pod'),
+    });
+    // A pod with a user namespace of its own has such a network namespace, and one that is made in it is another one.
+    expect(resolver.podNetns(podOf(uid), { hasOwnUsers: true })).toMatchObject({ pid: child.pid });
+    const deeper = await node.start(
+      `echo $$ > "$1/cgroup.procs"; exec unshare --user --map-root-user unshare --user --map-root-user --net sleep 600`,
+      makePod().container,
+    );
+    await until('it has moved', () => commOf(deeper.pid) === 'sleep');
+    expect(resolver.resolveProcess(deeper.pid)).toMatchObject({ netns: { owner: 'other' } });
   });
 
   it('takes no namespace for the pod’s once all processes that showed it have left the pod', async () => {
@@ -149,13 +189,13 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     const first = await node.process(container, netns);
     const second = await node.process(container, netns);
     const leave = (pid: number): void => writeFileSync(`${elsewhere.container}/cgroup.procs`, String(pid));
-    const found = (): bigint | undefined => resolver.podNetns(podOf(uid), ['10.66.10.7'])?.cookie;
+    const found = (): bigint | undefined => resolver.podNetns(podOf(uid))?.cookie;
     expect([found(), found()]).toEqual([netnsCookie(netns), netnsCookie(netns)]);
     leave(first.pid);
     expect(found()).toBe(netnsCookie(netns));
     leave(second.pid);
     expect(found()).toBeUndefined();
-    expect(resolver.podNetns(podOf(elsewhere.uid), ['10.66.10.7'])?.cookie).toBe(netnsCookie(netns));
+    expect(resolver.podNetns(podOf(elsewhere.uid))?.cookie).toBe(netnsCookie(netns));
   });
 
   it('looks into what the owner of the namespaces lends, whichever process leads there, and opens nothing', async () => {
@@ -172,20 +212,14 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       };
     const first = await node.process(container, path);
     // A namespace that is lent for another one is not taken for it.
-    expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lending(other))).toBeUndefined();
+    expect(resolver.podNetns(podOf(uid), { lend: lending(other) })).toBeUndefined();
     for (const lend of [lending(netns), lending(other)])
-      expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lend)).toMatchObject({
-        cookie: netns.cookie,
-        pid: first.pid,
-      });
-    // A known namespace is looked into again only for addresses that it did not have.
-    execFileSync('nsenter', [`--net=${path}`, 'ip', 'address', 'add', '10.66.11.8/32', 'dev', 'eth0']);
-    expect(resolver.podNetns(podOf(uid), ['10.66.11.8'], lending(netns))?.addresses).toContain('10.66.11.8');
+      expect(resolver.podNetns(podOf(uid), { lend })).toMatchObject({ cookie: netns.cookie, pid: first.pid });
     const second = await node.process(container, path);
     await first.kill();
-    expect(resolver.podNetns(podOf(uid), ['10.66.11.7'], lending(netns))?.pid).toBe(second.pid);
+    expect(resolver.podNetns(podOf(uid), { lend: lending(netns) })?.pid).toBe(second.pid);
     const { identity } = netns;
-    expect(looks).toEqual([first, first, first, second].map(({ pid }) => ({ path: `/proc/${pid}/ns/net`, identity })));
+    expect(looks).toEqual([first, first, second].map(({ pid }) => ({ path: `/proc/${pid}/ns/net`, identity })));
   });
 
   it('sees addresses that come later', async () => {
@@ -193,10 +227,9 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     const netns = node.netns('late', []);
     const child = await node.process(container, netns);
     expect(resolver.resolveProcess(child.pid)).toMatchObject({ netns: { addresses: [] } });
-    expect(resolver.podNetns(podOf(uid), ['10.66.4.7'])).toBeUndefined();
+    expect(resolver.podNetns(podOf(uid))?.cookie).toBe(netnsCookie(netns));
     execFileSync('nsenter', [`--net=${netns}`, 'ip', 'address', 'add', '10.66.4.7/32', 'dev', 'eth0']);
     expect(resolver.resolveProcess(child.pid)).toMatchObject({ netns: { addresses: ['10.66.4.7'] } });
-    expect(resolver.podNetns(podOf(uid), ['10.66.4.7'])?.cookie).toBe(netnsCookie(netns));
   });
 
   it('asks to retry while a process is still in the host’s namespace, and resolves it once it has moved', async () => {
@@ -211,11 +244,11 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       kind: 'retry',
       reason: 'sh is in a pod’s cgroup, but still in the host’s network namespace',
     });
-    expect(resolver.podNetns(podOf(uid), [])).toBeUndefined();
+    expect(resolver.podNetns(podOf(uid))).toBeUndefined();
     child.release();
     await until('it moved', () => inode(`/proc/${child.pid}/ns/net`) === inode(netns));
     expect(resolver.resolveProcess(child.pid)).toMatchObject({ kind: 'pod', netns: { cookie: netnsCookie(netns) } });
-    expect(resolver.podNetns(podOf(uid), ['10.66.5.7'])?.pid).toBe(child.pid);
+    expect(resolver.podNetns(podOf(uid))?.pid).toBe(child.pid);
   });
 
   it('recognises a runtime’s own stages by their names, however old they are', async () => {
@@ -238,7 +271,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
       netns: undefined,
       netnsState: 'host',
     });
-    expect(impatient.podNetns(podOf(uid), ['10.66.1.1'])).toBeUndefined();
+    expect(impatient.podNetns(podOf(uid))).toBeUndefined();
   });
 
   it('takes the young child of an old hostNetwork process for one of its pod', async () => {
@@ -314,12 +347,12 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     const netns = node.netns('removed', ['10.66.8.7/32']);
     const child = await node.process(container, netns);
     const before = podOf(uid);
-    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeDefined();
+    expect(resolver.podNetns(before)).toBeDefined();
     await child.kill();
     node.removeCgroup(`/kubepods/besteffort/pod${uid}/${id}`);
-    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeUndefined();
+    expect(resolver.podNetns(before)).toBeUndefined();
     node.removeCgroup(`/kubepods/besteffort/pod${uid}`);
-    expect(resolver.podNetns(before, ['10.66.8.7'])).toBeUndefined();
+    expect(resolver.podNetns(before)).toBeUndefined();
     expect(resolver.pod(uid)).toBeUndefined();
     expect(resolver.pods().map(({ podUid }) => podUid)).not.toContain(uid);
   });
@@ -330,7 +363,7 @@ describe.skipIf(need.skip)(`CgroupResolver${need.label}`, () => {
     for (let round = 0; round < 8; round++) {
       const netns = node.netns('recycled', ['10.66.9.7/32']);
       const child = await node.process(container, netns);
-      const ref = resolver.podNetns(podOf(uid), ['10.66.9.7']);
+      const ref = resolver.podNetns(podOf(uid));
       expect(ref).toMatchObject({ cookie: netnsCookie(netns), inode: inode(netns), pid: child.pid });
       cookies.add(ref?.cookie);
       // The kernel gives out the lowest free inode: in most rounds it is that of the round before.

@@ -1,7 +1,7 @@
 // A busy node: pods start, end and are relabelled faster than the agent can follow. When everything is quiet, the kernel must hold
 // what the enrolment computes from what exists, and a pod that stayed must have been in the mesh all along.
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -53,14 +53,16 @@ class PaperPod {
   }
 
   removeCgroups(): void {
-    for (const directory of this.#directories.toReversed()) rmdirSync(directory);
+    for (const directory of this.#directories.toReversed()) if (existsSync(directory)) rmdirSync(directory);
   }
 
   publish(labels: Record<string, string> = {}): void {
     this.#host.node.kubernetes.writeText(this.#file, JSON.stringify(this.#manifest(labels)));
   }
 
+  /** What runs stays known without its object, if the agent has seen both together. */
   withdraw(): void {
+    this.removeCgroups();
     rmSync(join(this.#host.node.kubernetes.path, this.#file));
   }
 }
@@ -78,7 +80,7 @@ function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
     const workloads = new Map<string, Workload>();
     for (const pod of pods) {
       const ips = inventory.pods.get(pod.podUid)?.ips ?? [];
-      const netns = isIn(pod.podUid) && ips.length > 0 ? resolver.podNetns(pod, ips) : undefined;
+      const netns = isIn(pod.podUid) && ips.length > 0 ? resolver.podNetns(pod) : undefined;
       workloads.set(pod.podUid, { pod, netns });
     }
     return enrol({ inventory, workloads, ztunnels, kubelets: [], hostNetnsCookie, config });

@@ -218,13 +218,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     await noDifference(host);
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
-    expect(running.verification.compared).toEqual({ entries: 16, programs: 15, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 17, programs: 15, networkNamespaces: 1 });
     await host.agent.kill9();
     const without = await verify(host);
     expect(without.code).toBe(0);
     expect(without.warnings[0]).toMatch(/^agent not running; datapath still enforced/);
     expect(without.text).toMatch(
-      /\nverify {4}no difference between what the agent says and the kernel \(16 map entries, 15 programs, 1 network namespaces\)\n$/,
+      /\nverify {4}no difference between what the agent says and the kernel \(17 map entries, 15 programs, 1 network namespaces\)\n$/,
     );
   });
 
@@ -257,11 +257,11 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       'an entry of a pod that is out of the mesh',
       () => ({
         kind: 'map',
-        object: `cgroup_info_map: cgroup ${client.cgroup.id} of pod plain/client`,
+        object: `cgroup_info_map: cgroup ${client.app.cgroupId} of pod plain/client`,
         agent: 'no such entry: out: no label istio.io/dataplane-mode=ambient on the pod or its namespace',
         kernel: /^workload \d+, in the mesh yes, /,
         break: () =>
-          add(host, 'cgroup_info_map', idKey(client.cgroup.id), (map) => {
+          add(host, 'cgroup_info_map', idKey(client.app.cgroupId), (map) => {
             const value = map.lookup(idKey(cartCgroups[0] ?? ''));
             if (value === undefined) throw new Error('the pod has no entry');
             return value;

@@ -20,6 +20,7 @@ probes:
 ambient:
   dnsCapture: {{ toJson .Values.ambient.dnsCapture }}
   ipv6: {{ toJson .Values.ambient.ipv6 }}
+  leaveGrace: {{ toJson .Values.ambient.leaveGrace }}
 exclude:
   outboundPorts: {{ toJson .Values.exclude.outboundPorts }}
   outboundCIDRs: {{ toJson .Values.exclude.outboundCIDRs }}

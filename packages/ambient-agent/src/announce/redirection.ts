@@ -7,13 +7,14 @@ export const REDIRECTION_ANNOTATION = 'ambient.istio.io/redirection';
 /** `enabled`: peers may send HBONE. `pending`: wanted in the mesh and not served yet. Undefined: no annotation. */
 export type Redirection = 'enabled' | 'pending' | undefined;
 
-/** Pure. A pod without a cgroup has not started, and gets no annotation. */
+/** Pure. A pod without a cgroup has not started, and gets no annotation; one that leaves is not announced any more. */
 export function redirectionOf({
   state,
+  code,
   role,
   cgroups,
-}: Pick<WorkloadStatus, 'state' | 'role' | 'cgroups'>): Redirection {
-  if (role === 'ztunnel') return undefined;
+}: Pick<WorkloadStatus, 'state' | 'code' | 'role' | 'cgroups'>): Redirection {
+  if (role === 'ztunnel' || code === 'leaving') return undefined;
   if (state === 'in') return 'enabled';
   return state === 'pending' && cgroups.length > 0 ? 'pending' : undefined;
 }

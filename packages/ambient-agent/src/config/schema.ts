@@ -48,18 +48,23 @@ export const socketPath = read('absolute path', {
 const durationForm = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
+const durationThat = (isAllowed: (ms: number) => boolean) =>
+  read('duration', {
+    written: Schema.Union([Schema.Finite, Schema.String]),
+    value: Schema.Duration,
+    pattern: durationForm.source,
+    parse: (written) => {
+      const text = typeof written === 'string' ? durationForm.exec(written.trim()) : [undefined, written, 's'];
+      const ms = Number(text?.[1]) * (durationUnits[text?.[2] ?? ''] ?? Number.NaN);
+      return isAllowed(ms) ? Duration.millis(ms) : undefined;
+    },
+    complaint: (written) => `${written} is not a duration; write it like 30s or 5m`,
+  });
+
 /** `30s`, `5m`, `500ms`, or a bare number of seconds; above 0. */
-export const duration = read('duration', {
-  written: Schema.Union([Schema.Finite, Schema.String]),
-  value: Schema.Duration,
-  pattern: durationForm.source,
-  parse: (written) => {
-    const text = typeof written === 'string' ? durationForm.exec(written.trim()) : [undefined, written, 's'];
-    const ms = Number(text?.[1]) * (durationUnits[text?.[2] ?? ''] ?? 0);
-    return ms > 0 ? Duration.millis(ms) : undefined;
-  },
-  complaint: (written) => `${written} is not a duration; write it like 30s or 5m`,
-});
+export const duration = durationThat((ms) => ms > 0);
+/** The same, and 0. */
+export const durationOrNone = durationThat((ms) => ms >= 0);
 
 const listenForm = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):(\d{1,5})$/;
 

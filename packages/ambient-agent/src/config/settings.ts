@@ -7,7 +7,17 @@ import * as Record from 'effect/Record';
 import * as Schema from 'effect/Schema';
 import { notInChart, optional, section, setting } from './declare.js';
 import { logLevels } from './log-levels.js';
-import { cidr, count, duration, EnablementSelector, labels, listenAddress, port, socketPath } from './schema.js';
+import {
+  cidr,
+  count,
+  duration,
+  durationOrNone,
+  EnablementSelector,
+  labels,
+  listenAddress,
+  port,
+  socketPath,
+} from './schema.js';
 
 /** Istio's opt-in label, on namespaces and pods. */
 const DATAPLANE_MODE_LABEL = 'istio.io/dataplane-mode';
@@ -130,6 +140,10 @@ export const settings = section('Every setting of Sluice at its default. All of 
         'inPod mode: whether DNS queries of meshed pods go to ztunnel. The annotation ambient.istio.io/dns-capture on a pod overrides this.',
     }),
     ipv6: setting(Schema.Boolean, true, { description: 'inPod mode: whether IPv6 is set up in the pods, too.' }),
+    leaveGrace: setting(durationOrNone, '2s', {
+      description:
+        'inPod mode: how long a pod that is not wanted any more stays in the mesh after its announcement was withdrawn, so that its peers hear of it before ztunnel stops answering them. 0s: not at all.',
+    }),
   }),
   exclude: section('What is never captured.', {
     outboundPorts: setting(Schema.Array(port), [], {

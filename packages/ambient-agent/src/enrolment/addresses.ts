@@ -1,32 +1,86 @@
-// Which pod owns a Pod IP. An address may be used again while the API still shows it on its former pod, so the newer pod owns it.
-import { isTerminal, podName, type Inventory, type Pod } from '../inventory/model.js';
-import { newestFirst } from './ztunnel.js';
+// Which pod owns an address. A pod's addresses are those that its network namespace holds; what the API says of them only tells which
+// one comes first, and is compared.
+import { canonicalAddress } from '@sluice/datapath';
+import type { InterfaceAddress } from '@sluice/linux';
+import type { Pod } from '../inventory/model.js';
 
-export interface AddressOwners {
-  /** The addresses that the pod owns, in its own order. */
-  readonly of: (pod: Pod) => readonly string[];
-  /** Which addresses a pod lost, and to which pod. */
-  readonly problemsOf: (pod: Pod) => readonly string[];
+/** An address that a network namespace holds. */
+export type HeldAddress = Pick<InterfaceAddress, 'address' | 'family' | 'scope' | 'tentative'>;
+
+export interface AddressClaim {
+  readonly pod: Pod;
+  /** The cookie of its verified network namespace; undefined while that is not known. */
+  readonly cookie: bigint | undefined;
+  readonly held: readonly HeldAddress[];
+  /** Whether ztunnel has acknowledged it there. */
+  readonly isEstablished: boolean;
 }
 
-/** Pure; the inventory's order does not matter. Pods in the host's namespace have the node's address and claim none. */
-export function addressOwners(inventory: Inventory, nodeName: string): AddressOwners {
-  const owners = new Map<string, Pod>();
-  const claimants = [...inventory.pods.values()].filter(
-    (pod) => pod.nodeName === nodeName && !isTerminal(pod) && !pod.hostNetwork,
-  );
-  for (const pod of claimants.sort(newestFirst)) {
-    for (const ip of pod.ips) if (!owners.has(ip)) owners.set(ip, pod);
-  }
-  const isOwn = (pod: Pod, ip: string): boolean => owners.get(ip)?.uid === pod.uid;
-  return {
-    of: (pod) => pod.ips.filter((ip) => isOwn(pod, ip)),
-    problemsOf: (pod) =>
-      pod.ips.flatMap((ip) => {
+export interface OwnedAddresses {
+  /** Canonical text; those that the API reports come first, in its order. */
+  readonly own: readonly string[];
+  /** What the API reports and another pod's network namespace holds. */
+  readonly lost: readonly { readonly ip: string; readonly to: Pod }[];
+  /** What the API reports and no network namespace of this node holds, as far as it is known. */
+  readonly absent: readonly string[];
+}
+
+interface Candidate {
+  readonly claim: AddressClaim;
+  /** The lowest rank owns the address. */
+  readonly rank: number;
+}
+
+const isUsable = ({ scope, tentative }: HeldAddress): boolean => scope === 'global' && !tentative;
+
+/**
+ * Who holds an address owns it, and among several the one whom the API names, then the one that is in the mesh already, then the one whose
+ * namespace the kernel made first. So nobody loses an address to a later claim, whatever an object says. Pure; the order does not matter.
+ * @param trustsApi whether what the API reports counts where no namespace is known to hold it, as in `node` mode
+ */
+export function addressOwners(claims: readonly AddressClaim[], trustsApi: boolean): (pod: Pod) => OwnedAddresses {
+  const candidates = new Map<string, Candidate[]>();
+  const wanted = new Map(claims.map((claim) => [claim.pod.uid, wantedAddresses(claim, trustsApi)]));
+  for (const claim of claims)
+    for (const { ip, rank } of wanted.get(claim.pod.uid) ?? [])
+      candidates.set(ip, [...(candidates.get(ip) ?? []), { claim, rank }]);
+  const owners = new Map([...candidates].map(([ip, all]) => [ip, all.reduce(better)] as const));
+  return (pod) => {
+    const owns = (ip: string): boolean => owners.get(ip)?.claim.pod.uid === pod.uid;
+    const others = pod.ips.filter((ip) => !owns(ip));
+    return {
+      own: (wanted.get(pod.uid) ?? []).map(({ ip }) => ip).filter(owns),
+      lost: others.flatMap((ip) => {
         const owner = owners.get(ip);
-        return owner === undefined || owner.uid === pod.uid
-          ? []
-          : [`its IP ${ip} belongs to the newer pod ${podName(owner)} now`];
+        return owner === undefined ? [] : [{ ip, to: owner.claim.pod }];
       }),
+      absent: others.filter((ip) => !owners.has(ip)),
+    };
   };
+}
+
+/** A family of which the API names no address that is there, or none at all, is represented by the first that is there. */
+function wantedAddresses(
+  { pod, cookie, held, isEstablished }: AddressClaim,
+  trustsApi: boolean,
+): { readonly ip: string; readonly rank: number }[] {
+  const later = isEstablished ? 0 : 1;
+  const usable = held.filter(isUsable).flatMap(({ address }) => canonicalAddress(address) ?? []);
+  if (cookie === undefined) return trustsApi ? pod.ips.map((ip) => ({ ip, rank: 4 })) : [];
+  const reported = pod.ips.filter((ip) => usable.includes(ip));
+  const others = [false, true].flatMap((isIPv6) => {
+    const ofFamily = (ip: string): boolean => ip.includes(':') === isIPv6;
+    return reported.some(ofFamily) ? [] : usable.filter(ofFamily).slice(0, 1);
+  });
+  return [...reported.map((ip) => ({ ip, rank: later })), ...others.map((ip) => ({ ip, rank: 2 + later }))];
+}
+
+function better(a: Candidate, b: Candidate): Candidate {
+  if (a.rank !== b.rank) return a.rank < b.rank ? a : b;
+  const [x, y] = [a.claim, b.claim];
+  // The kernel counts cookies upwards.
+  if (x.cookie !== y.cookie) return (x.cookie ?? 0n) < (y.cookie ?? 0n) ? a : b;
+  // Of two objects of which nothing is verified, the newer one: an address is used again while the API still shows its former pod.
+  if (x.pod.bornMs !== y.pod.bornMs) return x.pod.bornMs > y.pod.bornMs ? a : b;
+  return x.pod.uid > y.pod.uid ? a : b;
 }

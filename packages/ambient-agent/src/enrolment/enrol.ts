@@ -8,25 +8,19 @@ import {
   type LocalPod,
   type TrafficRule,
 } from '@sluice/datapath';
-import type { NetnsRef, PodCgroup } from '@sluice/cgroup-resolver';
+import type { PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
-import { podName, type Inventory, type Pod } from '../inventory/model.js';
-import { addressOwners, type AddressOwners } from './addresses.js';
+import { isTerminal, podName, type Inventory, type Pod } from '../inventory/model.js';
+import { addressOwners, type HeldAddress, type OwnedAddresses } from './addresses.js';
 import { ambientAnnotations } from './annotations.js';
 import { captureOf, isRoutable, nothingSeen, type Capture, type CaptureFacts } from './capture.js';
-import { membership } from './membership.js';
+import { membership, type Membership } from './membership.js';
+import { nodePods, type NodePod, type Workload } from './node-pods.js';
 import { ownAddresses } from './own-addresses.js';
 import { noneServed, type InPodFacts, type ServedPod } from './served.js';
-import type { CgroupStatus, WorkloadStatus } from './status.js';
+import type { CgroupStatus, PendingCode, WorkloadStatus } from './status.js';
 import { podTraffic } from './traffic-rules.js';
-import { newestFirst, type Ztunnels } from './ztunnel.js';
-
-/** A pod as it runs on this node. */
-export interface Workload {
-  readonly pod: PodCgroup;
-  /** Undefined while no process of the pod is in a namespace that is verified to be the pod's. */
-  readonly netns: NetnsRef | undefined;
-}
+import type { Ztunnels } from './ztunnel.js';
 
 /** A cgroup in which a kubelet runs. */
 export interface KubeletCgroup {
@@ -41,6 +35,7 @@ export type EnrolmentConfig = Pick<
   | 'mode'
   | 'capture'
   | 'nodeName'
+  | 'inventory'
   | 'enablementSelectors'
   | 'excludeNamespaces'
   | 'exclude'
@@ -63,8 +58,8 @@ export interface EnrolmentInput {
   readonly served?: InPodFacts;
   /** What decides how a pod is captured. Without it, no pod is captured by route. */
   readonly capture?: CaptureFacts;
-  /** The addresses that network namespaces hold, by their cookies. Without an entry, a pod has only its IPs. */
-  readonly addresses?: ReadonlyMap<bigint, readonly string[]>;
+  /** The addresses that network namespaces hold, by their cookies. */
+  readonly addresses?: ReadonlyMap<bigint, readonly HeldAddress[]>;
 }
 
 export interface Enrolment {
@@ -77,12 +72,6 @@ export interface Enrolment {
   readonly isIncomplete: boolean;
 }
 
-// A static pod's cgroup is named by the hash of its manifest, while the API server gives its mirror another UID
-// (kubernetes pkg/kubelet/types). Only what looks like that hash is believed: a pod cannot claim another's UID by annotation.
-const CONFIG_HASH_ANNOTATION = 'kubernetes.io/config.hash';
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
-const manifestHash = /^[0-9a-f]{32}$/;
-
 /** The flags that user space has decided in each entry. */
 const DECIDED = WorkloadFlag.AMBIENT | WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
 const DECIDED_IN_POD =
@@ -93,80 +82,161 @@ const DECIDED_IN_POD =
   WorkloadFlag.BYPASS_INBOUND |
   WorkloadFlag.ROUTE;
 
-/** The UID of a pod in cgroupfs. Pure. */
-export function cgroupUid(pod: Pod): string {
-  const hash = pod.annotations[CONFIG_HASH_ANNOTATION];
-  const isMirror = Object.hasOwn(pod.annotations, MIRROR_ANNOTATION) && hash !== undefined && manifestHash.test(hash);
-  return isMirror ? hash : pod.uid;
-}
-
-/** The pods of this node, newest first. Pure. */
-export function localPodsOf(inventory: Inventory, nodeName: string): Pod[] {
-  return [...inventory.pods.values()].filter((pod) => pod.nodeName === nodeName).sort(newestFirst);
-}
-
 /** Pure: no clock, no files; the order of pods, namespaces, workloads and kubelets does not matter. */
 export function enrol(input: EnrolmentInput): Enrolment {
-  const maps = new MapsBuilder(input);
-  const ztunnelUids = new Set(input.ztunnels.pods.map(({ uid }) => uid));
-  const owners = addressOwners(input.inventory, input.config.nodeName);
+  const pods = decidedPods(input);
+  const maps = new MapsBuilder(input, netnsOwners(input, pods), ownersOf(input, pods));
   const statuses: WorkloadStatus[] = [];
-  const known = new Set<string>();
   for (const kubelet of input.kubelets) maps.addKubelet(kubelet);
-  for (const pod of localPodsOf(input.inventory, input.config.nodeName)) {
-    const uid = cgroupUid(pod);
-    // Two pods with one cgroup are a static pod and the mirror that replaced it; the newest one counts.
-    const workload = known.has(uid) ? undefined : input.workloads.get(uid);
-    known.add(uid);
-    if (ztunnelUids.has(pod.uid)) maps.addZtunnel(pod, workload);
-    const { isWanted, because } = membership(pod, input.inventory, ztunnelUids, input.config);
-    statuses.push(
-      isWanted
-        ? wantedStatus(pod, workload, because, maps, owners)
-        : {
-            ...describe(pod, workload),
-            role: ztunnelUids.has(pod.uid) ? 'ztunnel' : 'workload',
-            state: 'out',
-            reason: `out: ${because}`,
-            problems: ztunnelUids.has(pod.uid) && workload === undefined ? [ztunnelWithoutCgroup] : [],
-          },
-    );
+  for (const one of pods) {
+    const { pod, workload, decision } = one;
+    if (decision.verdict !== 'out') {
+      statuses.push(wantedStatus(one, maps));
+      continue;
+    }
+    const isZtunnel = decision.code === 'ztunnel';
+    if (isZtunnel) maps.addZtunnel(pod, workload);
+    else if (workload !== undefined) maps.addOut(workload);
+    statuses.push(outStatus(one, decision));
   }
+  const known = new Set(pods.map(({ podUid }) => podUid));
   for (const [uid, workload] of input.workloads) if (!known.has(uid)) statuses.push(strangerStatus(uid, workload));
   statuses.sort((a, b) => compare(podName(a), podName(b)) || compare(a.uid, b.uid));
   return { desired: maps.desired(), statuses, served: maps.served, isIncomplete: maps.isIncomplete };
+}
+
+/** A pod of this node, with what was decided about it. */
+export interface DecidedPod extends NodePod {
+  readonly workload: Workload | undefined;
+  readonly decision: Membership;
+  /** It is not wanted any more, and stays in the mesh for a while. */
+  readonly isLeaving: boolean;
+}
+
+/** The pods of this node, newest first, and which of them are wanted. Pure. */
+export function decidedPods({
+  inventory,
+  workloads,
+  ztunnels,
+  config,
+  served,
+}: Pick<EnrolmentInput, 'inventory' | 'ztunnels' | 'config' | 'served'> & {
+  readonly workloads: ReadonlyMap<string, Workload>;
+}): DecidedPod[] {
+  const ztunnelUids = new Set(ztunnels.pods.map(({ uid }) => uid));
+  return nodePods(inventory, config.nodeName, (uid) => workloads.has(uid)).map((one) => {
+    const { pod, podUid, isStatic } = one;
+    const workload = workloads.get(podUid);
+    const decision = membership(pod, inventory, ztunnelUids, config, isStatic);
+    if (workload === undefined && isTerminal(pod) && decision.verdict !== 'out') {
+      const ended = { verdict: 'out', code: 'ended', because: `has ended (${pod.phase})` } as const;
+      return { ...one, workload, decision: ended, isLeaving: false };
+    }
+    const isLeaving = decision.verdict === 'out' && workload !== undefined && served?.leaving.has(pod.uid) === true;
+    return isLeaving
+      ? { ...one, workload, decision: { verdict: 'wanted', because: `leaving: ${decision.because}` }, isLeaving }
+      : { ...one, workload, decision, isLeaving };
+  });
+}
+
+/** What a pod's processes show, or what is remembered of it. */
+const cookieOf = ({ pod, workload }: DecidedPod, served: EnrolmentInput['served']): bigint | undefined =>
+  workload?.netns?.cookie ?? served?.remembered.get(pod.uid);
+
+/**
+ * A namespace that the processes of several pods show belongs to the one that is in the mesh with it, and otherwise to the one whose cgroup
+ * the kernel made first.
+ */
+function netnsOwners({ served }: EnrolmentInput, pods: readonly DecidedPod[]): ReadonlyMap<bigint, DecidedPod> {
+  const owners = new Map<bigint, DecidedPod>();
+  const isFirst = (one: DecidedPod, other: DecidedPod, cookie: bigint): boolean => {
+    const isIn = ({ pod }: DecidedPod): boolean => served?.acknowledged.get(pod.uid) === cookie;
+    if (isIn(one) !== isIn(other)) return isIn(one);
+    return (one.workload?.pod.cgroupId ?? 0n) < (other.workload?.pod.cgroupId ?? 0n);
+  };
+  for (const one of pods) {
+    const cookie = one.workload === undefined || one.decision.verdict === 'out' ? undefined : cookieOf(one, served);
+    if (cookie === undefined) continue;
+    const other = owners.get(cookie);
+    if (other === undefined || isFirst(one, other, cookie)) owners.set(cookie, one);
+  }
+  return owners;
+}
+
+/** Whoever is in the pod network may hold an address. In `node` mode the namespace of a pod need not be known. */
+function ownersOf(
+  { config, addresses, served }: EnrolmentInput,
+  pods: readonly DecidedPod[],
+): ReturnType<typeof addressOwners> {
+  const claims = pods
+    .filter(({ pod, workload }) => !pod.hostNetwork && !(isTerminal(pod) && workload === undefined))
+    .map((one) => {
+      const { pod, decision } = one;
+      const cookie = decision.verdict === 'out' ? undefined : cookieOf(one, served);
+      return {
+        pod,
+        cookie,
+        held: cookie === undefined ? [] : (addresses?.get(cookie) ?? []),
+        isEstablished: cookie !== undefined && served?.acknowledged.get(pod.uid) === cookie,
+      };
+    });
+  return addressOwners(claims, config.mode === 'node');
 }
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function wantedStatus(
-  pod: Pod,
-  workload: Workload | undefined,
-  because: string,
-  maps: MapsBuilder,
-  owners: AddressOwners,
-): WorkloadStatus {
+function wantedStatus({ pod, workload, decision, isLeaving }: DecidedPod, maps: MapsBuilder): WorkloadStatus {
   const common = { ...describe(pod, workload), role: 'workload' as const };
   if (workload === undefined) {
     maps.isIncomplete = true;
-    return { ...common, state: 'pending', reason: 'pending: no cgroup on this node yet', problems: [] };
+    const reason = 'pending: no cgroup on this node yet';
+    return { ...common, state: 'pending', code: 'no-cgroup', reason, problems: [] };
   }
-  const { problems, pending, inbound, capture } = maps.addMeshed(pod, workload, owners.of(pod));
+  const undecided = decision.verdict === 'undecided' ? waiting('undecided', decision.because) : undefined;
+  const { ips, problems, pending, inbound, capture } = maps.addMeshed(pod, workload, undecided);
   return {
     ...common,
+    ips,
     ...(inbound === undefined ? {} : { inbound }),
     ...(pending === undefined
-      ? { state: 'in' as const, reason: `in mesh: ${because}`, capture }
-      : { state: 'pending' as const, reason: `pending: ${pending}` }),
+      ? {
+          state: 'in' as const,
+          code: isLeaving ? ('leaving' as const) : ('selected' as const),
+          reason: isLeaving ? decision.because : `in mesh: ${decision.because}`,
+          capture,
+        }
+      : { state: 'pending' as const, code: pending.code, reason: `pending: ${pending.because}` }),
+    problems: [...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`), ...problems],
+  };
+}
+
+function outStatus(
+  { pod, workload }: DecidedPod,
+  { code, because }: Extract<Membership, { verdict: 'out' }>,
+): WorkloadStatus {
+  const isZtunnel = code === 'ztunnel';
+  return {
+    ...describe(pod, workload),
+    role: isZtunnel ? 'ztunnel' : 'workload',
+    state: 'out',
+    code,
+    reason: `out: ${because}`,
     problems: [
-      ...pod.badIps.map((ip) => `its status has an IP that no pod can have: ${ip}`),
-      ...owners.problemsOf(pod),
-      ...problems,
+      ...(isZtunnel && workload === undefined ? [ztunnelWithoutCgroup] : []),
+      ...(code === 'static-pod' ? [`it is not in the mesh, although its labels say so: it ${because}`] : []),
     ],
   };
 }
+
+/** Why a pod is pending. */
+interface Waiting {
+  readonly code: PendingCode;
+  readonly because: string;
+}
+
+const waiting = (code: PendingCode, because: string): Waiting => ({ code, because });
 
 function cgroupsOf({ pod }: Workload): CgroupStatus[] {
   return allCgroups(pod).map(({ cgroupPath, cgroupId }) => ({ path: cgroupPath, id: String(cgroupId) }));
@@ -200,6 +270,7 @@ function strangerStatus(uid: string, workload: Workload): WorkloadStatus {
     netnsCookie: undefined,
     role: 'workload',
     state: 'unknown',
+    code: 'no-object',
     reason: 'unknown: the inventory has no pod with this UID',
     problems: [],
   };
@@ -218,9 +289,10 @@ function depthProblems({ pod: { level } }: Workload): string[] {
 
 /** The result for a pod that is wanted. */
 interface Meshed {
+  readonly ips: readonly string[];
   readonly problems: readonly string[];
-  /** Why it is pending; undefined if it is in the mesh. */
-  readonly pending: string | undefined;
+  /** Undefined if it is in the mesh. */
+  readonly pending: Waiting | undefined;
   readonly inbound: WorkloadStatus['inbound'];
   readonly capture: Capture;
 }
@@ -236,16 +308,23 @@ class MapsBuilder {
   readonly served: ServedPod[] = [];
   readonly #input: EnrolmentInput;
   readonly #inPod: InPodFacts;
+  readonly #ownersOf: ReturnType<typeof addressOwners>;
   readonly #cgroups = new Map<bigint, CgroupInfo>();
   readonly #netns = new Map<bigint, CgroupInfo>();
-  readonly #netnsOwner = new Map<bigint, Pod>();
+  readonly #netnsOwners: ReadonlyMap<bigint, DecidedPod>;
   readonly #localPods = new Map<string, LocalPod>();
   readonly #ownAddresses = new Map<bigint, readonly string[]>();
   readonly #rules: TrafficRule[] = [];
   readonly #levels = new Set<number>();
 
-  constructor(input: EnrolmentInput) {
+  constructor(
+    input: EnrolmentInput,
+    netnsOwners: ReadonlyMap<bigint, DecidedPod>,
+    owners: ReturnType<typeof addressOwners>,
+  ) {
     this.#input = input;
+    this.#netnsOwners = netnsOwners;
+    this.#ownersOf = owners;
     this.#inPod = input.served ?? noneServed;
   }
 
@@ -275,23 +354,41 @@ class MapsBuilder {
     });
   }
 
-  addMeshed(pod: Pod, workload: Workload, ips: readonly string[]): Meshed {
+  /** An entry says that the agent has decided; without one, the pod is unknown. */
+  addOut({ pod }: Workload): void {
+    this.#levels.add(pod.level);
+    this.#cgroups.set(pod.cgroupId, {
+      id: pod.cgroupId,
+      inMesh: false,
+      ip: undefined,
+      flags: 0,
+      detectedFlags: DECIDED,
+    });
+  }
+
+  /** @param undecided why it is not known yet whether it is wanted */
+  addMeshed(pod: Pod, workload: Workload, undecided: Waiting | undefined): Meshed {
     const id = workload.pod.cgroupId;
     const { config } = this.#input;
     const isInPod = config.mode === 'inPod';
     const traffic = podTraffic(pod, id, config.exclude);
     const ambient = ambientAnnotations(pod, config.ambient);
     const netns = this.#netnsOf(pod, workload);
-    const pending = isInPod ? this.#whyPending(pod, netns) : undefined;
+    const owned = this.#ownersOf(pod);
+    const held = this.#input.addresses?.get(netns.cookie ?? 0n) ?? [];
+    const pending = isInPod ? (undecided ?? this.#whyPending(pod, workload, netns, owned)) : undefined;
     const facts = this.#input.capture ?? nothingSeen;
     // Who has not acknowledged the pod does not listen for it.
     const seen = pending === undefined ? facts : { ...facts, listeners: nothingSeen.listeners };
-    const own = ownAddresses(ips, isInPod ? (this.#input.addresses?.get(netns.cookie ?? 0n) ?? []) : []);
+    const own = ownAddresses(
+      owned.own,
+      held.map(({ address }) => address),
+    );
     const capture = captureOf({ pod, cookie: netns.cookie, config, facts: seen, addressProblem: own.problem });
     const info: CgroupInfo = {
       id,
       inMesh: true,
-      ip: ips[0],
+      ip: owned.own[0],
       flags:
         WorkloadFlag.AMBIENT |
         traffic.flags |
@@ -302,27 +399,47 @@ class MapsBuilder {
         (capture.by === 'route' ? WorkloadFlag.ROUTE : 0),
       detectedFlags: isInPod ? DECIDED_IN_POD : DECIDED,
     };
-    this.#rules.push(...traffic.rules);
-    this.#addCgroups(workload, info);
-    if (netns.cookie !== undefined) this.#netns.set(netns.cookie, info);
-    const flags = WorkloadFlag.AMBIENT | (isInPod ? WorkloadFlag.IN_POD : 0);
-    for (const ip of ips) this.#localPods.set(ip, { netnsCookie: netns.cookie ?? 0n, flags });
-    if (isInPod && netns.cookie !== undefined) {
-      this.#ownAddresses.set(netns.cookie, own.addresses);
-      this.#serve(pod, workload, { ips, cookie: netns.cookie, capture, isAcknowledged: pending === undefined });
+    if (pending?.code === 'entering') this.addOut(workload);
+    else {
+      this.#rules.push(...traffic.rules);
+      this.#addCgroups(workload, info);
+      this.#addNetns(netns.cookie, info, owned, isInPod ? own.addresses : []);
     }
+    const isAcknowledged = netns.cookie !== undefined && this.#inPod.acknowledged.get(pod.uid) === netns.cookie;
+    if (isInPod && netns.cookie !== undefined)
+      this.#serve(pod, workload, {
+        ips: owned.own,
+        cookie: netns.cookie,
+        capture,
+        isAcknowledged,
+        isOffered: undecided === undefined && pending?.code !== 'entering' && pending?.code !== 'address-held',
+      });
     return {
+      ips: netns.cookie === undefined ? pod.ips : owned.own,
       problems: [
         ...traffic.problems,
         ...(isInPod ? ambient.problems : []),
         ...depthProblems(workload),
         ...(own.problem === undefined ? [] : [own.problem]),
-        ...this.#addressProblems(pod, netns),
+        ...this.#addressProblems(pod, netns, owned),
       ],
       pending,
       capture,
       inbound: isInPod ? (netns.cookie === undefined ? 'no' : ambient.bypassInbound ? 'bypassed' : 'yes') : undefined,
     };
+  }
+
+  #addNetns(
+    cookie: bigint | undefined,
+    info: CgroupInfo,
+    { own }: OwnedAddresses,
+    ownAddresses: readonly string[],
+  ): void {
+    const flags = info.flags & (WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD);
+    for (const ip of own) this.#localPods.set(ip, { netnsCookie: cookie ?? 0n, flags });
+    if (cookie === undefined) return;
+    this.#netns.set(cookie, info);
+    if (ownAddresses.length > 0) this.#ownAddresses.set(cookie, ownAddresses);
   }
 
   #addCgroups({ pod }: Workload, info: CgroupInfo): void {
@@ -332,34 +449,52 @@ class MapsBuilder {
     for (const { cgroupId } of allCgroups(pod)) this.#cgroups.set(cgroupId, info);
   }
 
-  /** Claims the namespace for the pod, unless a newer pod has it. Pods come newest first. */
   #netnsOf(pod: Pod, { netns }: Workload): KnownNetns {
     const cookie = netns?.cookie ?? this.#inPod.remembered.get(pod.uid);
     if (cookie === undefined) {
       this.isIncomplete = true;
       return { cookie, problem: undefined };
     }
-    const other = this.#netnsOwner.get(cookie);
-    if (other !== undefined)
-      return { cookie: undefined, problem: `its network namespace is that of the newer pod ${podName(other)}` };
-    this.#netnsOwner.set(cookie, pod);
+    const owner = this.#netnsOwners.get(cookie)?.pod;
+    if (owner !== undefined && owner.uid !== pod.uid)
+      return { cookie: undefined, problem: `its network namespace is that of pod ${podName(owner)}` };
     return { cookie, problem: undefined };
   }
 
-  #whyPending(pod: Pod, { cookie, problem }: KnownNetns): string | undefined {
-    if (problem !== undefined) return problem;
-    if (cookie === undefined)
-      return pod.ips.length === 0 ? 'it has no IP yet' : 'its network namespace is not known yet';
-    if (this.#inPod.acknowledged.get(pod.uid) === cookie) return undefined;
-    const refusal = this.#inPod.refusals.get(pod.uid);
-    if (refusal !== undefined) return refusal;
-    return this.#inPod.isConnected ? 'ztunnel has not acknowledged it yet' : 'no ztunnel is connected';
+  /** In the mesh is only a pod for which everything has been done, and is still so. */
+  #whyPending(
+    pod: Pod,
+    { refused }: Workload,
+    { cookie, problem }: KnownNetns,
+    { own, lost }: OwnedAddresses,
+  ): Waiting | undefined {
+    const { acknowledged, attached, notInForce, refusals, entering, isConnected } = this.#inPod;
+    if (problem !== undefined) return waiting('no-netns', problem);
+    if (cookie === undefined) return waiting('no-netns', refused ?? 'its network namespace is not known yet');
+    const isAcknowledged = acknowledged.get(pod.uid) === cookie;
+    const [taken] = lost;
+    // Who is in the mesh is not sent out of it by what an object says.
+    if (taken !== undefined && !isAcknowledged)
+      return waiting('address-held', `its address ${taken.ip} is held by pod ${podName(taken.to)}`);
+    if (own.length === 0) return waiting('no-address', 'its network namespace has no usable address yet');
+    if (entering.has(pod.uid)) return waiting('entering', 'its network namespace is being prepared');
+    const missing = notInForce.get(pod.uid);
+    if (missing !== undefined) return waiting('not-in-force', missing);
+    if (isAcknowledged)
+      return attached.has(cookie)
+        ? undefined
+        : waiting('not-attached', 'the inbound program is not attached to its network namespace');
+    const refusal = refusals.get(pod.uid);
+    if (refusal !== undefined) return waiting('refused-by-ztunnel', refusal);
+    return isConnected
+      ? waiting('not-acknowledged', 'ztunnel has not acknowledged it yet')
+      : waiting('no-ztunnel', 'no ztunnel is connected');
   }
 
   #serve(
     pod: Pod,
     { pod: { podUid }, netns }: Workload,
-    how: Pick<ServedPod, 'ips' | 'cookie' | 'capture' | 'isAcknowledged'>,
+    how: Pick<ServedPod, 'ips' | 'cookie' | 'capture' | 'isAcknowledged' | 'isOffered'>,
   ): void {
     const { uid, name, namespace, serviceAccount } = pod;
     const { config } = this.#input;
@@ -376,13 +511,25 @@ class MapsBuilder {
     });
   }
 
-  /** What is not captured because an address or a namespace is missing; in `inPod` mode the pod is pending then. */
-  #addressProblems(pod: Pod, { cookie, problem }: KnownNetns): string[] {
-    if (this.#input.config.mode === 'inPod') return [];
+  /** What is not captured because an address or a namespace is missing, or what the API has otherwise. */
+  #addressProblems(pod: Pod, { cookie, problem }: KnownNetns, { own, lost, absent }: OwnedAddresses): string[] {
+    const taken = lost.map(
+      ({ ip, to }) => `the API reports its IP as ${ip}, and the network namespace of pod ${podName(to)} holds that`,
+    );
+    if (this.#input.config.mode === 'inPod') {
+      const gone = cookie === undefined || own.length === 0 ? [] : absent;
+      return [
+        ...taken,
+        ...gone.map(
+          (ip) => `the API reports its IP as ${ip}, and its network namespace has ${own.join(' and ')}: that counts`,
+        ),
+      ];
+    }
     if (pod.ips.length === 0) return ['it has no IP yet: connections to it go there directly'];
-    if (problem !== undefined) return [problem];
-    if (cookie !== undefined) return [];
+    if (problem !== undefined) return [...taken, problem];
+    if (cookie !== undefined) return taken;
     return [
+      ...taken,
       'its network namespace is not known yet: processes that enter it from outside its cgroup are not in the mesh',
     ];
   }

@@ -12,6 +12,14 @@ export interface InPodFacts {
   readonly remembered: ReadonlyMap<string, bigint>;
   /** Whether any ztunnel is connected. */
   readonly isConnected: boolean;
+  /** Cookies of the namespaces to which the inbound program is attached. */
+  readonly attached: ReadonlySet<bigint>;
+  /** What of a pod is not in force in the kernel, in words, by pod UID. */
+  readonly notInForce: ReadonlyMap<string, string>;
+  /** UIDs of pods that are not wanted any more and stay in the mesh until their peers have heard of it. */
+  readonly leaving: ReadonlySet<string>;
+  /** UIDs of pods that the maps have as not wanted, and whose namespaces are not prepared yet. */
+  readonly entering: ReadonlySet<string>;
 }
 
 export const noneServed: InPodFacts = {
@@ -19,6 +27,10 @@ export const noneServed: InPodFacts = {
   refusals: new Map(),
   remembered: new Map(),
   isConnected: false,
+  attached: new Set(),
+  notInForce: new Map(),
+  leaving: new Set(),
+  entering: new Set(),
 };
 
 /** A pod in whose network namespace ztunnel is to listen. */
@@ -36,6 +48,8 @@ export interface ServedPod {
   /** Undefined if the namespace is remembered and cannot be found now. */
   readonly netns: NetnsRef | undefined;
   readonly isAcknowledged: boolean;
+  /** Whether ztunnel is to be told of it now. */
+  readonly isOffered: boolean;
   /** How what goes out of it is captured now. Before it is acknowledged, it is not captured by route. */
   readonly capture: Capture;
   /** Whether its namespace is to be prepared for the route, so that it can be captured by route from one moment to the next. */

@@ -4,6 +4,7 @@ import * as Effect from 'effect/Effect';
 import { CgroupResolver, findCgroup2 } from '@sluice/cgroup-resolver';
 import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { connectSeqpacket, errorCode, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
+import { podsFile } from '../inventory/known-pods.js';
 import { manifestsFile } from '../inventory/memory.js';
 import { lockPath, unusableRunDir } from '../run-directory/lock.js';
 import { messageOf } from '../failure/message-of.js';
@@ -149,7 +150,7 @@ function removeAll(given: CleanupPlaces, withdrawal: Withdrawal, lock: FileLock 
   // The namespaces come last, because ztunnel needs their plumbing while anything is steered to it.
   const { restored, problems } = restoreNetns(given, cgroupRoot ?? known?.cgroupRoot, hostNetns ?? known?.hostNetns);
   const files: string[] = [];
-  const written = [stateFile(runDir), manifestsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
+  const written = [stateFile(runDir), manifestsFile(runDir), podsFile(runDir), netnsFile(runDir), logLevelFile(runDir)];
   const candidates = [
     ...deadSocket(state?.zds?.socket),
     ...written.flatMap(({ traces }) => traces),

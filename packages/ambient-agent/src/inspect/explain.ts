@@ -85,11 +85,11 @@ function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string
   if (podLevel === undefined)
     throw new InspectError('no-cgroup', `pod ${namespace}/${name} has no cgroup on this node: ${found.reason}`);
   const pod = resolver.pods().find(({ cgroupPath }) => cgroupPath === podLevel.path);
-  const netns = pod === undefined ? undefined : resolver.podNetns(pod, found.ips);
+  const netns = pod === undefined ? undefined : resolver.podNetns(pod, { hasOwnUsers: true });
   return {
     description: `pod ${namespace}/${name}`,
     cgroup: container?.path ?? podLevel.path,
-    netnsCookie: netns?.cookie ?? BigInt(found.netnsCookie ?? 0),
+    netnsCookie: found.netnsCookie === undefined ? (netns?.cookie ?? 0n) : BigInt(found.netnsCookie),
     reason: found.reason,
     capture: found.capture,
   };

@@ -137,7 +137,8 @@ function seenNetns(
     const cgroup = pods.get(pod.cgroups[0]?.path ?? '');
     if (cgroup === undefined) return { kind: 'unchecked', why: 'the pod has no cgroup' };
     try {
-      const found = resolver.podNetns(cgroup, pod.ips);
+      const { own, nested } = resolver.podNamespaces(cgroup, { hasOwnUsers: true, isThorough: true });
+      const found = [own, ...nested].find((one) => one?.cookie === cookie) ?? own;
       if (found === undefined) return { kind: 'none' };
       if (found.cookie !== cookie) return { kind: 'other', cookie: found.cookie };
       using netns = Netns.open(found.path, cookie);

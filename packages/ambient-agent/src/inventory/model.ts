@@ -26,6 +26,7 @@ export const PodObject = Schema.Struct({
   spec: Schema.Struct({
     nodeName: Schema.optionalKey(Schema.NullOr(Schema.String)),
     hostNetwork: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
+    hostUsers: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
     serviceAccountName: Schema.optionalKey(Schema.NullOr(Schema.String)),
     // network-admins.ts reads them: a container that is not understood must not keep its pod out of the mesh.
     containers: Schema.optionalKey(Schema.Unknown),
@@ -70,6 +71,8 @@ export const Pod = Schema.Struct({
   isDeleting: Schema.Boolean,
   nodeName: Schema.optional(Schema.String),
   hostNetwork: Schema.Boolean,
+  /** Whether it has a user namespace of its own (`hostUsers: false`). Undefined in what an earlier version kept. */
+  hasOwnUsers: Schema.optional(Schema.Boolean),
   serviceAccount: Schema.String,
   /** Undefined if it is not known which containers there are, as in what an earlier version kept. */
   networkAdmins: Schema.optional(Schema.Array(NetworkAdmin)),
@@ -96,7 +99,7 @@ export interface Inventory {
 
 export const emptyInventory: Inventory = { pods: new Map(), namespaces: new Map() };
 
-/** Terminal pods have ended for good, so another pod may have their addresses by now. */
+/** The containers of a terminal pod have ended for good. */
 export function isTerminal(pod: Pod): boolean {
   return pod.phase === 'Succeeded' || pod.phase === 'Failed';
 }

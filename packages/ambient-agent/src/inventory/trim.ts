@@ -57,6 +57,7 @@ export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod 
     isDeleting: (metadata.deletionTimestamp ?? undefined) !== undefined,
     nodeName: spec.nodeName ?? undefined,
     hostNetwork: spec.hostNetwork ?? false,
+    hasOwnUsers: spec.hostUsers === false,
     serviceAccount: spec.serviceAccountName ?? 'default',
     networkAdmins: networkAdmins(spec),
     phase: status?.phase ?? 'Pending',

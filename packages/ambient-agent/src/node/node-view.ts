@@ -1,13 +1,11 @@
 // What runs on the node at this moment: the cgroups and network namespaces of pods, and the kubelet's cgroup.
 import { statSync } from 'node:fs';
-import type { CgroupResolver, LendNetns, NetnsRef } from '@sluice/cgroup-resolver';
+import type { CgroupResolver, LendNetns, NetnsRef, PodCgroup, PodNamespacesOptions } from '@sluice/cgroup-resolver';
 import type { Place } from '@sluice/datapath';
-import { netnsCookie } from '@sluice/linux';
+import { Netns } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
-import { cgroupUid, localPodsOf, type KubeletCgroup, type Workload } from '../enrolment/enrol.js';
-import { membership } from '../enrolment/membership.js';
-import type { Ztunnels } from '../enrolment/ztunnel.js';
-import type { Inventory } from '../inventory/model.js';
+import type { KubeletCgroup } from '../enrolment/enrol.js';
+import type { Workload } from '../enrolment/node-pods.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
 import { messageOf } from '../failure/message-of.js';
 import { KubeletFinder } from './kubelet.js';
@@ -20,6 +18,7 @@ export interface NodeTruth {
   /** The cgroups right above the QoS classes of pods, also of pods that have ended. */
   readonly podsParents: readonly Place[];
   readonly hostNetnsCookie: bigint;
+  readonly hostNetnsInode: bigint;
   readonly problems: readonly string[];
 }
 
@@ -35,55 +34,80 @@ const placeAt = (path: string): Place => ({ path, id: statSync(path, { bigint: t
 export class NodeView {
   readonly resolver: CgroupResolver;
   readonly kubeletFinder: KubeletFinder;
-  readonly #config: AgentConfig;
+  readonly #suspects = new Set<string>();
+  /** What the last look at every process of a pod found inside of it, by UID. */
+  readonly #nested = new Map<string, readonly NetnsRef[]>();
   /** By path. A kubelet keeps such a cgroup while it has no pods. */
   readonly #podsParents = new Map<string, Place>();
 
   constructor(resolver: CgroupResolver, config: AgentConfig) {
     this.resolver = resolver;
-    this.#config = config;
     const { names, cgroup } = config.kubelet;
     this.kubeletFinder = new KubeletFinder(resolver, { procPath: config.paths.proc, names, cgroup });
   }
 
+  /** The cgroups of all pods. @throws CgroupError when the tree cannot be read */
+  cgroups(): readonly PodCgroup[] {
+    const pods = this.resolver.pods();
+    for (const pod of pods) this.#rememberParent(this.resolver.podsParent(pod));
+    const present = new Set(pods.map(({ podUid }) => podUid));
+    for (const podUid of this.#nested.keys()) if (!present.has(podUid)) this.#nested.delete(podUid);
+    return pods;
+  }
+
+  /** The next look finds every namespace of this pod, because a process of it was seen in one that was not known. */
+  suspect(podUid: string): void {
+    this.#suspects.add(podUid);
+  }
+
   /**
-   * Looks for the network namespaces of pods that are wanted in the mesh, and of no others.
-   * @param isThorough also searches for kubelets again
+   * Looks for the network namespaces of some pods, and of no others.
+   * @param wanted by UID in cgroupfs; whether the pod has a user namespace of its own
+   * @param isThorough also looks at every process of these pods, and searches for kubelets again
    * @param lend a method of the owner of the pods' namespaces
    * @throws CgroupError, SystemCallError when the tree or the host's namespace cannot be read
    */
-  read(inventory: Inventory, ztunnels: Ztunnels, isThorough: boolean, lend: LendNetns): NodeTruth {
-    const ztunnelUids = new Set(ztunnels.pods.map(({ uid }) => uid));
-    const wantedIps = new Map<string, readonly string[]>();
-    for (const pod of localPodsOf(inventory, this.#config.nodeName)) {
-      if (membership(pod, inventory, ztunnelUids, this.#config).isWanted && !wantedIps.has(cgroupUid(pod)))
-        wantedIps.set(cgroupUid(pod), pod.ips);
-    }
+  read(
+    cgroups: readonly PodCgroup[],
+    wanted: ReadonlyMap<string, { readonly hasOwnUsers: boolean }>,
+    isThorough: boolean,
+    lend: LendNetns,
+  ): NodeTruth {
     const problems: string[] = this.resolver.hierarchy.levelKnown ? [] : [levelUnknown];
     const workloads = new Map<string, Workload>();
-    for (const pod of this.resolver.pods()) {
-      this.#rememberParent(this.resolver.podsParent(pod));
-      const ips = wantedIps.get(pod.podUid);
-      let netns: Workload['netns'];
-      // A namespace is the pod's only if it holds one of the pod's addresses, so a pod without any cannot have a verified one.
-      if (ips !== undefined && ips.length > 0) {
-        try {
-          netns = this.resolver.podNetns(pod, ips, lend);
-        } catch (error) {
-          problems.push(`the network namespace of pod ${pod.podUid} cannot be read: ${messageOf(error)}`);
-        }
+    for (const pod of cgroups) {
+      const { podUid } = pod;
+      const how = wanted.get(podUid);
+      try {
+        workloads.set(
+          podUid,
+          how === undefined ? { pod, netns: undefined } : this.#look(pod, { ...how, isThorough, lend }),
+        );
+      } catch (error) {
+        problems.push(`the network namespace of pod ${podUid} cannot be read: ${messageOf(error)}`);
+        workloads.set(podUid, { pod, netns: undefined });
       }
-      workloads.set(pod.podUid, { pod, netns });
     }
+    this.#suspects.clear();
     const search = this.kubeletFinder.find(isThorough);
+    using host = Netns.open(this.resolver.hostNetns);
     return {
       workloads,
       kubelets: search.kubelets,
       root: placeAt(this.resolver.cgroupRoot),
       podsParents: this.#livingParents(),
-      hostNetnsCookie: netnsCookie(this.resolver.hostNetns),
+      hostNetnsCookie: host.cookie,
+      hostNetnsInode: host.inode,
       problems: [...problems, ...search.problems],
     };
+  }
+
+  #look(pod: PodCgroup, options: PodNamespacesOptions): Workload {
+    const isThorough = options.isThorough === true || this.#suspects.has(pod.podUid);
+    const { own, nested, refused } = this.resolver.podNamespaces(pod, { ...options, isThorough });
+    // Only a look at every process finds all of them, and those that it does not find any more are gone.
+    if (isThorough || own === undefined) this.#nested.set(pod.podUid, nested);
+    return { pod, netns: own, nested: this.#nested.get(pod.podUid) ?? [], refused };
   }
 
   #rememberParent(path: string): void {
@@ -110,8 +134,8 @@ export class NodeView {
     if (pod === undefined) return undefined;
     try {
       // The cookie is enough of a proof, because no two namespaces have the same one.
-      const found = this.resolver.podNetns(pod, [], lend);
-      return found?.cookie === BigInt(cookie) ? found : 'unknown';
+      const { own, nested } = this.resolver.podNamespaces(pod, { isThorough: true, lend });
+      return [own, ...nested].find((found) => found?.cookie === BigInt(cookie)) ?? 'unknown';
     } catch {
       return 'unknown';
     }

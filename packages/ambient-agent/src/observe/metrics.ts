@@ -24,6 +24,11 @@ const entriesRemoved = Metric.counter('sluice_map_removals_total', {
 });
 const entries = Metric.gauge('sluice_map_entries', { description: 'Entries that the maps ought to hold, by map' });
 const workloads = Metric.gauge('sluice_workloads', { description: 'Pods of this node, by state' });
+const pods = Metric.gauge('sluice_pods', { description: 'Pods of this node, by state and by the reason for it' });
+const oldestMismatch = Metric.gauge('sluice_oldest_mismatch_seconds', {
+  description:
+    'For how long the pod that has waited longest has been wanted in the mesh, and not in it; 0 if there is none',
+});
 const captures = Metric.gauge('sluice_captured_workloads', {
   description: 'Pods in the mesh, by how their connections are captured: route, rewrite',
 });
@@ -91,6 +96,9 @@ export const metrics = {
     Metric.update(Metric.withAttributes(entries, { map }), count),
   workloads: (state: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(workloads, { state }), count),
+  pods: (state: string, reason: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(pods, { state, reason }), count),
+  oldestMismatch: (seconds: number): Effect.Effect<void> => Metric.update(oldestMismatch, seconds),
   captures: (by: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(captures, { by }), count),
   podEvent: (kind: keyof typeof eventTypes): Effect.Effect<void> =>

@@ -26,7 +26,7 @@ export function forEachChanged(
   for (const pod of resolver.pods()) {
     const { podUid } = pod;
     try {
-      const seen = resolver.podNetns(pod, []);
+      const seen = resolver.podNetns(pod, { hasOwnUsers: true });
       if (seen === undefined) continue;
       using netns = Netns.open(seen.path, seen.cookie);
       const known = memory.get(netns.cookie);

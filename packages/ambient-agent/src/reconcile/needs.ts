@@ -2,7 +2,7 @@
 import { WorkloadFlag, type Needs, type Place } from '@sluice/datapath';
 import type { PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
-import { cgroupUid, type Enrolment } from '../enrolment/enrol.js';
+import type { Enrolment } from '../enrolment/enrol.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { NodeTruth } from '../node/node-view.js';
 
@@ -28,7 +28,7 @@ export function needsOf(
     root,
     podsParents,
     kubelets: kubelets.map(placeOf),
-    ztunnels: cgroupsOf(ztunnels.pods.map(cgroupUid)),
+    ztunnels: cgroupsOf(ztunnels.pods.map(({ uid }) => uid)),
     // Before ztunnel has acknowledged a pod, its connections are held.
     rewritten: cgroupsOf(
       served

@@ -9,14 +9,17 @@ import {
   type DesiredMaps,
   type Needs,
 } from '@sluice/datapath';
+import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
 import { Announcements } from '../announce/announcements.js';
 import type { AgentConfig } from '../config/config.js';
 import type { CaptureFacts } from '../enrolment/capture.js';
-import { cgroupUid, enrol, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
+import type { HeldAddress } from '../enrolment/addresses.js';
+import { decidedPods, enrol, type DecidedPod, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
+import type { KnownPods } from '../inventory/known-pods.js';
 import { podName, type Inventory } from '../inventory/model.js';
 import { InventorySource } from '../inventory/source.js';
 import { messageOf } from '../failure/message-of.js';
@@ -29,6 +32,7 @@ import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { captureFacts } from './capture-facts.js';
 import { reportAttaching, reportFailures } from './failures.js';
+import type { Leaving } from './leaving.js';
 import type { ListenerSights } from './listener-sights.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
@@ -42,6 +46,8 @@ export interface PassResult {
   readonly connections: readonly ZdsConnection[];
   readonly problems: readonly string[];
   readonly applied: ApplyResult;
+  /** Inodes of the network namespaces that are known of each pod, and of the host's, by pod UID. */
+  readonly known: ReadonlyMap<string, ReadonlySet<bigint>>;
   /** Where the programs are attached. */
   readonly plan: AttachPlan;
   /** Short names of the failures, for counting. */
@@ -50,6 +56,8 @@ export interface PassResult {
   readonly repaired: readonly string[];
   /** Whether another pass may soon find more, or get further. */
   readonly isIncomplete: boolean;
+  /** After how many milliseconds another pass has something to do; undefined if it is not known that it has. */
+  readonly nextMs: number | undefined;
 }
 
 /** What a pass has decided, before it changes anything. */
@@ -62,6 +70,7 @@ export interface DecidedPass {
   readonly needs: Needs;
   readonly plan: AttachPlan;
   readonly inventoryProblems: readonly string[];
+  readonly nextMs: number | undefined;
 }
 
 /** What a pass has done when the programs are attached and the maps are written, in whichever order. */
@@ -77,6 +86,10 @@ export interface PassPlaces {
   readonly doneNetns: DoneNetns;
   readonly sights: ListenerSights;
   readonly lasting: LastingNeeds;
+  readonly known: KnownPods;
+  readonly leaving: Leaving;
+  /** UIDs of the pods that the maps have as not wanted since the last pass. */
+  readonly out: Set<string>;
   /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
   readonly routedBefore: ReadonlySet<bigint>;
 }
@@ -114,32 +127,77 @@ export const attachedForAll = Effect.fnUntraced(function* (
 
 /** Looks, decides, and withdraws the announcements of pods that leave. */
 export const decidePass = Effect.fnUntraced(function* (
-  { view, config, sights, doneNetns, lasting }: PassPlaces,
+  places: PassPlaces,
   isThorough: boolean,
-): Effect.fn.Return<DecidedPass, NodeViewError, PassServices> {
+): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
+  const { view, config, sights, doneNetns, lasting, known } = places;
   const source = yield* InventorySource;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
-  const { inventory, problems: inventoryProblems } = yield* source.current;
-  const ztunnels = discoverZtunnels(inventory, config);
-  const truth = yield* Effect.try({
-    try: () => view.read(inventory, ztunnels, isThorough, podNetns.lend),
-    catch: (error) => new NodeViewError({ message: messageOf(error) }),
+  const { inventory: reported, problems: inventoryProblems } = yield* source.current;
+  const seen = yield* looked(() => {
+    const cgroups = view.cgroups();
+    const running = new Map(cgroups.map((pod) => [pod.podUid, { pod, netns: undefined }]));
+    const inventory = known.complete(reported, new Set(running.keys()));
+    const ztunnels = discoverZtunnels(inventory, config);
+    const pods = decidedPods({ inventory, ztunnels, config, workloads: running });
+    const leave = leavingOf(places, pods, zds.facts().acknowledged);
+    const wanted = new Map(
+      pods
+        .filter(({ pod, decision }) => decision.verdict !== 'out' || leave.staying.has(pod.uid))
+        .map(({ pod, podUid }) => [podUid, { hasOwnUsers: pod.hasOwnUsers === true }]),
+    );
+    const truth = view.read(cgroups, wanted, isThorough, podNetns.lend);
+    return { inventory, ztunnels, pods, leave, truth };
   });
+  const { inventory, ztunnels, pods, leave, truth } = seen;
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
   const { obstacles, addresses } = yield* lookIntoNetns(truth);
   const capture = captureFacts({ config, sights, obstacles, prepared: doneNetns.prepared }, facts, truth, isThorough);
-  const served = { ...facts, remembered };
+  const entering = enteringOf(places, pods);
+  const served = {
+    ...facts,
+    remembered,
+    attached: yield* (yield* Enforcement).attachedNetns,
+    notInForce: new Map<string, string>(),
+    leaving: leave.staying,
+    entering,
+  };
   const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses });
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
   const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment), present, performance.now());
-  return { isThorough, ztunnels, inventory, truth, enrolment, needs, plan: attachPlan(needs), inventoryProblems };
+  const plan = attachPlan(needs);
+  const nextMs = entering.size > 0 ? 0 : leave.nextMs;
+  return { isThorough, ztunnels, inventory, truth, enrolment, needs, plan, inventoryProblems, nextMs };
 });
+
+const looked = <A>(look: () => A): Effect.Effect<A, NodeViewError> =>
+  Effect.try({ try: look, catch: (error) => new NodeViewError({ message: messageOf(error) }) });
+
+/** Who is in the mesh by what ztunnel has acknowledged, and not wanted any more. */
+function leavingOf(
+  { config, leaving }: Pick<PassPlaces, 'config' | 'leaving'>,
+  pods: readonly DecidedPod[],
+  acknowledged: ReadonlyMap<string, bigint>,
+): ReturnType<Leaving['look']> {
+  const unwanted = pods.filter(
+    ({ pod, workload, decision }) => decision.verdict === 'out' && workload !== undefined && acknowledged.has(pod.uid),
+  );
+  const graceMs = Duration.toMillis(config.ambient.leaveGrace);
+  return leaving.look(new Set(unwanted.map(({ pod }) => pod.uid)), graceMs, performance.now());
+}
+
+/** A pod that is wanted now connects as before until its namespace is prepared, so that its connections can be held then. */
+function enteringOf({ config, out }: Pick<PassPlaces, 'config' | 'out'>, pods: readonly DecidedPod[]): Set<string> {
+  if (config.mode !== 'inPod') return new Set();
+  const wanted = pods.filter(({ decision, workload }) => decision.verdict === 'wanted' && workload !== undefined);
+  return new Set(wanted.map(({ pod }) => pod.uid).filter((uid) => out.has(uid)));
+}
 
 /** Writes the maps. */
 export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
@@ -152,24 +210,21 @@ export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
 
 interface NetnsFacts {
   /** What each namespace holds, by cookie. */
-  readonly addresses: ReadonlyMap<bigint, readonly string[]>;
+  readonly addresses: ReadonlyMap<bigint, readonly HeldAddress[]>;
   readonly obstacles: CaptureFacts['obstacles'];
 }
 
 /** What was seen when a process of the pod showed the namespace counts for those that cannot be looked into any more. */
 const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTruth) {
   const podNetns = yield* PodNetns;
-  const addresses = new Map<bigint, readonly string[]>();
+  const addresses = new Map<bigint, readonly HeldAddress[]>();
   const obstacles = new Map<bigint, string>();
-  for (const { netns } of workloads.values()) if (netns !== undefined) addresses.set(netns.cookie, netns.addresses);
+  for (const { netns } of workloads.values())
+    if (netns !== undefined) addresses.set(netns.cookie, netns.addresses.map(asHeld));
   for (const cookie of new Set([...addresses.keys(), ...podNetns.changed().keys()])) {
     if (podNetns.get(cookie) === undefined) continue;
     const held = yield* Effect.result(podNetns.addresses(cookie));
-    if (Result.isSuccess(held))
-      addresses.set(
-        cookie,
-        held.success.map(({ address }) => address),
-      );
+    if (Result.isSuccess(held)) addresses.set(cookie, held.success);
     const inTheWay = yield* Effect.result(podNetns.inTheWay(cookie));
     const words = Result.isFailure(inTheWay)
       ? `its network namespace cannot be looked into: ${inTheWay.failure.message}`
@@ -179,10 +234,29 @@ const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTruth) {
   return { addresses, obstacles } satisfies NetnsFacts;
 });
 
+/** An address of global scope, as the resolver gives it. */
+const asHeld = (address: string): HeldAddress => ({
+  address,
+  family: address.includes(':') ? 6 : 4,
+  scope: 'global',
+  tentative: false,
+});
+
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
-  { view, doneNetns }: PassPlaces,
-  { isThorough, ztunnels, inventory, truth, enrolment, plan, applied, attached, inventoryProblems }: EnforcedPass,
+  { view, doneNetns, out }: PassPlaces,
+  {
+    isThorough,
+    ztunnels,
+    inventory,
+    truth,
+    enrolment,
+    plan,
+    applied,
+    attached,
+    inventoryProblems,
+    nextMs,
+  }: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
   const enforcement = yield* Enforcement;
   if (attached.failures.length === 0) yield* enforcement.detachOthers(plan);
@@ -190,8 +264,10 @@ export const finishPass = Effect.fnUntraced(function* (
   const zds = yield* Zds;
   const announcements = yield* Announcements;
   const { desired, isIncomplete } = enrolment;
-  const present = ztunnels.pods.filter((pod) => truth.workloads.has(cgroupUid(pod)));
-  zds.admit(new Map(present.map((pod) => [cgroupUid(pod), podName(pod)])));
+  out.clear();
+  for (const { uid, state, cgroups } of enrolment.statuses) if (state === 'out' && cgroups.length > 0) out.add(uid);
+  const present = ztunnels.pods.filter(({ uid }) => truth.workloads.has(uid));
+  zds.admit(new Map(present.map((pod) => [pod.uid, podName(pod)])));
   const served = yield* serve(enrolment.served, {
     isThorough,
     done: doneNetns,
@@ -216,12 +292,24 @@ export const finishPass = Effect.fnUntraced(function* (
       ...unsaid,
     ],
     applied,
+    known: knownNetns(truth),
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
     repaired: served.repaired,
+    nextMs,
     isIncomplete: isIncomplete || applied.failures.length > 0 || attached.failures.length > 0 || served.isIncomplete,
   };
 });
+
+/** A process of a pod that is still in the host's namespace is about to move, or belongs to the runtime. */
+const knownNetns = ({ workloads, hostNetnsInode }: NodeTruth): PassResult['known'] =>
+  new Map(
+    [...workloads].flatMap(([uid, { netns, nested = [] }]) =>
+      netns === undefined
+        ? []
+        : [[uid, new Set([netns, ...nested].map(({ inode }) => inode)).add(hostNetnsInode)] as const],
+    ),
+  );
 
 function withFindings(
   status: WorkloadStatus,

@@ -1,6 +1,6 @@
-// Which process events are a reason for a pass: a program started in the cgroup of a pod that is not fully enrolled yet,
-// a kubelet started, or events were lost.
-import { readFileSync } from 'node:fs';
+// Which process events are a reason for a pass: a program started in the cgroup of a pod that is not fully enrolled yet, or in a network
+// namespace that is not known of its pod, a kubelet started, or events were lost.
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { directoryOf, parseCgroupPath, parseMembership } from '@sluice/cgroup-resolver';
 import type { NodeView } from '../node/node-view.js';
@@ -11,10 +11,21 @@ export type WatchedEvent = { readonly kind: string; readonly pid?: number } | St
 
 export type Hint = 'pod-process' | 'kubelet' | 'overrun';
 
+/** A pod that is enrolled as far as it can be. */
+export interface SettledPod {
+  readonly podUid: string;
+  /** Inodes of the network namespaces in which its processes may start; undefined if it does not matter where they do. */
+  readonly netns: ReadonlySet<bigint> | undefined;
+}
+
+/** How long a pod is not looked at again for a namespace that is not known of it, in milliseconds: it can make any number of them. */
+const SUSPECTED_AGAIN_MS = 1000;
+
 export class ProcessHints {
   readonly #view: NodeView;
   readonly #procPath: string;
-  #settled: ReadonlySet<string> = new Set();
+  #settled: ReadonlyMap<string, SettledPod> = new Map();
+  readonly #suspectedAtMs = new Map<string, number>();
 
   constructor(view: NodeView, procPath: string) {
     this.#view = view;
@@ -22,8 +33,10 @@ export class ProcessHints {
   }
 
   /** Sets the cgroup directories in which a new process is no reason for a pass, because their entries are right. */
-  settle(directories: ReadonlySet<string>): void {
+  settle(directories: ReadonlyMap<string, SettledPod>): void {
     this.#settled = directories;
+    const uids = new Set([...directories.values()].map(({ podUid }) => podUid));
+    for (const uid of this.#suspectedAtMs.keys()) if (!uids.has(uid)) this.#suspectedAtMs.delete(uid);
   }
 
   /** The hints in a batch of events, each kind once. */
@@ -56,9 +69,22 @@ export class ProcessHints {
     const directory = directoryOf(resolver.hierarchy, membership.path);
     const root = resolver.cgroupRoot;
     if (directory === undefined || (directory !== root && !directory.startsWith(`${root}/`))) return undefined;
-    if (this.#settled.has(directory)) return undefined;
+    const settled = this.#settled.get(directory);
+    if (settled !== undefined) return this.#isElsewhere(pid, settled) ? 'pod-process' : undefined;
     const isPod = (parseCgroupPath(directory.slice(root.length)) ?? parseCgroupPath(membership.path)) !== undefined;
     if (isPod) return 'pod-process';
     return kubeletFinder.isKubelet(pid) ? 'kubelet' : undefined;
+  }
+
+  /** Whether a process of the pod has started in a network namespace that is not known of the pod, so that a look is due. */
+  #isElsewhere(pid: number, { podUid, netns }: SettledPod): boolean {
+    if (netns === undefined) return false;
+    const inode = statSync(join(this.#procPath, String(pid), 'ns/net'), { bigint: true, throwIfNoEntry: false })?.ino;
+    if (inode === undefined || netns.has(inode)) return false;
+    const nowMs = performance.now();
+    if (nowMs - (this.#suspectedAtMs.get(podUid) ?? -Infinity) < SUSPECTED_AGAIN_MS) return false;
+    this.#suspectedAtMs.set(podUid, nowMs);
+    this.#view.suspect(podUid);
+    return true;
   }
 }

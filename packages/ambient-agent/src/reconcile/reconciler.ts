@@ -22,11 +22,14 @@ export interface PassFailure {
   readonly message: string;
 }
 
+/** When the next pass is due, if nobody asks for one. */
+export type LeftToDo = Pick<PassResult, 'isIncomplete' | 'nextMs'>;
+
 export interface Reconciler {
   /** Never waits. Requests during a pass become one pass after it. */
   readonly request: (why: Request) => void;
-  /** Runs for ever. @param isIncomplete whether the pass that was run before is incomplete */
-  readonly run: (isIncomplete: boolean) => Effect.Effect<never, never, PassServices>;
+  /** Runs for ever. @param before what the pass that was run before has left to do */
+  readonly run: (before: LeftToDo) => Effect.Effect<never, never, PassServices>;
 }
 
 export interface ReconcilerOptions<E extends { readonly _tag: string; readonly message: string }> {
@@ -60,7 +63,8 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       const result = yield* options.pass(isThorough);
       yield* metrics.reconciled;
       yield* options.onPass(result, why, performance.now() - started);
-      return result.isIncomplete;
+      const left: LeftToDo = result;
+      return left;
     });
 
     // No failure of a pass ends the agent; only an interruption does.
@@ -69,31 +73,33 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt;
         const error = Cause.squash(cause);
         const kind = typeof error === 'object' && error !== null && '_tag' in error ? String(error._tag) : 'defect';
-        return Effect.as(options.onFailure({ kind, message: messageOf(error) }), true);
+        const again: LeftToDo = { isIncomplete: true, nextMs: undefined };
+        return Effect.as(options.onFailure({ kind, message: messageOf(error) }), again);
       }),
     );
 
     /** Waits for a request, or makes one after some time, which is short while something is incomplete. */
-    const nextRequest = (isIncomplete: boolean): Effect.Effect<void> => {
+    const nextRequest = ({ isIncomplete, nextMs = Infinity }: LeftToDo): Effect.Effect<void> => {
       // A request came while a pass ran, and its wake-up may have been taken already.
       if (waiting.size > 0) return Effect.void;
-      const delay = isIncomplete ? Math.min(retryMs, options.resyncIntervalMs) : options.resyncIntervalMs;
+      const delay = Math.min(isIncomplete ? retryMs : Infinity, nextMs, options.resyncIntervalMs);
       if (isIncomplete) retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
-      const ownRequest = Effect.sync(() => void waiting.add(isIncomplete ? 'retry' : 'timer'));
+      const isSooner = delay < options.resyncIntervalMs;
+      const ownRequest = Effect.sync(() => void waiting.add(isSooner ? 'retry' : 'timer'));
       return Effect.raceFirst(Queue.take(wake), Effect.andThen(Effect.sleep(delay), ownRequest));
     };
 
-    const run = Effect.fnUntraced(function* (wasIncomplete: boolean) {
-      let isIncomplete = wasIncomplete;
+    const run = Effect.fnUntraced(function* (before: LeftToDo) {
+      let left = before;
       let thoroughAt = performance.now();
       while (true) {
-        yield* nextRequest(isIncomplete);
+        yield* nextRequest(left);
         if (waiting.size === 0) continue;
         const started = performance.now();
         // Retries must not postpone the timer for ever.
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
-        isIncomplete = yield* guarded;
+        left = yield* guarded;
         // In a storm of hints, passes may take half of the time, but not all of it.
         yield* Effect.sleep(Math.min(performance.now() - started, LONGEST_PAUSE_MS));
       }

@@ -179,12 +179,12 @@ export const prepareAgain = Effect.fnUntraced(function* (pods: readonly ServedPo
 const wantedCapture = ({ cookie, isRoutable, ips }: ServedPod, { prepared }: DoneNetns): WantedCapture =>
   isRoutable || prepared.has(cookie) ? { by: 'route', podIps: ips } : { by: 'rewrite' };
 
-/** The pods for ztunnel: those that are prepared, and those that it has acknowledged, in whatever condition. */
+/** The pods for ztunnel: those that are decided and prepared, and those that it has acknowledged, in whatever condition. */
 const offered = Effect.fnUntraced(function* (pods: readonly ServedPod[], prepared: ReadonlySet<bigint>) {
   const podNetns = yield* PodNetns;
   return pods.flatMap((pod): OfferedPod[] => {
     const { uid, name, namespace, serviceAccount, cookie } = pod;
-    if (!prepared.has(cookie) && !pod.isAcknowledged) return [];
+    if (!pod.isAcknowledged && !(pod.isOffered && prepared.has(cookie))) return [];
     return [{ uid, name, namespace, serviceAccount, cookie, netns: podNetns.get(cookie) ?? 'unknown' }];
   });
 });

@@ -1,13 +1,36 @@
 // Gauges whose values are read from elsewhere when /metrics is served.
 import * as Effect from 'effect/Effect';
 import { CAPTURES } from '../enrolment/capture.js';
-import { WorkloadState, type WorkloadStatus } from '../enrolment/status.js';
+import {
+  PENDING_CODES,
+  WorkloadState,
+  type DatedStatus,
+  type StatusCode,
+  type WorkloadStatus,
+} from '../enrolment/status.js';
+import { OUT_CODES } from '../enrolment/membership.js';
 import type { Enforcement } from '../node/enforcement.js';
 import type { InventorySource } from '../inventory/source.js';
 import type { Zds } from '../zds/zds.js';
 import { metrics } from '../observe/metrics.js';
 
-/** Pods by state and by capture, including what no pod has. */
+/** The reasons that pods of a state can have. */
+const REASONS: Readonly<Record<WorkloadState, readonly StatusCode[]>> = {
+  unknown: ['no-object'],
+  pending: PENDING_CODES,
+  in: ['selected', 'leaving'],
+  out: OUT_CODES,
+};
+
+/** How long the pod has waited that runs, is wanted in the mesh and is not in it, and has waited longest. */
+export const refreshMismatch = (statuses: readonly DatedStatus[]): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const waiting = statuses.filter(({ state, cgroups }) => state === 'pending' && cgroups.length > 0);
+    const oldest = Math.min(Date.now(), ...waiting.map(({ waitsSince, since }) => Date.parse(waitsSince ?? since)));
+    return metrics.oldestMismatch((Date.now() - oldest) / 1000);
+  });
+
+/** Pods by state, by reason and by capture, including what no pod has. */
 export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Effect<void> => {
   const count = (is: (status: WorkloadStatus) => boolean): number => statuses.filter(is).length;
   return Effect.all(
@@ -16,6 +39,15 @@ export const refreshWorkloads = (statuses: readonly WorkloadStatus[]): Effect.Ef
         metrics.workloads(
           state,
           count((status) => status.state === state),
+        ),
+      ),
+      ...WorkloadState.literals.flatMap((state) =>
+        REASONS[state].map((reason) =>
+          metrics.pods(
+            state,
+            reason,
+            count((status) => status.state === state && status.code === reason),
+          ),
         ),
       ),
       ...CAPTURES.map((by) =>

@@ -38,6 +38,11 @@ export class StateKeeper {
     this.#workloads = before?.workloads ?? [];
   }
 
+  /** As of the last pass. */
+  get workloads(): readonly DatedStatus[] {
+    return this.#workloads;
+  }
+
   /** Logs what is new, and writes the file. Never fails; a file that cannot be written is logged. */
   passed(result: PassResult, durationMs: number): Effect.Effect<void> {
     return Effect.suspend(() => {
