@@ -1,5 +1,6 @@
 // The testbed's public surface, for tests, the demo and the benchmarks.
 export { Agent, type AgentOptions } from './agent.js';
+export { Attempts, dialsAtOnce, usurps, wayOf, type AtOnceOptions, type Attempt, type Way } from './attempts.js';
 export {
   dialSourcePorts,
   Load,

@@ -29,6 +29,9 @@ const Command commands[] = {
      "[--mark N] [--timeout MS] [--count N] | --to .. --source-ports LO-HI --count N | --to .. --load [--duration MS] "
      "[--pause MS]; a load's "
      "standard input: wait N"},
+    {"at-once", run_at_once, "at-once --to IP:PORT.. [--pause MS] [--timeout MS] [--successes N]"},
+    {"usurp", run_usurp, "usurp --ip IP.. [--after MS]; standard input as with dial --stdin"},
+    {"make-directories", run_make_directories, "make-directories; standard input: PATH"},
     {"crowd", run_crowd, "crowd --to IP:PORT.. [--count N]; standard input: echo"},
     {"measure", run_measure, "measure; standard input: connect IP:PORT N, trip IP:PORT N"},
     {"bpf-stats", run_bpf_stats, "bpf-stats"},
