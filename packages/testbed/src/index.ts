@@ -33,6 +33,15 @@ export { blockUntil, Hopeless, PATIENCE_MS, until } from './patience.js';
 export { enterCommand, peerProgram, PURE_V2_ROOT, type Place } from './peer-program.js';
 export { NestedNetns } from './nested-netns.js';
 export { Pod, type CgroupStyle, type PodSpec } from './pod.js';
+export {
+  KUBELET_ORDER,
+  KUBELET_PAUSES,
+  moved,
+  SANDBOX_STEPS,
+  without,
+  type PodStart,
+  type PodStep,
+} from './pod-start.js';
 export { APPLICATION_PORTS, applicationDeployment, type ApplicationOptions } from './real-cluster/application.js';
 export { APPLICATION_IMAGE } from './real-cluster/images.js';
 export { Kubectl, LiveObject } from './real-cluster/kubectl.js';
@@ -46,7 +55,7 @@ export { cgroup2Mount, findProgram, requires, type Gate, type Need } from './req
 export { Server, type ServeOptions } from './server.js';
 export { Stream, type StreamSummary } from './stream.js';
 export { TestNode, type TestNodeOptions } from './test-node.js';
-export { endpoint, POD_NETWORK, REMOTE_NETWORK, WIRE } from './topology.js';
+export { endpoint, type Addresses, POD_NETWORK, REMOTE_NETWORK, WIRE } from './topology.js';
 export {
   StandInZtunnel,
   ZTUNNEL_PORTS,

@@ -1,5 +1,5 @@
 // A directory of Kubernetes manifests, one object per file, as the agent's static inventory reads it.
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterState } from './cluster-state.js';
 import { namespaceObject, toYaml, type KubernetesObject } from './kubernetes-objects.js';
@@ -23,6 +23,12 @@ export class KubernetesDirectory implements ClusterState {
     const temporary = join(this.path, `.${file}.new`);
     writeFileSync(temporary, text);
     renameSync(temporary, join(this.path, file));
+  }
+
+  /** The text of an object; undefined if there is none. */
+  read(kind: string, metadata: KubernetesObject['metadata']): string | undefined {
+    const path = join(this.path, fileName({ apiVersion: '', kind, metadata }));
+    return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
   }
 
   /** Removes an object; does nothing if it does not exist. */

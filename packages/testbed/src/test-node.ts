@@ -4,19 +4,20 @@ import { join } from 'node:path';
 import { Agent, type AgentOptions } from './agent.js';
 import { Cgroup, cgroup2Root } from './cgroup.js';
 import type { ClusterState } from './cluster-state.js';
-import { directRuntime, type ContainerPlace, type ContainerRuntime } from './container-runtime.js';
+import { directRuntime, type ContainerRuntime } from './container-runtime.js';
 import { HostProcess } from './host-process.js';
 import { KubernetesCluster } from './kubernetes-cluster.js';
 import { KubernetesDirectory } from './kubernetes-directory.js';
 import { allEnded, LineProcess, runToEnd } from './line-process.js';
 import { Namespace } from './namespace.js';
-import { NestedNetns } from './nested-netns.js';
 import { removeAtExit, removeEverything, uniqueName, workDirectory } from './ownership.js';
 import { enterCommand, peerProgram, PURE_V2_ROOT } from './peer-program.js';
-import { Pod, type DeviceAddresses, type PodSpec } from './pod.js';
+import { PodLogs } from './pod-logs.js';
+import { NodeNetwork } from './pod-network.js';
+import { Pod, type PodSpec } from './pod.js';
 import { RemoteNode } from './remote-node.js';
 import { RuncRuntime } from './runc-runtime.js';
-import { hardwareAddress, nestedAddresses, POD_NETWORK, podAddresses, REMOTE_NETWORK, WIRE } from './topology.js';
+import { POD_NETWORK, REMOTE_NETWORK, WIRE } from './topology.js';
 import { StandInZtunnel, ZTUNNEL_POD, type ZtunnelOptions } from './ztunnel.js';
 
 export interface TestNodeOptions {
@@ -29,9 +30,6 @@ export interface TestNodeOptions {
   /** Where pods are published: manifests in a directory, or an API server. Default 'directory'. */
   readonly kubernetes?: 'directory' | 'api';
 }
-
-/** Of the first further device of a pod: above what `ip` and the kernel give the routes of eth0 (0 and 1024). */
-const LATER_METRIC = 4096;
 
 const FORWARDING = { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' };
 
@@ -49,11 +47,13 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
   readonly kubernetes: Cluster;
   /** A directory for the test's files; removed with the node. */
   readonly directory: string;
+  /** The directory of pods' logs: what /var/log/pods is on a real node. */
+  readonly podLogs: string;
   readonly #outside: Cgroup;
   readonly #forget: () => void;
+  readonly #network: NodeNetwork;
+  readonly #logs: PodLogs;
   #runc: RuncRuntime | undefined;
-  #pods = 0;
-  #nested = 0;
 
   private constructor(
     id: string,
@@ -77,6 +77,9 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     this.netns = parts.netns;
     this.remote = parts.remote;
     this.kubernetes = parts.kubernetes;
+    this.#network = new NodeNetwork(parts.netns, parts.remote.netns, parts.outside);
+    this.podLogs = join(parts.directory, 'pod-logs');
+    this.#logs = new PodLogs(this.podLogs, parts.outside);
   }
 
   static create(options?: TestNodeOptions & { readonly kubernetes?: 'directory' }): Promise<TestNode>;
@@ -130,25 +133,26 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     );
   }
 
-  /** A running pod, published unless configured otherwise. */
+  /** A running pod, made in the kubelet's order and published, unless configured otherwise. */
   async pod(spec: PodSpec): Promise<Pod> {
-    const own = spec.hostNetwork === true ? undefined : await this.#podNetwork(spec);
-    const pod = new Pod(spec, {
-      ip4: own === undefined ? this.ip4 : own.ip4,
-      ip6: own === undefined ? this.ip6 : own.ip6,
+    const pod = this.plan(spec);
+    await pod.start();
+    return pod;
+  }
+
+  /** A pod of which nothing exists yet; its start() makes it, in one piece or in several. */
+  plan(spec: PodSpec): Pod {
+    return new Pod(spec, {
       hostIp: this.ip4,
       nodeName: this.name,
-      netns: (own?.netns ?? this.netns).path,
+      hostAddresses: { ip4: this.ip4, ip6: this.ip6 },
+      hostNetns: this.netns.path,
       kubepodsParent: this.cgroup,
       runtime: this.#runtime(spec),
       kubernetes: this.kubernetes,
-      addAddress: (ip, device) => this.#addAddress(own, ip, device),
-      addDevice: (device) => this.#addDevice(own, device),
-      nest: (place) => this.#nest(own, place),
-      release: own?.release ?? (async () => {}),
+      network: this.#network,
+      logs: this.#logs,
     });
-    await pod.start();
-    return pod;
   }
 
   /** The stand-in ztunnel, listening and published as ready. */
@@ -221,124 +225,6 @@ export class TestNode<Cluster extends ClusterState = KubernetesDirectory> implem
     this.#runc ??= new RuncRuntime(join(this.directory, 'runc'), this.#outside);
     return this.#runc;
   }
-
-  async #podNetwork(spec: PodSpec): Promise<PodNetwork> {
-    const n = this.#pods++;
-    const free = podAddresses(n);
-    const families = spec.families ?? [4, 6];
-    const ip4 = families.includes(4) ? (spec.ip4 ?? free.ip4) : undefined;
-    const ip6 = families.includes(6) ? (spec.ip6 ?? free.ip6) : undefined;
-    const netns = await Namespace.create(this.#outside, spec.sysctls);
-    const device = `v${n}`;
-    await this.netns.ip(
-      `link add ${device} type veth peer name eth0 address ${hardwareAddress(ip4 ?? free.ip4)} netns ${netns.pid}`,
-      `link set ${device} master ${POD_NETWORK.bridge} up`,
-    );
-    await netns.ip(
-      ...(ip4 === undefined ? [] : [`addr add ${ip4}/24 dev eth0`]),
-      ...(ip6 === undefined ? [] : [`addr add ${ip6}/64 dev eth0 nodad`]),
-      'link set eth0 up',
-      ...(ip4 === undefined ? [] : [`route add default via ${POD_NETWORK.gateway4}`]),
-      ...(ip6 === undefined ? [] : [`route add default via ${POD_NETWORK.gateway6} dev eth0`]),
-    );
-    const inside: Namespace[] = [];
-    const links = [device];
-    const release = async (): Promise<void> => {
-      await this.netns.ip(...links.map((link) => `link del ${link}`)); // now, and not whenever the kernel removes the namespace
-      await Promise.all([netns, ...inside].map((namespace) => namespace.close()));
-    };
-    return { ip4, ip6, netns, links, inside, release };
-  }
-
-  async #addAddress(network: PodNetwork | undefined, ip: string, device: string): Promise<void> {
-    if (network === undefined) throw new Error('a pod in the host network has no addresses of its own');
-    const { netns } = network;
-    const v6 = ip.includes(':');
-    const via = v6 ? network.ip6 : network.ip4;
-    if (via === undefined) throw new Error(`${ip} is of a family that the pod has no route for`);
-    const devices = await netns.run(['ip', '-o', 'link', 'show']);
-    if (!devices.some((line) => line.includes(` ${device}:`) || line.includes(` ${device}@`)))
-      // Both ends of a pair in one place serve as a tunnel: every kernel that has pods has veth.
-      await netns.ip(
-        `link add ${device} type veth peer name ${device}-end`,
-        `link set ${device} up`,
-        `link set ${device}-end up`,
-      );
-    await netns.ip(`addr add ${ip}/${v6 ? '128' : '32'} dev ${device}${v6 ? ' nodad' : ''}`);
-    await this.netns.ip(`route replace ${ip} via ${via}`);
-    if (!isInside(ip)) await this.remote.netns.ip(`route replace ${ip} via ${v6 ? WIRE.node6 : WIRE.node4}`);
-  }
-
-  async #addDevice(network: PodNetwork | undefined, device: string): Promise<DeviceAddresses> {
-    if (network === undefined) throw new Error('a pod in the host network has no devices of its own');
-    const n = this.#pods++;
-    const free = podAddresses(n);
-    const ip4 = network.ip4 === undefined ? undefined : free.ip4;
-    const ip6 = network.ip6 === undefined ? undefined : free.ip6;
-    const { netns, links } = network;
-    const link = `v${n}`;
-    const metric = LATER_METRIC + links.length;
-    await this.netns.ip(
-      `link add ${link} type veth peer name ${device} address ${hardwareAddress(free.ip4)} netns ${netns.pid}`,
-      `link set ${link} master ${POD_NETWORK.bridge} up`,
-    );
-    links.push(link);
-    await netns.ip(
-      `link set ${device} up`,
-      ...(ip4 === undefined
-        ? []
-        : [
-            `addr add ${ip4}/32 dev ${device}`,
-            `route add default via ${POD_NETWORK.gateway4} dev ${device} onlink src ${ip4} metric ${metric}`,
-          ]),
-      ...(ip6 === undefined
-        ? []
-        : [
-            // IPv6 takes a gateway only on a device that has a route to it.
-            `addr add ${ip6}/64 dev ${device} nodad metric ${metric}`,
-            `route add default via ${POD_NETWORK.gateway6} dev ${device} src ${ip6} metric ${metric}`,
-          ]),
-    );
-    return { ip4, ip6 };
-  }
-
-  async #nest(network: PodNetwork | undefined, place: ContainerPlace): Promise<NestedNetns> {
-    if (network === undefined) throw new Error('a pod in the host network has no namespace to nest in');
-    const { subnet4, subnet6, ...link } = nestedAddresses(++this.#nested);
-    const netns = await Namespace.create(this.#outside);
-    network.inside.push(netns);
-    const { ip4, ip6 } = network;
-    const nested = await NestedNetns.create(place, netns, {
-      ...link,
-      ip4: ip4 === undefined ? undefined : link.ip4,
-      ip6: ip6 === undefined ? undefined : link.ip6,
-    });
-    if (ip4 !== undefined) {
-      await this.netns.ip(`route add ${subnet4} via ${ip4}`);
-      await this.remote.netns.ip(`route add ${subnet4} via ${WIRE.node4}`);
-    }
-    if (ip6 !== undefined) {
-      await this.netns.ip(`route add ${subnet6} via ${ip6}`);
-      await this.remote.netns.ip(`route add ${subnet6} via ${WIRE.node6}`);
-    }
-    return nested;
-  }
-}
-
-interface PodNetwork {
-  readonly ip4: string | undefined;
-  readonly ip6: string | undefined;
-  readonly netns: Namespace;
-  /** The node's ends of its devices. */
-  readonly links: string[];
-  /** Namespaces nested in it. */
-  readonly inside: Namespace[];
-  readonly release: () => Promise<void>;
-}
-
-/** Whether the address is behind the other node's existing route. */
-function isInside(ip: string): boolean {
-  return ip.startsWith('10.66.0.') || /^fd66::[^:]+$/.test(ip);
 }
 
 /** Starts an API server that knows the node. Its cgroup is removed with it, also if the owner is interrupted. */

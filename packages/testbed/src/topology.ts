@@ -48,18 +48,51 @@ export function nestedAddresses(n: number): {
 /** Pods get .10, .11, ... up to .254, and the same digits after fd66::. */
 const FIRST_POD = 10;
 const LAST_POD = 254;
+const ROOM = LAST_POD - FIRST_POD + 1;
 
-/** The addresses of the n-th pod (from 0); throws when the subnet is full. */
-export function podAddresses(n: number): { ip4: string; ip6: string } {
-  const host = FIRST_POD + n;
-  if (host > LAST_POD) throw new Error(`a testbed node has room for ${LAST_POD - FIRST_POD + 1} pods`);
-  return { ip4: `10.66.0.${host}`, ip6: `fd66::${host}` };
+export interface PodAddresses {
+  readonly ip4: string;
+  readonly ip6: string;
 }
 
-/** The link address of a pod, derived from its IP: neighbours stay right when another pod gets the same IP. */
-export function hardwareAddress(ip4: string): string {
-  const bytes = ip4.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
-  return `02:42:${bytes.join(':')}`;
+/** Those of one pod, of the families that it has. */
+export interface Addresses {
+  readonly ip4: string | undefined;
+  readonly ip6: string | undefined;
+}
+
+/** The addresses of a node's pods. One that was given back is the last to be given out again, as with the host-local plugin. */
+export class AddressPool {
+  readonly #taken = new Set<string>();
+  #last = -1;
+
+  /** The next pair of which neither is taken; it stays free. Throws when the subnet is full. */
+  next(): PodAddresses {
+    for (let i = 0; i < ROOM; i++) {
+      this.#last = (this.#last + 1) % ROOM;
+      const host = FIRST_POD + this.#last;
+      const pair = { ip4: `10.66.0.${host}`, ip6: `fd66::${host}` };
+      if (!this.#taken.has(pair.ip4) && !this.#taken.has(pair.ip6)) return pair;
+    }
+    throw new Error(`a testbed node has room for ${ROOM} pods at a time`);
+  }
+
+  take(addresses: Addresses): void {
+    for (const ip of [addresses.ip4, addresses.ip6]) if (ip !== undefined) this.#taken.add(ip);
+  }
+
+  giveBack(addresses: Addresses): void {
+    for (const ip of [addresses.ip4, addresses.ip6]) if (ip !== undefined) this.#taken.delete(ip);
+  }
+}
+
+/** The link address of a pod, derived from one of its IPs: neighbours stay right when another pod gets the same IP. */
+export function hardwareAddress(ip: string): string {
+  const lastGroup = (ip.split(':').at(-1) ?? '').padStart(4, '0');
+  const bytes = ip.includes(':')
+    ? ['00', '00', lastGroup.slice(0, 2), lastGroup.slice(2)]
+    : ip.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  return `02:4${ip.includes(':') ? 3 : 2}:${bytes.join(':')}`;
 }
 
 /** "10.0.0.1:80" or "[fd66::1]:80". */
