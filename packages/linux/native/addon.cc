@@ -11,6 +11,7 @@
 #include "policy_routes.h"
 #include "policy_rules.h"
 #include "seqpacket.h"
+#include "silent_listener.h"
 #include "socket_option.h"
 #include "traffic_control.h"
 
@@ -32,6 +33,8 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("NetnsWatches", NetnsWatches::define(env));
   add<listeningSockets>(exports, "listeningSockets");
   add<checkPidfdGetfd>(exports, "checkPidfdGetfd");
+  add<silentListener>(exports, "silentListener");
+  add<jiffyMicroseconds>(exports, "jiffyMicroseconds");
   add<netnsRules>(exports, "netnsRules");
   add<changeRule>(exports, "changeRule");
   add<netnsRoutes>(exports, "netnsRoutes");

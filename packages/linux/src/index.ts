@@ -26,7 +26,8 @@ export {
   type SeqpacketListener,
   type SeqpacketPacket,
 } from './seqpacket.js';
-export { getSockOpt, setSockOptInt } from './sockets.js';
+export { getSockOpt, jiffyMicroseconds, setSockOptInt } from './sockets.js';
+export { silentListener } from './silent-listener.js';
 export { addRoute, deleteRoute, routes, sameRoute, type ListedRoute, type PolicyRoute } from './policy-routes.js';
 export {
   addRule,

@@ -110,6 +110,8 @@ interface Addon extends NativePlumbing {
   /** `pidfd` -1 opens one by pid. No ports mean every port. */
   listeningSockets(pid: number, pidfd: number, procPath: string, ports: readonly number[]): NativeListeningSocket[];
   checkPidfdGetfd(): void;
+  silentListener(): NativeOwnedFd;
+  jiffyMicroseconds(): number;
   readonly FileLock: new (path: string) => NativeFileLock;
   readonly NetnsWatches: new (onChanges: (changes: readonly NativeNetnsChanges[]) => void) => NativeNetnsWatches;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;

@@ -15,3 +15,8 @@ export function getSockOpt(fd: number, level: number, name: number, length: numb
 export function setSockOptInt(fd: number, level: number, name: number, value: number): void {
   systemCall(() => native.setSockOptInt(fd, level, name, value));
 }
+
+/** How long a jiffy of this kernel is, in microseconds: 4000 if it was built with CONFIG_HZ=250. Some times are set in jiffies. */
+export function jiffyMicroseconds(): number {
+  return systemCall(() => native.jiffyMicroseconds());
+}
