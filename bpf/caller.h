@@ -13,7 +13,7 @@
 
 /* A process in a pod's cgroup may be in another network namespace than the pod's (a nested container engine, or a
  * runtime that has not moved yet). It does not have the pod's addresses, so ztunnel would take its traffic for another
- * workload's. */
+ * workload's. True as well while the agent does not know the pod's namespace. */
 static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 netns_cookie) {
   if (!info->is_in_mesh)
     return true;
@@ -47,12 +47,20 @@ static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *i
   return false;
 }
 
-/* False if the agent does not know the caller. */
+/* False if the agent does not know the caller. In a namespace about which the agent has said nothing, a caller of a pod
+ * with its own ztunnel stays the pod's, which is refused there; only in the host's it is nobody's. */
 static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie,
                                         struct cgroup_info *info) {
-  if (caller_by_cgroup(config->cgroup_levels, info) && in_own_netns(info, netns_cookie))
+  bool is_of_cgroup = caller_by_cgroup(config->cgroup_levels, info);
+  struct cgroup_info of_netns;
+
+  if (is_of_cgroup && in_own_netns(info, netns_cookie))
     return true;
-  return READ(&netns_info_map, &netns_cookie, info);
+  if (READ(&netns_info_map, &netns_cookie, &of_netns)) {
+    *info = of_netns;
+    return true;
+  }
+  return is_of_cgroup && (info->flags & IN_POD) && netns_cookie != config->host_netns_cookie;
 }
 
 #endif

@@ -43,6 +43,7 @@ static __always_inline bool remember_origin(struct bpf_sock *sk, const struct qu
 static __always_inline __u16 port_for(enum verdict verdict) {
   switch (verdict) {
   case VERDICT_REDIRECT:
+  case VERDICT_HOLD:
     return ZTUNNEL_OUTBOUND_PORT;
   case VERDICT_TO_MESH:
     return ZTUNNEL_INBOUND_PORT;
@@ -51,10 +52,15 @@ static __always_inline __u16 port_for(enum verdict verdict) {
   }
 }
 
+/* What is captured by route keeps its destination, whether ztunnel listens or is waited for. */
+static __always_inline bool is_routed_to_ztunnel(struct decision decision) {
+  return decision.verdict == VERDICT_ROUTE || (decision.verdict == VERDICT_HOLD && is_unspecified(decision.target.ip));
+}
+
 /* ztunnel dials an application from the client's own address. The accepted socket takes the mark of the SYN
  * (tcp_fwmark_accept), and a rule of the pod's namespace brings packets with Istio's mark back to the loopback. */
 static __always_inline __u32 mark_for(const struct query *q, struct decision decision) {
-  if (decision.verdict == VERDICT_ROUTE)
+  if (is_routed_to_ztunnel(decision))
     return q->mark | ROUTE_MARK;
   if (decision.reason == REASON_ZTUNNEL && is_ztunnel_mark(q->mark) &&
       is_own_address(q->netns_cookie, q->destination.ip))
@@ -97,8 +103,14 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
   if (!mark_socket(ctx, q, decision))
     return refuse();
 
+  if (is_routed_to_ztunnel(decision)) {
+    forget_origin(sk);
+    forget_exemption(sk);
+    return 1;
+  }
   switch (decision.verdict) {
   case VERDICT_REDIRECT:
+  case VERDICT_HOLD:
   case VERDICT_TO_MESH:
   case VERDICT_DNS:
     if (!remember_origin(sk, q, decision.verdict == VERDICT_DNS ? ORIGIN_ASKED : ORIGIN_DIALLED)) {
@@ -109,10 +121,6 @@ static __always_inline int route_connect(struct bpf_sock_addr *ctx, struct query
     forget_exemption(sk);
     *target = decision.target;
     *target_port = port_for(decision.verdict);
-    return 1;
-  case VERDICT_ROUTE:
-    forget_origin(sk);
-    forget_exemption(sk);
     return 1;
   case VERDICT_REFUSE:
     forget_origin(sk);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include "address.h"
+#include "listening.h"
 #include "maps.h"
 #include "own_address.h"
 #include "read.h"
@@ -80,12 +81,12 @@ static __always_inline bool ztunnel_in_pod(const struct query *q, struct address
   return !is_unspecified(ztunnel->ip);
 }
 
-/* True for a process of the pod in a network namespace that is not the pod's: no ztunnel listens there. A pending pod
- * is held in every namespace. */
-static __always_inline bool is_in_other_netns(const struct query *q) {
+/* True for a process of the pod in a network namespace that is not the pod's, as far as the agent has said: no ztunnel
+ * listens there. */
+static __always_inline bool is_astray(const struct query *q) {
   struct pod_addresses own;
 
-  return has_flag(q, IN_POD) && !has_flag(q, PENDING) && !READ(&pod_addresses, &q->netns_cookie, &own);
+  return has_flag(q, IN_POD) && !READ(&pod_addresses, &q->netns_cookie, &own);
 }
 
 /* ztunnel's address in the family of the destination; false if none is known. */
@@ -127,47 +128,44 @@ static __always_inline struct decision pass(enum reason reason) {
   return (struct decision){.verdict = VERDICT_PASS, .reason = reason};
 }
 
-/* True if ztunnel listens for what the pod of the caller's namespace dials. */
-static __always_inline bool is_listened_for(const struct query *q) {
-  struct listener_key key = {.netns_cookie = q->netns_cookie, .port = ZTUNNEL_OUTBOUND_PORT};
-  struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &key);
-
-  if (listener)
-    bpf_sk_release(listener);
-  return listener;
+static __always_inline struct decision refusal(enum reason reason) {
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = reason};
 }
 
-static __always_inline struct decision without_ztunnel(const struct query *q) {
-  if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
-    return pass(REASON_NO_ZTUNNEL);
-  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_NO_ZTUNNEL};
+/* Captured by route: the pod's own routing leads to ztunnel, and the destination stays. */
+static __always_inline bool is_by_route(const struct query *q) {
+  return has_flag(q, IN_POD) && has_flag(q, ROUTE);
 }
 
-/* Without its route, a marked connection would leave the pod. Without a listener it would be neither accepted nor
- * refused: the kernel sends no reset from an IPv4 address that it does not have (net/ipv4/tcp_ipv4.c,
+/* To the ztunnel in the caller's pod, or what becomes of a connection that cannot reach it now. Without its route, a
+ * marked connection would leave the pod. Without a listener, or the socket that holds in its place, it would be neither
+ * accepted nor refused: the kernel sends no reset from an IPv4 address that it does not have (net/ipv4/tcp_ipv4.c,
  * tcp_v4_send_reset). */
-static __always_inline struct decision by_route(const struct query *q, bool routed) {
-  if (!routed)
-    return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNPREPARED};
-  if (!is_listened_for(q))
-    return without_ztunnel(q);
-  return (struct decision){.verdict = VERDICT_ROUTE, .reason = REASON_REDIRECT};
+static __always_inline struct decision to_own_ztunnel(const struct query *q, bool routed) {
+  bool pending = has_flag(q, PENDING);
+  struct decision decision = {.verdict = is_by_route(q) ? VERDICT_ROUTE : VERDICT_REDIRECT, .reason = REASON_REDIRECT};
+  bool has_way = is_by_route(q) ? routed : has_flag(q, IN_POD) && ztunnel_in_pod(q, &decision.target);
+
+  if (!pending && has_way && is_listening(q->netns_cookie, ZTUNNEL_OUTBOUND_PORT))
+    return decision;
+  decision.reason = pending ? REASON_PENDING : REASON_NO_ZTUNNEL;
+  decision.verdict = VERDICT_HOLD;
+  if (has_flag(q, REFUSE_WAITING))
+    return refusal(decision.reason);
+  if (has_flag(q, OPEN_WAITING))
+    return pass(decision.reason);
+  return has_way && can_hold() ? decision : refusal(decision.reason);
 }
 
-/* Both ways into the mesh need a ztunnel of the destination's family; without one the policy decides. */
+/* To a ztunnel in another pod: it needs an address of the destination's family; without one the policy decides. */
 static __always_inline struct decision to_ztunnel(const struct query *q, enum verdict verdict, enum reason reason) {
   struct decision decision = {.verdict = verdict, .reason = reason};
 
-  if (ztunnel_of(q, &decision.target))
+  if (ztunnel_for(&q->destination, &decision.target))
     return decision;
-  return without_ztunnel(q);
-}
-
-/* Until ztunnel has acknowledged the pod, nobody listens for it. */
-static __always_inline struct decision pending(const struct query *q) {
-  if (q->config->policy & POLICY_PENDING_OPEN)
-    return pass(REASON_PENDING);
-  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_PENDING};
+  if (q->config->policy & POLICY_NO_ZTUNNEL_OPEN)
+    return pass(REASON_NO_ZTUNNEL);
+  return refusal(REASON_NO_ZTUNNEL);
 }
 
 static __always_inline struct decision decide(const struct query *q) {
@@ -191,21 +189,25 @@ static __always_inline struct decision decide(const struct query *q) {
   if (is_self(q, &pod))
     return pass(REASON_SELF);
 
-  bool is_by_route = has_flag(q, IN_POD) && has_flag(q, ROUTE);
-  /* Only the pod's own namespace is prepared. */
-  bool routed = is_by_route && is_routed(q);
-
-  if (!routed && is_in_other_netns(q))
+  if (has_flag(q, NESTED))
     return pass(REASON_OTHER_NETNS);
   if (is_excluded(q))
     return pass(REASON_EXCLUDED);
-  if (has_flag(q, PENDING))
-    return pending(q);
-  if (is_captured_dns(q))
-    return (struct decision){.verdict = VERDICT_DNS, .reason = REASON_DNS, .target = resolver_for(&q->destination)};
-  if (is_by_route)
-    return by_route(q, routed);
-  return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
+
+  /* Only the pod's own namespace is prepared. */
+  bool routed = is_by_route(q) && is_routed(q);
+
+  if (!has_flag(q, PENDING)) {
+    if (!routed && is_astray(q))
+      return refusal(REASON_UNPREPARED);
+    if (is_captured_dns(q))
+      return (struct decision){.verdict = VERDICT_DNS, .reason = REASON_DNS, .target = resolver_for(&q->destination)};
+    if (is_by_route(q) && !routed)
+      return refusal(REASON_UNPREPARED);
+    if (!has_flag(q, IN_POD))
+      return to_ztunnel(q, VERDICT_REDIRECT, REASON_REDIRECT);
+  }
+  return to_own_ztunnel(q, routed);
 }
 
 #endif

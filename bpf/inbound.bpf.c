@@ -38,9 +38,9 @@ static __always_inline void read_arrival(struct bpf_sk_lookup *ctx, struct arriv
 }
 
 /* Assigns that very socket: an application of the same user that joined its SO_REUSEPORT group must not get any
- * connection. */
-static __always_inline bool assign_listener(struct bpf_sk_lookup *ctx, __u32 port) {
-  struct listener_key key = {.netns_cookie = netns_cookie, .port = port};
+ * connection. The kernel does not ask for the namespace of the socket. */
+static __always_inline bool assign_listener(struct bpf_sk_lookup *ctx, __u64 netns, __u64 port) {
+  struct listener_key key = {.netns_cookie = netns, .port = port};
   struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &key);
 
   if (!listener)
@@ -61,8 +61,11 @@ int sluice_inbound(struct bpf_sk_lookup *ctx) {
 
   read_arrival(ctx, &arrival);
   struct inbound_decision decision = decide_inbound(&arrival);
-  if (decision.verdict == INBOUND_STEER && !assign_listener(ctx, decision.port))
-    decision = without_listener(decision);
+  if (decision.verdict == INBOUND_STEER && !assign_listener(ctx, netns_cookie, decision.port))
+    decision = without_listener(&arrival, decision);
+  /* The filter of that socket drops what it gets, so that the client sends its SYN again. */
+  if (decision.verdict == INBOUND_HOLD && !assign_listener(ctx, HOLDING_NETNS, HOLDING_PORT))
+    decision = inbound_refuse(decision.reason);
   count_in(&inbound_counters, decision.reason * INBOUND_VERDICTS + decision.verdict);
   return decision.verdict == INBOUND_REFUSE ? SK_DROP : SK_PASS;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include "address.h"
 #include "exempt.h"
+#include "listening.h"
 #include "maps.h"
 #include "read.h"
 #include "rules.h"
@@ -47,13 +48,6 @@ static __always_inline bool is_exempt(const struct arrival *arrival) {
   return bpf_map_lookup_elem(&exempt_tuples, &key);
 }
 
-static __always_inline bool pending_is_open(void) {
-  __u32 zero = 0;
-  const struct agent_config *node = bpf_map_lookup_elem(&config, &zero);
-
-  return node && (node->policy & POLICY_PENDING_OPEN);
-}
-
 /* True for a connection that the pod's own routing delivers here although it is meant for somewhere else: what the pod
  * dials, marked by connect(). It comes over the loopback; that of a socket that is bound to a device comes with the
  * device's index, and from an address of the namespace. An address of the loopback is the pod's own too, and one that
@@ -69,6 +63,24 @@ static __always_inline bool goes_elsewhere(const struct arrival *arrival) {
  * traffic, or for captured traffic. */
 static __always_inline struct inbound_decision inbound_past(enum inbound_reason reason, __u16 port) {
   return is_ztunnel_port(port) ? inbound_refuse(reason) : inbound_pass(reason);
+}
+
+/* For a connection that ztunnel cannot accept now. */
+static __always_inline struct inbound_decision inbound_wait(const struct cgroup_info *pod, enum inbound_reason reason,
+                                                            __u16 port) {
+  if (pod->flags & REFUSE_WAITING)
+    return inbound_refuse(reason);
+  if (pod->flags & OPEN_WAITING)
+    return inbound_past(reason, port);
+  return (struct inbound_decision){.verdict = INBOUND_HOLD, .reason = reason};
+}
+
+/* The socket that listens for HBONE is not in the map. ztunnel opens it before the one that is asked for here (ztunnel
+ * src/proxy.rs). */
+static __always_inline struct inbound_decision from_peer(const struct arrival *arrival, const struct cgroup_info *pod) {
+  if (is_listening(arrival->netns_cookie, ZTUNNEL_INBOUND_PORT))
+    return inbound_pass(INBOUND_HBONE);
+  return inbound_wait(pod, INBOUND_HBONE, ZTUNNEL_HBONE_PORT);
 }
 
 static __always_inline struct inbound_decision decide_inbound(const struct arrival *arrival) {
@@ -93,14 +105,14 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
     return bpf_map_lookup_elem(&origin_handoff, tuple) ? inbound_steer(INBOUND_OUTBOUND_LISTENER, ZTUNNEL_OUTBOUND_PORT)
                                                        : inbound_refuse(INBOUND_OUTBOUND_LISTENER);
   if (port == ZTUNNEL_HBONE_PORT)
-    return inbound_pass(INBOUND_HBONE);
+    return from_peer(arrival, &pod);
   if (is_exempt(arrival))
     return inbound_pass(INBOUND_EXEMPT);
   /* Nobody outside can be at the pod's own address: the answers never reach them. */
   if (is_from_pod || same_address(tuple->local_ip, tuple->remote_ip))
     return inbound_pass(INBOUND_SELF);
   if (pod.flags & PENDING)
-    return pending_is_open() ? inbound_past(INBOUND_PENDING, port) : inbound_refuse(INBOUND_PENDING);
+    return inbound_wait(&pod, INBOUND_PENDING, port);
   if (pod.flags & BYPASS_INBOUND)
     return inbound_past(INBOUND_BYPASS, port);
   if (is_excluded_inbound(&pod, port))
@@ -108,9 +120,20 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
   return inbound_steer(INBOUND_STEERED, ZTUNNEL_INBOUND_PORT);
 }
 
-/* What a decision to steer becomes when ztunnel has no such listener. */
-static __always_inline struct inbound_decision without_listener(struct inbound_decision decision) {
-  return inbound_refuse(decision.reason == INBOUND_STEERED ? INBOUND_NO_LISTENER : decision.reason);
+/* What a decision to steer becomes when ztunnel has no such listener. What the pod itself has dialled is not let
+ * through, because connect() has sent it to ztunnel already. A pod without an entry leaves the mesh: what it has
+ * dialled by route goes directly as soon as the rules are gone. */
+static __always_inline struct inbound_decision without_listener(const struct arrival *arrival,
+                                                                struct inbound_decision decision) {
+  struct cgroup_info pod;
+
+  if (!READ(&netns_info_map, &arrival->netns_cookie, &pod))
+    pod.flags = 0;
+  if (decision.reason == INBOUND_STEERED)
+    return inbound_wait(&pod, INBOUND_NO_LISTENER, arrival->tuple.remote_port);
+  if (pod.flags & REFUSE_WAITING)
+    return inbound_refuse(decision.reason);
+  return (struct inbound_decision){.verdict = INBOUND_HOLD, .reason = decision.reason};
 }
 
 #endif

@@ -49,6 +49,14 @@ enum workload_flag {
   ONLY_INCLUDED_INBOUND = 1 << 9,
   /* What goes out of the pod is captured by route: connect() marks the socket and changes nothing else. */
   ROUTE = 1 << 10,
+  /* What becomes of a new connection of the pod, or to it, that cannot reach ztunnel now: the pod is pending, or no
+   * ztunnel listens for it. With neither of the two it is held: it waits, and goes on when ztunnel listens. */
+  REFUSE_WAITING = 1 << 11,
+  /* It goes directly, past the mesh. REFUSE_WAITING wins over it. */
+  OPEN_WAITING = 1 << 12,
+  /* Of a network namespace that lies inside a pod and is not the pod's own, such as a nested container engine's: what
+   * is dialled there is not captured. Only in netns_info_map, and without IN_POD. */
+  NESTED = 1 << 13,
 };
 
 /* A value of routed_netns: these bits, and above them the cookie of the namespace again. One load reads both, so that
@@ -72,12 +80,11 @@ enum setting {
 };
 
 enum policy_bit {
-  /* A meshed pod connects directly while no ztunnel is known, instead of being refused. */
+  /* What would go to a ztunnel in another pod goes directly while none is known, instead of being refused. For a pod
+   * with a ztunnel of its own, REFUSE_WAITING and OPEN_WAITING decide. */
   POLICY_NO_ZTUNNEL_OPEN = 1 << 0,
   /* A socket with mark & 0xfff == 0x539 counts as ztunnel's. */
   POLICY_ZTUNNEL_BY_MARK = 1 << 1,
-  /* A pending pod connects directly, instead of being refused. */
-  POLICY_PENDING_OPEN = 1 << 2,
   /* Every process in the host's network namespace counts as a prober, not only the kubelet. */
   POLICY_PROBES_FROM_HOST = 1 << 3,
 };
@@ -93,6 +100,9 @@ enum verdict {
   VERDICT_DNS,
   /* To ztunnel's listener on 15001 by the pod's own routing: the socket is marked, and its destination stays. */
   VERDICT_ROUTE,
+  /* As VERDICT_ROUTE or, with another destination, as VERDICT_REDIRECT, but ztunnel does not listen yet: the SYN waits
+   * for it. */
+  VERDICT_HOLD,
   VERDICTS,
 };
 
@@ -110,7 +120,8 @@ enum reason {
   REASON_REDIRECT,
   REASON_OTHER_NETNS,
   REASON_DNS,
-  /* The pod is captured by route, and its network namespace has no route to ztunnel. */
+  /* The pod is captured by route, and its network namespace has no route to ztunnel; or the caller is in a network
+   * namespace that is not its pod's, and about which the agent has not decided. */
   REASON_UNPREPARED,
   REASONS,
 };
@@ -146,6 +157,8 @@ enum inbound_verdict {
   /* To a listener of ztunnel. */
   INBOUND_STEER,
   INBOUND_REFUSE,
+  /* To nobody, and without an answer: the client sends its SYN again. */
+  INBOUND_HOLD,
   INBOUND_VERDICTS,
 };
 
@@ -293,6 +306,10 @@ struct listener_key {
   __u64 netns_cookie;
   __u64 port; /* host order */
 };
+
+/* Where listeners has the socket that holds connections: 0 is the cookie of no namespace, and no port. */
+#define HOLDING_NETNS 0
+#define HOLDING_PORT  0
 
 struct decision_record {
   __u64 timestamp_ns; /* CLOCK_MONOTONIC */
@@ -448,8 +465,8 @@ struct {
   __type(value, __u32);
 } ztunnel_sockets SEC(".maps");
 
-/* The sockets of ztunnel_sockets that listen; user space adds those that listened before the programs were there. The
- * kernel removes a socket when it closes. */
+/* The sockets of ztunnel_sockets that listen; user space adds those that listened before the programs were there, and
+ * the socket that holds connections, which is in another namespace. The kernel removes a socket when it closes. */
 struct {
   __uint(type, BPF_MAP_TYPE_SOCKHASH);
   __uint(max_entries, LISTENER_CAPACITY);

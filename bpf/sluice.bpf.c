@@ -7,6 +7,7 @@
 #include "connect.bpf.c"
 #include "bind.bpf.c"
 #include "sockops.bpf.c"
+#include "hold.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"
 #include "getsockname.bpf.c"

@@ -8,4 +8,8 @@
 #define REUSE_ADDRESS 2
 #define SOCKET_MARK   36
 
+/* linux/in.h and linux/tcp.h: SOL_TCP, TCP_SYNCNT. */
+#define LEVEL_TCP 6
+#define SYN_COUNT 7
+
 #endif

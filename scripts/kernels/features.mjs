@@ -129,7 +129,6 @@ const checks = {
         rules: [],
         settings: {
           noZtunnel: 'closed',
-          pending: 'hold',
           ztunnelByMark: false,
           probesExempt: 'kubelet',
           hostNetnsCookie: 0n,

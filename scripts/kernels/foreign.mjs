@@ -67,7 +67,6 @@ function attachOurs() {
     settings: {
       ztunnelIPv4: ZTUNNEL,
       noZtunnel: 'closed',
-      pending: 'hold',
       ztunnelByMark: false,
       probesExempt: 'kubelet',
       hostNetnsCookie: 0n,

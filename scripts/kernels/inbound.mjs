@@ -39,7 +39,6 @@ const { failures } = datapath.apply({
     ztunnelIPv4: undefined,
     ztunnelIPv6: undefined,
     noZtunnel: 'closed',
-    pending: 'hold',
     ztunnelByMark: false,
     probesExempt: 'kubelet',
     hostNetnsCookie: netnsCookie(node.netns.path),

@@ -31,6 +31,7 @@ import { podNetns } from './pod-netns/pod-netns.js';
 import { Leaving } from './reconcile/leaving.js';
 import { ListenerSights } from './reconcile/listener-sights.js';
 import { LastingNeeds } from './reconcile/needs.js';
+import { Patience } from './reconcile/patience.js';
 import type { PassPlaces } from './reconcile/pass.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
@@ -107,6 +108,7 @@ const agent = (
       known: new KnownPods(podsFile(runDir), yield* podsFile(runDir).recall),
       leaving: new Leaving(),
       out: new Set(),
+      patience: new Patience(Duration.toMillis(config.policy.holdLimit)),
       routedBefore: routed,
     };
     const running = enrolForEver(passes, keeper, hints, exposed).pipe(

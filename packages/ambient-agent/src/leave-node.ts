@@ -33,9 +33,8 @@ export const leaveMesh = Effect.fnUntraced(function* (places: PassPlaces): Effec
   for (let left = PASSES; left > 0; left -= 1) {
     const outcome = yield* Effect.result(reconcilePass(nobody, true));
     if (Result.isSuccess(outcome)) ztunnels = outcome.success.ztunnels.pods.length;
-    const graceMs = Result.isSuccess(outcome) ? outcome.success.nextMs : undefined;
-    if (graceMs !== undefined) {
-      yield* Effect.sleep(graceMs);
+    if (Result.isSuccess(outcome) && outcome.success.statuses.some(({ code }) => code === 'leaving')) {
+      yield* Effect.sleep(places.config.ambient.leaveGrace);
       left += 1;
       continue;
     }

@@ -16,6 +16,7 @@ import {
 } from '../src/index.js';
 import { Leaving } from '../src/reconcile/leaving.js';
 import { ListenerSights } from '../src/reconcile/listener-sights.js';
+import { Patience } from '../src/reconcile/patience.js';
 import { Recorder } from './recorder.js';
 import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
 
@@ -50,6 +51,7 @@ class Node {
       lasting: new LastingNeeds(),
       known: { complete: (known: Inventory) => known },
       leaving: new Leaving(),
+      patience: new Patience(60_000),
       out: new Set(),
     } as unknown as PassPlaces;
   }

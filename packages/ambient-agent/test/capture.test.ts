@@ -18,6 +18,7 @@ const ordinary: CaptureFacts = {
   obstacles: new Map(),
   prepared: new Set([COOKIE]),
   listeners: new Map([[COOKIE, 'transparent']]),
+  expected: undefined,
   foreignConnect: undefined,
 };
 const FOREIGN = 'program cil_sock4_connect (id 9) at cgroup /sys/fs/cgroup is in the way; detach it';
@@ -52,6 +53,7 @@ function ask(given: Given = {}): Capture {
       obstacles: new Map(given.obstacle === undefined ? [] : [[COOKIE, given.obstacle]]),
       prepared: new Set(given.isPrepared === false ? [] : [COOKIE]),
       listeners: new Map(listener === undefined ? [] : [[COOKIE, listener]]),
+      expected: undefined,
       foreignConnect: given.foreign,
     },
   });

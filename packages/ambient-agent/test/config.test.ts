@@ -24,7 +24,7 @@ describe('defaults', () => {
       nodeName: 'from-env',
       excludeNamespaces: ['kube-system'],
       ztunnel: { namespace: 'istio-system', labels: { app: 'ztunnel' }, serviceAccount: 'ztunnel', byMark: false },
-      policy: { noZtunnel: 'closed', pending: 'hold' },
+      policy: { noZtunnel: 'hold', pending: 'hold', holdLimit: Duration.seconds(60) },
       zds: { socket: '/var/run/ztunnel/ztunnel.sock' },
       probes: { exempt: 'kubelet' },
       ambient: { dnsCapture: true, ipv6: true },
@@ -113,7 +113,7 @@ describe('problems', () => {
     [
       'nothing near',
       { policy: { xyzzyplugh: 1 } },
-      ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel, pending'],
+      ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel, pending, holdLimit'],
     ],
     [
       'socket',

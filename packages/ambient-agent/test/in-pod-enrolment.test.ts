@@ -115,7 +115,7 @@ describe('a pod of inPod mode', () => {
     const { served, desired } = enrolWorld({
       pods: [pod('a', { namespace: 'plain', ips: ['10.0.0.2'] }), ztunnelPod({ isReady: false })],
       workloads: [workload('a', 100n, 7n), workload('zt', 200n, 8n)],
-      config: inPod({ probes: { exempt: 'host' }, policy: { pending: 'open' } }),
+      config: inPod({ probes: { exempt: 'host' }, policy: { noZtunnel: 'open' } }),
       served: acked,
     });
     expect(served).toEqual([]);
@@ -125,7 +125,7 @@ describe('a pod of inPod mode', () => {
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       probesExempt: 'host',
-      pending: 'open',
+      noZtunnel: 'open',
     });
   });
 });

@@ -8,7 +8,7 @@ import { config, enrolWorld, inventory, pod, workload, ztunnelPod, type World } 
 const root = { path: '/cg', id: 1n };
 const podsParents = [{ path: '/cg/kubepods', id: 2n }];
 
-function needs(over: Partial<World> = {}) {
+function needs(over: Partial<World> = {}, waiting: readonly string[] = []) {
   const world: World = {
     pods: [pod('a', { ips: ['10.0.0.2'] }), pod('b', { namespace: 'plain' }), ztunnelPod()],
     workloads: [workload('a', 100n, 7n), workload('b', 200n, 8n), workload('zt', 300n)],
@@ -24,7 +24,7 @@ function needs(over: Partial<World> = {}) {
     workloads: new Map(world.workloads?.map((one) => [one.pod.podUid, one])),
   };
   const settings = world.config ?? config();
-  return needsOf(settings, truth, discoverZtunnels(inventory(world.pods ?? []), settings), enrolWorld(world));
+  return needsOf(settings, truth, discoverZtunnels(inventory(world.pods ?? []), settings), enrolWorld(world), waiting);
 }
 
 describe('the need for programs', () => {
@@ -34,11 +34,19 @@ describe('the need for programs', () => {
     expect([found.ztunnels, found.rewritten].map((places) => places.map(({ id }) => id))).toEqual([[300n], [100n]]);
   });
 
-  it('is not that of a pod that is captured by route, or that ztunnel has not acknowledged', () => {
-    expect(needs({ served: {} }).rewritten).toEqual([]);
+  it('is not that of a pod that is captured by route, or will be when ztunnel has acknowledged it', () => {
+    const served = {};
+    expect(needs({ served }).rewritten).toMatchObject([{ id: 100n }]);
+    const expected = { ...nothingSeen, expected: 'transparent' as const };
+    expect(needs({ served, config: config({ mode: 'inPod' }), capture: expected }).rewritten).toEqual([]);
     const capture = { ...nothingSeen, prepared: new Set([7n]), listeners: new Map([[7n, 'transparent' as const]]) };
     expect(needs({ config: config({ mode: 'inPod' }), capture }).rewritten).toEqual([]);
     expect(needs({ config: config({ mode: 'inPod' }) }).rewritten.length).toBe(1);
+  });
+
+  it('of what makes SYNs be sent again is that of the pods whose connections may have to wait', () => {
+    expect(needs().held).toEqual([]);
+    expect(needs({}, ['a', 'nobody']).held).toMatchObject([{ id: 100n }]);
   });
 
   it('ends for a pod that leaves the mesh, and for one whose cgroup is gone', () => {

@@ -14,5 +14,5 @@ export const nothingDone: PassResult = {
   applied: { written: 0, removed: 0, failures: [], wanted: {} },
   failureKinds: [],
   isIncomplete: false,
-  nextMs: undefined,
+  dueMs: undefined,
 };

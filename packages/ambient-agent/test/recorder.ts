@@ -73,6 +73,7 @@ export class Recorder {
         Enforcement,
         Enforcement.of({
           adopted: [],
+          whyNotHeld: undefined,
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
           activate: () => Effect.die('not asked here'),
           attach: () => Effect.as(says('attach programs'), { attached: [], updated: [], failures: [] }),

@@ -80,6 +80,7 @@ describe.skipIf(need.skip)(`maps that the datapath has written${need.label}`, ()
             obstacles: new Map(),
             prepared: new Set([7n]),
             listeners: new Map([5n, 6n, 7n, 8n].map((cookie) => [cookie, 'transparent'])),
+            expected: undefined,
             foreignConnect: undefined,
           },
           addresses: new Map([[5n, ['192.0.2.1', 'fe80::1']]]),

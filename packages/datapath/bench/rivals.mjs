@@ -91,7 +91,6 @@ export class Rivals {
         ztunnelIPv4: undefined,
         ztunnelIPv6: undefined,
         noZtunnel: 'closed',
-        pending: 'hold',
         ztunnelByMark: false,
         probesExempt: 'kubelet',
         hostNetnsCookie: netnsCookie(this.#node.netns.path),

@@ -23,6 +23,8 @@ export interface Needs {
   readonly ztunnels: readonly Place[];
   /** The pod-level cgroups of the pods whose connections are captured by a rewritten destination. */
   readonly rewritten: readonly Place[];
+  /** The pod-level cgroups of the pods whose connections may have to wait for ztunnel. */
+  readonly held: readonly Place[];
   /** Whether the DNS of any pod is captured. */
   readonly capturesDns: boolean;
   /** Whether every process of the host counts as a prober, and not only the kubelet. */
@@ -33,6 +35,7 @@ export interface Needs {
 
 const CONNECT = ['sluice_connect4', 'sluice_connect6'];
 const BIND = ['sluice_bind4', 'sluice_bind6'];
+const HOLD = 'sluice_hold';
 const GETPEERNAME = ['sluice_getpeername4', 'sluice_getpeername6'];
 const DATAGRAMS = [
   'sluice_sendmsg4',
@@ -50,7 +53,11 @@ const DATAGRAMS = [
 export function attachPlan(needs: Needs): AttachPlan {
   const { mode, root, kubelets, rewritten, capturesDns } = needs;
   // `to-mesh` is for callers anywhere on the node, and so is whatever is told by its mark.
-  if (mode === 'node' || needs.ztunnelByMark) return everythingAt(root);
+  const held: AttachPlan = needs.held.length === 0 ? new Map() : new Map([[HOLD, uppermost(needs.held)]]);
+  if (mode === 'node' || needs.ztunnelByMark)
+    return new Map(
+      [...everythingAt(root)].flatMap(([name, at]) => (name === HOLD ? [...held] : [[name, at] as const])),
+    );
   // While no pod has been seen nobody is in the mesh, and whichever comes first is seen by the program above it.
   const pods = needs.podsParents.length === 0 ? [root] : needs.podsParents;
   const probers = needs.probesFromHost ? [root] : kubelets;
@@ -67,11 +74,12 @@ export function attachPlan(needs: Needs): AttachPlan {
     [GETPEERNAME, where(isAnyRewritten || capturesDns, pods)],
     [DATAGRAMS, where(capturesDns, pods)],
   ];
-  return new Map(
-    wanted
+  return new Map([
+    ...wanted
       .filter(([, places]) => places.length > 0)
       .flatMap(([programs, places]) => programs.map((name) => [name, uppermost(places)] as const)),
-  );
+    ...held,
+  ]);
 }
 
 /** Every program at one cgroup. */

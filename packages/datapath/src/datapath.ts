@@ -9,7 +9,7 @@ import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS } from './entries.js';
 import { InboundPrograms } from './inbound-programs.js';
 import { INBOUND_OBJECT_PATH, type MapName, type Maps } from './layout.js';
-import { captureListener, capturedListener } from './listeners.js';
+import { HOLDING, captureListener, capturedListener } from './listeners.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 import { recordOf } from './records.js';
@@ -133,6 +133,19 @@ export class Datapath {
   /** The socket cookie (SO_COOKIE) of the listener that new connections are given to; undefined if there is none. */
   capturedListener(cookie: bigint, port: number): bigint | undefined {
     return capturedListener(this.#maps.listeners, cookie, port);
+  }
+
+  /**
+   * Lets connections wait for ztunnel, by a socket that discards all that it gets (`silentListener` of @sluice/linux). It takes
+   * the place of an earlier one. They wait as long as this process keeps it open; when it closes, they are refused.
+   */
+  holdBy(socketFd: number): void {
+    captureListener(this.#maps.listeners, HOLDING.netnsCookie, HOLDING.port, socketFd);
+  }
+
+  /** The socket cookie (SO_COOKIE) of the socket that holds connections, of this agent or another one; undefined if there is none. */
+  holder(): bigint | undefined {
+    return capturedListener(this.#maps.listeners, HOLDING.netnsCookie, HOLDING.port);
   }
 
   counters(): Counters {

@@ -58,10 +58,11 @@ export type TrafficRule =
 export interface DatapathSettings {
   readonly ztunnelIPv4: string | undefined;
   readonly ztunnelIPv6: string | undefined;
-  /** What happens to a meshed pod's connection while no ztunnel is known: refused (`closed`) or let through (`open`). */
+  /**
+   * What happens to a connection for a ztunnel in another pod while none is known: refused (`closed`) or let through (`open`).
+   * For a pod with its own ztunnel, the flags REFUSE_WAITING and OPEN_WAITING decide.
+   */
   readonly noZtunnel: 'closed' | 'open';
-  /** What happens to a connection of a pending pod: refused (`hold`) or let through (`open`). */
-  readonly pending: 'hold' | 'open';
   /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
   readonly ztunnelByMark: boolean;
   /** Whose connections to meshed pods of this node are probes: the kubelet's, or those of all unmeshed callers in the host network. */

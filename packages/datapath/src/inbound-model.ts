@@ -26,6 +26,8 @@ export interface InboundQuery {
   readonly exempt?: boolean;
   /** The ports of ztunnel's listeners that are captured there; both if left out. */
   readonly listeners?: readonly number[];
+  /** Whether there is a socket that holds connections; there is as long as an agent runs. */
+  readonly canHold?: boolean;
 }
 
 /** One row of the table that was tried. */
@@ -89,6 +91,28 @@ interface Row {
 const pass = (): InboundVerdict => 'pass';
 /** Past the capture, but not to ztunnel's own listeners, because what they accept counts as the pod's own or as captured. */
 const past = (facts: Facts): InboundVerdict => (isZtunnelPort(facts) ? 'refuse' : 'pass');
+
+const hold = (facts: Facts): InboundVerdict => (facts.query.canHold === true ? 'hold' : 'refuse');
+/** For a connection that ztunnel cannot accept now. */
+function waiting(facts: Facts): InboundVerdict {
+  if (hasFlag(facts, WorkloadFlag.REFUSE_WAITING)) return 'refuse';
+  return hasFlag(facts, WorkloadFlag.OPEN_WAITING) ? past(facts) : hold(facts);
+}
+/** What the pod itself has dialled is not let through, because `connect` has sent it to ztunnel already. */
+function outboundVerdict(facts: Facts): InboundVerdict {
+  if (hasListener(facts, ZTUNNEL_OUTBOUND_PORT)) return 'steer';
+  return hasFlag(facts, WorkloadFlag.REFUSE_WAITING) ? 'refuse' : hold(facts);
+}
+
+/** Why {@link waiting} says so, in words. */
+function whyWaiting(facts: Facts): string {
+  if (hasFlag(facts, WorkloadFlag.REFUSE_WAITING)) return 'the pod is not to wait, or has waited too long';
+  if (hasFlag(facts, WorkloadFlag.OPEN_WAITING)) return 'the pod may be reached past the mesh meanwhile';
+  return facts.query.canHold === true
+    ? 'the connection waits for ztunnel'
+    : 'no connection can wait, because no agent runs';
+}
+
 const listening = (facts: Facts, port: number): string =>
   hasListener(facts, port) ? `ztunnel listens on ${port}` : `ztunnel does not listen on ${port}`;
 
@@ -104,7 +128,7 @@ const TABLE: readonly Row[] = [
     reason: 'outbound',
     question: "is it a connection that the pod itself dials, and that the pod's routes lead to ztunnel?",
     matches: isOutbound,
-    verdict: (facts) => (hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse'),
+    verdict: outboundVerdict,
     finding: (facts, matched) =>
       matched
         ? `the pod itself dials ${facts.ip}; ${listening(facts, ZTUNNEL_OUTBOUND_PORT)}`
@@ -121,8 +145,7 @@ const TABLE: readonly Row[] = [
     reason: 'outbound-listener',
     question: "is the destination ztunnel's outbound port?",
     matches: ({ query }) => query.port === ZTUNNEL_OUTBOUND_PORT,
-    verdict: (facts) =>
-      facts.query.redirected === true && hasListener(facts, ZTUNNEL_OUTBOUND_PORT) ? 'steer' : 'refuse',
+    verdict: (facts) => (facts.query.redirected === true ? outboundVerdict(facts) : 'refuse'),
     finding: (facts, matched) =>
       !matched
         ? `the port is ${facts.query.port}`
@@ -134,8 +157,14 @@ const TABLE: readonly Row[] = [
     reason: 'hbone',
     question: "is the destination ztunnel's HBONE port?",
     matches: ({ query }) => query.port === ZTUNNEL_HBONE_PORT,
-    verdict: pass,
-    finding: ({ query }) => `the port is ${query.port}`,
+    // ztunnel opens this listener before the one that is asked for.
+    verdict: (facts) => (hasListener(facts, ZTUNNEL_INBOUND_PORT) ? 'pass' : waiting(facts)),
+    finding: (facts, matched) =>
+      !matched
+        ? `the port is ${facts.query.port}`
+        : hasListener(facts, ZTUNNEL_INBOUND_PORT)
+          ? listening(facts, ZTUNNEL_INBOUND_PORT)
+          : `${listening(facts, ZTUNNEL_INBOUND_PORT)}; ${whyWaiting(facts)}`,
   },
   {
     reason: 'exempt',
@@ -156,9 +185,8 @@ const TABLE: readonly Row[] = [
     reason: 'pending',
     question: 'is the pod pending?',
     matches: (facts) => hasFlag(facts, WorkloadFlag.PENDING),
-    verdict: (facts) => (facts.maps.settings.pending === 'open' ? past(facts) : 'refuse'),
-    finding: (facts, matched) =>
-      matched ? `the pod is pending; the policy is ${facts.maps.settings.pending}` : 'the pod is not pending',
+    verdict: waiting,
+    finding: (facts, matched) => (matched ? `the pod is pending; ${whyWaiting(facts)}` : 'the pod is not pending'),
   },
   {
     reason: 'bypass',
@@ -188,8 +216,8 @@ const TABLE: readonly Row[] = [
     reason: 'no-listener',
     question: 'otherwise',
     matches: () => true,
-    verdict: () => 'refuse',
-    finding: (facts) => listening(facts, ZTUNNEL_INBOUND_PORT),
+    verdict: waiting,
+    finding: (facts) => `${listening(facts, ZTUNNEL_INBOUND_PORT)}; ${whyWaiting(facts)}`,
   },
 ];
 

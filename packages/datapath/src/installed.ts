@@ -7,7 +7,7 @@ import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS, configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
-import { capturedListener } from './listeners.js';
+import { HOLDING, capturedListener } from './listeners.js';
 import { mapPin, netnsLinkPin, type MapName, type Maps } from './layout.js';
 import { pinnedNetns } from './netns-links.js';
 import { openIfPinned } from './pins.js';
@@ -103,6 +103,11 @@ export class InstalledDatapath {
   /** The socket cookie of the listener of ztunnel that is captured; undefined if there is none. */
   capturedListener(netnsCookie: bigint, port: number): bigint | undefined {
     return capturedListener(this.#maps.listeners, netnsCookie, port);
+  }
+
+  /** Whether connections can wait for ztunnel: an agent's socket holds them. */
+  canHold(): boolean {
+    return this.capturedListener(HOLDING.netnsCookie, HOLDING.port) !== undefined;
   }
 
   /** Where a marked connection reaches ztunnel, by the namespace's cookie. */

@@ -44,6 +44,7 @@ export const defaultCapacities: Capacities = recordOf(
 export const PROGRAMS: readonly string[] = [
   'sluice_getsockopt',
   'sluice_sockops',
+  'sluice_hold',
   'sluice_getpeername4',
   'sluice_getpeername6',
   'sluice_bind4',

@@ -1,4 +1,4 @@
-// ztunnel's listening sockets in the pods' network namespaces, as sk_lookup finds them.
+// ztunnel's listening sockets in the pods' network namespaces, and the socket that holds connections, as sk_lookup finds them.
 import type { BpfMap } from '@sluice/libbpf';
 import { maps } from './generated/maps.js';
 
@@ -12,6 +12,9 @@ export function capturedListener(listeners: BpfMap, netnsCookie: bigint, port: n
   const value = listeners.lookup(keyOf(netnsCookie, port));
   return value === undefined ? undefined : maps.listeners.decodeValue(value);
 }
+
+/** The key of the socket that holds connections: no namespace has the cookie 0. HOLDING_NETNS and HOLDING_PORT of bpf/maps.h. */
+export const HOLDING = { netnsCookie: 0n, port: 0 } as const;
 
 const keyOf = (netnsCookie: bigint, port: number): Buffer =>
   maps.listeners.encodeKey({ netnsCookie, port: BigInt(port) });

@@ -31,6 +31,8 @@ export interface Query {
   readonly isRouted?: boolean;
   /** Whether ztunnel's listener on 15001 is captured in the namespace. */
   readonly isListenedFor?: boolean;
+  /** Whether there is a socket that holds connections; there is as long as an agent runs. */
+  readonly canHold?: boolean;
   /** The destination dialled: text, IPv4, IPv6 or IPv4-mapped IPv6. */
   readonly ip: string;
   readonly port: number;
@@ -49,7 +51,7 @@ export interface RowTrace {
 export interface Decision {
   readonly verdict: Verdict;
   readonly reason: Reason;
-  /** Where the connection goes instead of the destination: only for `redirect`, `to-mesh` and `dns`. */
+  /** Where the connection goes instead of the destination: only for `redirect`, `to-mesh`, `dns` and, by rewrite, `hold`. */
   readonly target?: { readonly ip: string; readonly port: number };
   /** The rows tried, in order; the last is the one that decided. */
   readonly rows: readonly RowTrace[];
@@ -64,7 +66,13 @@ export function isOwnAddress(maps: DesiredMaps, netnsCookie: bigint, ip: string)
 export function findCaller(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
   const info = callerByCgroup(maps, query);
   if (info !== undefined && inOwnNetns(maps, info, query.netnsCookie)) return info;
-  return maps.netns.get(query.netnsCookie);
+  return maps.netns.get(query.netnsCookie) ?? astray(maps, info, query.netnsCookie);
+}
+
+/** Only the host's namespace is known to be no pod's. In any other one a pod with its own ztunnel stays what it is, and is refused. */
+function astray(maps: DesiredMaps, info: CgroupInfo | undefined, netnsCookie: bigint): CgroupInfo | undefined {
+  const isInPod = info !== undefined && (info.flags & WorkloadFlag.IN_POD) !== 0;
+  return isInPod && netnsCookie !== maps.settings.hostNetnsCookie ? info : undefined;
 }
 
 function callerByCgroup(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
@@ -139,15 +147,13 @@ const isSelf = (facts: Facts): boolean =>
 const isByRoute = (facts: Facts): boolean =>
   isInMesh(facts) && hasFlag(facts, WorkloadFlag.IN_POD) && hasFlag(facts, WorkloadFlag.ROUTE);
 
-/**
- * A process of the pod in a network namespace that is not the pod's. A pending pod is held in every namespace, and only the pod's
- * own is prepared.
- */
-const isInOtherNetns = (facts: Facts): boolean =>
-  hasFlag(facts, WorkloadFlag.IN_POD) &&
-  !isPending(facts) &&
-  facts.ownAddresses === undefined &&
-  !(isByRoute(facts) && facts.query.isRouted === true);
+const isRouted = (facts: Facts): boolean => isByRoute(facts) && facts.query.isRouted === true;
+
+/** A process of the pod in a network namespace that is not the pod's, as far as the agent has said. Only the pod's own is prepared. */
+const isAstray = (facts: Facts): boolean =>
+  hasFlag(facts, WorkloadFlag.IN_POD) && facts.ownAddresses === undefined && !isRouted(facts);
+
+const isUnprepared = (facts: Facts): boolean => isAstray(facts) || (isByRoute(facts) && !isRouted(facts));
 
 /** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
@@ -171,15 +177,35 @@ interface Row {
 }
 
 const pass = (): Verdict => 'pass';
+/** Only a caller in the mesh has a ztunnel of its own. */
+const hasOwnZtunnel = (facts: Facts): boolean => isInMesh(facts) && hasFlag(facts, WorkloadFlag.IN_POD);
+/** Whether a connection to the ztunnel of the caller's pod has a way there. */
+const hasWay = (facts: Facts): boolean =>
+  isByRoute(facts) ? isRouted(facts) : hasOwnZtunnel(facts) && facts.ztunnel !== undefined;
 const hasNoZtunnel = (facts: Facts): boolean =>
-  isByRoute(facts) ? facts.query.isListenedFor !== true : facts.ztunnel === undefined;
+  hasOwnZtunnel(facts) ? !hasWay(facts) || facts.query.isListenedFor !== true : facts.ztunnel === undefined;
 
 function place(facts: Facts): string {
-  if (isByRoute(facts)) {
-    const listens = facts.query.isListenedFor === true ? 'listens' : 'does not listen';
-    return `ztunnel ${listens} in the pod's network namespace`;
-  }
-  return facts.ztunnel === undefined ? 'no ztunnel is known for this address family' : `ztunnel is at ${facts.ztunnel}`;
+  if (facts.ztunnel === undefined && !isByRoute(facts)) return 'no ztunnel is known for this address family';
+  if (!hasOwnZtunnel(facts)) return `ztunnel is at ${facts.ztunnel}`;
+  return `ztunnel ${facts.query.isListenedFor === true ? 'listens' : 'does not listen'} in the pod's network namespace`;
+}
+
+/** What becomes of a connection of a caller in the mesh that cannot reach its ztunnel now. */
+function waiting(facts: Facts): Verdict {
+  if (hasFlag(facts, WorkloadFlag.REFUSE_WAITING)) return 'refuse';
+  if (hasFlag(facts, WorkloadFlag.OPEN_WAITING)) return 'pass';
+  return hasWay(facts) && facts.query.canHold === true ? 'hold' : 'refuse';
+}
+
+/** Why {@link waiting} says so, in words. */
+function whyWaiting(facts: Facts): string {
+  if (hasFlag(facts, WorkloadFlag.REFUSE_WAITING)) return 'the pod is not to wait, or has waited too long';
+  if (hasFlag(facts, WorkloadFlag.OPEN_WAITING)) return 'the pod may go past the mesh meanwhile';
+  if (!hasWay(facts)) return 'no connection can wait, because nothing leads to ztunnel';
+  return facts.query.canHold === true
+    ? 'the connection waits for ztunnel'
+    : 'no connection can wait, because no agent runs';
 }
 
 const TABLE: readonly Row[] = [
@@ -237,15 +263,11 @@ const TABLE: readonly Row[] = [
   },
   {
     reason: 'other-netns',
-    question: "is the caller in another network namespace than its pod's?",
-    matches: (facts) => isInMesh(facts) && isInOtherNetns(facts),
+    question: 'is the caller in a network namespace that is nested in its pod?',
+    matches: (facts) => isInMesh(facts) && hasFlag(facts, WorkloadFlag.NESTED),
     verdict: pass,
-    finding: (facts, matched) =>
-      matched
-        ? "no meshed pod has the caller's network namespace"
-        : hasFlag(facts, WorkloadFlag.IN_POD)
-          ? "the caller is in its pod's network namespace, or its pod is pending"
-          : "ztunnel is not in the pod's network namespace",
+    finding: (_facts, matched) =>
+      `the caller's network namespace is ${matched ? '' : 'not '}known to be nested in its pod`,
   },
   {
     reason: 'excluded',
@@ -261,43 +283,48 @@ const TABLE: readonly Row[] = [
     reason: 'pending',
     question: "is the caller's pod pending?",
     matches: (facts) => isInMesh(facts) && isPending(facts),
-    verdict: (facts) => (facts.maps.settings.pending === 'open' ? 'pass' : 'refuse'),
+    verdict: waiting,
     finding: (facts, matched) =>
-      matched
-        ? `the caller's pod is pending; the policy is ${facts.maps.settings.pending}`
-        : "the caller's pod is not pending",
+      matched ? `the caller's pod is pending; ${whyWaiting(facts)}` : "the caller's pod is not pending",
   },
   {
     reason: 'dns',
     question: 'does the caller ask a name server, and is its DNS captured?',
-    matches: (facts) => isInMesh(facts) && isCapturedDns(facts),
+    matches: (facts) => isInMesh(facts) && isCapturedDns(facts) && !isAstray(facts),
     verdict: () => 'dns',
     finding: (facts, matched) =>
       matched
         ? "port 53, to ztunnel's resolver on the pod's loopback"
         : facts.query.port === DNS_PORT
-          ? "the pod's DNS is not captured"
+          ? "the pod's DNS is not captured here"
           : `port ${facts.query.port} is not that of a name server`,
   },
   {
     reason: 'unprepared',
-    question: "is the pod captured by route, and its network namespace not prepared for the destination's family?",
-    matches: (facts) => isByRoute(facts) && facts.query.isRouted !== true,
+    question: "is the caller's network namespace not prepared?",
+    matches: (facts) => isInMesh(facts) && isUnprepared(facts),
     verdict: () => 'refuse',
     finding: (facts) =>
-      !isByRoute(facts)
-        ? 'the pod is not captured by route'
-        : facts.query.isRouted === true
-          ? 'the rules and routes of the namespace lead to ztunnel'
-          : 'the agent has not found rules and routes in the namespace that lead to ztunnel',
+      isAstray(facts)
+        ? "the caller's network namespace is not known to be its pod's, nor to be nested in it"
+        : !isByRoute(facts)
+          ? 'the pod is not captured by route'
+          : isRouted(facts)
+            ? 'the rules and routes of the namespace lead to ztunnel'
+            : 'the agent has not found rules and routes in the namespace that lead to ztunnel',
   },
   {
     reason: 'no-ztunnel',
     question: 'is no ztunnel known?',
     matches: hasNoZtunnel,
-    verdict: (facts) => (facts.maps.settings.noZtunnel === 'open' ? 'pass' : 'refuse'),
+    verdict: (facts) =>
+      hasOwnZtunnel(facts) ? waiting(facts) : facts.maps.settings.noZtunnel === 'open' ? 'pass' : 'refuse',
     finding: (facts) =>
-      hasNoZtunnel(facts) ? `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}` : place(facts),
+      !hasNoZtunnel(facts)
+        ? place(facts)
+        : hasOwnZtunnel(facts)
+          ? `${place(facts)}; ${whyWaiting(facts)}`
+          : `${place(facts)}; the policy is ${facts.maps.settings.noZtunnel}`,
   },
   {
     reason: 'redirect',
@@ -347,10 +374,12 @@ function ztunnelFor(
   return v4 ? settings.ztunnelIPv4 : settings.ztunnelIPv6;
 }
 
-function targetOf(verdict: Verdict, { destination, ztunnel }: Facts): Decision['target'] {
+function targetOf(verdict: Verdict, facts: Facts): Decision['target'] {
+  const { destination, ztunnel } = facts;
   if (verdict === 'dns') return { ip: isIPv4(destination) ? '127.0.0.1' : '::1', port: ZTUNNEL_DNS_PORT };
   if (ztunnel === undefined) return undefined;
-  if (verdict === 'redirect') return { ip: ztunnel, port: ZTUNNEL_OUTBOUND_PORT };
+  if (verdict === 'redirect' || (verdict === 'hold' && !isByRoute(facts)))
+    return { ip: ztunnel, port: ZTUNNEL_OUTBOUND_PORT };
   if (verdict === 'to-mesh') return { ip: ztunnel, port: ZTUNNEL_INBOUND_PORT };
   return undefined;
 }

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, statSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
+import { jiffyMicroseconds } from '@sluice/linux';
 import { DatapathError } from './errors.js';
 import {
   CAPACITIES,
@@ -16,6 +17,7 @@ import {
 } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 import { namesOf } from './records.js';
+import { retransmission } from './retransmission.js';
 
 /** BPF_FS_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -28,6 +30,8 @@ export interface DatapathOptions {
   readonly cgroup: string;
   /** Capacities that are left out are those of {@link defaultCapacities}. */
   readonly capacities?: Partial<Capacities>;
+  /** How long a connection can wait for ztunnel, in milliseconds, before its client gives it up. Default: a minute. */
+  readonly longestHoldMs?: number;
   /** The built object; the one that ships with this package if left out. */
   readonly objectPath?: string;
   /** The built object of the inbound program; the one that ships with this package if left out. */
@@ -44,7 +48,7 @@ export interface LoadedObject {
 
 /** Throws DatapathError: not-bpffs, not-cgroup2, load. */
 export function loadObject(options: DatapathOptions): LoadedObject {
-  const { pinDirectory, cgroup, capacities = {}, objectPath = OBJECT_PATH } = options;
+  const { pinDirectory, cgroup, capacities = {}, longestHoldMs = 60_000, objectPath = OBJECT_PATH } = options;
   checkPlaces(pinDirectory, cgroup);
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
@@ -68,7 +72,9 @@ export function loadObject(options: DatapathOptions): LoadedObject {
       mapOptions[name] = { ...mapOptions[name], reuse: map };
       adopted.push(name);
     }
-    const object = openObject(objectPath, { maps: mapOptions });
+    const { first, times } = retransmission(longestHoldMs, jiffyMicroseconds());
+    const rodata = { first_retransmission: first, retransmissions: times };
+    const object = openObject(objectPath, { maps: mapOptions, rodata });
     object.load();
     return { object, adopted, fresh: PINNED_MAPS.filter((name) => !adopted.includes(name)) };
   } catch (error) {

@@ -21,6 +21,7 @@ const inPod: Needs = {
   kubelets: [kubelet],
   ztunnels: [ztunnel],
   rewritten: [],
+  held: [],
   capturesDns: false,
   probesFromHost: false,
   ztunnelByMark: false,
@@ -38,9 +39,11 @@ function pathsOf(plan: AttachPlan): Record<string, readonly string[]> {
   );
 }
 
+const everythingButHold = new Map([...everythingAt(root)].filter(([program]) => program !== 'sluice_hold'));
+
 describe('the plan', () => {
   it('of node mode has everything at the configured cgroup', () => {
-    expect(attachPlan({ ...inPod, mode: 'node' })).toEqual(everythingAt(root));
+    expect(attachPlan({ ...inPod, mode: 'node' })).toEqual(everythingButHold);
     expect([...everythingAt(root).keys()]).toEqual(PROGRAMS);
   });
 
@@ -59,6 +62,15 @@ describe('the plan', () => {
       bind: [kubepods.path],
       getsockopt: [ztunnel.path],
       getpeername: [kubepods.path],
+    });
+  });
+
+  it('of a pod whose connections may have to wait: what sends their SYNs again, at the pod alone', () => {
+    expect(pathsOf(attachPlan({ ...inPod, held: [meshed] }))).toEqual({
+      connect: [kubepods.path, kubelet.path],
+      sockops: [ztunnel.path, kubelet.path],
+      hold: [meshed.path],
+      bind: [kubepods.path],
     });
   });
 
@@ -97,7 +109,9 @@ describe('the plan', () => {
   });
 
   it('of a node on which ztunnel is told by its mark has everything at the configured cgroup', () => {
-    expect(attachPlan({ ...inPod, ztunnelByMark: true })).toEqual(everythingAt(root));
+    expect(attachPlan({ ...inPod, ztunnelByMark: true })).toEqual(everythingButHold);
+    const held = attachPlan({ ...inPod, ztunnelByMark: true, held: [meshed] });
+    expect(held).toEqual(new Map([...everythingAt(root), ['sluice_hold', [meshed]]]));
   });
 });
 
@@ -114,6 +128,7 @@ describe('any plan', () => {
     kubelets: places,
     ztunnels: places,
     rewritten: places,
+    held: places,
     capturesDns: fc.boolean(),
     probesFromHost: fc.boolean(),
     ztunnelByMark: fc.boolean(),
@@ -140,6 +155,7 @@ describe('any plan', () => {
         covers('sluice_connect4', [...needs.podsParents, ...needs.kubelets]);
         covers('sluice_sockops', [...needs.ztunnels, ...needs.kubelets, ...needs.rewritten]);
         covers('sluice_bind6', needs.ztunnels);
+        covers('sluice_hold', needs.held);
         if (needs.rewritten.length > 0) {
           covers('sluice_getsockopt', needs.ztunnels);
           covers('sluice_getpeername6', needs.podsParents);
@@ -150,7 +166,7 @@ describe('any plan', () => {
           covers('sluice_getsockname4', needs.podsParents);
           covers('sluice_getpeername4', needs.podsParents);
         }
-        if (needs.mode === 'node') for (const program of PROGRAMS) covers(program, [needs.root]);
+        if (needs.mode === 'node') for (const program of everythingButHold.keys()) covers(program, [needs.root]);
       }),
     );
   });

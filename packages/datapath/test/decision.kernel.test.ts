@@ -3,7 +3,14 @@
 import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { BpfMap } from '@sluice/libbpf';
-import { listeningSockets, Netns, netnsCookie, type ListeningSocket } from '@sluice/linux';
+import {
+  listeningSockets,
+  Netns,
+  netnsCookie,
+  silentListener,
+  type ListeningSocket,
+  type OwnedFd,
+} from '@sluice/linux';
 import {
   Cgroup,
   HostProcess,
@@ -19,7 +26,7 @@ import {
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CaptureMark, InstalledDatapath, WorkloadFlag, canonicalAddress, decide } from '../src/index.js';
-import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query } from '../src/index.js';
+import type { CgroupInfo, DecisionRecord, DesiredMaps, TrafficRule, Query, Verdict } from '../src/index.js';
 import { maps as codecs } from '../src/generated/maps.js';
 import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
 import { prepareRouting } from './routed-netns.js';
@@ -50,9 +57,13 @@ function caller(name: string, cgroup: string, netns: string, by: Pick<Caller, 'd
   return { name, cgroups, netnsCookie: netnsCookie(netns), dial: (to, options) => by.dial(to, options) };
 }
 
+/** How long the client of a connection that has to wait has patience, in milliseconds. */
+const IMPATIENT = 100;
+
 /** What happened to a connection, in the words of the table. */
 function outcome(result: DialResult): string {
   const [hop] = result.hops;
+  if (result.error === 'ETIMEDOUT') return 'hold';
   if (result.error === 'ECONNREFUSED') return 'refuse';
   if (!result.ok || hop === undefined) return `failed: ${result.error} ${result.readError}`;
   if (hop.originalDst === undefined) return 'pass';
@@ -65,7 +76,9 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
   let pods: Pod[];
   /** Captured by route. Nobody dials it but itself, because the inbound table is not this test's subject. */
   let routed: Pod;
-  let outboundListener: ListeningSocket | undefined;
+  /** ztunnel's listeners on 15001, by the cookies of the namespaces. */
+  const outboundListeners = new Map<bigint, ListeningSocket>();
+  let holding: OwnedFd;
   let ztunnelPod: Pod;
   let kubelet: HostProcess;
   let callers: Caller[];
@@ -99,12 +112,14 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       const argv = [peerProgram(), 'ztunnel', '--name', `ztunnel in ${pod.name}`, '--ports', '15001,15053', '--answer'];
       const listening = await LineProcess.start(enterCommand(place, argv));
       await listening.lineMatching(/^ready$/);
+      using netns = Netns.open(pod.netns);
+      const [socket] = listeningSockets(listening.pid, { ports: [15001] });
+      outboundListeners.set(netns.cookie, socket as ListeningSocket);
       if (pod !== routed) continue;
-      using netns = Netns.open(routed.netns);
       prepareRouting(netns);
       mesh.datapath.attachNetns(netns);
-      [outboundListener] = listeningSockets(listening.pid, { ports: [15001] });
     }
+    holding = silentListener();
     kubelet = await node.kubelet();
     const host = await node.hostProcess();
     const at = async (cgroup: Cgroup, netns: string): Promise<Caller> =>
@@ -127,17 +142,27 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     ];
   });
   afterAll(async () => {
-    outboundListener?.close();
+    for (const socket of outboundListeners.values()) socket.close();
+    holding?.close();
     await mesh?.close();
   });
 
-  /** Returns its argument. The map of captured listeners is not one of those that the agent writes. */
-  function setListener(listens: boolean): boolean {
-    const cookie = netnsCookie(routed.netns);
+  /** The map of captured listeners is not one of those that the agent writes. */
+  function setListeners({ listens, canHold }: Case): void {
     using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/listeners`);
-    if (listens) mesh.datapath.captureListener(cookie, 15001, outboundListener?.fd ?? -1);
-    else map.delete(codecs.listeners.encodeKey({ netnsCookie: cookie, port: 15001n }));
-    return listens;
+    for (const [cookie, { fd }] of outboundListeners)
+      if (listens) mesh.datapath.captureListener(cookie, 15001, fd);
+      else map.delete(codecs.listeners.encodeKey({ netnsCookie: cookie, port: 15001n }));
+    if (canHold) mesh.datapath.holdBy(holding.fd);
+    else map.delete(codecs.listeners.encodeKey({ netnsCookie: 0n, port: 0n }));
+    expect(mesh.datapath.holder() !== undefined).toBe(canHold);
+  }
+
+  /** Only in one namespace sk_lookup decides; in the others ztunnel accepts what it gets, captured or not. */
+  function outcomeOf(verdict: Verdict, who: Caller, { listens, routed: { route } }: Case): string {
+    if (verdict !== 'hold') return verdict;
+    if (who.name !== 'routed') return 'redirect';
+    return listens ? (route ? 'route' : 'redirect') : 'hold';
   }
 
   const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
@@ -156,6 +181,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     inPod: fc.boolean(),
     route: fc.boolean(),
     pending: fc.constantFrom(false, false, false, true),
+    waiting: fc.constantFrom(0, 0, WorkloadFlag.REFUSE_WAITING, WorkloadFlag.OPEN_WAITING),
     dns: fc.boolean(),
     excludedPort: maybe(port),
     includedPort: maybe(port),
@@ -177,15 +203,16 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     // The agent never writes one of a captured pod's entries without the other.
     routed: standing.map((how) => ({ ...how, at: 'pod and netns' as const, inPod: true })),
     routes: fc.constantFrom(...ROUTES),
-    // Only asked for by route: by rewrite, the inbound table has the last word.
     listens: fc.constantFrom(true, true, true, true, false),
+    canHold: fc.constantFrom(true, true, false),
+    /** Whether the agent knows that the namespace of c, which is in no mesh, lies inside a. */
+    nested: fc.boolean(),
     ztunnelKnown: fc.boolean(),
     kubeletKnown: fc.boolean(),
     ipv4: fc.boolean(),
     ipv6: fc.boolean(),
     open: fc.boolean(),
     byMark: fc.boolean(),
-    pendingOpen: fc.boolean(),
     anyProber: fc.boolean(),
     everyLevel: fc.boolean(),
   });
@@ -214,7 +241,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           (how.route ? WorkloadFlag.ROUTE : 0) |
           (how.dns ? WorkloadFlag.DNS_CAPTURE : 0) |
           (how.includesNothing ? WorkloadFlag.ONLY_INCLUDED_OUTBOUND : 0) |
-          (how.pending ? WorkloadFlag.PENDING : 0),
+          (how.pending ? WorkloadFlag.PENDING : 0) |
+          how.waiting,
         detectedFlags: WorkloadFlag.AMBIENT,
       };
       const cookie = netnsCookie(pod.netns);
@@ -235,6 +263,14 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     place(pods[0] as Pod, world.a);
     place(pods[1] as Pod, world.b);
     place(routed, world.routed);
+    if (world.nested)
+      netns.set(netnsCookie((pods[2] as Pod).netns), {
+        id: cgroupId((pods[0] as Pod).cgroup.path),
+        inMesh: true,
+        ip: (pods[0] as Pod).ip4,
+        flags: WorkloadFlag.NESTED,
+        detectedFlags: 0,
+      });
     const special = (path: string, flags: number): void =>
       put(path, { id: cgroupId(path), inMesh: false, ip: undefined, flags, detectedFlags: flags });
     if (world.ztunnelKnown) special(ztunnelPod.cgroup.path, WorkloadFlag.ZTUNNEL);
@@ -249,7 +285,6 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
         ztunnelIPv6: world.ipv6 ? ztunnelPod.ip6 : undefined,
         noZtunnel: world.open ? 'open' : 'closed',
-        pending: world.pendingOpen ? 'open' : 'hold',
         ztunnelByMark: world.byMark,
         probesExempt: world.anyProber ? 'host' : 'kubelet',
         hostNetnsCookie: netnsCookie(mesh.node.netns.path),
@@ -299,15 +334,21 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           const ip = destinationOf(world);
           mesh.datapath.setRouted(netnsCookie(routed.netns), new Map([[0, world.routes]]));
           const isRouted = who.name === 'routed' && world.routes[canonicalAddress(ip).includes(':') ? 'ipv6' : 'ipv4'];
-          const isListenedFor = who.name === 'routed' && setListener(world.listens || !world.routed.route);
-          const query = { ...who, mark: world.mark, isRouted, isListenedFor, ip, port: world.port };
-          const { verdict, reason, target } = decide(maps, query);
-          const to = endpoint(ip, world.port);
-          const result = await who.dial(to, world.mark === 0 ? {} : { mark: world.mark });
-          expect(`${outcome(result)} for ${who.name} to ${to} (${reason})`).toBe(
-            `${verdict} for ${who.name} to ${to} (${reason})`,
-          );
-          if (target !== undefined) {
+          setListeners(world);
+          const isListenedFor = world.listens && outboundListeners.has(who.netnsCookie);
+          const { mark, canHold, port: dialled } = world;
+          const decision = decide(maps, { ...who, mark, isRouted, isListenedFor, canHold, ip, port: dialled });
+          const { verdict, reason, target } = decision;
+          const to = endpoint(ip, dialled);
+          const expectedOutcome = outcomeOf(verdict, who, world);
+          const options = {
+            ...(mark === 0 ? {} : { mark }),
+            ...(expectedOutcome === 'hold' ? { timeout: IMPATIENT } : {}),
+          };
+          const result = await who.dial(to, options);
+          const where = `for ${who.name} to ${to} (${verdict} ${reason})`;
+          expect(`${outcome(result)} ${where}`).toBe(`${expectedOutcome} ${where}`);
+          if (target !== undefined && expectedOutcome !== 'hold') {
             if (verdict !== 'dns') expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
             expect(result.peername).toBe(to);
             expect(result.hops[0]?.local).toBe(endpoint(target.ip, target.port));
@@ -317,11 +358,11 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
             expect(result.hops[0]?.originalDst).toBe(endpoint(canonicalAddress(ip), world.port));
             expect(result.peername).toBe(to);
           }
-          expected.push(verdict === 'route' ? verdict : reason);
-          reasonsExpected.push(reason);
+          expected.push(verdict === 'route' || verdict === 'hold' ? verdict : reason);
+          reasonsExpected.push(`${verdict} ${reason}`);
           arrived += 1;
           while (reported.length < arrived) await new Promise((resolve) => setImmediate(resolve));
-          reasons.push(String(reported[arrived - 1]?.reason));
+          reasons.push(`${reported[arrived - 1]?.verdict} ${reported[arrived - 1]?.reason}`);
           expect(reported[arrived - 1]).toMatchObject({
             verdict,
             reason,
@@ -342,6 +383,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       [
         'dns',
         'excluded',
+        'hold',
         'loopback',
         'no-ztunnel',
         'not-in-mesh',

@@ -3,7 +3,14 @@
 import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { BpfMap } from '@sluice/libbpf';
-import { listeningSockets, Netns, netnsCookie, type ListeningSocket } from '@sluice/linux';
+import {
+  listeningSockets,
+  Netns,
+  netnsCookie,
+  silentListener,
+  type ListeningSocket,
+  type OwnedFd,
+} from '@sluice/linux';
 import {
   Cgroup,
   HostProcess,
@@ -46,9 +53,13 @@ interface Client {
   dial(to: string, options?: DialOptions): Promise<DialResult>;
 }
 
+/** How long the client of a connection that has to wait has patience, in milliseconds. */
+const IMPATIENT = 100;
+
 /** What happened, in the words that {@link expectation} uses. */
 function outcome({ hops: [hop], ok, error }: DialResult): string {
   if (error === 'ECONNREFUSED') return 'refused';
+  if (error === 'ETIMEDOUT') return 'held';
   return ok && hop !== undefined ? `${hop.by} on ${hop.port}` : `failed: ${error}`;
 }
 
@@ -57,6 +68,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   let pods: readonly [Pod, Pod];
   let clients: readonly Client[];
   let kubelet: HostProcess;
+  let holding: OwnedFd;
   /** Each listener with its pod. */
   const listeners: (readonly [Pod, ListeningSocket])[] = [];
 
@@ -81,6 +93,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     using netns = Netns.open(a.netns);
     mesh.datapath.setRouted(netns.cookie, prepareRouting(netns));
     kubelet = await node.kubelet();
+    holding = silentListener();
     const host = await node.hostProcess();
     const remote = await node.remote.client();
     const inPod = await HostProcess.start(peerProgram(), ztunnelCgroup, a.netns);
@@ -94,6 +107,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   });
   afterAll(async () => {
     for (const [, socket] of listeners) socket.close();
+    holding?.close();
     await world?.close();
   });
 
@@ -106,6 +120,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     known: fc.constantFrom(true, true, true, true, false),
     inPod: fc.constantFrom(true, true, true, true, false),
     pending: fc.constantFrom(false, false, false, true),
+    waiting: fc.constantFrom(0, 0, WorkloadFlag.REFUSE_WAITING, WorkloadFlag.OPEN_WAITING),
     bypass: fc.constantFrom(false, false, false, true),
     route: fc.boolean(),
     /** Which of its addresses the agent knows as its own. */
@@ -127,7 +142,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     b: standing,
     ztunnelKnown: fc.constantFrom(true, true, true, false),
     probesExempt: fc.constantFrom('kubelet', 'host'),
-    pendingOpen: fc.boolean(),
+    canHold: fc.constantFrom(true, true, false),
   });
   type Case = typeof arbitraryCase extends fc.Arbitrary<infer T> ? T : never;
 
@@ -149,6 +164,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
         WorkloadFlag.AMBIENT |
         (how.inPod ? WorkloadFlag.IN_POD : 0) |
         (how.pending ? WorkloadFlag.PENDING : 0) |
+        how.waiting |
         (how.route && pod === pods[0] ? WorkloadFlag.ROUTE : 0) |
         (how.bypass ? WorkloadFlag.BYPASS_INBOUND : 0);
       const info = { id, inMesh: true, ip: pod.ip4, flags, detectedFlags: flags };
@@ -170,10 +186,10 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
     special(kubelet.cgroup.path, WorkloadFlag.KUBELET);
     const cgroupLevels = [...levels].toSorted((x, y) => x - y);
     const { settings } = world.mesh.desired;
-    const { pendingOpen, probesExempt } = world_;
+    const { probesExempt } = world_;
     // There is no ztunnel of the node: a connection that would be sent to it is refused.
     const nowhere = { ztunnelIPv4: undefined, ztunnelIPv6: undefined, noZtunnel: 'closed' } as const;
-    const policies = { pending: pendingOpen ? 'open' : 'hold', probesExempt, cgroupLevels } as const;
+    const policies = { probesExempt, cgroupLevels } as const;
     return { cgroups, netns, localPods, ownAddresses, rules, settings: { ...settings, ...nowhere, ...policies } };
   }
 
@@ -186,6 +202,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       if (wanted) world.mesh.datapath.captureListener(cookie, socket.port, socket.fd);
       else map.delete(codecs.listeners.encodeKey({ netnsCookie: cookie, port: BigInt(socket.port) }));
     }
+    if (world_.canHold) world.mesh.datapath.holdBy(holding.fd);
+    else map.delete(codecs.listeners.encodeKey({ netnsCookie: 0n, port: 0n }));
   }
 
   function destinationOf({ client: who, destination, mapped }: Case): string {
@@ -223,12 +241,14 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
   function arrivalOf(world_: Case, maps: DesiredMaps, who: Client, ip: string, bound: boolean): Arrival | undefined {
     const [a, b] = pods;
     const { place } = who;
-    const prepared = { isRouted: true, isListenedFor: world_.a.listeners.includes(15001) };
+    const { canHold } = world_;
+    const prepared = { isRouted: true, isListenedFor: world_.a.listeners.includes(15001), canHold };
     const decision =
       place === undefined ? undefined : decide(maps, { ...queryOf(place), ...prepared, ip, port: world_.port });
     if (decision?.verdict === 'refuse') return undefined;
     // Only what is not in the local table gets as far as the rule for marked connections.
-    if (decision?.verdict === 'route' && b.ips.includes(unmapped(ip))) {
+    const isByRoute = decision?.verdict === 'route' || (decision?.verdict === 'hold' && decision.target === undefined);
+    if (isByRoute && b.ips.includes(unmapped(ip))) {
       const own = unmapped(ip).includes(':') ? a.ip6 : a.ip4;
       const source = { clientIp: bound ? SECONDARY : own, isOnLoopback: true, redirected: false, exempt: false };
       return {
@@ -252,7 +272,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       ...target,
       clientIp,
       isOnLoopback: false,
-      redirected: decision?.verdict === 'redirect',
+      redirected: decision?.verdict === 'redirect' || (decision?.verdict === 'hold' && !isByRoute),
       exempt: exempting === cookie && clientIp !== target.ip,
     };
   }
@@ -277,6 +297,7 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
 
   function expectation(pod: Pod, port: number, { verdict, listener }: InboundDecision): string {
     if (verdict === 'refuse') return 'refused';
+    if (verdict === 'hold') return 'held';
     if (verdict === 'steer') return `ztunnel of ${pod.name} on ${listener}`;
     if (port === NOBODY) return 'refused';
     return port === APPLICATION ? `default/${pod.name} on ${port}` : `ztunnel of ${pod.name} on ${port}`;
@@ -299,16 +320,23 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
         const to = endpoint(ip, world_.port);
         const isV4 = !unmapped(ip).includes(':') && unmapped(ip) !== '127.0.0.1';
         const bind = world_.fromSecondary && isV4 && who.place?.netns === pods[0].netns;
-        const before = asText(datapath.counters().inbound);
-        const result = await who.dial(to, bind ? { bind: endpoint(SECONDARY, 0) } : {});
-        const counted = [...asText(datapath.counters().inbound)].filter(([row, count]) => count !== before.get(row));
         const arrival = arrivalOf(world_, maps, who, ip, bind);
+        const { canHold } = world_;
+        const decision =
+          arrival === undefined
+            ? undefined
+            : decideInbound(maps, { ...arrival, listeners: arrival.how.listeners, canHold });
+        const before = asText(datapath.counters().inbound);
+        const result = await who.dial(to, {
+          ...(bind ? { bind: endpoint(SECONDARY, 0) } : {}),
+          ...(decision?.verdict === 'hold' ? { timeout: IMPATIENT } : {}),
+        });
+        const counted = [...asText(datapath.counters().inbound)].filter(([row, count]) => count !== before.get(row));
         const where = `from ${who.name}${bind ? ` (${SECONDARY})` : ''} to ${to}`;
-        if (arrival === undefined) {
+        if (arrival === undefined || decision === undefined) {
           expect(`${outcome(result)} ${where}`).toBe(`refused ${where}`);
           return;
         }
-        const decision = decideInbound(maps, { ...arrival, listeners: arrival.how.listeners });
         const { verdict, reason } = decision;
         expect(`${outcome(result)} ${where} (${reason})`).toBe(
           `${expectation(arrival.pod, arrival.port, decision)} ${where} (${reason})`,

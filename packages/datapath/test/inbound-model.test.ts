@@ -17,7 +17,6 @@ function mapsWith(flags: number, change: Partial<DesiredMaps> = {}): DesiredMaps
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       noZtunnel: 'closed',
-      pending: 'hold',
       ztunnelByMark: false,
       probesExempt: 'kubelet',
       hostNetnsCookie: 1n,
@@ -34,7 +33,7 @@ const ask = (flags: number, change: Partial<InboundQuery> = {}, maps: Partial<De
   const { verdict, reason, listener } = decideInbound(mapsWith(flags, maps), { ...query, ...change });
   return [verdict, reason, listener].filter((part) => part !== undefined).join(' ');
 };
-const open = { settings: { ...mapsWith(0).settings, pending: 'open' } } as const;
+const { REFUSE_WAITING, OPEN_WAITING } = WorkloadFlag;
 const rule = { kind: 'port', workload: WORKLOAD, direction: 'inbound' } as const;
 
 describe('the inbound table', () => {
@@ -43,6 +42,10 @@ describe('the inbound table', () => {
     for (const port of [15006, 1]) expect(ask(CAPTURED, { port })).toBe('steer steered 15006');
     expect(ask(CAPTURED, { ip: 'fd00::1', clientIp: 'fd00::2' })).toBe('steer steered 15006');
     expect(ask(CAPTURED, { listeners: [15001] })).toBe('refuse no-listener');
+    expect(ask(CAPTURED, { listeners: [15001], canHold: true })).toBe('hold no-listener');
+    expect(ask(CAPTURED | REFUSE_WAITING, { listeners: [15001], canHold: true })).toBe('refuse no-listener');
+    expect(ask(CAPTURED | OPEN_WAITING, { listeners: [15001], canHold: true })).toBe('pass no-listener');
+    expect(ask(CAPTURED | OPEN_WAITING, { listeners: [15001], port: 15006 })).toBe('refuse no-listener');
   });
 
   it('leaves alone what is not captured, and the loopback', () => {
@@ -57,7 +60,11 @@ describe('the inbound table', () => {
     expect(ask(CAPTURED, { exempt: true })).toBe('pass exempt');
     expect(ask(CAPTURED, { clientIp: '::ffff:10.0.0.7' })).toBe('pass self');
     expect(ask(CAPTURED, { port: 15001, redirected: true })).toBe('steer outbound-listener 15001');
-    expect(ask(CAPTURED, { port: 15001, redirected: true, listeners: [15006] })).toBe('refuse outbound-listener');
+    const closed = { port: 15001, redirected: true, listeners: [15006] };
+    expect(ask(CAPTURED, closed)).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED | OPEN_WAITING, { ...closed, canHold: true })).toBe('hold outbound-listener');
+    expect(ask(CAPTURED | REFUSE_WAITING, { ...closed, canHold: true })).toBe('refuse outbound-listener');
+    expect(ask(CAPTURED, { ...closed, canHold: true, redirected: false })).toBe('refuse outbound-listener');
     expect(ask(CAPTURED, { port: 80, redirected: true })).toBe('steer steered 15006');
     expect(ask(CAPTURED, { port: 15001 })).toBe('refuse outbound-listener');
     expect(ask(CAPTURED, { port: 15001, clientIp: '10.0.0.7' })).toBe('refuse outbound-listener');
@@ -72,6 +79,9 @@ describe('the inbound table', () => {
     for (const flags of [WorkloadFlag.PENDING, WorkloadFlag.BYPASS_INBOUND])
       expect(ask(CAPTURED | flags, dialled)).toBe('steer outbound 15001');
     expect(ask(CAPTURED, { ...dialled, listeners: [15006] })).toBe('refuse outbound');
+    for (const flags of [CAPTURED, CAPTURED | OPEN_WAITING, WorkloadFlag.AMBIENT])
+      expect(ask(flags, { ...dialled, listeners: [], canHold: true })).toBe('hold outbound');
+    expect(ask(CAPTURED | REFUSE_WAITING, { ...dialled, listeners: [], canHold: true })).toBe('refuse outbound');
     expect(ask(CAPTURED, { ...dialled, exempt: true })).toBe('pass exempt');
     expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.7' })).toBe('pass self');
     expect(ask(CAPTURED, { ...dialled, ip: '10.0.0.8' })).toBe('pass self');
@@ -86,11 +96,25 @@ describe('the inbound table', () => {
 
   it('holds a pending pod, or lets everything but ztunnel’s own ports be reached', () => {
     const flags = CAPTURED | WorkloadFlag.PENDING;
+    const canHold = { canHold: true };
+    expect(ask(flags, canHold)).toBe('hold pending');
     expect(ask(flags)).toBe('refuse pending');
-    expect(ask(flags, { port: 15008 })).toBe('pass hbone');
-    expect(ask(flags, { exempt: true })).toBe('pass exempt');
-    expect(ask(flags, {}, open)).toBe('pass pending');
-    expect(ask(flags, { port: 15006 }, open)).toBe('refuse pending');
+    expect(ask(flags | REFUSE_WAITING, canHold)).toBe('refuse pending');
+    expect(ask(flags, { ...canHold, exempt: true, listeners: [] })).toBe('pass exempt');
+    expect(ask(flags | OPEN_WAITING, canHold)).toBe('pass pending');
+    expect(ask(flags | OPEN_WAITING | REFUSE_WAITING, canHold)).toBe('refuse pending');
+    expect(ask(flags | OPEN_WAITING, { port: 15006 })).toBe('refuse pending');
+  });
+
+  it('holds what peers send while ztunnel does not listen, whether the pod is pending or not', () => {
+    for (const flags of [CAPTURED, CAPTURED | WorkloadFlag.PENDING]) {
+      expect(ask(flags, { port: 15008 })).toBe('pass hbone');
+      const closed = { port: 15008, listeners: [15001], canHold: true };
+      expect(ask(flags, closed)).toBe('hold hbone');
+      expect(ask(flags, { ...closed, canHold: false })).toBe('refuse hbone');
+      expect(ask(flags | REFUSE_WAITING, closed)).toBe('refuse hbone');
+      expect(ask(flags | OPEN_WAITING, closed)).toBe('pass hbone');
+    }
   });
 
   it('lets connections to a pod that bypasses the capture pass, but for ztunnel’s own ports', () => {

@@ -37,7 +37,6 @@ export class MeshedNode implements AsyncDisposable {
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       noZtunnel: 'closed',
-      pending: 'hold',
       ztunnelByMark: false,
       probesExempt: 'kubelet',
       hostNetnsCookie: netnsCookie(node.netns.path),

@@ -32,7 +32,6 @@ const maps: DesiredMaps = {
     ztunnelIPv4: '10.0.0.9',
     ztunnelIPv6: undefined,
     noZtunnel: 'closed',
-    pending: 'hold',
     ztunnelByMark: false,
     probesExempt: 'kubelet',
     hostNetnsCookie: HOST_NETNS,
@@ -71,7 +70,24 @@ const routed: DesiredMaps = {
   ...withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.ROUTE),
   ownAddresses: new Map([[POD_NETNS, ['10.0.0.5', 'fd00::5', '10.7.7.7']]]),
 };
-const waiting = withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING);
+const waitingFor = (policy = 0): DesiredMaps =>
+  withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING | policy);
+const waiting = waitingFor();
+/** Captured by route, and what becomes of a connection while nobody listens. */
+const routedWaiting = (policy: number): DesiredMaps =>
+  withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.ROUTE | policy);
+const ownWaiting = (policy: number): DesiredMaps => withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | policy);
+/** A caller in a namespace that is nested in the pod, as the agent has said. */
+const nested = (flags = 0): DesiredMaps => ({
+  ...own,
+  netns: new Map([
+    ...own.netns,
+    [77n, { id: POD, inMesh: true, ip: '10.0.0.5', flags: WorkloadFlag.NESTED | flags, detectedFlags: 0 }],
+  ]),
+});
+const { REFUSE_WAITING, OPEN_WAITING } = WorkloadFlag;
+/** Everything that ztunnel's end of a connection needs. */
+const listened: Query = { ...inPod, isListenedFor: true };
 const oneFamily: DesiredMaps = { ...own, localPods: new Map([...own.localPods].filter(([ip]) => ip !== 'fd00::5')) };
 
 /** The same before its namespace is known. */
@@ -136,32 +152,83 @@ describe('the decision table', () => {
       'pass',
       'not-in-mesh',
     ],
-    ['a pod with its own ztunnel, IPv4', own, inPod, 'redirect', 'redirect'],
-    ['a pod with its own ztunnel, IPv6', own, { ...inPod, ip: 'fd00::99' }, 'redirect', 'redirect'],
+    ['a pod with its own ztunnel, IPv4', own, listened, 'redirect', 'redirect'],
+    ['a pod with its own ztunnel, IPv6', own, { ...listened, ip: 'fd00::99' }, 'redirect', 'redirect'],
+    ['a pod with its own ztunnel, nobody listens', own, { ...inPod, canHold: true }, 'hold', 'no-ztunnel'],
+    ['the same without an agent', own, inPod, 'refuse', 'no-ztunnel'],
+    ['the same, not to wait', ownWaiting(REFUSE_WAITING), { ...inPod, canHold: true }, 'refuse', 'no-ztunnel'],
+    ['the same, open', ownWaiting(OPEN_WAITING), inPod, 'pass', 'no-ztunnel'],
+    ['the same, both', ownWaiting(OPEN_WAITING | REFUSE_WAITING), { ...inPod, canHold: true }, 'refuse', 'no-ztunnel'],
     ['a pod with its own ztunnel, itself', own, { ...inPod, ip: 'fd00::5' }, 'pass', 'self'],
-    ['the same without an IP of the family', oneFamily, { ...inPod, ip: 'fd00::99' }, 'refuse', 'no-ztunnel'],
+    [
+      'the same without an IP of the family',
+      oneFamily,
+      { ...listened, canHold: true, ip: 'fd00::99' },
+      'refuse',
+      'no-ztunnel',
+    ],
     ['a host process to a pod with its own ztunnel', own, { ...onHost, ip: '10.0.0.5' }, 'pass', 'not-in-mesh'],
     [
-      "a process of that pod's cgroup, namespace unknown, in a nested netns",
+      "a process of that pod's cgroup, namespace unknown, in a netns that nobody has decided about",
       homeless,
+      { ...listened, netnsCookie: 77n },
+      'refuse',
+      'unprepared',
+    ],
+    ['the same, namespace known', own, { ...listened, netnsCookie: 77n }, 'refuse', 'unprepared'],
+    ['the same, whatever the policy', ownWaiting(OPEN_WAITING), { ...inPod, netnsCookie: 77n }, 'refuse', 'unprepared'],
+    ['the same, excluded', own, { ...inPod, netnsCookie: 77n, port: 5432 }, 'pass', 'excluded'],
+    ['the same in the host network', own, { ...inPod, netnsCookie: HOST_NETNS }, 'pass', 'not-in-mesh'],
+    [
+      'the same to a name server',
+      withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.DNS_CAPTURE),
+      { ...inPod, netnsCookie: 77n, port: 53 },
+      'refuse',
+      'unprepared',
+    ],
+    [
+      'the same in a namespace that is nested in the pod',
+      nested(),
       { ...inPod, netnsCookie: 77n },
+      'pass',
+      'other-netns',
+    ],
+    [
+      'the same in a nested namespace, by its namespace alone',
+      nested(),
+      { ...onHost, netnsCookie: 77n },
       'pass',
       'other-netns',
     ],
     ['the same in the loopback', homeless, { ...inPod, netnsCookie: 77n, ip: '127.0.0.1' }, 'pass', 'loopback'],
     ['a pod captured by route', routed, { ...inPod, isRouted: true, isListenedFor: true }, 'route', 'redirect'],
-    ['a pod captured by route, nobody listens', routed, { ...inPod, isRouted: true }, 'refuse', 'no-ztunnel'],
     [
-      'the same, open',
+      'a pod captured by route, nobody listens',
+      routed,
+      { ...inPod, isRouted: true, canHold: true },
+      'hold',
+      'no-ztunnel',
+    ],
+    ['the same without an agent', routed, { ...inPod, isRouted: true }, 'refuse', 'no-ztunnel'],
+    [
+      'the same, not to wait',
+      routedWaiting(REFUSE_WAITING),
+      { ...inPod, isRouted: true, canHold: true },
+      'refuse',
+      'no-ztunnel',
+    ],
+    ['the same, open', routedWaiting(OPEN_WAITING), { ...inPod, isRouted: true }, 'pass', 'no-ztunnel'],
+    [
+      'the same, the policy for other ztunnels open',
       { ...routed, settings: { ...routed.settings, noZtunnel: 'open' } },
       { ...inPod, isRouted: true },
-      'pass',
+      'refuse',
       'no-ztunnel',
     ],
     ['a pod captured by route, not prepared', routed, { ...inPod, isListenedFor: true }, 'refuse', 'unprepared'],
     [
       'the same where connections without ztunnel may pass',
-      { ...routed, settings: { ...routed.settings, noZtunnel: 'open', pending: 'open' } },
+      { ...routedWaiting(OPEN_WAITING), settings: { ...routed.settings, noZtunnel: 'open' } },
       inPod,
       'refuse',
       'unprepared',
@@ -199,7 +266,7 @@ describe('the decision table', () => {
       'pass',
       'excluded',
     ],
-    ['a name server, DNS not captured', own, { ...inPod, port: 53 }, 'redirect', 'redirect'],
+    ['a name server, DNS not captured', own, { ...listened, port: 53 }, 'redirect', 'redirect'],
     [
       'a name server, ztunnel elsewhere',
       withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.DNS_CAPTURE),
@@ -207,10 +274,10 @@ describe('the decision table', () => {
       'redirect',
       'redirect',
     ],
-    ['included ranges, in one', ruled(included), { ...inPod, ip: '172.16.0.1' }, 'redirect', 'redirect'],
+    ['included ranges, in one', ruled(included), { ...listened, ip: '172.16.0.1' }, 'redirect', 'redirect'],
     ['included ranges, in none', ruled(included), inPod, 'pass', 'excluded'],
     ['included ranges, in none, a name server', ruled(included), { ...inPod, port: 53 }, 'dns', 'dns'],
-    ['included ranges, in none, an included port', ruled(included, includedPort), inPod, 'redirect', 'redirect'],
+    ['included ranges, in none, an included port', ruled(included, includedPort), listened, 'redirect', 'redirect'],
     ['an included port that is excluded too', ruled(includedPort, excludedPort), inPod, 'pass', 'excluded'],
     [
       'an included port in an excluded range',
@@ -219,8 +286,8 @@ describe('the decision table', () => {
       'pass',
       'excluded',
     ],
-    ['an included port includes nothing else', ruled(includedPort), { ...inPod, port: 81 }, 'redirect', 'redirect'],
-    ['inbound rules are of no account', ruled(inboundPort), inPod, 'redirect', 'redirect'],
+    ['an included port includes nothing else', ruled(includedPort), { ...listened, port: 81 }, 'redirect', 'redirect'],
+    ['inbound rules are of no account', ruled(inboundPort), listened, 'redirect', 'redirect'],
     [
       'a host process to a pod with its own ztunnel, probes of all the host',
       { ...own, settings: { ...maps.settings, probesExempt: 'host' } },
@@ -245,8 +312,31 @@ describe('the decision table', () => {
       'refuse',
       'pending',
     ],
-    ['a pod that ztunnel has not acknowledged', waiting, inPod, 'refuse', 'pending'],
-    ['the same, open', { ...waiting, settings: { ...maps.settings, pending: 'open' } }, inPod, 'pass', 'pending'],
+    ['a pod that ztunnel has not acknowledged', waiting, { ...listened, canHold: true }, 'hold', 'pending'],
+    ['the same without an agent', waiting, inPod, 'refuse', 'pending'],
+    ['the same, open', waitingFor(OPEN_WAITING), inPod, 'pass', 'pending'],
+    ['the same, not to wait', waitingFor(REFUSE_WAITING), { ...inPod, canHold: true }, 'refuse', 'pending'],
+    [
+      'the same, captured by route',
+      waitingFor(WorkloadFlag.ROUTE),
+      { ...inPod, canHold: true, isRouted: true },
+      'hold',
+      'pending',
+    ],
+    [
+      'the same, captured by route, not prepared',
+      waitingFor(WorkloadFlag.ROUTE),
+      { ...inPod, canHold: true },
+      'refuse',
+      'pending',
+    ],
+    [
+      'the same, ztunnel in another pod',
+      withFlags(WorkloadFlag.AMBIENT | WorkloadFlag.PENDING),
+      { ...inPod, canHold: true },
+      'refuse',
+      'pending',
+    ],
     [
       'ztunnel, in a pod that it has not acknowledged',
       waiting,
@@ -264,8 +354,11 @@ describe('the decision table', () => {
   it('names the target of a redirection', () => {
     expect(decide(maps, inPod).target).toEqual({ ip: '10.0.0.9', port: 15001 });
     expect(decide(maps, { ...onHost, ip: '10.0.0.5' }).target).toEqual({ ip: '10.0.0.9', port: 15006 });
-    expect(decide(own, inPod).target).toEqual({ ip: '10.0.0.5', port: 15001 });
-    expect(decide(own, { ...inPod, ip: 'fd00::99' }).target).toEqual({ ip: 'fd00::5', port: 15001 });
+    expect(decide(own, listened).target).toEqual({ ip: '10.0.0.5', port: 15001 });
+    expect(decide(own, { ...listened, ip: 'fd00::99' }).target).toEqual({ ip: 'fd00::5', port: 15001 });
+    expect(decide(own, { ...inPod, canHold: true }).target).toEqual({ ip: '10.0.0.5', port: 15001 });
+    expect(decide(routed, { ...inPod, canHold: true, isRouted: true })).toMatchObject({ verdict: 'hold' });
+    expect(decide(routed, { ...inPod, canHold: true, isRouted: true }).target).toBeUndefined();
     expect(decide(maps, { ...inPod, ip: '127.0.0.1' }).target).toBeUndefined();
   });
 });

@@ -65,8 +65,7 @@ describe.skipIf(need.skip)(`namespaces of pods that are captured by route${need.
       using at = await routed();
       const { datapath } = node.mesh;
       const { cookie } = at.netns;
-      node.mesh.settings = { ...node.mesh.settings, noZtunnel: 'open', pending: 'open' };
-      node.mesh.apply();
+      node.enrol(at.pod, WorkloadFlag.OPEN_WAITING);
       const refused = ['ECONNREFUSED'];
       const both = async (): Promise<unknown[]> =>
         Promise.all(FAMILIES.map(async (family) => acceptors(await at.pod.dial(outside(family)))));
@@ -84,8 +83,6 @@ describe.skipIf(need.skip)(`namespaces of pods that are captured by route${need.
       expect(await both()).toEqual([refused, captured]);
       const counted = datapath.counters().decisions.find(({ reason }) => reason === 'unprepared');
       expect(counted).toMatchObject({ verdict: 'refuse' });
-      node.mesh.settings = { ...node.mesh.settings, noZtunnel: 'closed', pending: 'hold' };
-      node.mesh.apply();
     });
 
     it('and prepared without a listener of ztunnel’s, they are refused', async () => {

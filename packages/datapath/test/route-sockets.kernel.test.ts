@@ -36,6 +36,7 @@ describe.skipIf(need.skip)(`sockets of a pod that is captured by route${need.lab
       kubelets: [],
       ztunnels: [place(node.ztunnel.pod.cgroup)],
       rewritten: [],
+      held: [],
       capturesDns: false,
       probesFromHost: false,
       ztunnelByMark: false,

@@ -103,8 +103,7 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
     await refused();
     world.enrol(pod, WorkloadFlag.PENDING);
     expect(await remote.dial(endpoint(pod.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
-    mesh.settings = { ...mesh.settings, pending: 'open' };
-    mesh.apply();
+    world.enrol(pod, WorkloadFlag.PENDING | WorkloadFlag.OPEN_WAITING);
     expect(await acceptors(remote, endpoint(pod.ip4, 80))).toEqual(['default/a']);
     await refused();
   });

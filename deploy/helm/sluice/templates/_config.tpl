@@ -13,6 +13,7 @@ ztunnel:
 policy:
   noZtunnel: {{ .Values.policy.noZtunnel }}
   pending: {{ .Values.policy.pending }}
+  holdLimit: {{ toJson .Values.policy.holdLimit }}
 zds:
   socket: {{ printf "%s/ztunnel.sock" .Values.host.ztunnelDir | quote }}
 probes:

@@ -80,6 +80,17 @@ export const listenAddress = read('address and port', {
   complaint: (written) => `${written} is not an address and port; write it like 127.0.0.1:15014`,
 });
 
+/** What becomes of connections that cannot reach ztunnel now. */
+export const waiting = Schema.Literals(['hold', 'refuse', 'open']);
+
+/** The same, in which files may still say `closed`. */
+export const formerlyClosed = Schema.Literals(['hold', 'refuse', 'open', 'closed']).pipe(
+  Schema.decodeTo(waiting, {
+    decode: SchemaGetter.transform((written) => (written === 'closed' ? 'refuse' : written)),
+    encode: SchemaGetter.forbidden(() => 'a configuration is only read'),
+  }),
+);
+
 /** A range of addresses, or one address; as canonical text. */
 export const cidr = read('CIDR', {
   written: Schema.String,

@@ -13,10 +13,12 @@ import {
   duration,
   durationOrNone,
   EnablementSelector,
+  formerlyClosed,
   labels,
   listenAddress,
   port,
   socketPath,
+  waiting,
 } from './schema.js';
 
 /** Istio's opt-in label, on namespaces and pods. */
@@ -112,13 +114,17 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
   }),
   policy: section('What happens to connections that cannot go through ztunnel.', {
-    noZtunnel: setting(Schema.Literals(['closed', 'open']), 'closed', {
+    noZtunnel: setting(formerlyClosed, 'hold', {
       description:
-        "What happens to a meshed pod's connections while no ztunnel is known: closed refuses them, open lets them go directly.",
+        'What happens to the new connections of a pod in the mesh, and to it, while no ztunnel listens for it. hold: they wait, and go on when ztunnel listens; where a connection cannot wait (node mode), it is refused. refuse (in earlier versions closed): they are refused. open: they go directly. The annotation sluice/waiting on a pod or a namespace overrides this in inPod mode.',
     }),
-    pending: setting(Schema.Literals(['hold', 'open']), 'hold', {
+    pending: setting(waiting, 'hold', {
       description:
-        'What happens to the connections of a pod that is wanted in the mesh and that ztunnel has not acknowledged yet: hold refuses them, open lets them go directly.',
+        'inPod mode: what happens to the new connections of a pod that is wanted in the mesh and is not in it yet, and to it, by the same words. The annotation sluice/waiting on a pod or a namespace overrides this.',
+    }),
+    holdLimit: setting(duration, '60s', {
+      description:
+        'inPod mode: a pod that has been pending, or without a ztunnel that listens, for longer than this has its connections refused instead of held.',
     }),
   }),
   zds: section('How ztunnel learns of its pods.', {

@@ -30,6 +30,8 @@ export interface CaptureFacts {
   readonly prepared: ReadonlySet<bigint>;
   /** The listener of the ztunnel that acknowledged the pod, by the cookie of its namespace. No entry means not known yet. */
   readonly listeners: ReadonlyMap<bigint, ListenerSight>;
+  /** What the listener of a pod will be that no ztunnel has acknowledged yet: that of the ztunnel seen last, if any was. */
+  readonly expected: ListenerSight | undefined;
   /** The program of somebody else that decides about the connections of every pod after Sluice's; undefined if there is none. */
   readonly foreignConnect: string | undefined;
 }
@@ -39,6 +41,7 @@ export const nothingSeen: CaptureFacts = {
   obstacles: new Map(),
   prepared: new Set(),
   listeners: new Map(),
+  expected: undefined,
   foreignConnect: undefined,
 };
 

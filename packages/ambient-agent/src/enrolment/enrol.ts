@@ -20,6 +20,7 @@ import { ownAddresses } from './own-addresses.js';
 import { noneServed, type InPodFacts, type ServedPod } from './served.js';
 import type { CgroupStatus, PendingCode, WorkloadStatus } from './status.js';
 import { podTraffic } from './traffic-rules.js';
+import { WAITING_FLAGS, waitingPolicy, type WaitingPolicy } from './waiting.js';
 import type { Ztunnels } from './ztunnel.js';
 
 /** A cgroup in which a kubelet runs. */
@@ -58,6 +59,8 @@ export interface EnrolmentInput {
   readonly served?: InPodFacts;
   /** What decides how a pod is captured. Without it, no pod is captured by route. */
   readonly capture?: CaptureFacts;
+  /** UIDs of the pods whose connections have been held long enough. */
+  readonly overdue?: ReadonlySet<string>;
   /** The addresses that network namespaces hold, by their cookies. */
   readonly addresses?: ReadonlyMap<bigint, readonly HeldAddress[]>;
 }
@@ -78,6 +81,7 @@ const DECIDED_IN_POD =
   DECIDED |
   WorkloadFlag.IN_POD |
   WorkloadFlag.PENDING |
+  WAITING_FLAGS |
   WorkloadFlag.DNS_CAPTURE |
   WorkloadFlag.BYPASS_INBOUND |
   WorkloadFlag.ROUTE;
@@ -194,7 +198,7 @@ function wantedStatus({ pod, workload, decision, isLeaving }: DecidedPod, maps: 
     const reason = 'pending: no cgroup on this node yet';
     return { ...common, state: 'pending', code: 'no-cgroup', reason, problems: [] };
   }
-  const undecided = decision.verdict === 'undecided' ? waiting('undecided', decision.because) : undefined;
+  const undecided = decision.verdict === 'undecided' ? pendingFor('undecided', decision.because) : undefined;
   const { ips, problems, pending, inbound, capture } = maps.addMeshed(pod, workload, undecided);
   return {
     ...common,
@@ -231,12 +235,12 @@ function outStatus(
 }
 
 /** Why a pod is pending. */
-interface Waiting {
+interface PendingReason {
   readonly code: PendingCode;
   readonly because: string;
 }
 
-const waiting = (code: PendingCode, because: string): Waiting => ({ code, because });
+const pendingFor = (code: PendingCode, because: string): PendingReason => ({ code, because });
 
 function cgroupsOf({ pod }: Workload): CgroupStatus[] {
   return allCgroups(pod).map(({ cgroupPath, cgroupId }) => ({ path: cgroupPath, id: String(cgroupId) }));
@@ -292,9 +296,19 @@ interface Meshed {
   readonly ips: readonly string[];
   readonly problems: readonly string[];
   /** Undefined if it is in the mesh. */
-  readonly pending: Waiting | undefined;
+  readonly pending: PendingReason | undefined;
   readonly inbound: WorkloadStatus['inbound'];
   readonly capture: Capture;
+}
+
+/**
+ * For a pod that ztunnel has not acknowledged: nobody listens for it yet, but what it dials waits for a listener by the way by which it
+ * will be captured. Until its namespace is prepared, it is refused.
+ */
+function withExpected(facts: CaptureFacts, cookie: bigint | undefined): CaptureFacts {
+  const { expected } = facts;
+  if (cookie === undefined || expected === undefined) return { ...facts, listeners: nothingSeen.listeners };
+  return { ...facts, listeners: new Map([[cookie, expected]]), prepared: new Set([cookie]) };
 }
 
 /** A pod's network namespace, as its processes show it now, or as it is remembered. */
@@ -302,6 +316,9 @@ interface KnownNetns {
   readonly cookie: bigint | undefined;
   readonly problem: string | undefined;
 }
+
+/** A pod can make any number of namespaces, and the map that holds those of all pods must not be filled by one. */
+const MOST_NESTED = 16;
 
 class MapsBuilder {
   isIncomplete = false;
@@ -367,7 +384,7 @@ class MapsBuilder {
   }
 
   /** @param undecided why it is not known yet whether it is wanted */
-  addMeshed(pod: Pod, workload: Workload, undecided: Waiting | undefined): Meshed {
+  addMeshed(pod: Pod, workload: Workload, undecided: PendingReason | undefined): Meshed {
     const id = workload.pod.cgroupId;
     const { config } = this.#input;
     const isInPod = config.mode === 'inPod';
@@ -377,9 +394,9 @@ class MapsBuilder {
     const owned = this.#ownersOf(pod);
     const held = this.#input.addresses?.get(netns.cookie ?? 0n) ?? [];
     const pending = isInPod ? (undecided ?? this.#whyPending(pod, workload, netns, owned)) : undefined;
+    const waiting = this.#waitingOf(pod, pending !== undefined);
     const facts = this.#input.capture ?? nothingSeen;
-    // Who has not acknowledged the pod does not listen for it.
-    const seen = pending === undefined ? facts : { ...facts, listeners: nothingSeen.listeners };
+    const seen = pending === undefined ? facts : withExpected(facts, netns.cookie);
     const own = ownAddresses(
       owned.own,
       held.map(({ address }) => address),
@@ -394,6 +411,7 @@ class MapsBuilder {
         traffic.flags |
         (isInPod ? WorkloadFlag.IN_POD : 0) |
         (pending === undefined ? 0 : WorkloadFlag.PENDING) |
+        waiting.flags |
         (isInPod && ambient.dnsCapture ? WorkloadFlag.DNS_CAPTURE : 0) |
         (isInPod && ambient.bypassInbound ? WorkloadFlag.BYPASS_INBOUND : 0) |
         (capture.by === 'route' ? WorkloadFlag.ROUTE : 0),
@@ -404,6 +422,7 @@ class MapsBuilder {
       this.#rules.push(...traffic.rules);
       this.#addCgroups(workload, info);
       this.#addNetns(netns.cookie, info, owned, isInPod ? own.addresses : []);
+      if (isInPod) this.#addNested(workload, info);
     }
     const isAcknowledged = netns.cookie !== undefined && this.#inPod.acknowledged.get(pod.uid) === netns.cookie;
     if (isInPod && netns.cookie !== undefined)
@@ -419,6 +438,7 @@ class MapsBuilder {
       problems: [
         ...traffic.problems,
         ...(isInPod ? ambient.problems : []),
+        ...waiting.problems,
         ...depthProblems(workload),
         ...(own.problem === undefined ? [] : [own.problem]),
         ...this.#addressProblems(pod, netns, owned),
@@ -440,6 +460,18 @@ class MapsBuilder {
     if (cookie === undefined) return;
     this.#netns.set(cookie, info);
     if (ownAddresses.length > 0) this.#ownAddresses.set(cookie, ownAddresses);
+  }
+
+  /** What a process of the pod does in another namespace than the pod's passes only if that is known to lie inside of the pod. */
+  #addNested({ nested = [] }: Workload, { id, flags, ...info }: CgroupInfo): void {
+    for (const { cookie } of nested.slice(0, MOST_NESTED))
+      if (!this.#netns.has(cookie))
+        this.#netns.set(cookie, {
+          ...info,
+          id,
+          ip: undefined,
+          flags: (flags & WorkloadFlag.AMBIENT) | WorkloadFlag.NESTED,
+        });
   }
 
   #addCgroups({ pod }: Workload, info: CgroupInfo): void {
@@ -467,28 +499,37 @@ class MapsBuilder {
     { refused }: Workload,
     { cookie, problem }: KnownNetns,
     { own, lost }: OwnedAddresses,
-  ): Waiting | undefined {
+  ): PendingReason | undefined {
     const { acknowledged, attached, notInForce, refusals, entering, isConnected } = this.#inPod;
-    if (problem !== undefined) return waiting('no-netns', problem);
-    if (cookie === undefined) return waiting('no-netns', refused ?? 'its network namespace is not known yet');
+    if (problem !== undefined) return pendingFor('no-netns', problem);
+    if (cookie === undefined) return pendingFor('no-netns', refused ?? 'its network namespace is not known yet');
     const isAcknowledged = acknowledged.get(pod.uid) === cookie;
     const [taken] = lost;
     // Who is in the mesh is not sent out of it by what an object says.
     if (taken !== undefined && !isAcknowledged)
-      return waiting('address-held', `its address ${taken.ip} is held by pod ${podName(taken.to)}`);
-    if (own.length === 0) return waiting('no-address', 'its network namespace has no usable address yet');
-    if (entering.has(pod.uid)) return waiting('entering', 'its network namespace is being prepared');
+      return pendingFor('address-held', `its address ${taken.ip} is held by pod ${podName(taken.to)}`);
+    if (own.length === 0) return pendingFor('no-address', 'its network namespace has no usable address yet');
+    if (entering.has(pod.uid)) return pendingFor('entering', 'its network namespace is being prepared');
     const missing = notInForce.get(pod.uid);
-    if (missing !== undefined) return waiting('not-in-force', missing);
+    if (missing !== undefined) return pendingFor('not-in-force', missing);
     if (isAcknowledged)
       return attached.has(cookie)
         ? undefined
-        : waiting('not-attached', 'the inbound program is not attached to its network namespace');
+        : pendingFor('not-attached', 'the inbound program is not attached to its network namespace');
     const refusal = refusals.get(pod.uid);
-    if (refusal !== undefined) return waiting('refused-by-ztunnel', refusal);
+    if (refusal !== undefined) return pendingFor('refused-by-ztunnel', refusal);
     return isConnected
-      ? waiting('not-acknowledged', 'ztunnel has not acknowledged it yet')
-      : waiting('no-ztunnel', 'no ztunnel is connected');
+      ? pendingFor('not-acknowledged', 'ztunnel has not acknowledged it yet')
+      : pendingFor('no-ztunnel', 'no ztunnel is connected');
+  }
+
+  /** In `node` mode nothing can wait, and the node's policy decides. */
+  #waitingOf(pod: Pod, isPending: boolean): Pick<WaitingPolicy, 'flags' | 'problems'> {
+    const { config, inventory, overdue } = this.#input;
+    if (config.mode === 'node') return { flags: 0, problems: [] };
+    const namespace = inventory.namespaces.get(pod.namespace);
+    const isOverdue = overdue?.has(pod.uid) === true;
+    return waitingPolicy({ pod, namespace, policy: config.policy, isPending, isOverdue });
   }
 
   #serve(
@@ -546,8 +587,7 @@ class MapsBuilder {
       settings: {
         ztunnelIPv4: isNode ? ztunnels.ipv4 : undefined,
         ztunnelIPv6: isNode ? ztunnels.ipv6 : undefined,
-        noZtunnel: config.policy.noZtunnel,
-        pending: config.policy.pending,
+        noZtunnel: config.policy.noZtunnel === 'open' ? 'open' : 'closed',
         ztunnelByMark: config.ztunnel.byMark,
         probesExempt: config.probes.exempt,
         hostNetnsCookie,

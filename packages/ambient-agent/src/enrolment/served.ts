@@ -50,7 +50,7 @@ export interface ServedPod {
   readonly isAcknowledged: boolean;
   /** Whether ztunnel is to be told of it now. */
   readonly isOffered: boolean;
-  /** How what goes out of it is captured now. Before it is acknowledged, it is not captured by route. */
+  /** How what goes out of it is captured now, or waits to be. */
   readonly capture: Capture;
   /** Whether its namespace is to be prepared for the route, so that it can be captured by route from one moment to the next. */
   readonly isRoutable: boolean;

@@ -41,7 +41,8 @@ export function claimsOf(state: AgentState): Claims {
   const byWorkload = new Map(state.workloads.map((pod) => [pod.cgroups[0]?.id, pod]));
   try {
     const netns = [...desiredOf(maps).netns].flatMap(([cookie, { id, flags }]) => {
-      const pod = byWorkload.get(String(id));
+      // Nothing is done in a namespace that lies inside of a pod.
+      const pod = (flags & WorkloadFlag.NESTED) === 0 ? byWorkload.get(String(id)) : undefined;
       const isServed = (flags & WorkloadFlag.IN_POD) !== 0;
       const isAcknowledged = isServed && (flags & WorkloadFlag.PENDING) === 0;
       const isRouted = (flags & WorkloadFlag.ROUTE) !== 0;

@@ -71,7 +71,7 @@ export function explainInbound(state: AgentState, client: string, to: PodPort): 
     (port) => installed.capturedListener(netnsCookie, port) !== undefined,
   );
   const maps = installed.read();
-  const query = { netnsCookie, ip, port: to.port, clientIp: client, listeners };
+  const query = { netnsCookie, ip, port: to.port, clientIp: client, listeners, canHold: installed.canHold() };
   // Without the program, a connection goes as if the namespace were in no map.
   const { verdict, reason, rows } = decideInbound(isAttached ? maps : { ...maps, netns: new Map() }, query);
   return {

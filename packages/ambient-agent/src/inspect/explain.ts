@@ -145,6 +145,7 @@ export function explain(
     mark: 0,
     isRouted: (canonicalAddress(to.ip).includes(':') ? routed?.ipv6 : routed?.ipv4) === true,
     isListenedFor: installed.capturedListener(place.netnsCookie, ZTUNNEL_OUTBOUND_PORT) !== undefined,
+    canHold: installed.canHold(),
     ...to,
   };
   const entry = findCaller(maps, query);

@@ -87,7 +87,12 @@ export const Pod = Schema.Struct({
 });
 export type Pod = typeof Pod.Type;
 
-export const Namespace = Schema.Struct({ name: Schema.String, labels: stringMap });
+export const Namespace = Schema.Struct({
+  name: Schema.String,
+  labels: stringMap,
+  /** Absent if there is none that is read. */
+  annotations: Schema.optionalKey(stringMap),
+});
 export type Namespace = typeof Namespace.Type;
 
 /** What is wanted at one moment. */

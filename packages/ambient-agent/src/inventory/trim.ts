@@ -34,6 +34,7 @@ const READ_ANNOTATIONS = [
   'sidecar.istio.io/',
   'traffic.sidecar.istio.io/',
   'kubernetes.io/config.',
+  'sluice/',
 ];
 
 /** Pure. */
@@ -70,5 +71,7 @@ export function trimPod({ metadata, spec, status }: typeof PodObject.Type): Pod 
 
 /** Pure. */
 export function trimNamespace({ metadata }: typeof NamespaceObject.Type): Namespace {
-  return { name: metadata.name, labels: metadata.labels ?? {} };
+  const annotations = readAnnotations(metadata.annotations ?? {});
+  const annotated = Object.keys(annotations).length > 0 ? { annotations } : {};
+  return { name: metadata.name, labels: metadata.labels ?? {}, ...annotated };
 }

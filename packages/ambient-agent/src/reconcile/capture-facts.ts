@@ -23,10 +23,12 @@ export function captureFacts(
 ): CaptureFacts {
   if (config.mode === 'node' || config.capture === 'rewrite') return nothingSeen;
   const pods = [...workloads.values()].map(({ pod }) => pod.cgroupPath);
+  const listeners = sights.update(zds, isThorough);
   return {
     obstacles,
     prepared,
-    listeners: sights.update(zds, isThorough),
+    listeners,
+    expected: sights.latest,
     foreignConnect: foreignConnect(pinDirectory(config.paths.bpffs), pods),
   };
 }

@@ -46,11 +46,18 @@ export class ListenerSights {
   readonly #ofZtunnels = new Map<number, ListenerSight>();
   /** By the cookie of the network namespace. */
   #ofNetns: ReadonlyMap<bigint, ListenerSight>;
+  #latest: ListenerSight | undefined;
 
   /** @param before cookies of the namespaces whose pods an earlier agent captured by route */
   constructor(before: ReadonlySet<bigint>, look: Look = seeListener) {
     this.#ofNetns = new Map([...before].map((cookie) => [cookie, 'transparent']));
+    this.#latest = before.size > 0 ? 'transparent' : undefined;
     this.#look = look;
+  }
+
+  /** What was seen of the newest ztunnel of which anything was seen, connected or not. */
+  get latest(): ListenerSight | undefined {
+    return this.#latest;
   }
 
   /**
@@ -69,6 +76,8 @@ export class ListenerSights {
       if (!connected.has(connection) || (isThorough && !isSeen(sight))) this.#ofZtunnels.delete(connection);
     for (const [connection, { pid, netns }] of connected)
       if (!this.#ofZtunnels.has(connection)) this.#ofZtunnels.set(connection, this.#look(pid, netns));
+    const newest = Math.max(...this.#ofZtunnels.keys());
+    this.#latest = this.#ofZtunnels.get(newest) ?? this.#latest;
     this.#ofNetns = new Map(
       [...acknowledged].flatMap(([uid, cookie]) => {
         const connection = acknowledgedBy.get(uid)?.connection;

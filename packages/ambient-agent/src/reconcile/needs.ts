@@ -11,12 +11,16 @@ const placeOf = ({ cgroupPath, cgroupId }: Pick<PodCgroup, 'cgroupPath' | 'cgrou
   id: cgroupId,
 });
 
-/** Pure. */
+/**
+ * Pure.
+ * @param waiting UIDs, as cgroupfs names them, of the pods whose connections may have to wait for ztunnel
+ */
 export function needsOf(
   { mode, probes, ztunnel }: Pick<AgentConfig, 'mode' | 'probes' | 'ztunnel'>,
   { root, podsParents, kubelets, workloads }: Pick<NodeTruth, 'root' | 'podsParents' | 'kubelets' | 'workloads'>,
   ztunnels: Pick<Ztunnels, 'pods'>,
   { served, desired }: Pick<Enrolment, 'served' | 'desired'>,
+  waiting: readonly string[] = [],
 ): Needs {
   const cgroupsOf = (uids: readonly string[]): Place[] =>
     uids.flatMap((uid) => {
@@ -29,12 +33,8 @@ export function needsOf(
     podsParents,
     kubelets: kubelets.map(placeOf),
     ztunnels: cgroupsOf(ztunnels.pods.map(({ uid }) => uid)),
-    // Before ztunnel has acknowledged a pod, its connections are held.
-    rewritten: cgroupsOf(
-      served
-        .filter(({ isAcknowledged, capture }) => isAcknowledged && capture.by === 'rewrite')
-        .map(({ podUid }) => podUid),
-    ),
+    rewritten: cgroupsOf(served.filter(({ capture }) => capture.by === 'rewrite').map(({ podUid }) => podUid)),
+    held: cgroupsOf(waiting),
     capturesDns: [...desired.cgroups.values()].some(({ flags }) => (flags & WorkloadFlag.DNS_CAPTURE) !== 0),
     probesFromHost: probes.exempt === 'host',
     ztunnelByMark: ztunnel.byMark,

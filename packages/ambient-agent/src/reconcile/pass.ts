@@ -35,6 +35,7 @@ import { reportAttaching, reportFailures } from './failures.js';
 import type { Leaving } from './leaving.js';
 import type { ListenerSights } from './listener-sights.js';
 import { needsOf, type LastingNeeds } from './needs.js';
+import type { Patience } from './patience.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
@@ -56,8 +57,8 @@ export interface PassResult {
   readonly repaired: readonly string[];
   /** Whether another pass may soon find more, or get further. */
   readonly isIncomplete: boolean;
-  /** After how many milliseconds another pass has something to do; undefined if it is not known that it has. */
-  readonly nextMs: number | undefined;
+  /** In how many milliseconds a pass has something to do even if nothing happens until then; undefined if there is nothing. */
+  readonly dueMs: number | undefined;
 }
 
 /** What a pass has decided, before it changes anything. */
@@ -70,7 +71,7 @@ export interface DecidedPass {
   readonly needs: Needs;
   readonly plan: AttachPlan;
   readonly inventoryProblems: readonly string[];
-  readonly nextMs: number | undefined;
+  readonly dueMs: number | undefined;
 }
 
 /** What a pass has done when the programs are attached and the maps are written, in whichever order. */
@@ -90,6 +91,7 @@ export interface PassPlaces {
   readonly leaving: Leaving;
   /** UIDs of the pods that the maps have as not wanted since the last pass. */
   readonly out: Set<string>;
+  readonly patience: Patience;
   /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
   readonly routedBefore: ReadonlySet<bigint>;
 }
@@ -130,7 +132,7 @@ export const decidePass = Effect.fnUntraced(function* (
   places: PassPlaces,
   isThorough: boolean,
 ): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
-  const { view, config, sights, doneNetns, lasting, known } = places;
+  const { view, config, sights, doneNetns, lasting, known, patience } = places;
   const source = yield* InventorySource;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
@@ -166,14 +168,27 @@ export const decidePass = Effect.fnUntraced(function* (
     leaving: leave.staying,
     entering,
   };
-  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses });
+  const overdue = patience.overdue(performance.now());
+  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses, overdue });
+  const waiting = yield* waitingPods(enrolment);
+  patience.see(waiting, performance.now());
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
-  const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment), present, performance.now());
-  const plan = attachPlan(needs);
-  const nextMs = entering.size > 0 ? 0 : leave.nextMs;
-  return { isThorough, ztunnels, inventory, truth, enrolment, needs, plan, inventoryProblems, nextMs };
+  const held = waiting.filter((uid) => !overdue.has(uid));
+  const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, held), present, performance.now());
+  const dueMs = earliest(entering.size > 0 ? 0 : undefined, leave.nextMs, patience.nextMs(performance.now()));
+  return {
+    isThorough,
+    ztunnels,
+    inventory,
+    truth,
+    enrolment,
+    needs,
+    plan: attachPlan(needs),
+    inventoryProblems,
+    dueMs,
+  };
 });
 
 const looked = <A>(look: () => A): Effect.Effect<A, NodeViewError> =>
@@ -197,6 +212,20 @@ function enteringOf({ config, out }: Pick<PassPlaces, 'config' | 'out'>, pods: r
   if (config.mode !== 'inPod') return new Set();
   const wanted = pods.filter(({ decision, workload }) => decision.verdict === 'wanted' && workload !== undefined);
   return new Set(wanted.map(({ pod }) => pod.uid).filter((uid) => out.has(uid)));
+}
+
+/** UIDs of the pods that cannot reach ztunnel now: they are pending, or it does not listen for them. */
+const waitingPods = Effect.fnUntraced(function* ({ statuses, served }: Enrolment) {
+  const enforcement = yield* Enforcement;
+  const waiting = new Set(statuses.filter(({ state }) => state === 'pending').map(({ uid }) => uid));
+  for (const { uid, cookie } of served)
+    if (!waiting.has(uid) && (yield* enforcement.missingListeners(cookie)).length > 0) waiting.add(uid);
+  return [...waiting];
+});
+
+function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((ms) => ms !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }
 
 /** Writes the maps. */
@@ -255,7 +284,7 @@ export const finishPass = Effect.fnUntraced(function* (
     applied,
     attached,
     inventoryProblems,
-    nextMs,
+    dueMs,
   }: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
   const enforcement = yield* Enforcement;
@@ -284,6 +313,7 @@ export const finishPass = Effect.fnUntraced(function* (
     hostNetnsCookie: truth.hostNetnsCookie,
     connections: zds.connections(),
     problems: [
+      ...(enforcement.whyNotHeld === undefined ? [] : [enforcement.whyNotHeld]),
       ...inventoryProblems,
       ...ztunnels.problems,
       ...truth.problems,
@@ -296,7 +326,7 @@ export const finishPass = Effect.fnUntraced(function* (
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
     repaired: served.repaired,
-    nextMs,
+    dueMs,
     isIncomplete: isIncomplete || applied.failures.length > 0 || attached.failures.length > 0 || served.isIncomplete,
   };
 });

@@ -22,15 +22,15 @@ export interface PassFailure {
   readonly message: string;
 }
 
-/** When the next pass is due, if nobody asks for one. */
-export type LeftToDo = Pick<PassResult, 'isIncomplete' | 'nextMs'>;
-
 export interface Reconciler {
   /** Never waits. Requests during a pass become one pass after it. */
   readonly request: (why: Request) => void;
-  /** Runs for ever. @param before what the pass that was run before has left to do */
-  readonly run: (before: LeftToDo) => Effect.Effect<never, never, PassServices>;
+  /** Runs for ever, after a pass with this result. */
+  readonly run: (before: Outlook) => Effect.Effect<never, never, PassServices>;
 }
+
+/** What a pass says of the next one. */
+type Outlook = Pick<PassResult, 'isIncomplete' | 'dueMs'>;
 
 export interface ReconcilerOptions<E extends { readonly _tag: string; readonly message: string }> {
   readonly pass: (isThorough: boolean) => Effect.Effect<PassResult, E, PassServices>;
@@ -39,6 +39,9 @@ export interface ReconcilerOptions<E extends { readonly _tag: string; readonly m
   readonly onFailure: (failure: PassFailure) => Effect.Effect<void>;
   readonly resyncIntervalMs: number;
 }
+
+/** After a pass that failed. */
+const failed: Outlook = { isIncomplete: true, dueMs: undefined };
 
 export const makeReconciler = <E extends { readonly _tag: string; readonly message: string }>(
   options: ReconcilerOptions<E>,
@@ -63,8 +66,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       const result = yield* options.pass(isThorough);
       yield* metrics.reconciled;
       yield* options.onPass(result, why, performance.now() - started);
-      const left: LeftToDo = result;
-      return left;
+      return { isIncomplete: result.isIncomplete, dueMs: result.dueMs };
     });
 
     // No failure of a pass ends the agent; only an interruption does.
@@ -73,33 +75,33 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt;
         const error = Cause.squash(cause);
         const kind = typeof error === 'object' && error !== null && '_tag' in error ? String(error._tag) : 'defect';
-        const again: LeftToDo = { isIncomplete: true, nextMs: undefined };
-        return Effect.as(options.onFailure({ kind, message: messageOf(error) }), again);
+        return Effect.as(options.onFailure({ kind, message: messageOf(error) }), failed);
       }),
     );
 
     /** Waits for a request, or makes one after some time, which is short while something is incomplete. */
-    const nextRequest = ({ isIncomplete, nextMs = Infinity }: LeftToDo): Effect.Effect<void> => {
+    const nextRequest = ({ isIncomplete, dueMs }: Outlook): Effect.Effect<void> => {
       // A request came while a pass ran, and its wake-up may have been taken already.
       if (waiting.size > 0) return Effect.void;
-      const delay = Math.min(isIncomplete ? retryMs : Infinity, nextMs, options.resyncIntervalMs);
+      const usual = isIncomplete ? Math.min(retryMs, options.resyncIntervalMs) : options.resyncIntervalMs;
+      const isDue = dueMs !== undefined && dueMs < usual;
+      const delay = isDue ? dueMs : usual;
       if (isIncomplete) retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
-      const isSooner = delay < options.resyncIntervalMs;
-      const ownRequest = Effect.sync(() => void waiting.add(isSooner ? 'retry' : 'timer'));
+      const ownRequest = Effect.sync(() => void waiting.add(isIncomplete || isDue ? 'retry' : 'timer'));
       return Effect.raceFirst(Queue.take(wake), Effect.andThen(Effect.sleep(delay), ownRequest));
     };
 
-    const run = Effect.fnUntraced(function* (before: LeftToDo) {
-      let left = before;
+    const run = Effect.fnUntraced(function* (before: Outlook) {
+      let outlook = before;
       let thoroughAt = performance.now();
       while (true) {
-        yield* nextRequest(left);
+        yield* nextRequest(outlook);
         if (waiting.size === 0) continue;
         const started = performance.now();
         // Retries must not postpone the timer for ever.
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
-        left = yield* guarded;
+        outlook = yield* guarded;
         // In a storm of hints, passes may take half of the time, but not all of it.
         yield* Effect.sleep(Math.min(performance.now() - started, LONGEST_PAUSE_MS));
       }

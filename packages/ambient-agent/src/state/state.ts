@@ -28,8 +28,9 @@ export const AgentState = Schema.Struct({
     pinDirectory: Schema.String,
     hostNetns: Schema.String,
     hostNetnsCookie: Decimal,
-    noZtunnel: Schema.Literals(['closed', 'open']),
-    pending: Schema.Literals(['hold', 'open']),
+    /** Earlier versions wrote `closed` for `refuse`. */
+    noZtunnel: Schema.Literals(['hold', 'refuse', 'open', 'closed']),
+    pending: Schema.Literals(['hold', 'refuse', 'open']),
     resyncIntervalMs: Schema.Finite,
     /** The datapath reports one decision in this many; 0 means none. */
     sampling: Schema.Finite,

@@ -12,6 +12,7 @@ const verdicts = {
   redirect: (target: string) => `goes to ztunnel at ${target}, which learns the original destination`,
   'to-mesh': (target: string) => `goes to ztunnel's inbound port at ${target}, which learns the original destination`,
   route: () => "goes to ztunnel by the pod's own routes: its socket is marked, and its destination stays",
+  hold: () => 'waits: its SYN is sent again until ztunnel listens, or until the client gives it up',
   dns: (target: string) => `goes to ztunnel's resolver at ${target}`,
 } as const;
 
@@ -54,6 +55,7 @@ const inboundVerdicts = {
   pass: 'goes to the application',
   steer: 'goes to ztunnel, which sees the address that was dialled',
   refuse: 'is refused (ECONNREFUSED)',
+  hold: 'waits: the client sends its SYN again until ztunnel listens, or gives it up',
 } as const;
 
 /** Pure. */

@@ -18,10 +18,11 @@ export const Verdict = {
   TO_MESH: 3,
   DNS: 4,
   ROUTE: 5,
+  HOLD: 6,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 /** enum verdict in words, by value. */
-export const verdictNames = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns', 'route'] as const;
+export const verdictNames = ['pass', 'refuse', 'redirect', 'to-mesh', 'dns', 'route', 'hold'] as const;
 export type VerdictName = (typeof verdictNames)[number];
 
 /** enum reason */
@@ -75,6 +76,9 @@ export const WorkloadFlag = {
   ONLY_INCLUDED_OUTBOUND: 256,
   ONLY_INCLUDED_INBOUND: 512,
   ROUTE: 1024,
+  REFUSE_WAITING: 2048,
+  OPEN_WAITING: 4096,
+  NESTED: 8192,
 } as const;
 export type WorkloadFlag = (typeof WorkloadFlag)[keyof typeof WorkloadFlag];
 
@@ -102,7 +106,6 @@ export type Setting = (typeof Setting)[keyof typeof Setting];
 export const PolicyBit = {
   NO_ZTUNNEL_OPEN: 1,
   ZTUNNEL_BY_MARK: 2,
-  PENDING_OPEN: 4,
   PROBES_FROM_HOST: 8,
 } as const;
 export type PolicyBit = (typeof PolicyBit)[keyof typeof PolicyBit];
@@ -121,10 +124,11 @@ export const InboundVerdict = {
   PASS: 0,
   STEER: 1,
   REFUSE: 2,
+  HOLD: 3,
 } as const;
 export type InboundVerdict = (typeof InboundVerdict)[keyof typeof InboundVerdict];
 /** enum inbound_verdict in words, by value. */
-export const inboundVerdictNames = ['pass', 'steer', 'refuse'] as const;
+export const inboundVerdictNames = ['pass', 'steer', 'refuse', 'hold'] as const;
 export type InboundVerdictName = (typeof inboundVerdictNames)[number];
 
 /** enum inbound_reason */
@@ -876,7 +880,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 78,
+    maxEntries: 91,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',
@@ -897,7 +901,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 36,
+    maxEntries: 48,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',
