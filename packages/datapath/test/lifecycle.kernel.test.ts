@@ -175,7 +175,10 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     using datapath = Datapath.open({ pinDirectory, cgroup: inner.path });
     datapath.apply(mesh.desired);
     const { failures } = datapath.activate();
-    expect(failures.map(({ program, error }) => [program, error.kind])).toEqual([['sluice_sockops', 'attach']]);
+    expect(failures.map(({ program, error }) => [program, error.kind])).toEqual([
+      ['sluice_sockops', 'attach'],
+      ['sluice_hold', 'attach'],
+    ]);
     expect(failures[0]?.error.message).toMatch(
       new RegExp(`sluice_sockops could not be attached to ${inner.path}: .*${occupied.path}`, 's'),
     );

@@ -4,7 +4,15 @@ import { fileURLToPath } from 'node:url';
 import { BpfLink, attachCgroupExclusively, openObject, queryCgroup } from '@sluice/libbpf';
 import { TestNode, endpoint, requires, type HostProcess, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Datapath, WorkloadFlag, attachPlan, type AttachPlan, type Needs, type Place } from '../src/index.js';
+import {
+  Datapath,
+  WorkloadFlag,
+  attachPlan,
+  nameInKernel,
+  type AttachPlan,
+  type Needs,
+  type Place,
+} from '../src/index.js';
 import { PROGRAMS, linkPin } from '../src/layout.js';
 import { ForeignPrograms } from './foreign-programs.js';
 import { InPodNode } from './in-pod-node.js';
@@ -42,7 +50,7 @@ describe.skipIf(need.skip)(`programs where they are needed${need.label}`, () => 
     kubelets: [place(kubelet.cgroup.path)],
     ztunnels: [place(world.ztunnel.pod.cgroup.path)],
     rewritten: [place(pod.cgroup.path)],
-    held: [],
+    held: [place(pod.cgroup.path)],
     capturesDns: true,
     probesFromHost: false,
     ztunnelByMark: false,
@@ -66,7 +74,8 @@ describe.skipIf(need.skip)(`programs where they are needed${need.label}`, () => 
     for (const { name, attachType } of object.programDefinitions()) {
       if (!PROGRAMS.includes(name)) continue;
       for (const path of places)
-        for (const _program of queryCgroup(path, attachType).programs) (found[name] ??= []).push(path);
+        for (const program of queryCgroup(path, attachType).programs)
+          if (program.name === nameInKernel(name)) (found[name] ??= []).push(path);
     }
     return found;
   }

@@ -64,11 +64,9 @@ describe.skipIf(need.skip)(`steering${need.label}`, () => {
       await world.serve(pod);
       expect(await allAcceptors(pod)).toEqual(new Set(['ztunnel']));
       expect(thief.history).toEqual(['ready']);
-      expect(world.mesh.datapath.counters().inbound).toContainEqual({
-        verdict: 'refuse',
-        reason: 'outbound-listener',
-        count: 10n,
-      });
+      const { decisions, inbound } = world.mesh.datapath.counters();
+      expect(decisions).toContainEqual({ verdict: 'refuse', reason: 'no-ztunnel', count: 10n });
+      expect(inbound).toContainEqual({ verdict: 'refuse', reason: 'no-listener', count: 10n });
     });
 
     it('gets nothing when it is second', async () => {
