@@ -3,11 +3,13 @@
 // A connection that is made meanwhile is seen by a program at every moment. Where a program moves from one cgroup to another
 // above or below it, both places have it for an instant, and every program can run twice in one call (bpf/rewritten.h).
 import { renameSync, statSync } from 'node:fs';
-import { BpfError, type BpfLink, type BpfObject, type BpfProgram } from '@sluice/libbpf';
+import { basename } from 'node:path';
+import { BpfError, BpfLink, type BpfObject, type BpfProgram } from '@sluice/libbpf';
 import type { AttachPlan, Place } from './attach-plan.js';
 import { removePin, withCgroupPins, type CgroupPin } from './cgroup-links.js';
 import { CgroupTree } from './cgroup-tree.js';
 import { DatapathError } from './errors.js';
+import type { HeldLinks } from './held-links.js';
 import { PROGRAMS, linkPin, nextLinkPin } from './layout.js';
 import { clearPin } from './pins.js';
 
@@ -36,10 +38,18 @@ export interface AttachResult {
  * that is gone is left out. Idempotent.
  *
  * @param root directory of the cgroup that all others are in
+ * @param held holds what is attached from now on; what was unpinned of it is pinned again
  */
-export function attachPrograms(object: BpfObject, plan: AttachPlan, pinDirectory: string, root: string): AttachResult {
-  return withCgroupPins(pinDirectory, (pins) => {
-    const attaching = new Attaching(pinDirectory, new CgroupTree(root), pins);
+export function attachPrograms(
+  object: BpfObject,
+  plan: AttachPlan,
+  pinDirectory: string,
+  root: string,
+  held: HeldLinks,
+): AttachResult {
+  held.pinAgain();
+  const attachAll = (pins: readonly CgroupPin[]): AttachResult => {
+    const attaching = new Attaching(pinDirectory, new CgroupTree(root), pins, held);
     for (const name of PROGRAMS) {
       const program = object.program(name);
       const renewed = pins.filter((pin) => pin.program === name && attaching.renew(program, pin));
@@ -47,7 +57,8 @@ export function attachPrograms(object: BpfObject, plan: AttachPlan, pinDirectory
       for (const place of plan.get(name) ?? []) if (!there.has(place.id)) attaching.attach(program, place);
     }
     return attaching.result;
-  });
+  };
+  return withCgroupPins(pinDirectory, attachAll, held);
 }
 
 /**
@@ -55,8 +66,8 @@ export function attachPrograms(object: BpfObject, plan: AttachPlan, pinDirectory
  * link for one place, a link of a program that this version does not have, whose maps nobody writes any more, and what is
  * no link. Returns the names of the links. Idempotent.
  */
-export function detachOthers(plan: AttachPlan, pinDirectory: string): readonly string[] {
-  return withCgroupPins(pinDirectory, (pins) => {
+export function detachOthers(plan: AttachPlan, pinDirectory: string, held?: HeldLinks): readonly string[] {
+  const detach = (pins: readonly CgroupPin[]): readonly string[] => {
     const wanted = new Set(
       [...plan].flatMap(([program, places]) => places.map(({ id }) => linkPin(pinDirectory, program, id))),
     );
@@ -64,9 +75,10 @@ export function detachOthers(plan: AttachPlan, pinDirectory: string): readonly s
     const others = pins
       .filter(({ path, cgroupId }) => cgroupId === 0n || !wanted.has(path))
       .toSorted((a, b) => order(b) - order(a));
-    for (const pin of others) removePin(pin);
+    for (const pin of others) removePin(pin, held);
     return others.filter(({ link }) => link !== undefined).map(({ name }) => name);
-  });
+  };
+  return withCgroupPins(pinDirectory, detach, held);
 }
 
 class Attaching {
@@ -76,11 +88,13 @@ class Attaching {
   readonly #pinDirectory: string;
   readonly #tree: CgroupTree;
   readonly #pins: readonly CgroupPin[];
+  readonly #held: HeldLinks;
 
-  constructor(pinDirectory: string, tree: CgroupTree, pins: readonly CgroupPin[]) {
+  constructor(pinDirectory: string, tree: CgroupTree, pins: readonly CgroupPin[], held: HeldLinks) {
     this.#pinDirectory = pinDirectory;
     this.#tree = tree;
     this.#pins = pins;
+    this.#held = held;
   }
 
   get result(): AttachResult {
@@ -89,9 +103,12 @@ class Attaching {
 
   /** False if nothing is attached by that pin. */
   renew(program: BpfProgram, pin: CgroupPin): boolean {
-    const { link, cgroupId, programId, path } = pin;
-    if (link === undefined || cgroupId === 0n) return false;
-    if (programId === program.id) return true;
+    const { link, id, cgroupId, programId, path } = pin;
+    if (link === undefined || id === undefined || cgroupId === 0n) return false;
+    if (programId === program.id) {
+      this.#hold(path, id, program);
+      return true;
+    }
     const cgroup = this.#tree.pathOf(cgroupId);
     if (cgroup !== undefined && !this.#tree.isOrderAsListed(cgroup, program.attachType ?? '')) {
       this.#replace(program, pin, { path: cgroup, id: cgroupId });
@@ -105,8 +122,13 @@ class Attaching {
       clearPin(proper);
       renameSync(path, proper);
     }
+    this.#hold(isTaken ? path : proper, id, program);
     this.#updated.push({ program: program.name, cgroupId });
     return true;
+  }
+
+  #hold(path: string, id: number, program: BpfProgram): void {
+    this.#held.keep(basename(path), id, program.id, () => BpfLink.openPinned(path));
   }
 
   attach(program: BpfProgram, place: Place): void {
@@ -118,10 +140,8 @@ class Attaching {
   #replace(program: BpfProgram, pin: CgroupPin, place: Place): void {
     const next = nextLinkPin(this.#pinDirectory, program.name, place.id);
     if (!this.#pinNew(program, place, next)) return;
-    removePin(pin);
-    const proper = linkPin(this.#pinDirectory, program.name, place.id);
-    clearPin(proper);
-    renameSync(next, proper);
+    removePin(pin, this.#held);
+    this.#held.rename(basename(next), basename(linkPin(this.#pinDirectory, program.name, place.id)));
     this.#updated.push({ program: program.name, cgroupId: place.id });
   }
 
@@ -129,11 +149,12 @@ class Attaching {
   #pinNew(program: BpfProgram, place: Place, pin: string): boolean {
     try {
       clearPin(pin);
-      using link = program.attachCgroup(place.path);
+      const link = program.attachCgroup(place.path);
       // Another cgroup may have that name by now.
-      if (link.info().cgroupId !== place.id) return false;
-      link.pin(pin);
-      return true;
+      const isSame = link.info().cgroupId === place.id;
+      if (isSame) this.#held.add(basename(pin), link, program.id);
+      else link.close();
+      return isSame;
     } catch (error) {
       if (!isThere(place)) return false;
       const sentence = `${program.name} could not be attached to ${place.path}`;

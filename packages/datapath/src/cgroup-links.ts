@@ -1,11 +1,12 @@
 // The pinned links of programs to cgroups, whichever version of the agent made them.
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { BpfLink } from '@sluice/libbpf';
+import { basename, join } from 'node:path';
+import { BpfLink, type LinkInfo } from '@sluice/libbpf';
+import type { HeldLinks } from './held-links.js';
 import { linksDirectory, netnsCookieOf, programOf } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
-/** What is pinned among the links, apart from the links of network namespaces. */
+/** What is pinned among the links, or was, apart from the links of network namespaces. */
 export interface CgroupPin {
   readonly name: string;
   readonly path: string;
@@ -13,31 +14,46 @@ export interface CgroupPin {
   readonly program: string | undefined;
   /** Undefined if what is pinned is no link. */
   readonly link: BpfLink | undefined;
+  /** Undefined if what is pinned is no link. */
+  readonly id: number | undefined;
   readonly programId: number;
   /** 0 if it is attached to no cgroup: it was detached, or the cgroup is gone. */
   readonly cgroupId: bigint;
 }
 
-/** Opens every pin, runs `use`, and closes them. Throws BpfError without the right to look. */
-export function withCgroupPins<T>(pinDirectory: string, use: (pins: readonly CgroupPin[]) => T): T {
+/**
+ * Opens every pin, runs `use`, and closes them. Held links that are not pinned count as if they were. Throws BpfError without the right
+ * to look.
+ */
+export function withCgroupPins<T>(pinDirectory: string, use: (pins: readonly CgroupPin[]) => T, held?: HeldLinks): T {
   const directory = linksDirectory(pinDirectory);
   const pins: CgroupPin[] = [];
   try {
     for (const name of existsSync(directory) ? readdirSync(directory) : []) {
       if (netnsCookieOf(name) !== undefined) continue;
-      const path = join(directory, name);
-      const link = openIfPinned(path, (pin) => BpfLink.openPinned(pin));
-      const { programId = 0, cgroupId = 0n } = link?.info() ?? {};
-      pins.push({ name, path, program: programOf(name), link, programId, cgroupId });
+      const link = openIfPinned(join(directory, name), (pin) => BpfLink.openPinned(pin));
+      pins.push(pinOf(directory, name, link, link?.info()));
     }
-    return use(pins);
+    const unpinned = (held?.seen() ?? []).filter(({ name }) => programOf(name) !== undefined && !held?.isPinned(name));
+    return use([...pins, ...unpinned.map(({ name, held: { link }, info }) => pinOf(directory, name, link, info))]);
   } finally {
     for (const { link } of pins) link?.close();
   }
 }
 
+const pinOf = (directory: string, name: string, link: BpfLink | undefined, info: LinkInfo | undefined): CgroupPin => ({
+  name,
+  path: join(directory, name),
+  program: programOf(name),
+  link,
+  id: info?.id,
+  programId: info?.programId ?? 0,
+  cgroupId: info?.cgroupId ?? 0n,
+});
+
 /** Ends the attachment at once, and removes the pin. Unpinning alone would not do: the kernel would detach it some time later. */
-export function removePin({ path, link }: CgroupPin): void {
+export function removePin({ path, link }: CgroupPin, held?: HeldLinks): void {
   link?.detach();
+  held?.drop(basename(path));
   clearPin(path);
 }

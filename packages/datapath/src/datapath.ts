@@ -7,9 +7,12 @@ import { everythingAt, type AttachPlan } from './attach-plan.js';
 import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
 import { APPLIED_MAPS } from './entries.js';
+import { HeldLinks } from './held-links.js';
 import { InboundPrograms } from './inbound-programs.js';
-import { INBOUND_OBJECT_PATH, type MapName, type Maps } from './layout.js';
+import { INBOUND_OBJECT_PATH, linksDirectory, type MapName, type Maps } from './layout.js';
 import { HOLDING, captureListener, capturedListener } from './listeners.js';
+import { MapPins } from './map-pins.js';
+import { missingParts, type MissingPart } from './missing.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
 import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
 import { recordOf } from './records.js';
@@ -27,7 +30,10 @@ export class Datapath {
   readonly #options: DatapathOptions;
   readonly #loaded: LoadedObject;
   readonly #maps: UsedMaps;
+  readonly #mapPins: MapPins;
+  readonly #held: HeldLinks;
   readonly #netnsLinks: NetnsLinks;
+  #plan: AttachPlan = new Map();
   readonly #routed: RoutedNetns;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
@@ -37,7 +43,9 @@ export class Datapath {
     this.#maps = recordOf([...USER_SPACE_WRITES, ...COUNTER_MAPS], (name) => object.map(name));
     this.#routed = new RoutedNetns(this.#maps.routed_netns);
     const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
-    this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound);
+    this.#mapPins = new MapPins(object, options.pinDirectory);
+    this.#held = new HeldLinks(linksDirectory(options.pinDirectory));
+    this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound, this.#held);
   }
 
   /** Loads the programs, on the maps of an earlier agent where they fit. Throws DatapathError. */
@@ -62,6 +70,7 @@ export class Datapath {
    */
   activate(plan: AttachPlan = this.everything()): AttachResult {
     pinFresh(this.#loaded, this.#options.pinDirectory);
+    this.#mapPins.remember();
     const result = this.attach(plan);
     if (result.failures.length === 0) this.detachOthers(plan);
     this.#netnsLinks.adopt();
@@ -75,17 +84,35 @@ export class Datapath {
   }
 
   /**
-   * Attaches what is in the plan and not attached yet, and detaches nothing. Call {@link activate} first, and this before
-   * {@link apply} writes entries that need more programs. What could not be attached is in the result.
+   * Attaches what is in the plan and not attached yet or not any more, pins again what somebody has unpinned, and detaches nothing.
+   * Call {@link activate} first, and this before {@link apply} writes entries that need more programs. What could not be attached is
+   * in the result.
    */
   attach(plan: AttachPlan): AttachResult {
     const { pinDirectory, cgroup } = this.#options;
-    return attachPrograms(this.#loaded.object, plan, pinDirectory, cgroup);
+    this.#plan = plan;
+    this.#mapPins.pinAgain();
+    return attachPrograms(this.#loaded.object, plan, pinDirectory, cgroup, this.#held);
+  }
+
+  /**
+   * What somebody has taken away since the last call of {@link attach} or {@link attachNetns} put it there, which put it back when they
+   * are called again. Asks the kernel: one call for each link and pin.
+   */
+  missing(): readonly MissingPart[] {
+    return missingParts({
+      object: this.#loaded.object,
+      plan: this.#plan,
+      pinDirectory: this.#options.pinDirectory,
+      held: this.#held,
+      mapPins: this.#mapPins,
+    });
   }
 
   /** Detaches what is not in the plan. Call it after {@link apply} has removed the entries that needed it. */
   detachOthers(plan: AttachPlan): readonly string[] {
-    return detachOthers(plan, this.#options.pinDirectory);
+    this.#plan = plan;
+    return detachOthers(plan, this.#options.pinDirectory, this.#held);
   }
 
   /**
@@ -153,6 +180,7 @@ export class Datapath {
   }
 
   close(): void {
+    this.#held.close();
     this.#loaded.object.close();
   }
 

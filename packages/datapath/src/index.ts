@@ -14,7 +14,6 @@ export { CaptureMark } from './generated/maps.js';
 export type { InstalledLink, InstalledNetnsLink } from './installed.js';
 export {
   compareMaps,
-  nameInKernel,
   readInboundLinks,
   readListeners,
   readPrograms,
@@ -22,12 +21,13 @@ export {
   whyNotPinned,
 } from './verification.js';
 export type { AttachedProgram, InboundLink, PinnedMap, RunningProgram } from './verification.js';
-export { INBOUND_PROGRAM } from './layout.js';
+export { INBOUND_PROGRAM, nameInKernel } from './layout.js';
 export { desiredOf, wantedEntries } from './wanted-entries.js';
 export type { WantedEntries } from './wanted-entries.js';
 export type { EntryDifference } from './entry-differences.js';
 export { foreignConnectPrograms } from './foreign-connect.js';
 export type { ForeignProgram } from './foreign-connect.js';
+export type { MissingKind, MissingPart } from './missing.js';
 export { cleanup } from './cleanup.js';
 export type { CleanupResult } from './cleanup.js';
 export { DatapathError } from './errors.js';

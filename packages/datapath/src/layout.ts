@@ -90,11 +90,18 @@ export function programOf(name: string): string | undefined {
 
 const NETNS_LINK = /^netns-(\d+)$/;
 
+export const netnsLinkName = (cookie: bigint): string => `netns-${cookie}`;
+
 export const netnsLinkPin = (pinDirectory: string, cookie: bigint): string =>
-  join(linksDirectory(pinDirectory), `netns-${cookie}`);
+  join(linksDirectory(pinDirectory), netnsLinkName(cookie));
 
 /** The inverse of {@link netnsLinkPin} for a file name; undefined if it is the pin of something else. */
 export function netnsCookieOf(name: string): bigint | undefined {
   const [, cookie] = NETNS_LINK.exec(name) ?? [];
   return cookie === undefined ? undefined : BigInt(cookie);
 }
+
+// BPF_OBJ_NAME_LEN of linux/bpf.h, which includes the NUL.
+const NAME_LENGTH = 16;
+/** A name as the kernel cuts it. */
+export const nameInKernel = (program: string): string => program.slice(0, NAME_LENGTH - 1);

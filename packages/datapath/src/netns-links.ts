@@ -3,8 +3,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { BpfError, BpfLink } from '@sluice/libbpf';
 import type { Netns } from '@sluice/linux';
 import { DatapathError } from './errors.js';
+import { isAttached, type HeldLinks } from './held-links.js';
 import type { InboundPrograms } from './inbound-programs.js';
-import { linksDirectory, netnsCookieOf, netnsLinkPin } from './layout.js';
+import { linksDirectory, netnsCookieOf, netnsLinkName, netnsLinkPin } from './layout.js';
 import { clearPin, openIfPinned } from './pins.js';
 
 /** What attaching did: made a new link, put a new program into the old one, or nothing because all was as it should be. */
@@ -30,19 +31,30 @@ export function detachPinnedNetns(pinDirectory: string, cookie: bigint): boolean
 export class NetnsLinks {
   readonly #pinDirectory: string;
   readonly #programs: InboundPrograms;
+  readonly #held: HeldLinks;
 
-  constructor(pinDirectory: string, programs: InboundPrograms) {
+  /** @param held holds what is attached from now on */
+  constructor(pinDirectory: string, programs: InboundPrograms, held: HeldLinks) {
     this.#pinDirectory = pinDirectory;
     this.#programs = programs;
+    this.#held = held;
   }
 
+  /** Those that are held without a pin are among them. */
   attached(): ReadonlySet<bigint> {
-    return pinnedNetns(this.#pinDirectory);
+    const held = this.#held.seen().flatMap(({ name, info }) => (isAttached(info) ? (netnsCookieOf(name) ?? []) : []));
+    return new Set([...pinnedNetns(this.#pinDirectory), ...held]);
   }
 
   attach(netns: Netns): NetnsAttached {
     const { cookie, inode, path } = netns;
     const pin = netnsLinkPin(this.#pinDirectory, cookie);
+    const name = netnsLinkName(cookie);
+    const held = this.#held.get(name);
+    if (held !== undefined && isAttached(held.link.info())) {
+      if (!this.#held.isPinned(name)) this.#held.pinAgain();
+      return this.#renew(cookie, held.link) ? 'updated' : 'present';
+    }
     using pinned = openIfPinned(pin, (file) => BpfLink.openPinned(file));
     const where = pinned?.info().netnsInode;
     if (pinned !== undefined && where === Number(inode)) return this.#renew(cookie, pinned) ? 'updated' : 'present';
@@ -53,17 +65,20 @@ export class NetnsLinks {
       );
     }
     clearPin(pin);
-    this.#create(netns, pin);
+    this.#create(netns);
     return 'attached';
   }
 
   detach(cookie: bigint): boolean {
-    return detachPinnedNetns(this.#pinDirectory, cookie);
+    const held = this.#held.get(netnsLinkName(cookie));
+    held?.link.detach();
+    this.#held.drop(netnsLinkName(cookie));
+    return detachPinnedNetns(this.#pinDirectory, cookie) || held !== undefined;
   }
 
   /** Puts this version's programs into the links that an earlier agent pinned, and unpins those whose namespace is gone. */
   adopt(): void {
-    for (const cookie of this.attached()) {
+    for (const cookie of pinnedNetns(this.#pinDirectory)) {
       const pin = netnsLinkPin(this.#pinDirectory, cookie);
       using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
       if (link === undefined || !this.#renewLiving(cookie, link)) clearPin(pin);
@@ -86,16 +101,18 @@ export class NetnsLinks {
 
   /** Makes one atomic update, if one is needed at all. */
   #renew(cookie: bigint, link: BpfLink): boolean {
-    if (this.#programs.isCurrent(link.info().programId)) return false;
-    this.#programs.with(cookie, (program) => link.update(program));
-    return true;
+    const isCurrent = this.#programs.isCurrent(link.info().programId);
+    if (!isCurrent) this.#programs.with(cookie, (program) => link.update(program));
+    const { id, programId } = link.info();
+    const pin = netnsLinkPin(this.#pinDirectory, cookie);
+    this.#held.keep(netnsLinkName(cookie), id, programId, () => BpfLink.openPinned(pin));
+    return !isCurrent;
   }
 
-  #create(netns: Netns, pin: string): void {
+  #create(netns: Netns): void {
     this.#programs.with(netns.cookie, (program) => {
       try {
-        using link = program.attachNetns(netns);
-        link.pin(pin);
+        this.#held.add(netnsLinkName(netns.cookie), program.attachNetns(netns), program.id);
       } catch (error) {
         const sentence = `${program.name} could not be attached to the network namespace ${netns.path}`;
         throw DatapathError.because('attach', sentence, error);

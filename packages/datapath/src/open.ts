@@ -1,6 +1,6 @@
 // Loads the object: on the pinned maps where they fit, and on fresh ones where they do not.
 import { existsSync, mkdirSync, readdirSync, statSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { BpfMap, openObject, type BpfObject, type MapDefinition } from '@sluice/libbpf';
 import { jiffyMicroseconds } from '@sluice/linux';
 import { DatapathError } from './errors.js';
@@ -12,15 +12,17 @@ import {
   linksDirectory,
   mapPin,
   mapsDirectory,
+  nameInKernel,
   type Capacities,
   type MapName,
 } from './layout.js';
-import { clearPin, openIfPinned } from './pins.js';
+import { unlessGone } from './links-of-sluice.js';
+import { mapsInUse } from './maps-in-use.js';
+import { canPinIn, clearPin, openIfPinned } from './pins.js';
 import { namesOf } from './records.js';
 import { retransmission } from './retransmission.js';
 
-/** BPF_FS_MAGIC and CGROUP2_SUPER_MAGIC of linux/magic.h. */
-const BPF_FS_MAGIC = 0xcafe4a11;
+/** Of linux/magic.h. */
 const CGROUP2_SUPER_MAGIC = 0x63677270;
 
 export interface DatapathOptions {
@@ -40,9 +42,9 @@ export interface DatapathOptions {
 
 export interface LoadedObject {
   readonly object: BpfObject;
-  /** Maps that an earlier agent had pinned and that these programs share. */
+  /** Maps of an earlier agent that these programs share. */
   readonly adopted: readonly MapName[];
-  /** Maps that are new; {@link pinFresh} pins them when they are filled. */
+  /** Maps that are not pinned, most of them new; {@link pinFresh} pins them when they are filled. */
   readonly fresh: readonly MapName[];
 }
 
@@ -63,20 +65,27 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     const definitions = definitionsOf(objectPath, sized);
     const mapOptions: Record<string, { maxEntries?: number; reuse?: BpfMap }> = { ...sized };
     const adopted: MapName[] = [];
+    const fresh: MapName[] = [];
+    let inUse: ReadonlyMap<string, number> | undefined;
     for (const name of PINNED_MAPS) {
-      const pin = mapPin(pinDirectory, name);
-      const map = openIfPinned(pin, (path) => BpfMap.openPinned(path));
-      if (map === undefined) continue;
-      opened.push(map);
-      if (!fits(map, definitions.get(name))) continue;
+      const pinned = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
+      if (pinned === undefined) inUse ??= mapsInUse(pinDirectory);
+      const id = inUse?.get(nameInKernel(name));
+      const map = pinned ?? (id === undefined ? undefined : unlessGone(() => BpfMap.openId(id)));
+      if (map !== undefined) opened.push(map);
+      if (map === undefined || !fits(map, definitions.get(name))) {
+        fresh.push(name);
+        continue;
+      }
       mapOptions[name] = { ...mapOptions[name], reuse: map };
       adopted.push(name);
+      if (pinned === undefined) fresh.push(name);
     }
     const { first, times } = retransmission(longestHoldMs, jiffyMicroseconds());
     const rodata = { first_retransmission: first, retransmissions: times };
     const object = openObject(objectPath, { maps: mapOptions, rodata });
     object.load();
-    return { object, adopted, fresh: PINNED_MAPS.filter((name) => !adopted.includes(name)) };
+    return { object, adopted, fresh };
   } catch (error) {
     throw DatapathError.because('load', 'the BPF programs could not be loaded', error);
   } finally {
@@ -100,9 +109,7 @@ export function pinFresh({ object, fresh }: LoadedObject, pinDirectory: string):
 }
 
 function checkPlaces(pinDirectory: string, cgroup: string): void {
-  let existing = pinDirectory;
-  while (!existsSync(existing)) existing = dirname(existing);
-  if (statfsSync(existing).type !== BPF_FS_MAGIC) {
+  if (!canPinIn(pinDirectory)) {
     throw new DatapathError(
       'not-bpffs',
       `${pinDirectory} is not on a BPF file system, so that nothing can be pinned there. Mount one: mount -t bpf bpf /sys/fs/bpf`,

@@ -16,7 +16,7 @@ import type { AppliedMap } from './entries.js';
 import { entryDifferences, type EntryDifference } from './entry-differences.js';
 import { maps } from './generated/maps.js';
 import type { AttachPlan, Place } from './attach-plan.js';
-import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, type MapName } from './layout.js';
+import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, nameInKernel, type MapName } from './layout.js';
 import { capturedListener } from './listeners.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { openIfPinned } from './pins.js';
@@ -135,8 +135,3 @@ export function readRoutedNetns(pinDirectory: string): ReadonlyMap<bigint, Route
   using map = openIfPinned(mapPin(pinDirectory, 'routed_netns'), (pin) => BpfMap.openPinned(pin));
   return map === undefined || misfitOf('routed_netns', map) !== undefined ? undefined : readRouted(map);
 }
-
-// BPF_OBJ_NAME_LEN of linux/bpf.h, which includes the NUL.
-const NAME_LENGTH = 16;
-/** A name as the kernel cuts it. */
-export const nameInKernel = (program: string): string => program.slice(0, NAME_LENGTH - 1);

@@ -5,7 +5,7 @@ import { Netns, netnsCookie } from '@sluice/linux';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, DatapathError, InstalledDatapath, cleanup, readNetnsLinks } from '../src/index.js';
-import { INBOUND_OBJECT_PATH, netnsLinkPin } from '../src/layout.js';
+import { INBOUND_OBJECT_PATH, OBJECT_PATH, netnsLinkPin } from '../src/layout.js';
 import { InPodNode } from './in-pod-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
@@ -84,14 +84,19 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
   it('of an agent that died before it could update them are updated when a namespace is attached', async () => {
     const { mesh } = world;
     mesh.datapath.close();
-    // All maps are new, as if an earlier version had pinned others.
-    rmSync(`${mesh.pinDirectory}/maps`, { recursive: true });
+    // As an earlier version had it.
+    {
+      using former = openObject(OBJECT_PATH, { maps: { listeners: { maxEntries: 8 } } });
+      former.load();
+      rmSync(`${mesh.pinDirectory}/maps/listeners`);
+      former.map('listeners').pin(`${mesh.pinDirectory}/maps/listeners`);
+    }
     mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
     mesh.apply();
     expect(mesh.datapath.attachNetns(netns)).toBe('updated');
     mesh.datapath.activate();
     expect(mesh.datapath.attachNetns(netns)).toBe('present');
-    // The listeners went with the old maps until they are captured again; meanwhile nothing is let in.
+    // The listeners went with the old map until they are captured again; meanwhile nothing is let in.
     expect(await mesh.node.remote.dial(endpoint(pod.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
     await world.listen(pod, { name: 'second' });
     expect((await acceptors())[0]).toBe('second');
@@ -113,12 +118,16 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
   });
 
   it('are not taken for those of another namespace, and are none to one that is closed', async () => {
-    const { datapath, node, pinDirectory } = world.mesh;
+    const { node, pinDirectory } = world.mesh;
     const [own, others] = [netnsLinkPin(pinDirectory, cookie), `${pinDirectory}/other`];
     using other = Netns.open((await node.pod({ name: 'b' })).netns);
-    datapath.attachNetns(other);
+    world.mesh.datapath.attachNetns(other);
+    world.mesh.datapath.close();
     renameSync(own, others);
     renameSync(netnsLinkPin(pinDirectory, other.cookie), own);
+    // One that holds its links pins them again.
+    const datapath = Datapath.open({ pinDirectory, cgroup: node.cgroup.path });
+    world.mesh.datapath = datapath;
     expect(() => datapath.attachNetns(netns)).toThrow(
       `is a link to another network namespace than ${pod.netns}: that one has the inode ${other.inode}, this one ${netns.inode}`,
     );

@@ -1,0 +1,98 @@
+// What ought to be in the kernel and is not: somebody has taken it away since the agent put it there. The kernel is asked, and nothing
+// is remembered except what was done.
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BpfObject } from '@sluice/libbpf';
+import type { AttachPlan } from './attach-plan.js';
+import { isAttached, type HeldLinks, type SeenLink } from './held-links.js';
+import { linkPin, linksDirectory, mapPin, netnsCookieOf, programOf } from './layout.js';
+import type { MapPins } from './map-pins.js';
+import { canPinIn } from './pins.js';
+
+/**
+ * `program`, `inbound`: it is attached no more, at a cgroup or to a network namespace. `replaced`: another program is in the place of ours.
+ * `pin`: what was pinned is in force, and would go with the agent. `bpffs`: there is nothing to pin in.
+ */
+export type MissingKind = 'program' | 'inbound' | 'replaced' | 'pin' | 'bpffs';
+
+export interface MissingPart {
+  readonly kind: MissingKind;
+  /** What is not as it should be, as a clause without a subject's article: "sluice_connect4 is not attached to /sys/fs/cgroup/kubepods". */
+  readonly what: string;
+  /** The cgroup below which nobody is subject to the program. */
+  readonly cgroupId?: bigint;
+  /** The network namespace whose inbound connections are not captured. If nobody holds it open, it may be the namespace that is gone. */
+  readonly netnsCookie?: bigint;
+}
+
+export interface Wanted {
+  readonly object: BpfObject;
+  /** The plan that was carried out last. */
+  readonly plan: AttachPlan;
+  readonly pinDirectory: string;
+  readonly held: HeldLinks;
+  readonly mapPins: MapPins;
+}
+
+/**
+ * Cheap enough to be asked every second: one call for each link, and one for each pin.
+ * Throws BpfError.
+ */
+export function missingParts(wanted: Wanted): MissingPart[] {
+  const { object, plan, held } = wanted;
+  const seen = held.seen();
+  const byName = new Map(seen.map((one) => [one.name, one]));
+  const parts: MissingPart[] = [];
+  for (const [program, places] of plan) {
+    for (const { path, id } of places) {
+      const one = byName.get(nameOf(linkPin(wanted.pinDirectory, program, id)));
+      // A link ends with its cgroup.
+      if (statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== id) continue;
+      const said = { program, where: `to ${path}`, cgroupId: id };
+      parts.push(...ofLink(one, object.program(program).id, 'program', said));
+    }
+  }
+  for (const one of seen) {
+    const netnsCookie = netnsCookieOf(one.name);
+    if (netnsCookie === undefined) continue;
+    const said = { program: 'the inbound program', where: `to the network namespace ${netnsCookie}`, netnsCookie };
+    parts.push(...ofLink(one, one.held.programId, 'inbound', said));
+  }
+  return [...parts, ...missingPins(wanted, seen)];
+}
+
+interface Said {
+  readonly program: string;
+  readonly where: string;
+  readonly cgroupId?: bigint;
+  readonly netnsCookie?: bigint;
+}
+
+function ofLink(
+  one: SeenLink | undefined,
+  programId: number,
+  kind: 'program' | 'inbound',
+  { program, where, ...whose }: Said,
+): MissingPart[] {
+  if (one === undefined || !isAttached(one.info))
+    return [{ kind, what: `${program} is not attached ${where}`, ...whose }];
+  if (one.info.programId === programId) return [];
+  return [{ kind: 'replaced', what: `another program is in the place of ${program}, attached ${where}`, ...whose }];
+}
+
+function missingPins({ pinDirectory, held, mapPins }: Wanted, seen: readonly SeenLink[]): MissingPart[] {
+  if (!canPinIn(pinDirectory)) {
+    const what = `no BPF file system is mounted for ${pinDirectory}, so that nothing stays in force when the agent ends; mount one: mount -t bpf bpf /sys/fs/bpf`;
+    return [{ kind: 'bpffs', what }];
+  }
+  const maps = mapPins.missing().map((name) => mapPin(pinDirectory, name));
+  const links = seen
+    .filter(
+      ({ name, info }) => isAttached(info) && (programOf(name) !== undefined || netnsCookieOf(name) !== undefined),
+    )
+    .filter(({ name }) => !held.isPinned(name))
+    .map(({ name }) => join(linksDirectory(pinDirectory), name));
+  return [...maps, ...links].map((path) => ({ kind: 'pin', what: `${path} is not pinned` }));
+}
+
+const nameOf = (pin: string): string => pin.slice(pin.lastIndexOf('/') + 1);
