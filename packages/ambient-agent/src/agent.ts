@@ -108,6 +108,7 @@ const agent = (
       known: new KnownPods(podsFile(runDir), yield* podsFile(runDir).recall),
       leaving: new Leaving(),
       out: new Set(),
+      lacking: new Map(),
       patience: new Patience(Duration.toMillis(config.policy.holdLimit)),
       routedBefore: routed,
     };

@@ -27,6 +27,8 @@ import {
   type PassServices,
 } from './reconcile/pass.js';
 import { withFormerRoutes } from './reconcile/former-routes.js';
+import { LastLook } from './reconcile/missing.js';
+import { watchMissing } from './reconcile/watch-missing.js';
 import { ProcessHints, type SettledPod, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import { prepareAgain } from './reconcile/serve.js';
@@ -85,6 +87,8 @@ export const enrolForEver = (
     exposed.readiness.unless(() =>
       last === undefined ? 'the datapath is not in force yet: no reconciliation has succeeded' : undefined,
     );
+    const missing = new LastLook();
+    exposed.readiness.unless(() => missing.whyNotReady());
     exposed.readiness.unless(() => {
       const expected = config.mode === 'inPod' ? (last?.ztunnels.pods ?? []) : [];
       if (expected.length === 0 || zds.connections().length > 0) return undefined;
@@ -95,7 +99,10 @@ export const enrolForEver = (
       last = result;
       hints.settle(settledCgroups(result));
       yield* Effect.forEach(result.failureKinds, metrics.error, { discard: true });
-      yield* Effect.forEach(result.repaired, (what) => Effect.logWarning('put back what was missing', { what }));
+      yield* missing.take(result.missing);
+      yield* Effect.forEach(result.repaired, ({ kind, what }) =>
+        Effect.andThen(metrics.repaired(kind), Effect.logWarning('put back what was missing', { kind, what })),
+      );
       yield* refreshWorkloads(result.statuses);
       yield* keeper.passed(result, durationMs);
     });
@@ -156,7 +163,8 @@ export const enrolForEver = (
         attached: attached.attached.length,
         updated: attached.updated.length,
       });
-      return yield* reconciler.run(first);
+      const { disturbed } = places.doneNetns;
+      return yield* Effect.raceFirst(reconciler.run(first), watchMissing({ last: missing, reconciler, disturbed }));
     });
     const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
     return yield* Effect.raceFirst(

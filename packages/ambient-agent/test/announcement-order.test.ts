@@ -53,6 +53,7 @@ class Node {
       leaving: new Leaving(),
       patience: new Patience(60_000),
       out: new Set(),
+      lacking: new Map(),
     } as unknown as PassPlaces;
   }
 

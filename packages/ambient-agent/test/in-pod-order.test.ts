@@ -64,7 +64,7 @@ describe('a pod', () => {
     const node = new Recorder();
     expect((await node.serve([served('a', 5n)])).repaired).toEqual([]);
     const again = await node.serve([served('a', 5n)], true);
-    expect(again.repaired).toEqual(['IPv4 rule in the network namespace of pod shop/a']);
+    expect(again.repaired).toEqual([{ kind: 'rule', what: 'IPv4 rule in the network namespace of pod shop/a' }]);
   });
 
   it('is checked by the next pass, and no other pod, when somebody has changed its namespace', async () => {
@@ -73,7 +73,9 @@ describe('a pod', () => {
     await node.serve(pods);
     node.take();
     node.done.disturbed.add(6n);
-    expect((await node.serve(pods)).repaired).toEqual(['IPv4 rule in the network namespace of pod shop/b']);
+    expect((await node.serve(pods)).repaired).toEqual([
+      { kind: 'rule', what: 'IPv4 rule in the network namespace of pod shop/b' },
+    ]);
     expect(node.take()).toEqual(['plumb 6', 'offer a b']);
     await node.serve(pods);
     expect(node.take()).toEqual(['offer a b']);

@@ -10,6 +10,7 @@ export const nothingDone: PassResult = {
   hostNetnsCookie: 1n,
   connections: [],
   repaired: [],
+  missing: [],
   problems: [],
   applied: { written: 0, removed: 0, failures: [], wanted: {} },
   failureKinds: [],

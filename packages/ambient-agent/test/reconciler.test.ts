@@ -158,20 +158,32 @@ describe('the result of a pass', () => {
     const cookie = Buffer.alloc(8);
     cookie.writeBigUInt64LE(7n);
     const addresses = new BpfError('map own_addresses is full', { code: 'E2BIG', errno: 7, syscall: 'bpf' });
+    const ips = new BpfError('map local_pods is full', { code: 'E2BIG', errno: 7, syscall: 'bpf' });
     const report = reportFailures(
       [
         { map: 'cgroup_info_map', key: key.toString('hex'), error },
         // An address of its network namespace, by the namespace's cookie.
         { map: 'own_addresses', key: `${cookie.toString('hex')}${'00'.repeat(16)}`, error: addresses },
-        { map: 'local_pods', key: '00', error },
+        // One of its IPs.
+        { map: 'local_pods', key: `${'00'.repeat(10)}ffff0a000002`, error: ips },
+        { map: 'settings', key: '00000000', error },
       ],
       desired,
     );
     const sentence = 'not enrolled as it should be: map cgroup_info_map is full (max_entries 2); raise its capacity';
     expect(report).toEqual({
-      byWorkload: new Map([[100n, [sentence, 'not enrolled as it should be: map own_addresses is full']]]),
+      byWorkload: new Map([
+        [
+          100n,
+          [
+            sentence,
+            'not enrolled as it should be: map own_addresses is full',
+            'not enrolled as it should be: map local_pods is full',
+          ],
+        ],
+      ]),
       others: [sentence],
-      kinds: ['map-full', 'map-full', 'map-full'],
+      kinds: ['map-full', 'map-full', 'map-full', 'map-full'],
     });
   });
 

@@ -24,6 +24,7 @@ export interface Failing {
   readonly listeners?: boolean;
 }
 
+const RULE = { kind: 'rule', name: 'IPv4 rule' } as const;
 const ROUTED: RoutedDevices = new Map([[0, { ipv4: true, ipv6: true }]]);
 
 /** What every namespace holds. */
@@ -54,7 +55,7 @@ export class Recorder {
   fails: Failing = {};
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
-    const options = { isThorough, done: this.done, find: () => undefined };
+    const options = { isThorough, done: this.done, missing: new Set<bigint>(), find: () => undefined };
     return Effect.runPromise(Effect.provide(serve(pods, options), this.layers()));
   }
 
@@ -78,6 +79,7 @@ export class Recorder {
           activate: () => Effect.die('not asked here'),
           attach: () => Effect.as(says('attach programs'), { attached: [], updated: [], failures: [] }),
           detachOthers: () => says('detach programs'),
+          missing: Effect.succeed([]),
           counters: Effect.die('not asked here'),
           attachNetns: ({ cookie }) => {
             if (cookie === this.fails.attach) return enforcementFails('attachNetns');
@@ -117,13 +119,14 @@ export class Recorder {
           apply: (cookie, { by }) => {
             if (cookie === this.fails.plumb) return netnsFails('apply');
             this.ways.set(cookie, by === 'route' ? ROUTED : new Map());
-            const applied = { changed: ['IPv4 rule'], repaired: ['IPv4 rule'], inTheWay: undefined, routed: new Map() };
+            const applied = { changed: ['IPv4 rule'], repaired: [RULE], inTheWay: undefined, routed: new Map() };
             return Effect.as(says(`plumb ${cookie}`), applied);
           },
           routed: (cookie) => this.ways.get(cookie) ?? new Map(),
           inTheWay: () => Effect.succeed(undefined),
           hasCaptureRules: () => Effect.succeed(false),
           addresses: () => Effect.succeed([ADDRESS]),
+          switchedOff: () => Effect.succeed([]),
           listen: () => {},
           restore: (cookie) => {
             this.open.delete(cookie);

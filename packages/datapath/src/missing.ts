@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { BpfObject } from '@sluice/libbpf';
 import type { AttachPlan } from './attach-plan.js';
 import { isAttached, type HeldLinks, type SeenLink } from './held-links.js';
-import { linkPin, linksDirectory, mapPin, netnsCookieOf, programOf } from './layout.js';
+import { linkPin, linksDirectory, mapPin, netnsCookieOf } from './layout.js';
 import type { MapPins } from './map-pins.js';
 import { canPinIn } from './pins.js';
 
@@ -19,6 +19,8 @@ export interface MissingPart {
   readonly kind: MissingKind;
   /** What is not as it should be, as a clause without a subject's article: "sluice_connect4 is not attached to /sys/fs/cgroup/kubepods". */
   readonly what: string;
+  /** Of a program at a cgroup. */
+  readonly program?: string;
   /** The cgroup below which nobody is subject to the program. */
   readonly cgroupId?: bigint;
   /** The network namespace whose inbound connections are not captured. If nobody holds it open, it may be the namespace that is gone. */
@@ -35,8 +37,7 @@ export interface Wanted {
 }
 
 /**
- * Cheap enough to be asked every second: one call for each link, and one for each pin.
- * Throws BpfError.
+ * Cheap enough to be asked every second: one call for each link, and one for each pin. Throws BpfError.
  */
 export function missingParts(wanted: Wanted): MissingPart[] {
   const { object, plan, held } = wanted;
@@ -46,38 +47,38 @@ export function missingParts(wanted: Wanted): MissingPart[] {
   for (const [program, places] of plan) {
     for (const { path, id } of places) {
       const one = byName.get(nameOf(linkPin(wanted.pinDirectory, program, id)));
-      // A link ends with its cgroup.
-      if (statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== id) continue;
-      const said = { program, where: `to ${path}`, cgroupId: id };
+      // One that never could be attached is a failure of the call. A link ends with its cgroup.
+      if (one === undefined || statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== id) continue;
+      const said = { name: program, where: `to ${path}`, program, cgroupId: id };
       parts.push(...ofLink(one, object.program(program).id, 'program', said));
     }
   }
   for (const one of seen) {
     const netnsCookie = netnsCookieOf(one.name);
     if (netnsCookie === undefined) continue;
-    const said = { program: 'the inbound program', where: `to the network namespace ${netnsCookie}`, netnsCookie };
+    const said = { name: 'the inbound program', where: `to the network namespace ${netnsCookie}`, netnsCookie };
     parts.push(...ofLink(one, one.held.programId, 'inbound', said));
   }
   return [...parts, ...missingPins(wanted, seen)];
 }
 
 interface Said {
-  readonly program: string;
+  readonly name: string;
   readonly where: string;
+  readonly program?: string;
   readonly cgroupId?: bigint;
   readonly netnsCookie?: bigint;
 }
 
 function ofLink(
-  one: SeenLink | undefined,
+  { info }: SeenLink,
   programId: number,
   kind: 'program' | 'inbound',
-  { program, where, ...whose }: Said,
+  { name, where, ...whose }: Said,
 ): MissingPart[] {
-  if (one === undefined || !isAttached(one.info))
-    return [{ kind, what: `${program} is not attached ${where}`, ...whose }];
-  if (one.info.programId === programId) return [];
-  return [{ kind: 'replaced', what: `another program is in the place of ${program}, attached ${where}`, ...whose }];
+  if (!isAttached(info)) return [{ kind, what: `${name} is not attached ${where}`, ...whose }];
+  if (info.programId === programId) return [];
+  return [{ kind: 'replaced', what: `another program is in the place of ${name}, attached ${where}`, ...whose }];
 }
 
 function missingPins({ pinDirectory, held, mapPins }: Wanted, seen: readonly SeenLink[]): MissingPart[] {
@@ -87,10 +88,7 @@ function missingPins({ pinDirectory, held, mapPins }: Wanted, seen: readonly See
   }
   const maps = mapPins.missing().map((name) => mapPin(pinDirectory, name));
   const links = seen
-    .filter(
-      ({ name, info }) => isAttached(info) && (programOf(name) !== undefined || netnsCookieOf(name) !== undefined),
-    )
-    .filter(({ name }) => !held.isPinned(name))
+    .filter(({ name, info }) => isAttached(info) && !held.isPinned(name))
     .map(({ name }) => join(linksDirectory(pinDirectory), name));
   return [...maps, ...links].map((path) => ({ kind: 'pin', what: `${path} is not pinned` }));
 }

@@ -8,6 +8,7 @@ import {
   type AttachResult,
   type Counters,
   type DesiredMaps,
+  type MissingPart,
   type RoutedDevices,
 } from '@sluice/datapath';
 import { silentListener, type Netns } from '@sluice/linux';
@@ -37,6 +38,7 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
     'setRouted',
     'captureListener',
     'missingListeners',
+    'missing',
   ]),
   message: Schema.String,
 }) {}
@@ -55,6 +57,8 @@ export class Enforcement extends Context.Service<
     readonly attach: (plan: AttachPlan) => Effect.Effect<AttachResult, EnforcementError>;
     /** Detaches what a plan does not have, after the maps have stopped needing it. */
     readonly detachOthers: (plan: AttachPlan) => Effect.Effect<void, EnforcementError>;
+    /** What somebody has taken away since it was attached or pinned; {@link attach} and {@link attachNetns} put it back. */
+    readonly missing: Effect.Effect<readonly MissingPart[], EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
     /** Attaches the inbound program to a network namespace, or updates the one that an earlier agent attached. */
     readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
@@ -117,6 +121,7 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         activate: (plan) => attempt('activate', () => datapath.activate(plan)),
         attach: (plan) => attempt('attach', () => datapath.attach(plan)),
         detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),
+        missing: attempt('missing', () => datapath.missing()),
         counters: attempt('counters', () => datapath.counters()),
         attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),

@@ -32,6 +32,13 @@ const oldestMismatch = Metric.gauge('sluice_oldest_mismatch_seconds', {
 const captures = Metric.gauge('sluice_captured_workloads', {
   description: 'Pods in the mesh, by how their connections are captured: route, rewrite',
 });
+const missing = Metric.gauge('sluice_missing', {
+  description: 'What somebody else has taken away of the datapath and is not put back yet, by kind',
+});
+const repairs = Metric.counter('sluice_repairs_total', {
+  description: 'What somebody else had taken away or changed, and was put back, by kind',
+  incremental: true,
+});
 const decisions = Metric.gauge('sluice_decisions', {
   description: 'Decisions of the datapath since it was loaded, by verdict and reason',
 });
@@ -119,6 +126,9 @@ export const metrics = {
     Metric.update(Metric.withAttributes(apiEvents, { resource, what }), count),
   apiWrite: (what: 'annotation' | 'event', outcome: string): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(writes, { what, outcome }), 1),
+  missing: (kind: string, count: number): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(missing, { kind }), count),
+  repaired: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(repairs, { kind }), 1),
   decisions: (labels: Labels, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(decisions, labels), count),
   inbound: (labels: Labels, count: number): Effect.Effect<void> =>

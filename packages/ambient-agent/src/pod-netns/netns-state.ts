@@ -281,6 +281,13 @@ function removePart(netns: Netns, part: RulePart | RoutePart): boolean {
   return deleted === 'deleted';
 }
 
+/** The names of the sysctls that are not as they should be. @throws SystemCallError */
+export const switchedOff = (netns: Netns, wanted: WantedParts, { procPath }: StateTarget): readonly string[] =>
+  partsOf(wanted)
+    .filter(isSysctl)
+    .map(({ name }) => name)
+    .filter((name) => readSysctl(netns, name, procOption(procPath)) !== ON);
+
 const isSysctl = (part: Part): part is SysctlPart => part.kind === 'sysctl';
 
 /** Returns what it was. */

@@ -8,12 +8,13 @@ import {
   ensureState,
   missingRules,
   removeState,
+  switchedOff,
   wantedParts,
   type EnsuredState,
   type StateMemory,
   type WantedState,
 } from './netns-state.js';
-import { FAMILIES, partsOf, type WantedParts } from './parts.js';
+import { FAMILIES, partsOf, type Part, type WantedParts } from './parts.js';
 import { seeRules } from './seen-rules.js';
 
 /** Who hears of the changes of namespaces. Must not throw. */
@@ -29,7 +30,7 @@ export interface NetnsListener {
 
 export interface AppliedState extends EnsuredState {
   /** Those of the changed parts that were there after the last time: somebody else has taken them away. */
-  readonly repaired: readonly string[];
+  readonly repaired: readonly Pick<Part, 'kind' | 'name'>[];
 }
 
 /** What the agent wants in every namespace. */
@@ -73,6 +74,11 @@ export class OpenNetns {
     return this.#obstacle.words;
   }
 
+  /** The sysctls that {@link apply} has turned on and somebody else off: of these, the kernel tells nobody. @throws SystemCallError */
+  switchedOff(): readonly string[] {
+    return this.#applied === undefined ? [] : switchedOff(this.netns, this.#applied, this.#settings);
+  }
+
   /** Throws what {@link ensureState} throws; what is there by then counts. */
   apply(capture: WantedState['capture'], memory: StateMemory | undefined): AppliedState {
     const before = partsOf(this.#applied ?? { answers: [], capture: [] });
@@ -85,7 +91,8 @@ export class OpenNetns {
       this.#applied = ensured.applied;
       this.#routed = ensured.routed;
       const kept = partsOf(ensured.applied).filter((part) => before.some((one) => isDeepStrictEqual(one, part)));
-      return { ...ensured, repaired: kept.map(({ name }) => name).filter((name) => ensured.changed.includes(name)) };
+      const repaired = kept.filter(({ name }) => ensured.changed.includes(name));
+      return { ...ensured, repaired: repaired.map(({ kind, name }) => ({ kind, name })) };
     } catch (error) {
       this.#look();
       throw error;

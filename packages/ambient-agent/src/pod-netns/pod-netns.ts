@@ -45,6 +45,8 @@ export class PodNetns extends Context.Service<
     readonly hasCaptureRules: (cookie: bigint) => Effect.Effect<boolean, PodNetnsError>;
     /** What an open namespace holds now. */
     readonly addresses: (cookie: bigint) => Effect.Effect<readonly InterfaceAddress[], PodNetnsError>;
+    /** The sysctls of an open namespace that {@link apply} has turned on and somebody else off. */
+    readonly switchedOff: (cookie: bigint) => Effect.Effect<readonly string[], PodNetnsError>;
     /** Replaces the one that hears of changes in open namespaces. */
     readonly listen: (listener: NetnsListener) => void;
     /**
@@ -142,6 +144,7 @@ export const podNetns = (
         inTheWay: (cookie) => attempt('look', () => opened(cookie).inTheWay()),
         hasCaptureRules: (cookie) => attempt('look', () => hasCaptureRules(opened(cookie).netns)),
         addresses: (cookie) => attempt('look', () => opened(cookie).addresses()),
+        switchedOff: (cookie) => attempt('look', () => opened(cookie).switchedOff()),
         listen: (one) => {
           listener = one;
         },

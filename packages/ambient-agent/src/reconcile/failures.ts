@@ -1,5 +1,5 @@
 // Assigns what the kernel refused, entries and attachments, to the pods that it belongs to.
-import type { ApplyFailure, AttachFailure, DesiredMaps } from '@sluice/datapath';
+import { ownerOfEntry, type ApplyFailure, type AttachFailure, type DesiredMaps } from '@sluice/datapath';
 
 export interface FailureReport {
   /** Sentences for the status, by workload id (the pod-level cgroup id). */
@@ -8,13 +8,6 @@ export interface FailureReport {
   readonly others: readonly string[];
   /** A short name for each failure, for counting: `map-full`, or the errno. */
   readonly kinds: readonly string[];
-}
-
-/** The workload to whose cgroup or network namespace a key belongs. The keys of these maps begin with a u64 in host order. */
-function workloadOf({ map, key }: ApplyFailure, desired: DesiredMaps): bigint | undefined {
-  if (map !== 'cgroup_info_map' && map !== 'netns_info_map' && map !== 'own_addresses') return undefined;
-  const id = Buffer.from(key, 'hex').readBigUInt64LE();
-  return (map === 'cgroup_info_map' ? desired.cgroups : desired.netns).get(id)?.id;
 }
 
 /** Pure. One sentence for each map and workload, however many entries failed. */
@@ -26,7 +19,7 @@ export function reportFailures(failures: readonly ApplyFailure[], desired: Desir
     const isFull = failure.error.code === 'E2BIG' || failure.error.code === 'ENOSPC';
     kinds.push(isFull ? 'map-full' : failure.error.code);
     const text = `not enrolled as it should be: ${failure.error.message}`;
-    const workload = workloadOf(failure, desired);
+    const workload = ownerOfEntry(failure, desired);
     const sentences = workload === undefined ? others : (byWorkload.get(workload) ?? []);
     if (!sentences.includes(text)) sentences.push(text);
     if (workload !== undefined) byWorkload.set(workload, sentences);

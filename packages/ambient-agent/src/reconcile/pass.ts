@@ -7,6 +7,7 @@ import {
   type AttachPlan,
   type AttachResult,
   type DesiredMaps,
+  type MissingPart,
   type Needs,
 } from '@sluice/datapath';
 import * as Duration from 'effect/Duration';
@@ -31,9 +32,11 @@ import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { captureFacts } from './capture-facts.js';
-import { reportAttaching, reportFailures } from './failures.js';
+import { enforced, type EnforcedPod } from './enforced.js';
+import { reportFailures } from './failures.js';
 import type { Leaving } from './leaving.js';
 import type { ListenerSights } from './listener-sights.js';
+import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
@@ -54,7 +57,9 @@ export interface PassResult {
   /** Short names of the failures, for counting. */
   readonly failureKinds: readonly string[];
   /** What somebody else had undone, and this pass repaired. */
-  readonly repaired: readonly string[];
+  readonly repaired: readonly Repair[];
+  /** What somebody else has taken away, and this pass could not put back. */
+  readonly missing: readonly MissingPart[];
   /** Whether another pass may soon find more, or get further. */
   readonly isIncomplete: boolean;
   /** In how many milliseconds a pass has something to do even if nothing happens until then; undefined if there is nothing. */
@@ -72,6 +77,8 @@ export interface DecidedPass {
   readonly plan: AttachPlan;
   readonly inventoryProblems: readonly string[];
   readonly dueMs: number | undefined;
+  /** What somebody else had taken away before this pass. */
+  readonly missing: readonly MissingPart[];
 }
 
 /** What a pass has done when the programs are attached and the maps are written, in whichever order. */
@@ -91,6 +98,8 @@ export interface PassPlaces {
   readonly leaving: Leaving;
   /** UIDs of the pods that the maps have as not wanted since the last pass. */
   readonly out: Set<string>;
+  /** What was not in force for a pod after the last pass, in words, by UID. */
+  readonly lacking: Map<string, string>;
   readonly patience: Patience;
   /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
   readonly routedBefore: ReadonlySet<bigint>;
@@ -113,15 +122,20 @@ export const reconcilePass = (
     return yield* finishPass(places, { ...decided, applied, attached });
   });
 
-/** Fails if a program could not be attached that is not for one pod alone: nobody can be told then that a pod is in the mesh. */
+/**
+ * Fails if a program could not be attached that is not for one pod alone: nobody can be told then that a pod is in the mesh. One that was
+ * attached, and that somebody has taken away, makes pods pending instead.
+ */
 export const attachedForAll = Effect.fnUntraced(function* (
-  { needs }: DecidedPass,
+  { needs, missing }: DecidedPass,
   attaching: Effect.Effect<AttachResult, EnforcementError>,
 ) {
   const attached = yield* attaching;
   const shared = [...needs.podsParents, ...needs.kubelets, ...needs.ztunnels, needs.root];
   const isOfOnePod = ({ cgroupId }: AttachFailure): boolean => !shared.some(({ id }) => id === cgroupId);
-  const grave = attached.failures.filter((failure) => !isOfOnePod(failure));
+  const wasThere = ({ program, cgroupId }: AttachFailure): boolean =>
+    missing.some((part) => part.program === program && part.cgroupId === cgroupId);
+  const grave = attached.failures.filter((failure) => !isOfOnePod(failure) && !wasThere(failure));
   if (grave.length > 0)
     return yield* new EnforcementError({ call: 'attach', message: grave.map(({ error }) => error.message).join('; ') });
   return attached;
@@ -138,6 +152,7 @@ export const decidePass = Effect.fnUntraced(function* (
   const zds = yield* Zds;
   const announcements = yield* Announcements;
   const { inventory: reported, problems: inventoryProblems } = yield* source.current;
+  const missing = yield* missingNow;
   const seen = yield* looked(() => {
     const cgroups = view.cgroups();
     const running = new Map(cgroups.map((pod) => [pod.podUid, { pod, netns: undefined }]));
@@ -164,7 +179,7 @@ export const decidePass = Effect.fnUntraced(function* (
     ...facts,
     remembered,
     attached: yield* (yield* Enforcement).attachedNetns,
-    notInForce: new Map<string, string>(),
+    notInForce: places.lacking,
     leaving: leave.staying,
     entering,
   };
@@ -187,6 +202,7 @@ export const decidePass = Effect.fnUntraced(function* (
     needs,
     plan: attachPlan(needs),
     inventoryProblems,
+    missing,
     dueMs,
   };
 });
@@ -273,20 +289,10 @@ const asHeld = (address: string): HeldAddress => ({
 
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
-  { view, doneNetns, out }: PassPlaces,
-  {
-    isThorough,
-    ztunnels,
-    inventory,
-    truth,
-    enrolment,
-    plan,
-    applied,
-    attached,
-    inventoryProblems,
-    dueMs,
-  }: EnforcedPass,
+  { view, doneNetns, out, lacking: unenforced }: PassPlaces,
+  pass: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
+  const { isThorough, ztunnels, inventory, truth, enrolment, plan, applied, attached, inventoryProblems } = pass;
   const enforcement = yield* Enforcement;
   if (attached.failures.length === 0) yield* enforcement.detachOthers(plan);
   const podNetns = yield* PodNetns;
@@ -300,11 +306,32 @@ export const finishPass = Effect.fnUntraced(function* (
   const served = yield* serve(enrolment.served, {
     isThorough,
     done: doneNetns,
+    missing: new Set(pass.missing.flatMap(({ netnsCookie }) => netnsCookie ?? [])),
     find: (netns) => view.findNetns(netns, podNetns.lend),
   });
   const failures = reportFailures(applied.failures, desired);
-  const unattached = reportAttaching(attached.failures);
-  const statuses = enrolment.statuses.map((status) => withFindings(status, [failures.byWorkload, unattached], served));
+  const missing = yield* missingNow;
+  const lacking = enforced(podsOf(enrolment.statuses), {
+    desired,
+    plan,
+    unwritten: applied.failures,
+    unattached: attached.failures,
+    withoutInbound: served.unattached,
+    problems: served.problems,
+    missing,
+  });
+  unenforced.clear();
+  for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
+  const statuses = enrolment.statuses.map((status) => withFindings(status, lacking.get(status.uid) ?? [], served));
+  const inNetns = new Set(enrolment.served.map(({ cookie }) => cookie));
+  const repairs = repairsOf(
+    pass.missing,
+    missing,
+    (part) => isPlanned(part, plan) && (part.netnsCookie === undefined || inNetns.has(part.netnsCookie)),
+  );
+  const ofNoPod = attached.failures.filter(
+    ({ cgroupId }) => !statuses.some(({ cgroups: [podLevel] }) => podLevel?.id === String(cgroupId)),
+  );
   const unsaid = yield* announcements.publish(statuses, inventory);
   return {
     statuses,
@@ -319,17 +346,32 @@ export const finishPass = Effect.fnUntraced(function* (
       ...truth.problems,
       ...failures.others,
       ...served.others,
+      ...ofNoPod.map(({ error }) => error.message),
       ...unsaid,
+      ...(missing.length === 0 ? [] : [`the datapath is in force only in part: ${said(missing)}`]),
     ],
     applied,
     known: knownNetns(truth),
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
-    repaired: served.repaired,
-    dueMs,
-    isIncomplete: isIncomplete || applied.failures.length > 0 || attached.failures.length > 0 || served.isIncomplete,
+    repaired: [...repairs, ...served.repaired],
+    missing,
+    dueMs: pass.dueMs,
+    isIncomplete:
+      isIncomplete ||
+      applied.failures.length > 0 ||
+      attached.failures.length > 0 ||
+      missing.length > 0 ||
+      served.isIncomplete,
   };
 });
+
+const podsOf = (statuses: readonly WorkloadStatus[]): EnforcedPod[] =>
+  statuses.flatMap(({ uid, cgroups: [podLevel], netnsCookie }) => {
+    if (podLevel === undefined) return [];
+    const place = { path: podLevel.path, id: BigInt(podLevel.id) };
+    return [{ uid, place, netnsCookie: netnsCookie === undefined ? undefined : BigInt(netnsCookie) }];
+  });
 
 /** A process of a pod that is still in the host's namespace is about to move, or belongs to the runtime. */
 const knownNetns = ({ workloads, hostNetnsInode }: NodeTruth): PassResult['known'] =>
@@ -341,18 +383,17 @@ const knownNetns = ({ workloads, hostNetnsInode }: NodeTruth): PassResult['known
     ),
   );
 
-function withFindings(
-  status: WorkloadStatus,
-  failures: readonly ReadonlyMap<bigint, readonly string[]>[],
-  served: Served,
-): WorkloadStatus {
-  const [podLevel] = status.cgroups;
-  const problems = [
-    ...status.problems,
-    ...(podLevel === undefined ? [] : failures.flatMap((of) => of.get(BigInt(podLevel.id)) ?? [])),
-    ...(served.problems.get(status.uid) ?? []),
-  ];
-  return { ...status, ...(served.unattached.has(status.uid) ? { inbound: 'no' as const } : {}), problems };
+/** A pod is in the mesh only if everything is in force. */
+function withFindings(status: WorkloadStatus, lacking: readonly string[], served: Served): WorkloadStatus {
+  const [first] = lacking;
+  const isLess = status.state === 'in' && status.role === 'workload' && first !== undefined;
+  const others = (served.problems.get(status.uid) ?? []).filter((text) => !lacking.includes(text));
+  return {
+    ...status,
+    ...(isLess ? { state: 'pending' as const, code: 'not-in-force' as const, reason: `pending: ${first}` } : {}),
+    ...(served.unattached.has(status.uid) ? { inbound: 'no' as const } : {}),
+    problems: [...status.problems, ...lacking, ...others],
+  };
 }
 
 const countEntries = (desired: DesiredMaps): Effect.Effect<void> =>

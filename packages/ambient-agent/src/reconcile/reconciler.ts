@@ -8,7 +8,8 @@ import { metrics } from '../observe/metrics.js';
 import type { PassResult, PassServices } from './pass.js';
 
 /** Why a pass is wanted. */
-export type Request = 'inventory' | 'zds' | 'netns' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
+export type Request =
+  'inventory' | 'zds' | 'netns' | 'missing' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
 
 /** After these, a pass looks at everything again, and not only at what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);

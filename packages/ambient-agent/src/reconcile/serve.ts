@@ -13,6 +13,7 @@ import type { ChangedNetns } from '../pod-netns/memory.js';
 import type { WantedCapture } from '../pod-netns/netns-state.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type OfferedPod } from '../zds/zds.js';
+import type { Repair } from './missing.js';
 import { recapture } from './recapture.js';
 
 /** Cookies of namespaces. */
@@ -32,6 +33,8 @@ export interface ServeOptions {
   readonly isThorough: boolean;
   /** What this agent has done already; this pass adds to it. */
   readonly done: DoneNetns;
+  /** Cookies of the namespaces whose inbound program somebody has taken away. */
+  readonly missing: ReadonlySet<bigint>;
   /** Finds the namespace of a pod that is no longer served; undefined if it is gone. */
   readonly find: (netns: ChangedNetns) => NetnsRef | 'unknown' | undefined;
 }
@@ -43,8 +46,8 @@ export interface Served {
   readonly unattached: ReadonlySet<string>;
   /** Problems that belong to no served pod. */
   readonly others: readonly string[];
-  /** What was missing and has been repaired, for the log. */
-  readonly repaired: readonly string[];
+  /** What was missing in the namespaces and has been put back. */
+  readonly repaired: readonly Repair[];
   readonly isIncomplete: boolean;
 }
 
@@ -65,12 +68,14 @@ export const serve = Effect.fnUntraced(function* (
     problems.set(uid, [...(problems.get(uid) ?? []), text]);
   };
 
-  const attached = yield* enforcement.attachedNetns;
+  const known = yield* enforcement.attachedNetns;
+  const attached = new Set([...known].filter((cookie) => !options.missing.has(cookie)));
   const checked = options.isThorough ? [...options.done.plumbed.keys()].slice(0, CHECKED_AT_ONCE) : [];
   const due = new Set([...checked, ...options.done.disturbed]);
   const wasPrepared = new Set(options.done.prepared);
   const prepared = new Set<bigint>();
-  const repaired: string[] = [];
+  const repaired: Repair[] = [];
+  for (const cookie of options.missing) options.done.attached.delete(cookie);
   for (const pod of pods) {
     const outcome = yield* Effect.result(prepare(pod, attached, options.done, due.has(pod.cookie)));
     if (Result.isFailure(outcome)) complain(pod.uid, outcome.failure.message);
@@ -83,7 +88,7 @@ export const serve = Effect.fnUntraced(function* (
   }
 
   const served = new Set(pods.map(({ cookie }) => cookie));
-  const others = yield* detachOthers(attached, served, options.done);
+  const others = yield* detachOthers(known, served, options.done);
   const offer = yield* zds.offer(yield* offered(pods, prepared));
   for (const [uid, text] of offer.problems) complain(uid, text);
   const restored = yield* restoreOthers(served, options);
@@ -112,7 +117,7 @@ const prepare = Effect.fnUntraced(function* (
   attached: ReadonlySet<bigint>,
   done: DoneNetns,
   isDue: boolean,
-): Effect.fn.Return<readonly string[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
+): Effect.fn.Return<readonly Repair[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
   const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
   const { cookie } = pod;
@@ -133,7 +138,10 @@ const prepare = Effect.fnUntraced(function* (
   const { repaired } = yield* Effect.fromResult(plumbed);
   done.plumbed.set(cookie, wanted);
   return wasPlumbed
-    ? repaired.map((part) => `${part} in the network namespace of pod ${pod.namespace}/${pod.name}`)
+    ? repaired.map(({ kind, name }) => ({
+        kind,
+        what: `${name} in the network namespace of pod ${pod.namespace}/${pod.name}`,
+      }))
     : [];
 });
 

@@ -1,0 +1,48 @@
+// Notices what the kernel tells nobody: that programs are detached or replaced, pins removed, the BPF file system unmounted, sysctls of pods
+// set back. It only looks; a pass puts back what is missing.
+import * as Effect from 'effect/Effect';
+import type { Enforcement } from '../node/enforcement.js';
+import { metrics } from '../observe/metrics.js';
+import { PodNetns } from '../pod-netns/pod-netns.js';
+import { missingNow, type LastLook } from './missing.js';
+import type { Reconciler } from './reconciler.js';
+
+const EVERY_MS = 1000;
+
+/** A look into a namespace takes some 0.2 ms, so that a full node is looked through in some 30 s. */
+const NETNS_AT_ONCE = 8;
+
+export interface MissingWatch {
+  readonly last: LastLook;
+  readonly reconciler: Pick<Reconciler, 'request'>;
+  /** Where a pass learns that it has to look into a namespace. */
+  readonly disturbed: Set<bigint>;
+}
+
+/** Runs for ever. A look that fails is counted, and the next pass says why. */
+export const watchMissing = ({
+  last,
+  reconciler,
+  disturbed,
+}: MissingWatch): Effect.Effect<never, never, Enforcement | PodNetns> =>
+  Effect.gen(function* () {
+    const podNetns = yield* PodNetns;
+    let turn: readonly bigint[] = [];
+    /** Each open namespace in its turn. */
+    const nextNetns = (): readonly bigint[] => {
+      if (turn.length === 0) turn = [...podNetns.changed().keys()];
+      const [now, later] = [turn.slice(0, NETNS_AT_ONCE), turn.slice(NETNS_AT_ONCE)];
+      turn = later;
+      return now.filter((cookie) => podNetns.get(cookie) !== undefined);
+    };
+    const look = Effect.gen(function* () {
+      if (yield* last.take(yield* missingNow)) reconciler.request('missing');
+      for (const cookie of nextNetns()) {
+        const off = yield* podNetns.switchedOff(cookie);
+        if (off.length === 0) continue;
+        disturbed.add(cookie);
+        reconciler.request('netns');
+      }
+    }).pipe(Effect.catch(({ _tag }) => metrics.error(_tag)));
+    return yield* Effect.forever(Effect.andThen(Effect.sleep(EVERY_MS), look));
+  });
