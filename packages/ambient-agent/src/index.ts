@@ -22,6 +22,7 @@ export {
   type CaptureFacts,
   type ListenerSight,
 } from './enrolment/capture.js';
+export { RESERVED_CGROUPS, withinCapacities, withReserve } from './enrolment/room.js';
 export type { InPodFacts, ServedPod } from './enrolment/served.js';
 export {
   dateStatuses,

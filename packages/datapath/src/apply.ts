@@ -1,4 +1,5 @@
 // Makes the maps what they ought to be, in an order in which no pod leaves the mesh or is sent nowhere on the way.
+import { constants } from 'node:os';
 import { BpfError, type BpfMap } from '@sluice/libbpf';
 import {
   REFERRED_TO,
@@ -44,10 +45,12 @@ export type AppliedMaps = Maps<AppliedMap>;
  * Everything that is new is written before anything stale is removed, so that a workload whose entry moves to another
  * key is always found. ztunnel and the kubelet come first and go last: while connections are sent to ztunnel, a ztunnel
  * that is not known to be one would be sent to itself.
+ *
+ * @param reservedCgroups entries of `cgroup_info_map` that pods leave to ztunnel and the kubelet
  */
-export function applyDesired(maps: AppliedMaps, desired: DesiredMaps): ApplyResult {
+export function applyDesired(maps: AppliedMaps, desired: DesiredMaps, reservedCgroups = 0): ApplyResult {
   const wanted = encodeMaps(desired);
-  const changes = new Changes(maps, readTables(maps));
+  const changes = new Changes(maps, readTables(maps), reservedCgroups);
   // While entries come and go, a lookup tries the depths of both the old entries and the new.
   const present = decodeConfig(maps.config.lookup(configKey()));
   const cgroupLevels = [...new Set([...present.cgroupLevels, ...desired.settings.cgroupLevels])];
@@ -74,11 +77,16 @@ class Changes {
   readonly #present: Readonly<Record<WrittenMap, EntryTable>>;
   #written = 0;
   #removed = 0;
+  readonly #reservedCgroups: number;
+  /** Entries of pods in `cgroup_info_map`. */
+  #podCgroups: number;
   #failures: (ApplyFailure & { value: Buffer })[] = [];
 
-  constructor(maps: AppliedMaps, present: Readonly<Record<WrittenMap, EntryTable>>) {
+  constructor(maps: AppliedMaps, present: Readonly<Record<WrittenMap, EntryTable>>, reservedCgroups: number) {
     this.#maps = maps;
     this.#present = present;
+    this.#reservedCgroups = reservedCgroups;
+    this.#podCgroups = [...present.cgroup_info_map.values()].filter(({ value }) => isWorkload(value)).length;
   }
 
   writeConfig(settings: DatapathSettings): void {
@@ -99,7 +107,10 @@ class Changes {
     const map = this.#maps[name];
     for (const [id, { key, value }] of this.#present[name]) {
       if (wanted.has(id) || !selected(value)) continue;
-      if (map.delete(key)) this.#removed += 1;
+      if (!map.delete(key)) continue;
+      this.#removed += 1;
+      this.#present[name].delete(id);
+      if (name === 'cgroup_info_map' && isWorkload(value)) this.#podCgroups -= 1;
     }
   }
 
@@ -118,8 +129,22 @@ class Changes {
     };
   }
 
+  /** Counts the entry of a pod. Throws BpfError as a full map does. */
+  #leaveRoom(id: string): void {
+    const { name, maxEntries } = this.#maps.cgroup_info_map;
+    const former = this.#present.cgroup_info_map.get(id);
+    if (former !== undefined && isWorkload(former.value)) return;
+    const room = maxEntries - this.#reservedCgroups;
+    if (this.#podCgroups >= room) {
+      const message = `cannot write to map '${name}': it is full: it holds at most ${room} entries of pods (E2BIG)`;
+      throw new BpfError(message, { code: 'E2BIG', errno: constants.errno.E2BIG, syscall: 'bpf' });
+    }
+    this.#podCgroups += 1;
+  }
+
   #put(name: WrittenMap, id: string, key: Buffer, value: Buffer): void {
     try {
+      if (name === 'cgroup_info_map' && isWorkload(value)) this.#leaveRoom(id);
       this.#maps[name].update(key, value);
       this.#written += 1;
     } catch (error) {

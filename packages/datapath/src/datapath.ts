@@ -60,7 +60,7 @@ export class Datapath {
 
   /** Makes the maps what they ought to be; what cannot be written is in the result, and the rest is written. */
   apply(desired: DesiredMaps): ApplyResult {
-    return applyDesired(this.#maps, desired);
+    return applyDesired(this.#maps, desired, this.#options.reservedCgroups);
   }
 
   /**

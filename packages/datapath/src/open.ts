@@ -34,6 +34,8 @@ export interface DatapathOptions {
   readonly capacities?: Partial<Capacities>;
   /** How long a connection can wait for ztunnel, in milliseconds, before its client gives it up. Default: a minute. */
   readonly longestHoldMs?: number;
+  /** How many entries of `cgroup_info_map` are left for ztunnel and the kubelet when pods fill it. Default 0. */
+  readonly reservedCgroups?: number;
   /** The built object; the one that ships with this package if left out. */
   readonly objectPath?: string;
   /** The built object of the inbound program; the one that ships with this package if left out. */

@@ -202,7 +202,7 @@ export const settings = section('Every setting of Sluice at its default. All of 
     "Sizes of the datapath's maps; for one that is left out the agent has a default.",
     Record.map(limited, (what, name) =>
       setting(count(1), defaultCapacities[name], {
-        description: `The most ${what}. A full map refuses new entries, and the agent reports it.`,
+        description: `The most ${what}. A pod or connection beyond that is held or refused, and the agent reports it.`,
       }),
     ),
     { isOneValue: true },

@@ -33,6 +33,8 @@ export const PENDING_CODES = [
   'entering',
   /** The inbound program is not attached to its network namespace. */
   'not-attached',
+  /** The configured capacities are used up. */
+  'no-room',
   /** Something of it is not in force in the kernel: an entry, a program. */
   'not-in-force',
   'no-ztunnel',

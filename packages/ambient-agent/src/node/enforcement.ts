@@ -20,6 +20,7 @@ import * as Schema from 'effect/Schema';
 import type * as Scope from 'effect/Scope';
 import type { AgentConfig } from '../config/config.js';
 import { pinDirectory } from '../config/pin-directory.js';
+import { RESERVED_CGROUPS, withReserve } from '../enrolment/room.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
 import { metrics } from '../observe/metrics.js';
@@ -103,7 +104,8 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
             Datapath.open({
               pinDirectory: pinDirectory(config.paths.bpffs),
               cgroup,
-              capacities: config.capacities,
+              capacities: withReserve(config.capacities),
+              reservedCgroups: RESERVED_CGROUPS,
               longestHoldMs: Duration.toMillis(config.policy.holdLimit),
             }),
           catch: (error) => new StartupError({ check: 'datapath', message: messageOf(error) }),

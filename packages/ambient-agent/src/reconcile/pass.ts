@@ -18,6 +18,7 @@ import type { AgentConfig } from '../config/config.js';
 import type { CaptureFacts } from '../enrolment/capture.js';
 import type { HeldAddress } from '../enrolment/addresses.js';
 import { decidedPods, enrol, type DecidedPod, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
+import { withinCapacities } from '../enrolment/room.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
 import type { KnownPods } from '../inventory/known-pods.js';
@@ -184,7 +185,8 @@ export const decidePass = Effect.fnUntraced(function* (
     entering,
   };
   const overdue = patience.overdue(performance.now());
-  const enrolment = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses, overdue });
+  const wished = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses, overdue });
+  const enrolment = withinCapacities(wished, config.capacities);
   const waiting = yield* waitingPods(enrolment);
   patience.see(waiting, performance.now());
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
