@@ -256,7 +256,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
 });
 
 describe.skipIf(need.skip)(`an agent that cannot do everything${need.label}`, () => {
-  it('reports which map is full and for which pod, and does the rest', async () => {
+  it('holds the pod for which a map has no room, says why, and does the rest', async () => {
     await using host = await NodeAgent.create({ capacities: { localPods: 2 } });
     host.node.kubernetes.setNamespace('shop', ambient);
     await host.node.ztunnel();
@@ -265,11 +265,12 @@ describe.skipIf(need.skip)(`an agent that cannot do everything${need.label}`, ()
       await host.node.pod({ namespace: 'shop', name: 'b' }),
     ];
     await host.agent.start();
-    await expect
-      .poll(() => host.status().warnings.find((text) => text.includes('local_pods')))
-      .toMatch(/full|max_entries/);
-    await expect.poll(() => host.status().state.errors['map-full']).toBeGreaterThan(0);
-    for (const pod of pods) expect(wayOf(await pod.dial(endpoint(host.node.remote.ip4, 80)))).toBe('ztunnel > remote');
+    await host.becomes('a', 'in');
+    expect((await host.becomes('b', 'pending'))?.reason).toMatch(
+      /^pending: there is no room for it: it needs 2 of capacities.localPods, and 2 of 2 are taken/,
+    );
+    const ways = await Promise.all(pods.map(async (pod) => wayOf(await pod.dial(endpoint(host.node.remote.ip4, 80)))));
+    expect(ways).toEqual(['ztunnel > remote', 'ECONNREFUSED']);
     await host.agent.stop();
   });
 

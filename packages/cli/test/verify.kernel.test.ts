@@ -724,6 +724,10 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     const once = await lookingOn(host, () => undo());
     expect(once.verification).toMatchObject({ differences: [], looks: 2, isSettled: true });
 
+    {
+      using link = BpfLink.openPinned(linkPath(host, 'sluice_connect4', host.node.cgroup));
+      link.detach();
+    }
     unlinkSync(linkPath(host, 'sluice_connect4', host.node.cgroup));
     await attachedNow(host.node.cgroup, 0);
     const { state } = host.status();
