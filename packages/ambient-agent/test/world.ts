@@ -120,7 +120,7 @@ export const facts = (over: Partial<InPodFacts> = {}): InPodFacts => ({
   refusals: new Map(),
   remembered: new Map(),
   isConnected: true,
-  attached: new Set(Array.from({ length: 32 }, (_, cookie) => BigInt(cookie))),
+  attached: new Set(Array.from({ length: 4096 }, (_, cookie) => BigInt(cookie))),
   notInForce: new Map(),
   leaving: new Set(),
   entering: new Set(),

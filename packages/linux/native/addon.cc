@@ -3,6 +3,7 @@
 
 #include "file_lock.h"
 #include "listening_sockets.h"
+#include "lock_wait.h"
 #include "native/javascript_error.h"
 #include "netns_sysctl.h"
 #include "netns_watches.h"
@@ -28,6 +29,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<getSockOpt>(exports, "getSockOpt");
   add<setSockOptInt>(exports, "setSockOptInt");
   exports.Set("FileLock", FileLock::define(env));
+  exports.Set("LockWait", LockWait::define(env));
   OwnedFd::define(env);
   exports.Set("SeqpacketSockets", SeqpacketSockets::define(env));
   exports.Set("NetnsWatches", NetnsWatches::define(env));

@@ -11,12 +11,9 @@ namespace {
 
 constexpr mode_t ownerOnly = 0600;
 
-// Invalid if another holds the lock. The file is made if absent and never removed: otherwise two processes could hold
-// "the" lock on two files.
+// Invalid if another holds the lock.
 Descriptor lockedFile(const std::string &path) {
-  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
-  if (!file.valid())
-    fail("open", path);
+  Descriptor file = openLockFile(path);
   while (flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
     if (errno == EWOULDBLOCK)
       return Descriptor();
@@ -27,6 +24,13 @@ Descriptor lockedFile(const std::string &path) {
 }
 
 } // namespace
+
+Descriptor openLockFile(const std::string &path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, ownerOnly));
+  if (!file.valid())
+    fail("open", path);
+  return file;
+}
 
 Napi::Function FileLock::define(Napi::Env env) {
   return DefineClass(env, "FileLock",

@@ -1,9 +1,14 @@
 // An exclusive advisory lock on a file, held until it is closed, collected, or the process ends in any way.
 #pragma once
 
+#include <string>
+
 #include <napi.h>
 
 #include "native/descriptor.h"
+
+// Made if absent, and never removed: otherwise two processes could hold "the" lock on two files. Throws Failure.
+Descriptor openLockFile(const std::string &path);
 
 class FileLock : public Napi::ObjectWrap<FileLock> {
 public:

@@ -155,12 +155,13 @@ SeqpacketLoop &SeqpacketSockets::loop() {
   return *loop_->get();
 }
 
-// listen(path, backlog): socket
+// listen(path, backlog, replace): socket
 Napi::Value SeqpacketSockets::listen(const Napi::CallbackInfo &info) {
   const std::string path = textArgument(info, 0, "path");
   const int64_t backlog = integerArgument(info, 1, "backlog", 0, INT_MAX);
   SocketFile file;
-  Descriptor listener = listenSeqpacketSocket(path, static_cast<int>(backlog), file);
+  const auto make = info[2].ToBoolean() ? replaceSeqpacketSocket : listenSeqpacketSocket;
+  Descriptor listener = make(path, static_cast<int>(backlog), file);
   return Napi::Number::New(info.Env(), loop().add(std::move(listener), file));
 }
 

@@ -55,10 +55,14 @@ bool tryBind(int fd, const sockaddr_un &address) {
   return ::bind(fd, reinterpret_cast<const sockaddr *>(&address), sizeof(address)) == 0;
 }
 
+std::string directoryOf(const std::string &path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 // Held while one process checks the path, removes and binds: two that start at once must not remove each other's file.
 Descriptor lockDirectory(const std::string &path) {
-  const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::string directory = directoryOf(path);
   Descriptor held(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!held.valid())
     fail("open", directory);
@@ -87,16 +91,36 @@ void removeStale(const std::string &path, const sockaddr_un &address) {
     fail("unlink", path);
 }
 
-} // namespace
-
-Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFile &file) {
-  const sockaddr_un address = addressOf("bind", path);
+Descriptor newListener(const std::string &path) {
   Descriptor listener = newSocket(path);
   if (::setsockopt(listener.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
     fail("setsockopt", path);
   // The file takes its mode from the socket (less the umask), so it is never open to others, not even for a moment.
   if (::fchmod(listener.get(), ownerOnly) < 0)
     fail("fchmod", path);
+  return listener;
+}
+
+SocketFile identify(const std::string &path) {
+  struct stat status;
+  if (::lstat(path.c_str(), &status) < 0)
+    fail("lstat", path);
+  return {path, status.st_dev, status.st_ino};
+}
+
+void listenOn(const Descriptor &listener, int backlog, const SocketFile &file) {
+  if (::listen(listener.get(), backlog) == 0)
+    return;
+  const int error = errno;
+  removeSocketFile(file);
+  throw Failure{"listen", error, file.path};
+}
+
+} // namespace
+
+Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFile &file) {
+  const sockaddr_un address = addressOf("bind", path);
+  Descriptor listener = newListener(path);
   const Descriptor directory = lockDirectory(path);
   if (!tryBind(listener.get(), address)) {
     if (errno != EADDRINUSE)
@@ -105,15 +129,32 @@ Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFil
     if (!tryBind(listener.get(), address))
       fail("bind", path);
   }
+  file = identify(path);
+  listenOn(listener, backlog, file);
+  return listener;
+}
+
+Descriptor replaceSeqpacketSocket(const std::string &path, int backlog, SocketFile &file) {
+  addressOf("bind", path);
+  const std::string next = directoryOf(path) + "/.next";
+  const sockaddr_un address = addressOf("bind", next);
+  Descriptor listener = newListener(path);
+  const Descriptor directory = lockDirectory(path);
   struct stat status;
-  if (::lstat(path.c_str(), &status) < 0)
-    fail("lstat", path);
-  file = {path, status.st_dev, status.st_ino};
-  if (::listen(listener.get(), backlog) < 0) {
+  if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
+    throw Failure{"bind", EADDRINUSE, path + " (a file that is not a socket)"};
+  if (::unlink(next.c_str()) < 0 && errno != ENOENT)
+    fail("unlink", next);
+  if (!tryBind(listener.get(), address))
+    fail("bind", next);
+  file = identify(next);
+  listenOn(listener, backlog, file);
+  if (::rename(next.c_str(), path.c_str()) < 0) {
     const int error = errno;
     removeSocketFile(file);
-    throw Failure{"listen", error, path};
+    throw Failure{"rename", error, path};
   }
+  file.path = path;
   return listener;
 }
 

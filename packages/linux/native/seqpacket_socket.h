@@ -48,6 +48,9 @@ constexpr size_t longestSocketPath = 107;
 // Makes the file (mode 0600 from its first moment) and listens. A file on which nobody listens is replaced; anything
 // else at the path is left alone. Throws Failure.
 Descriptor listenSeqpacketSocket(const std::string &path, int backlog, SocketFile &file);
+// The same, but takes the place of a socket on which another process listens: at every moment connect(2) finds one of
+// the two.
+Descriptor replaceSeqpacketSocket(const std::string &path, int backlog, SocketFile &file);
 // Removes the file, unless something else is at the path by now.
 void removeSocketFile(const SocketFile &file);
 // Throws Failure; EAGAIN if the listener's queue is full.

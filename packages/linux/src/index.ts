@@ -6,7 +6,7 @@ export {
   listeningSockets,
   type ListeningSocketOptions,
 } from './listening-sockets.js';
-export { lockFile, type FileLock } from './lock.js';
+export { lockFile, waitForLock, type FileLock, type LockWait } from './lock.js';
 export {
   Netns,
   netnsCookie,

@@ -76,7 +76,7 @@ export type NativeCompletion = { readonly request: number; readonly socket: numb
 
 /** Sockets and requests are numbers; seqpacket.ts and native/seqpacket_loop.h say what they mean. */
 export interface NativeSeqpacketSockets {
-  listen(path: string, backlog: number): number;
+  listen(path: string, backlog: number, replace: boolean): number;
   connect(path: string): { readonly socket: number; readonly peer: NativePeer };
   accept(socket: number, request: number): void;
   receive(socket: number, request: number, maxBytes: number, maxFds: number): void;
@@ -113,6 +113,7 @@ interface Addon extends NativePlumbing {
   silentListener(): NativeOwnedFd;
   jiffyMicroseconds(): number;
   readonly FileLock: new (path: string) => NativeFileLock;
+  readonly LockWait: new (path: string, callback: () => void) => NativeFileLock;
   readonly NetnsWatches: new (onChanges: (changes: readonly NativeNetnsChanges[]) => void) => NativeNetnsWatches;
   readonly SeqpacketSockets: new (onCompletions: (completions: NativeCompletion[]) => void) => NativeSeqpacketSockets;
 }

@@ -105,6 +105,11 @@ export interface SeqpacketListener extends Disposable {
 export interface ListenOptions {
   /** Connections that wait for accept(), limited by net.core.somaxconn. Default 16. */
   readonly backlog?: number;
+  /**
+   * Whether to take the place of a socket on which another process listens, so that every connect() meets one of the two. Default false.
+   * What waits in the other's queue stays there. For that, the file `.next` in the same directory is made and renamed.
+   */
+  readonly replace?: boolean;
 }
 
 const defaultBacklog = 16;
@@ -171,11 +176,14 @@ function connectionOf(all: Sockets, socket: number, peer: NativePeer, object: st
  * @throws SystemCallError EADDRINUSE: it is in use, or not a socket; EAGAIN (flock): another process is binding in the same
  * directory at this moment; ENAMETOOLONG: more than 107 bytes.
  */
-export function listenSeqpacket(path: string, { backlog = defaultBacklog }: ListenOptions = {}): SeqpacketListener {
+export function listenSeqpacket(
+  path: string,
+  { backlog = defaultBacklog, replace = false }: ListenOptions = {},
+): SeqpacketListener {
   const all = allSockets();
   const endpoint = new Endpoint(
     all,
-    systemCall(() => all.native.listen(path, backlog)),
+    systemCall(() => all.native.listen(path, backlog, replace)),
     path,
   );
   const close = (): void => endpoint.close();

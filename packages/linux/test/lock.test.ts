@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { lockFile } from '../src/index.js';
+import { lockFile, waitForLock } from '../src/index.js';
 
 let directory: string;
 let path: string;
@@ -59,5 +59,63 @@ describe('lockFile', () => {
     let lock: ReturnType<typeof lockFile>;
     await expect.poll(() => (lock = lockFile(path))).toBeDefined();
     lock?.close();
+  });
+});
+
+describe('waitForLock', () => {
+  it('has the lock at once when nobody holds it, and holds it until it is closed', async () => {
+    const wait = waitForLock(path);
+    await wait.held;
+    expect(lockFile(path)).toBeUndefined();
+    wait.close();
+    wait.close();
+    lockFile(path)?.close();
+  });
+
+  it('has it when its holder closes it, in this process or by the end of another', async () => {
+    const first = lockFile(path);
+    const second = waitForLock(path);
+    let isHeld = false;
+    void second.held.then(() => (isHeld = true));
+    expect(isHeld).toBe(false);
+    first?.close();
+    await second.held;
+    second.close();
+
+    const holder = spawn('flock', ['--exclusive', path, 'sh', '-c', 'echo held; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    });
+    await once(holder.stdout, 'data');
+    using third = waitForLock(path);
+    process.kill(-(holder.pid ?? 0), 'SIGKILL');
+    await third.held;
+    expect(lockFile(path)).toBeUndefined();
+  });
+
+  it('passes from one to the next, and one that has given up never has it', async () => {
+    const first = lockFile(path);
+    const waits = Array.from({ length: 6 }, () => waitForLock(path));
+    const order: number[] = [];
+    const others = waits.flatMap((wait, i) =>
+      i % 2 === 0 ? [] : [wait.held.then(() => (order.push(i), wait.close()))],
+    );
+    waits.forEach((wait, i) => {
+      if (i % 2 === 0) wait.close();
+    });
+    first?.close();
+    await Promise.all(others);
+    expect(order.toSorted()).toEqual([1, 3, 5]);
+    // A thread that has it for nobody drops it at once.
+    await expect
+      .poll(() => {
+        using lock = lockFile(path);
+        return lock !== undefined;
+      })
+      .toBe(true);
+  });
+
+  it('fails when the file cannot be opened', () => {
+    expect(() => waitForLock(join(directory, 'absent', 'lock'))).toThrow(/ENOENT/);
   });
 });

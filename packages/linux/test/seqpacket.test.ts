@@ -345,6 +345,50 @@ describe('the socket file', () => {
     connectSeqpacket(path).close();
   });
 
+  it('passes to a successor that takes its place, and every connect() meets one of the two', async () => {
+    const refused: unknown[] = [];
+    let served = 0;
+    const serve = async (listener: SeqpacketListener): Promise<void> => {
+      for (let one = await listener.accept(); one !== undefined; one = await listener.accept()) {
+        served += 1;
+        one.close();
+      }
+    };
+    const dial = (): void => {
+      try {
+        connectSeqpacket(path).close();
+      } catch (error) {
+        if (errorCode(error) !== 'EAGAIN') refused.push(error);
+      }
+    };
+    let present = owned(listenSeqpacket(path));
+    const serving = [serve(present)];
+    for (let generation = 0; generation < 20; generation++) {
+      dial();
+      const next = owned(listenSeqpacket(path, { replace: true }));
+      dial();
+      serving.push(serve(next));
+      present.close();
+      dial();
+      present = next;
+    }
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(readdirSync(directory)).toEqual(['zds.sock']);
+    present.close();
+    await Promise.all(serving);
+    expect(refused).toEqual([]);
+    expect(served).toBeGreaterThan(20);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('that a successor replaces is a socket, or nothing', () => {
+    mkdirSync(path);
+    expect(thrown(() => listenSeqpacket(path, { replace: true })).code).toBe('EADDRINUSE');
+    rmSync(path, { recursive: true });
+    owned(listenSeqpacket(path, { replace: true }));
+    expect(statSync(path).isSocket()).toBe(true);
+  });
+
   it('needs a name that fits, in a directory that exists', () => {
     expect(thrown(() => listenSeqpacket(join(directory, 'x'.repeat(120))))).toMatchObject({ code: 'ENAMETOOLONG' });
     expect(thrown(() => listenSeqpacket(join(directory, 'absent', 'x')))).toMatchObject({ code: 'ENOENT' });
