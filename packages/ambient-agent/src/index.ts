@@ -11,7 +11,8 @@ export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
 export { entriesOf, jsonSchemaOf, notInChart, optional, section, setting, type Entry } from './config/declare.js';
 export { settings } from './config/settings.js';
-export { enrol, type Enrolment, type EnrolmentInput, type KubeletCgroup } from './enrolment/enrol.js';
+export { enrol } from './enrolment/enrol.js';
+export type { Enrolment, EnrolmentInput, KubeletCgroup } from './enrolment/enrolment.js';
 export type { HeldAddress } from './enrolment/addresses.js';
 export type { Workload } from './enrolment/node-pods.js';
 export {

@@ -39,3 +39,8 @@ export function nodePods(inventory: Inventory, nodeName: string, runs: (podUid: 
       return { pod, podUid: isStatic ? staticUid : pod.uid, isStatic: staticUid !== undefined };
     });
 }
+
+/** Every cgroup of a pod, the pod-level one first. Pure. */
+export function allCgroups(pod: PodCgroup): readonly { readonly cgroupPath: string; readonly cgroupId: bigint }[] {
+  return [pod, ...pod.containers, ...pod.otherCgroups];
+}

@@ -1,7 +1,7 @@
 // The limits of the maps, before anything is written: a pod has room in all of them or is held as a whole, so that no pod is half in the
 // mesh. Pure.
 import { WorkloadFlag, type Capacities, type CgroupInfo, type DesiredMaps } from '@sluice/datapath';
-import type { Enrolment } from './enrol.js';
+import type { Enrolment } from './enrolment.js';
 import type { WorkloadStatus } from './status.js';
 
 /**

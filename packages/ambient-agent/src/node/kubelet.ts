@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupResolver } from '@sluice/cgroup-resolver';
-import type { KubeletCgroup } from '../enrolment/enrol.js';
+import type { KubeletCgroup } from '../enrolment/enrolment.js';
 
 export interface KubeletSearch {
   readonly kubelets: readonly KubeletCgroup[];

@@ -4,7 +4,7 @@ import type { CgroupResolver, LendNetns, NetnsRef, PodCgroup, PodNamespacesOptio
 import type { Place } from '@sluice/datapath';
 import { Netns } from '@sluice/linux';
 import type { AgentConfig } from '../config/config.js';
-import type { KubeletCgroup } from '../enrolment/enrol.js';
+import type { KubeletCgroup } from '../enrolment/enrolment.js';
 import type { Workload } from '../enrolment/node-pods.js';
 import type { ChangedNetns } from '../pod-netns/memory.js';
 import { messageOf } from '../failure/message-of.js';

@@ -2,7 +2,7 @@
 import { WorkloadFlag, type Needs, type Place } from '@sluice/datapath';
 import type { PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
-import type { Enrolment } from '../enrolment/enrol.js';
+import type { Enrolment } from '../enrolment/enrolment.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { NodeTruth } from '../node/node-view.js';
 

@@ -10,24 +10,18 @@ import {
   type MissingPart,
   type Needs,
 } from '@sluice/datapath';
-import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
-import * as Result from 'effect/Result';
 import { Announcements } from '../announce/announcements.js';
-import type { AgentConfig } from '../config/config.js';
-import type { CaptureFacts } from '../enrolment/capture.js';
-import type { HeldAddress } from '../enrolment/addresses.js';
-import { decidedPods, enrol, type DecidedPod, type Enrolment, type KubeletCgroup } from '../enrolment/enrol.js';
+import { enrol } from '../enrolment/enrol.js';
+import type { Enrolment, KubeletCgroup } from '../enrolment/enrolment.js';
 import { withinCapacities } from '../enrolment/room.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
-import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
-import type { KnownPods } from '../inventory/known-pods.js';
+import type { Ztunnels } from '../enrolment/ztunnel.js';
 import { podName, type Inventory } from '../inventory/model.js';
-import { InventorySource } from '../inventory/source.js';
-import { messageOf } from '../failure/message-of.js';
+import type { InventorySource } from '../inventory/source.js';
 import { Enforcement, EnforcementError } from '../node/enforcement.js';
-import { NodeViewError } from '../node/node-view-error.js';
-import type { NodeTruth, NodeView } from '../node/node-view.js';
+import type { NodeViewError } from '../node/node-view-error.js';
+import type { NodeTruth } from '../node/node-view.js';
 import type { StartupError } from '../failure/startup-error.js';
 import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
@@ -35,7 +29,7 @@ import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { captureFacts } from './capture-facts.js';
 import { enforced, type EnforcedPod } from './enforced.js';
 import { reportFailures } from './failures.js';
-import type { Leaving } from './leaving.js';
+import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
 import type { ListenerSights } from './listener-sights.js';
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
@@ -89,16 +83,10 @@ export interface EnforcedPass extends DecidedPass {
 }
 
 /** What the passes of one agent share. */
-export interface PassPlaces {
-  readonly view: NodeView;
-  readonly config: AgentConfig;
+export interface PassPlaces extends LookPlaces {
   readonly doneNetns: DoneNetns;
   readonly sights: ListenerSights;
   readonly lasting: LastingNeeds;
-  readonly known: KnownPods;
-  readonly leaving: Leaving;
-  /** UIDs of the pods that the maps have as not wanted since the last pass. */
-  readonly out: Set<string>;
   /** What was not in force for a pod after the last pass, in words, by UID. */
   readonly lacking: Map<string, string>;
   readonly patience: Patience;
@@ -147,29 +135,12 @@ export const decidePass = Effect.fnUntraced(function* (
   places: PassPlaces,
   isThorough: boolean,
 ): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
-  const { view, config, sights, doneNetns, lasting, known, patience } = places;
-  const source = yield* InventorySource;
+  const { config, sights, doneNetns, lasting, patience } = places;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
-  const { inventory: reported, problems: inventoryProblems } = yield* source.current;
   const missing = yield* missingNow;
-  const seen = yield* looked(() => {
-    const cgroups = view.cgroups();
-    const running = new Map(cgroups.map((pod) => [pod.podUid, { pod, netns: undefined }]));
-    const inventory = known.complete(reported, new Set(running.keys()));
-    const ztunnels = discoverZtunnels(inventory, config);
-    const pods = decidedPods({ inventory, ztunnels, config, workloads: running });
-    const leave = leavingOf(places, pods, zds.facts().acknowledged);
-    const wanted = new Map(
-      pods
-        .filter(({ pod, decision }) => decision.verdict !== 'out' || leave.staying.has(pod.uid))
-        .map(({ pod, podUid }) => [podUid, { hasOwnUsers: pod.hasOwnUsers === true }]),
-    );
-    const truth = view.read(cgroups, wanted, isThorough, podNetns.lend);
-    return { inventory, ztunnels, pods, leave, truth };
-  });
-  const { inventory, ztunnels, pods, leave, truth } = seen;
+  const { inventory, inventoryProblems, ztunnels, pods, leave, truth } = yield* look(places, isThorough);
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
@@ -209,29 +180,6 @@ export const decidePass = Effect.fnUntraced(function* (
   };
 });
 
-const looked = <A>(look: () => A): Effect.Effect<A, NodeViewError> =>
-  Effect.try({ try: look, catch: (error) => new NodeViewError({ message: messageOf(error) }) });
-
-/** Who is in the mesh by what ztunnel has acknowledged, and not wanted any more. */
-function leavingOf(
-  { config, leaving }: Pick<PassPlaces, 'config' | 'leaving'>,
-  pods: readonly DecidedPod[],
-  acknowledged: ReadonlyMap<string, bigint>,
-): ReturnType<Leaving['look']> {
-  const unwanted = pods.filter(
-    ({ pod, workload, decision }) => decision.verdict === 'out' && workload !== undefined && acknowledged.has(pod.uid),
-  );
-  const graceMs = Duration.toMillis(config.ambient.leaveGrace);
-  return leaving.look(new Set(unwanted.map(({ pod }) => pod.uid)), graceMs, performance.now());
-}
-
-/** A pod that is wanted now connects as before until its namespace is prepared, so that its connections can be held then. */
-function enteringOf({ config, out }: Pick<PassPlaces, 'config' | 'out'>, pods: readonly DecidedPod[]): Set<string> {
-  if (config.mode !== 'inPod') return new Set();
-  const wanted = pods.filter(({ decision, workload }) => decision.verdict === 'wanted' && workload !== undefined);
-  return new Set(wanted.map(({ pod }) => pod.uid).filter((uid) => out.has(uid)));
-}
-
 /** UIDs of the pods that cannot reach ztunnel now: they are pending, or it does not listen for them. */
 const waitingPods = Effect.fnUntraced(function* ({ statuses, served }: Enrolment) {
   const enforcement = yield* Enforcement;
@@ -253,40 +201,6 @@ export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
   yield* metrics.applied(applied.written, applied.removed);
   yield* countEntries(desired);
   return applied;
-});
-
-interface NetnsFacts {
-  /** What each namespace holds, by cookie. */
-  readonly addresses: ReadonlyMap<bigint, readonly HeldAddress[]>;
-  readonly obstacles: CaptureFacts['obstacles'];
-}
-
-/** What was seen when a process of the pod showed the namespace counts for those that cannot be looked into any more. */
-const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTruth) {
-  const podNetns = yield* PodNetns;
-  const addresses = new Map<bigint, readonly HeldAddress[]>();
-  const obstacles = new Map<bigint, string>();
-  for (const { netns } of workloads.values())
-    if (netns !== undefined) addresses.set(netns.cookie, netns.addresses.map(asHeld));
-  for (const cookie of new Set([...addresses.keys(), ...podNetns.changed().keys()])) {
-    if (podNetns.get(cookie) === undefined) continue;
-    const held = yield* Effect.result(podNetns.addresses(cookie));
-    if (Result.isSuccess(held)) addresses.set(cookie, held.success);
-    const inTheWay = yield* Effect.result(podNetns.inTheWay(cookie));
-    const words = Result.isFailure(inTheWay)
-      ? `its network namespace cannot be looked into: ${inTheWay.failure.message}`
-      : inTheWay.success;
-    if (words !== undefined) obstacles.set(cookie, words);
-  }
-  return { addresses, obstacles } satisfies NetnsFacts;
-});
-
-/** An address of global scope, as the resolver gives it. */
-const asHeld = (address: string): HeldAddress => ({
-  address,
-  family: address.includes(':') ? 6 : 4,
-  scope: 'global',
-  tentative: false,
 });
 
 /** Serves the pods whose entries are written, and collects the result. */
@@ -374,16 +288,6 @@ const podsOf = (statuses: readonly WorkloadStatus[]): EnforcedPod[] =>
     const place = { path: podLevel.path, id: BigInt(podLevel.id) };
     return [{ uid, place, netnsCookie: netnsCookie === undefined ? undefined : BigInt(netnsCookie) }];
   });
-
-/** A process of a pod that is still in the host's namespace is about to move, or belongs to the runtime. */
-const knownNetns = ({ workloads, hostNetnsInode }: NodeTruth): PassResult['known'] =>
-  new Map(
-    [...workloads].flatMap(([uid, { netns, nested = [] }]) =>
-      netns === undefined
-        ? []
-        : [[uid, new Set([netns, ...nested].map(({ inode }) => inode)).add(hostNetnsInode)] as const],
-    ),
-  );
 
 /** A pod is in the mesh only if everything is in force. */
 function withFindings(status: WorkloadStatus, lacking: readonly string[], served: Served): WorkloadStatus {
