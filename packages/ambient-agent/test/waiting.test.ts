@@ -60,7 +60,11 @@ describe('connections that cannot reach ztunnel', () => {
               ]
             : []),
         ];
-        expect(ask(case_).problems).toEqual(expected);
+        const { problems, waiting } = ask(case_);
+        const wanted = ask({ ...case_, isOverdue: false }).waiting;
+        const impatient =
+          'it has been without ztunnel for longer than `policy.holdLimit`: its new connections are refused';
+        expect(problems).toEqual([...expected, ...(waiting === wanted ? [] : [impatient])]);
       }),
     );
   });

@@ -55,5 +55,7 @@ export function waitingPolicy({ pod, namespace, policy, isPending, isOverdue }: 
   const ofNamespace = said(namespace?.annotations, ` of namespace ${namespace?.name}`);
   const wanted = ofPod ?? ofNamespace ?? (isPending ? policy.pending : policy.noZtunnel);
   const waiting = wanted === 'hold' && isOverdue ? 'refuse' : wanted;
+  if (waiting !== wanted)
+    problems.push('it has been without ztunnel for longer than `policy.holdLimit`: its new connections are refused');
   return { waiting, flags: FLAGS[waiting], problems };
 }

@@ -17,16 +17,23 @@ export interface NodeStatus {
 // The file is written at least at every pass that is more than ten seconds after the last one.
 const GRACE_MS = 15_000;
 
-/** Which connections of pods fail because a ztunnel is missing. */
+/** What becomes of connections that cannot reach ztunnel, unless an annotation says something else. */
+const FATES = {
+  hold: 'held, and refused after `policy.holdLimit`',
+  refuse: 'refused',
+  closed: 'refused',
+  open: 'let through',
+} as const;
+
+/** Which connections of pods fail or wait because a ztunnel is missing. */
 function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string[] {
   if (zds !== undefined) {
     if (zds.connections.length > 0) return [];
-    const fate = node.pending === 'hold' ? 'refused' : 'let through';
     return [
-      `no ztunnel is connected at ${zds.socket}: connections of pods that it has not acknowledged are ${fate}; those of pods in the mesh use a ztunnel that still listens, or are refused`,
+      `no ztunnel is connected at ${zds.socket}: new connections of pods that it has not acknowledged are ${FATES[node.pending]}; those of pods in the mesh use a ztunnel that still listens, or are ${FATES[node.noZtunnel]}`,
     ];
   }
-  const fate = node.noZtunnel === 'closed' ? 'refused' : 'let through';
+  const fate = node.noZtunnel === 'open' ? 'let through' : 'refused';
   if (ztunnels.ipv4 === undefined && ztunnels.ipv6 === undefined)
     return [`no ztunnel is known on this node: connections of pods in the mesh are ${fate}`];
   const ips = workloads.filter((status) => status.state === 'in').flatMap((status) => status.ips);

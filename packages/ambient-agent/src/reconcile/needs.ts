@@ -3,6 +3,7 @@ import { WorkloadFlag, type Needs, type Place } from '@sluice/datapath';
 import type { PodCgroup } from '@sluice/cgroup-resolver';
 import type { AgentConfig } from '../config/config.js';
 import type { Enrolment } from '../enrolment/enrolment.js';
+import { WAITING_FLAGS } from '../enrolment/waiting.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
 import type { NodeTruth } from '../node/node-view.js';
 
@@ -13,7 +14,7 @@ const placeOf = ({ cgroupPath, cgroupId }: Pick<PodCgroup, 'cgroupPath' | 'cgrou
 
 /**
  * Pure.
- * @param waiting UIDs, as cgroupfs names them, of the pods whose connections may have to wait for ztunnel
+ * @param waiting UIDs, as cgroupfs names them, of the pods that cannot reach ztunnel now
  */
 export function needsOf(
   { mode, probes, ztunnel }: Pick<AgentConfig, 'mode' | 'probes' | 'ztunnel'>,
@@ -34,7 +35,7 @@ export function needsOf(
     kubelets: kubelets.map(placeOf),
     ztunnels: cgroupsOf(ztunnels.pods.map(({ uid }) => uid)),
     rewritten: cgroupsOf(served.filter(({ capture }) => capture.by === 'rewrite').map(({ podUid }) => podUid)),
-    held: cgroupsOf(waiting),
+    held: cgroupsOf(waiting).filter(({ id }) => ((desired.cgroups.get(id)?.flags ?? 0) & WAITING_FLAGS) === 0),
     capturesDns: [...desired.cgroups.values()].some(({ flags }) => (flags & WorkloadFlag.DNS_CAPTURE) !== 0),
     probesFromHost: probes.exempt === 'host',
     ztunnelByMark: ztunnel.byMark,

@@ -163,9 +163,13 @@ export const decidePass = Effect.fnUntraced(function* (
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
-  const held = waiting.filter((uid) => !overdue.has(uid));
-  const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, held), present, performance.now());
-  const dueMs = earliest(entering.size > 0 ? 0 : undefined, leave.nextMs, patience.nextMs(performance.now()));
+  const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, waiting), present, performance.now());
+  const dueMs = earliest(
+    entering.size > 0 ? 0 : undefined,
+    leave.nextMs,
+    patience.nextMs(performance.now()),
+    isAlone(enrolment, zds.connections()) ? LOOK_AGAIN_MS : undefined,
+  );
   return {
     isThorough,
     ztunnels,
@@ -188,6 +192,13 @@ const waitingPods = Effect.fnUntraced(function* ({ statuses, served }: Enrolment
     if (!waiting.has(uid) && (yield* enforcement.missingListeners(cookie)).length > 0) waiting.add(uid);
   return [...waiting];
 });
+
+// In milliseconds. ztunnel's connection may have closed a little before its listeners.
+const LOOK_AGAIN_MS = 1000;
+
+/** Whether no ztunnel is connected, although one has acknowledged pods. */
+const isAlone = ({ served }: Enrolment, connections: readonly ZdsConnection[]): boolean =>
+  connections.length === 0 && served.some(({ isAcknowledged }) => isAcknowledged);
 
 function earliest(...times: readonly (number | undefined)[]): number | undefined {
   const known = times.filter((ms) => ms !== undefined);

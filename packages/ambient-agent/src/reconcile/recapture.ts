@@ -30,7 +30,7 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
   return new Map(
     (yield* missing).map(({ uid, ports }) => {
       const where = `at port ${ports.join(' and ')}`;
-      return [uid, `ztunnel does not listen for it ${where}${why}: connections that need it are refused`];
+      return [uid, `ztunnel does not listen for it ${where}${why}: new connections that need it cannot go on`];
     }),
   );
 });
