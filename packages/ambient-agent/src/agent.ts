@@ -16,7 +16,7 @@ import { staticSource } from './inventory/static-source.js';
 import { openKubernetes } from './kubernetes-access.js';
 import { leaveMesh, removeFromNode } from './leave-node.js';
 import { checkBpffs, checkRoot, openResolver } from './node/checks.js';
-import { holdLock } from './run-directory/lock.js';
+import { lockedByAnother, takeLock, type HeldLock } from './run-directory/lock.js';
 import { datapathEnforcement } from './node/enforcement.js';
 import { checkKernel } from './node/kernel-features.js';
 import { NodeView } from './node/node-view.js';
@@ -24,7 +24,7 @@ import { isUninstalled } from './node/own-daemonset.js';
 import type { StartupError } from './failure/startup-error.js';
 import { followLogLevel } from './run-directory/log-level.js';
 import { logging, LogThreshold } from './observe/log.js';
-import { serveMetrics } from './observe/metrics-server.js';
+import { serveMetrics, serveMetricsOnceFree, type MetricsServerOptions } from './observe/metrics-server.js';
 import { Readiness } from './observe/readiness.js';
 import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
@@ -33,11 +33,12 @@ import { ListenerSights } from './reconcile/listener-sights.js';
 import { LastingNeeds } from './reconcile/needs.js';
 import { Patience } from './reconcile/patience.js';
 import type { PassPlaces } from './reconcile/pass.js';
+import { standBy } from './stand-by.js';
 import { StateKeeper } from './state/keeper.js';
 import { AGENT_VERSION } from './version.js';
 import { acknowledgedBefore, routedBefore } from './state/acknowledged-before.js';
 import { stateFile } from './state/state.js';
-import { checkZdsSocket, noZds } from './zds/zds.js';
+import { checkZdsSocket, noZds, takeZdsSocket } from './zds/zds.js';
 import { zdsOnNode } from './zds/on-node.js';
 
 /** Runs until it is interrupted. Fails if it cannot start, or if the process events are lost. */
@@ -64,26 +65,37 @@ const agent = (
 ): Effect.Effect<never, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* checkRoot;
-    yield* holdLock(config.paths.runDir);
-    yield* followLogLevel(config.paths.runDir, threshold);
+    const free = yield* takeLock(config.paths.runDir);
+    if (free === undefined && config.lock === 'fail') return yield* lockedByAnother(config.paths.runDir);
     const resolver = yield* openResolver(config);
     yield* checkBpffs(config.paths.bpffs);
     yield* checkKernel(config);
-    if (config.mode === 'inPod') yield* checkZdsSocket(config.zds.socket);
+    if (config.mode === 'inPod' && free !== undefined) yield* checkZdsSocket(config.zds.socket);
     const client = config.inventory.source === 'kubernetes' ? yield* openKubernetes(config) : undefined;
 
     // Health is served first, because a kubelet that gets no answer would end an agent that waits for the API.
     const exposed: Exposed = { readiness: new Readiness(), refresh: Effect.void };
-    const { listen } = config.metrics;
-    if (listen !== undefined) {
-      const refresh = Effect.suspend(() => exposed.refresh);
-      const port = yield* serveMetrics({ ...listen, refresh, whyNotReady: () => exposed.readiness.reasons() });
-      yield* Effect.logInfo('metrics are served', { host: listen.host, port });
-    }
+    const asked: Pick<MetricsServerOptions, 'refresh' | 'whyNotReady'> = {
+      refresh: Effect.suspend(() => exposed.refresh),
+      whyNotReady: () => exposed.readiness.reasons(),
+    };
+    const { listen, socket } = config.metrics;
+    if (socket !== undefined) yield* serveMetrics({ path: socket, ...asked });
+    if (listen !== undefined && free !== undefined) yield* serveMetrics({ ...listen, ...asked });
+
+    const intent = intentAndAnnouncements(config, client, exposed.readiness);
+    // One that stands by knows what the API has before it takes over. Files of the run directory are the other agent's until then.
+    const source =
+      free === undefined && client !== undefined ? Layer.succeedContext(yield* Layer.build(intent)) : intent;
+    const lock = free ?? (yield* standBy(config, resolver.cgroupRoot));
+    if (listen !== undefined && free === undefined) yield* serveMetricsOnceFree({ ...listen, ...asked });
 
     const { runDir, bpffs } = config.paths;
+    yield* followLogLevel(runDir, threshold);
     const changedNetns = yield* recallNetns(runDir, resolver);
     const before = yield* stateFile(runDir).recall;
+    const takesOver = free === undefined && config.mode === 'inPod';
+    const listener = takesOver ? yield* takeZdsSocket(config.zds.socket, before?.zds?.socket) : undefined;
     // This is read before anything is opened: the maps that the kernel enforces now say which pods ztunnel had acknowledged.
     const acknowledged =
       config.mode === 'inPod' ? acknowledgedBefore(bpffs, changedNetns, before) : new Map<string, bigint>();
@@ -93,12 +105,21 @@ const agent = (
     const keeper = new StateKeeper(config, places, stateFile(runDir), before);
     const hints: Hints = { onZds: () => {} };
     const base = Layer.mergeAll(
-      intentAndAnnouncements(config, client, exposed.readiness),
+      source,
       datapathEnforcement(config, resolver.cgroupRoot),
       podNetns(config, changedNetns),
     );
-    const zds = config.mode === 'inPod' ? zdsOnNode(config, resolver, acknowledged, () => hints.onZds()) : noZds;
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));
+    const zds =
+      config.mode === 'inPod'
+        ? zdsOnNode(config, resolver, {
+            acknowledged,
+            listener,
+            onChange: () => hints.onZds(),
+            beforeClose: (isReplaced) =>
+              Effect.flatMap(isUninstall, (is) => (is ? Effect.void : handOver(lock, isReplaced))),
+          })
+        : noZds;
     const passes: PassPlaces = {
       view,
       config,
@@ -124,6 +145,20 @@ const agent = (
         }),
       ),
     );
+  });
+
+/** How long the successor may take to listen, which it does before anything else. */
+const HAND_OVER_WITHIN_MS = 2000;
+const HAND_OVER_STEP_MS = 10;
+
+/** Lets the agent that stands by begin, and waits until ztunnel's next connection goes there. */
+const handOver = (lock: HeldLock, isReplaced: () => boolean): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    if (!lock.isAwaited()) return;
+    yield* lock.release;
+    for (let waited = 0; !isReplaced() && waited < HAND_OVER_WITHIN_MS; waited += HAND_OVER_STEP_MS)
+      yield* Effect.sleep(HAND_OVER_STEP_MS);
+    yield* Effect.logInfo('handed over to the agent that stood by');
   });
 
 /** The source of what is wanted, and the place to announce the result. */

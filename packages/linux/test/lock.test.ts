@@ -105,7 +105,7 @@ describe('waitForLock', () => {
     });
     first?.close();
     await Promise.all(others);
-    expect(order.toSorted()).toEqual([1, 3, 5]);
+    expect(order.toSorted((a, b) => a - b)).toEqual([1, 3, 5]);
     // A thread that has it for nobody drops it at once.
     await expect
       .poll(() => {

@@ -347,10 +347,8 @@ describe('the socket file', () => {
 
   it('passes to a successor that takes its place, and every connect() meets one of the two', async () => {
     const refused: unknown[] = [];
-    let served = 0;
     const serve = async (listener: SeqpacketListener): Promise<void> => {
       for (let one = await listener.accept(); one !== undefined; one = await listener.accept()) {
-        served += 1;
         one.close();
       }
     };
@@ -377,7 +375,6 @@ describe('the socket file', () => {
     present.close();
     await Promise.all(serving);
     expect(refused).toEqual([]);
-    expect(served).toBeGreaterThan(20);
     expect(readdirSync(directory)).toEqual([]);
   });
 

@@ -18,6 +18,8 @@ export interface ZdsPeer extends PeerCredentials {
 export interface ZdsServerOptions {
   /** Where ztunnel looks is `/var/run/ztunnel/ztunnel.sock`. */
   readonly path: string;
+  /** One that listens at the path already; the server owns it from now on. */
+  readonly listener?: SeqpacketListener;
   /**
    * All workloads that are wanted at the start. ztunnel drops whatever the first snapshot does not name, so it must be complete
    * before the first connection: read the inventory, then listen.
@@ -52,7 +54,7 @@ export class ZdsServer implements AsyncDisposable {
   readonly events: Observable<ZdsEvent>;
   readonly path: string;
   readonly #events = new Subject<ZdsEvent>();
-  readonly #options: Required<ZdsServerOptions>;
+  readonly #options: Required<Omit<ZdsServerOptions, 'listener'>>;
   readonly #desired: DesiredState;
   readonly #listener: SeqpacketListener;
   readonly #counters = zeroCounters();
@@ -78,7 +80,7 @@ export class ZdsServer implements AsyncDisposable {
     this.path = options.path;
     this.events = this.#events.asObservable();
     this.#desired = new DesiredState(this.#options.allowOwnNetns);
-    this.#listener = listenSeqpacket(options.path);
+    this.#listener = options.listener ?? listenSeqpacket(options.path);
     this.#accepting = this.#acceptForEver();
   }
 

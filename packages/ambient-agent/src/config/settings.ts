@@ -210,6 +210,11 @@ export const settings = section('Every setting of Sluice at its default. All of 
   sampling: setting(count(0), 0, {
     description: 'One decision in this many is reported to `sluice watch --decisions`; 0 reports none.',
   }),
+  lock: setting(Schema.Literals(['fail', 'wait']), 'fail', {
+    description:
+      'What an agent does that finds another one running on the same run directory. fail: it ends with an error. wait: it stands by, and takes over as soon as the other one ends.',
+    chart: { writes: 'wait' },
+  }),
   resyncInterval: setting(duration, '30s', {
     description: 'How often the agent looks at everything again without a hint.',
   }),
@@ -225,6 +230,12 @@ export const settings = section('Every setting of Sluice at its default. All of 
         'The address at which /metrics, /healthz and /readyz are served; [::]:15014 suits nodes without IPv4. If it is left out, nothing listens, and in Kubernetes nothing probes the agent.',
       examples: ['127.0.0.1:15014'],
       chart: { default: '0.0.0.0:15014', schema: { pattern: '^$|:[0-9]{1,5}$' } },
+    }),
+    socket: optional(Schema.String, {
+      description:
+        'A Unix socket at which the same is served, also by an agent that stands by (`lock: wait`); `sluice-ready` asks there. Its directory must be this agent’s own.',
+      examples: ['/run/sluice-agent/metrics.sock'],
+      chart: { writes: '/run/sluice-agent/metrics.sock' },
     }),
   }),
 });

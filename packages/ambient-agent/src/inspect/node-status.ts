@@ -2,6 +2,7 @@
 // one.
 import { existsSync } from 'node:fs';
 import { readLinks } from '@sluice/datapath';
+import { isAwaited } from '../run-directory/lock.js';
 import { readState, stateFile, type AgentState } from '../state/state.js';
 import { InspectError } from './errors.js';
 
@@ -89,6 +90,7 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     !isEnforced && isRunning
       ? ['no datapath is in force although an agent runs; its next pass attaches the programs']
       : [];
+  const standby = isRunning && isAwaited(runDir) ? ['another agent stands by, and takes over when this one ends'] : [];
   const noZtunnel = ztunnelWarnings(state);
   const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>
     problems.map((text) => `pod ${namespace}/${name}: ${text}`),
@@ -97,6 +99,6 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
     state,
     agent,
     isEnforced,
-    warnings: [...first, ...inPart, ...notAttached, ...noZtunnel, ...state.problems, ...ofPods],
+    warnings: [...first, ...inPart, ...notAttached, ...standby, ...noZtunnel, ...state.problems, ...ofPods],
   };
 }

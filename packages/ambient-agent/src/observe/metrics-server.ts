@@ -1,12 +1,16 @@
 // Serves /metrics (Prometheus text), /healthz and /readyz, if the configuration says where to listen.
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import * as Effect from 'effect/Effect';
+import * as Schedule from 'effect/Schedule';
 import type * as Scope from 'effect/Scope';
 import { StartupError } from '../failure/startup-error.js';
+import { metrics } from './metrics.js';
+
+/** `path`: of a Unix socket, which takes the place of one that was left there. */
+export type ListenAt = { readonly host: string; readonly port: number } | { readonly path: string };
 
 export interface MetricsServerOptions {
-  readonly host: string;
-  readonly port: number;
   /** Updates the gauges whose values are kept elsewhere. */
   readonly refresh: Effect.Effect<void>;
   /** Why the agent is not ready; empty if it is. */
@@ -19,13 +23,27 @@ const contentType = 'text/plain; version=0.0.4; charset=utf-8';
 // Clients of the listener must not be able to use up the agent's file descriptors.
 const MAX_CONNECTIONS = 64;
 
-/** Listens while the scope lasts. Succeeds with the port that was bound, which differs from the given one if that is 0. */
+/** How long the former agent may take to let the address go, and how often to ask. */
+const FREE_WITHIN_MS = 30_000;
+const FREE_STEP_MS = 100;
+
+/** The same as {@link serveMetrics}, as soon as the agent before this one has let the address go. */
+export const serveMetricsOnceFree = (
+  options: MetricsServerOptions & ListenAt,
+): Effect.Effect<void, never, Scope.Scope> =>
+  serveMetrics(options).pipe(
+    Effect.retry({ schedule: Schedule.spaced(FREE_STEP_MS), times: FREE_WITHIN_MS / FREE_STEP_MS }),
+    Effect.catch(({ message }) => Effect.andThen(metrics.error('metrics'), Effect.logError(message))),
+    Effect.forkScoped,
+    Effect.asVoid,
+  );
+
+/** Listens while the scope lasts, and logs where. Succeeds with the port, which differs from the given one if that is 0; 0 for a path. */
 export const serveMetrics = ({
-  host,
-  port,
   refresh,
   whyNotReady,
-}: MetricsServerOptions): Effect.Effect<number, StartupError, Scope.Scope> =>
+  ...at
+}: MetricsServerOptions & ListenAt): Effect.Effect<number, StartupError, Scope.Scope> =>
   Effect.gen(function* () {
     const server = createServer((request, response) => {
       const answer = (status: number, body: string): void => {
@@ -55,19 +73,27 @@ export const serveMetrics = ({
       }
     });
     server.maxConnections = MAX_CONNECTIONS;
-    const listening = Effect.callback<number, StartupError>((resume) => {
+    const listening = Effect.callback<void, StartupError>((resume) => {
       const fail = (error: Error): void => {
-        const message = `metrics cannot be served at ${host} port ${port}: ${error.message}; change \`metrics.listen\``;
+        const [where, setting] =
+          'path' in at ? [at.path, 'metrics.socket'] : [`${at.host} port ${at.port}`, 'metrics.listen'];
+        const message = `metrics cannot be served at ${where}: ${error.message}; change \`${setting}\``;
         resume(Effect.fail(new StartupError({ check: 'metrics', message })));
       };
       server.once('error', fail);
-      server.listen(port, host, () => {
+      if ('path' in at) rmSync(at.path, { force: true });
+      server.listen('path' in at ? { path: at.path } : at, () => {
         server.off('error', fail);
         // A connection that could not be accepted is a problem of its client, and must not end the agent.
         server.on('error', () => {});
-        const address = server.address();
-        resume(Effect.succeed(typeof address === 'object' && address !== null ? address.port : port));
+        resume(Effect.void);
       });
     });
-    return yield* Effect.acquireRelease(listening, () => Effect.sync(() => void server.close()));
+    yield* Effect.acquireRelease(listening, () => Effect.sync(() => void server.close()));
+    const address = server.address();
+    const port = isObject(address) ? address.port : 0;
+    yield* Effect.logInfo('metrics are served', 'path' in at ? at : { host: at.host, port });
+    return port;
   });
+
+const isObject = <T>(value: T): value is T & object => typeof value === 'object' && value !== null;

@@ -32,6 +32,9 @@ const oldestMismatch = Metric.gauge('sluice_oldest_mismatch_seconds', {
 const captures = Metric.gauge('sluice_captured_workloads', {
   description: 'Pods in the mesh, by how their connections are captured: route, rewrite',
 });
+const standby = Metric.gauge('sluice_standby', {
+  description: 'Whether this agent stands by, until the one that runs has ended',
+});
 const missing = Metric.gauge('sluice_missing', {
   description: 'What somebody else has taken away of the datapath and is not put back yet, by kind',
 });
@@ -126,6 +129,7 @@ export const metrics = {
     Metric.update(Metric.withAttributes(apiEvents, { resource, what }), count),
   apiWrite: (what: 'annotation' | 'event', outcome: string): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(writes, { what, outcome }), 1),
+  standby: (is: boolean): Effect.Effect<void> => Metric.update(standby, is ? 1 : 0),
   missing: (kind: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(missing, { kind }), count),
   repaired: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(repairs, { kind }), 1),

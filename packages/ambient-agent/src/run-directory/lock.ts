@@ -1,7 +1,7 @@
-// The run directory's lock, which admits one agent.
-import { mkdirSync } from 'node:fs';
+// The run directory's lock, which admits one agent. Another one may stand by, until the first ends.
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorCode, lockFile, type FileLock } from '@sluice/linux';
+import { errorCode, lockFile, waitForLock, type FileLock, type LockWait } from '@sluice/linux';
 import * as Effect from 'effect/Effect';
 import type * as Scope from 'effect/Scope';
 import { messageOf } from '../failure/message-of.js';
@@ -25,11 +25,61 @@ export const tryLock = (runDir: string): Effect.Effect<FileLock | undefined, Sta
     catch: (error) => new StartupError({ check: 'run-directory', message: unusableRunDir(runDir, error) }),
   });
 
-/** Holds the lock while the scope lasts. */
-export const holdLock = (runDir: string): Effect.Effect<void, StartupError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const lock = yield* Effect.acquireRelease(tryLock(runDir), (held) => Effect.sync(() => held?.close()));
-    if (lock !== undefined) return;
-    const message = `another agent is running: it holds ${lockPath(runDir)}; stop it first, or give this one its own \`paths.runDir\` and \`paths.bpffs\``;
-    return yield* new StartupError({ check: 'lock', message });
+/** The lock of the run directory, which this agent has. */
+export interface HeldLock {
+  /** Whether another agent stands by. */
+  readonly isAwaited: () => boolean;
+  /** Before the end of the scope, so that the successor can begin. Idempotent. */
+  readonly release: Effect.Effect<void>;
+}
+
+/** Held by the agent that is the next to have the lock, from before it waits until it has it. */
+export const standbyLockPath = (runDir: string): string => join(runDir, 'standby.lock');
+
+/** Whether an agent waits for the lock of this run directory. Changes nothing. */
+export function isAwaited(runDir: string): boolean {
+  const path = standbyLockPath(runDir);
+  try {
+    if (!existsSync(path)) return false;
+    using lock = lockFile(path);
+    return lock === undefined;
+  } catch {
+    return false;
+  }
+}
+
+const heldLock = (runDir: string, lock: { close(): void }): HeldLock => ({
+  isAwaited: () => isAwaited(runDir),
+  release: Effect.sync(() => lock.close()),
+});
+
+/** Holds the lock while the scope lasts; undefined if another agent has it. */
+export const takeLock = (runDir: string): Effect.Effect<HeldLock | undefined, StartupError, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(tryLock(runDir), (lock) => Effect.sync(() => lock?.close())),
+    (lock) => (lock === undefined ? undefined : heldLock(runDir, lock)),
+  );
+
+export const lockedByAnother = (runDir: string): StartupError =>
+  new StartupError({
+    check: 'lock',
+    message: `another agent is running: it holds ${lockPath(runDir)}; stop it first, or give this one its own \`paths.runDir\` and \`paths.bpffs\`, or set \`lock: wait\`, and it takes over when the other one ends`,
   });
+
+/** Has the lock as soon as the agent that has it, and those that wait longer, end in any way. Holds it while the scope lasts. */
+export const awaitLock = (runDir: string): Effect.Effect<HeldLock, StartupError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const turn = yield* waited(runDir, standbyLockPath(runDir));
+    const lock = yield* waited(runDir, lockPath(runDir));
+    turn.close();
+    return heldLock(runDir, lock);
+  });
+
+const waited = (runDir: string, path: string): Effect.Effect<LockWait, StartupError, Scope.Scope> => {
+  const unusable = (error: unknown): StartupError =>
+    new StartupError({ check: 'run-directory', message: unusableRunDir(runDir, error) });
+  const wait = Effect.try({ try: () => waitForLock(path), catch: unusable });
+  return Effect.acquireRelease(wait, (one) => Effect.sync(() => one.close())).pipe(
+    Effect.tap((one) => Effect.tryPromise({ try: () => one.held, catch: unusable })),
+  );
+};

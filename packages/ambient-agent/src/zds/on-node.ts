@@ -6,7 +6,7 @@ import * as Layer from 'effect/Layer';
 import type { AgentConfig } from '../config/config.js';
 import { Enforcement } from '../node/enforcement.js';
 import { metrics } from '../observe/metrics.js';
-import { zdsServer, type Zds } from './zds.js';
+import { zdsServer, type Zds, type ZdsOptions } from './zds.js';
 
 /** Logs the events that are worth a line, in addition to the states of the pods. */
 const logged = (event: ZdsEvent): Effect.Effect<void> => {
@@ -46,23 +46,21 @@ const isServed = (enforcement: Enforcement['Service'], cookie: bigint): Effect.E
     ),
   );
 
-/** @param onChange called when another pass may find something new */
+/** @param options `onChange` is called when another pass may find something new */
 export const zdsOnNode = (
   config: AgentConfig,
   resolver: CgroupResolver,
-  acknowledged: ReadonlyMap<string, bigint>,
-  onChange: () => void,
+  options: Pick<ZdsOptions, 'acknowledged' | 'listener' | 'beforeClose' | 'onChange'>,
 ): Layer.Layer<Zds, never, Enforcement> =>
   Layer.unwrap(
     Effect.gen(function* () {
       const enforcement = yield* Enforcement;
       const context = yield* Effect.context();
       return zdsServer({
+        ...options,
         socket: config.zds.socket,
-        acknowledged,
         resolver,
         isServed: (cookie) => Effect.runSyncWith(context)(isServed(enforcement, cookie)),
-        onChange,
         onEvent: (event) => void Effect.runForkWith(context)(logged(event)),
       });
     }),

@@ -1,13 +1,14 @@
 // The ZDS server as a service of the agent. It listens once the first pass knows everything, knows which pods are acknowledged,
 // and closes with the scope; ztunnel then goes on serving its pods.
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { connectSeqpacket } from '@sluice/linux';
+import { connectSeqpacket, listenSeqpacket, type SeqpacketListener } from '@sluice/linux';
 import { ZdsServer, type ZdsEvent, type ZdsMetrics, type ZdsWorkload } from '@sluice/zds';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Schema from 'effect/Schema';
+import type * as Scope from 'effect/Scope';
 import type { InPodFacts } from '../enrolment/served.js';
 import { noneServed } from '../enrolment/served.js';
 import { messageOf } from '../failure/message-of.js';
@@ -85,6 +86,10 @@ export interface ZdsOptions {
   readonly resolver: ZtunnelPeers['resolver'];
   /** Whether ztunnel's listeners for a namespace are known to the datapath. */
   readonly isServed: (cookie: bigint) => boolean;
+  /** One that listens already, and from which nothing was accepted; undefined if {@link Zds} has to make it. */
+  readonly listener: SeqpacketListener | undefined;
+  /** Runs before the end. @param isReplaced whether another server listens at the path by now */
+  readonly beforeClose: (isReplaced: () => boolean) => Effect.Effect<void>;
   /** Called when `facts` or `connections` may have changed. */
   readonly onChange: () => void;
   /** Called with every event, for the log and the counters. */
@@ -110,6 +115,34 @@ export const checkZdsSocket = (socket: string): Effect.Effect<void, StartupError
     return Effect.fail(new StartupError({ check: 'zds', message }));
   });
 
+/**
+ * Listens in the place of the agent that stood there before, whether that still does or not, and accepts nothing yet: ztunnel finds
+ * somebody at every moment, and waits for its snapshot until that is complete. Closed with the scope.
+ * @param former where that agent listened. A server at another socket is somebody else's
+ */
+export const takeZdsSocket = (
+  socket: string,
+  former: string | undefined,
+): Effect.Effect<SeqpacketListener, StartupError, Scope.Scope> =>
+  Effect.gen(function* () {
+    if (former !== socket) yield* checkZdsSocket(socket);
+    return yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => listenSeqpacket(socket, { replace: true }),
+        catch: (error) => cannotListen(socket, error),
+      }),
+      (listener) => Effect.sync(() => listener.close()),
+    );
+  });
+
+const cannotListen = (socket: string, error: unknown): StartupError =>
+  new StartupError({
+    check: 'zds',
+    message: `the agent cannot listen at the ZDS socket ${socket}: ${messageOf(error)}`,
+  });
+
+const inodeOf = (path: string): number | undefined => statSync(path, { throwIfNoEntry: false })?.ino;
+
 export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
   Layer.effect(
     Zds,
@@ -121,7 +154,13 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
       const pods = new Map<number, string>();
       const removals = new Removals();
       let server: ZdsServer | undefined;
-      yield* Effect.addFinalizer(() => Effect.promise(async () => server?.close()));
+      let isReplaced = (): boolean => false;
+      yield* Effect.addFinalizer(() =>
+        Effect.andThen(
+          server === undefined ? Effect.void : options.beforeClose(() => isReplaced()),
+          Effect.promise(async () => server?.close()),
+        ),
+      );
 
       const listened = (event: ZdsEvent): void => {
         switch (event.kind) {
@@ -167,6 +206,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
       const listen = (workloads: readonly OfferedPod[]): ReturnType<typeof ZdsServer.listen>['refusals'] => {
         const listening = ZdsServer.listen({
           path: socket,
+          ...(options.listener === undefined ? {} : { listener: options.listener }),
           workloads,
           authorize: async (peer) => {
             pods.set(peer.pid, await ztunnelOf(peer, { resolver, ztunnels: () => admitted }));
@@ -174,6 +214,8 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           },
         });
         server = listening.server;
+        const own = inodeOf(socket);
+        isReplaced = () => inodeOf(socket) !== own;
         server.events.subscribe(listened);
         return listening.refusals;
       };
@@ -202,11 +244,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
               const refusals = server === undefined ? listen(workloads) : server.replace(workloads);
               return { problems: new Map(refusals.map(({ uid, error }) => [uid, error.message])) };
             },
-            catch: (error) =>
-              new StartupError({
-                check: 'zds',
-                message: `the agent cannot listen at the ZDS socket ${socket}: ${messageOf(error)}`,
-              }),
+            catch: (error) => cannotListen(socket, error),
           }),
         unacknowledgedRemovals: () => removals.size,
         connections: () => [...connections.values()],
