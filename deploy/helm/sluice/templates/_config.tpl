@@ -42,14 +42,14 @@ kubelet:
 capacities: {{ toJson . }}
 {{- end }}
 sampling: {{ toJson .Values.sampling }}
+lock: wait
 resyncInterval: {{ toJson .Values.resyncInterval }}
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
-{{- if or .Values.metrics.listen }}
 metrics:
 {{- with .Values.metrics.listen }}
   listen: {{ toJson . }}
 {{- end }}
-{{- end }}
+  socket: /run/sluice-agent/metrics.sock
 {{- end -}}
