@@ -8,7 +8,9 @@ import type { LineProcess } from './line-process.js';
 
 export const Attempt = Schema.Struct({
   to: Schema.String,
-  /** In microseconds since the process's main(). */
+  /** When the process was in main(), in microseconds of CLOCK_MONOTONIC, which process.hrtime() shows. */
+  bornUs: Schema.Int,
+  /** In microseconds since then. */
   beganUs: Schema.Int,
   endedUs: Schema.Int,
   /** Somebody accepted it and said so. */
@@ -63,6 +65,16 @@ export class Attempts {
 
   static of(container: Container): Attempts {
     return new Attempts(container.process);
+  }
+
+  /** Whether there will be more. */
+  get isRunning(): boolean {
+    return this.#process.running;
+  }
+
+  /** Ends the program. */
+  async stop(): Promise<void> {
+    await this.#process.stop();
   }
 
   /** Those that have ended, in order. */

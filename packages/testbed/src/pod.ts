@@ -151,6 +151,11 @@ export class Pod {
     return [this.#addresses.ip4, this.#addresses.ip6].filter((ip) => ip !== undefined);
   }
 
+  /** Whether Kubernetes has its object, as far as the testbed has written or removed it. */
+  get isPublished(): boolean {
+    return this.#isPublished;
+  }
+
   get labels(): Readonly<Record<string, string>> {
     return this.#labels;
   }

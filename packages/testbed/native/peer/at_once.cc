@@ -43,6 +43,7 @@ int run_at_once(int argc, char **argv) {
     succeeded += ok ? 1 : 0;
     report(JsonLine()
                .text("to", request.to)
+               .number("bornUs", born)
                .number("beganUs", began - born)
                .number("endedUs", now_us() - born)
                .boolean("ok", ok)
