@@ -14,14 +14,21 @@ export interface MeshedNode extends AsyncDisposable {
   readonly node: TestNode<KubernetesCluster>;
   readonly agent: Agent;
   readonly ztunnel: StandInZtunnel;
+  readonly zdsSocket: string;
+  readonly runDir: string;
+  readonly bpffs: string;
+  /** Another agent with the same configuration, not started yet. */
+  nextAgent(): Agent;
 }
 
-/** Fulfilled when the agent has taken over, and ztunnel is connected. */
-export async function createMeshedNode(): Promise<MeshedNode> {
+/** Fulfilled when the agent has taken over, and ztunnel is connected. `more` are further settings of the agent. */
+export async function createMeshedNode(more: Readonly<Record<string, unknown>> = {}): Promise<MeshedNode> {
   const node = await TestNode.create({ kubernetes: 'api' });
   try {
     const zdsSocket = join(node.directory, 'ztunnel.sock');
     const config = join(node.directory, 'sluice.yaml');
+    const runDir = join(node.directory, 'run');
+    const bpffs = await node.bpffs();
     const settings = {
       mode: 'inPod',
       zds: { socket: zdsSocket },
@@ -29,20 +36,23 @@ export async function createMeshedNode(): Promise<MeshedNode> {
       inventory: { source: 'kubernetes', kubeconfig: node.kubeconfig },
       paths: {
         cgroupRoot: node.cgroup.path,
-        bpffs: await node.bpffs(),
-        runDir: join(node.directory, 'run'),
+        bpffs,
+        runDir,
         hostNetns: node.netns.path,
       },
       log: { format: 'json' },
+      ...more,
     };
     writeFileSync(config, JSON.stringify(settings)); // JSON is YAML
     node.kubernetes.setNamespace(MESHED, { 'istio.io/dataplane-mode': 'ambient' });
     const ztunnel = await node.ztunnel({ mode: 'inPod', zdsSocket });
     const command = [process.execPath, COMMAND, 'run', '--config', config];
-    const agent = node.agent({ command, ready: /"ready"/ });
+    const nextAgent = (): Agent => node.agent({ command, ready: /"ready"/ });
+    const agent = nextAgent();
     await agent.start();
     await ztunnel.event('ready');
-    return { node, agent, ztunnel, [Symbol.asyncDispose]: () => node.close() };
+    const paths = { zdsSocket, runDir, bpffs };
+    return { node, agent, ztunnel, ...paths, nextAgent, [Symbol.asyncDispose]: () => node.close() };
   } catch (error) {
     await node.close();
     throw error;

@@ -12,6 +12,7 @@ import { UsageError } from '../src/usage-error.js';
 
 const attempt = (endedUs: number, error: string, ...by: string[]) => ({
   to: '10.66.1.2:80',
+  bornUs: 0,
   beganUs: endedUs - 1,
   endedUs,
   ok: by.length > 0,

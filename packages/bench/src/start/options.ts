@@ -1,6 +1,7 @@
 // The command line of `bench start`.
 import { parseArgs } from 'node:util';
 import { UsageError } from '../usage-error.js';
+import { whole } from '../whole.js';
 
 export interface StartOptions {
   readonly starts: number;
@@ -45,13 +46,6 @@ export function parseStart(argv: readonly string[]): StartOptions | 'help' {
     output,
     out,
   };
-}
-
-function whole(name: string, text: string, least: number, most: number): number {
-  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= least && value <= most))
-    throw new UsageError(`${name} ${text} is not a whole number from ${least} to ${most}`);
-  return value;
 }
 
 function parse(argv: readonly string[]) {

@@ -1,0 +1,264 @@
+// Who may accept a pod's connections at every moment: the policy in its own words, without any of the agent's code.
+//
+//  1. A pod is wanted if its own label says `ambient`, or its namespace's does and its own does not say `none`. Static pods never are.
+//  2. A wanted pod's connections are accepted by ztunnel in both directions, from its first instruction on; until it is in the mesh, and
+//     while ztunnel is away, they wait or are refused. Only if `sluice/waiting` is `open` may they go directly meanwhile.
+//  3. The connections of a pod that is not wanted are never accepted by ztunnel, and never refused.
+//  4. A running pod whose label or namespace changes may be either until that has settled.
+//  5. Nothing else takes a pod out of the mesh: no address, phase, node or object that Kubernetes lacks or invents, no new sandbox, no
+//     agent and no ztunnel that ends.
+//  6. Whether a pod is wanted can be known before its application runs: by its object, if the agent can read it in time; and if it
+//     cannot, by the namespace in its directory of logs. Where neither is there, the pod may be either until it has settled.
+import type { Label, StartKind, Waiting } from './steps.js';
+
+/** Who accepts a connection; `nobody` if it is refused. */
+export type Party = 'mesh' | 'direct' | 'nobody';
+export type Direction = 'out' | 'in';
+export type Permits = Readonly<Record<Direction, ReadonlySet<Party>>>;
+type Membership = 'in' | 'out';
+
+export interface Birth {
+  readonly name: string;
+  readonly namespace: string;
+  readonly label: Label;
+  readonly waiting: Waiting;
+  readonly start: StartKind;
+  readonly hasPauses: boolean;
+}
+
+interface NamespaceState {
+  label: Label;
+  waiting: Waiting;
+  /** The agent has had all the time to learn of its label. */
+  isSettled: boolean;
+}
+
+export interface PodState {
+  readonly birth: Birth;
+  label: Label;
+  waiting: Waiting;
+  /** What it may be taken for. */
+  taken: ReadonlySet<Membership>;
+  /** The annotations that may be in force for it. */
+  waitings: ReadonlySet<Waiting>;
+  isSettled: boolean;
+  /** Its application may not run yet. */
+  isStarting: boolean;
+  /** Kubernetes has its object, and says where it runs. */
+  hasObject: boolean;
+  /** What it was when its object went; its namespace has not changed since. */
+  membershipAtLast: Membership | undefined;
+}
+
+/** The value that counts: that of the pod, or else of the namespace, or else the node's. */
+const DEFAULT_WAITING: Waiting = 'hold';
+
+export class Model {
+  readonly #namespaces = new Map<string, NamespaceState>();
+  readonly #pods = new Map<string, PodState>();
+  #agentIsUp = true;
+  #apiIsThere = true;
+  #ztunnelServes = true;
+  /** Whether every pod finds room in the maps. */
+  readonly #hasRoom: boolean;
+
+  constructor(namespaces: readonly string[], hasRoom: boolean) {
+    for (const name of namespaces) this.#namespaces.set(name, { label: 'no', waiting: 'no', isSettled: true });
+    this.#hasRoom = hasRoom;
+  }
+
+  get pods(): ReadonlyMap<string, PodState> {
+    return this.#pods;
+  }
+
+  isWanted(name: string): boolean {
+    const pod = this.#pod(name);
+    if (pod.birth.start === 'static') return false;
+    if (pod.label !== 'no') return pod.label === 'ambient';
+    return this.#namespace(pod.birth.namespace).label === 'ambient';
+  }
+
+  /** Undefined if it may be either for as long as its object is away. */
+  membershipOf(name: string): Membership | undefined {
+    const pod = this.#pod(name);
+    return pod.hasObject ? (this.isWanted(name) ? 'in' : 'out') : pod.membershipAtLast;
+  }
+
+  create(birth: Birth): void {
+    const pod: PodState = {
+      birth,
+      label: birth.label,
+      waiting: birth.waiting,
+      taken: new Set(),
+      waitings: new Set(),
+      isSettled: false,
+      isStarting: true,
+      hasObject: true,
+      membershipAtLast: undefined,
+    };
+    this.#pods.set(birth.name, pod);
+    this.#knowAtBirth(pod);
+    pod.waitings = new Set([this.#waitingOf(pod)]);
+  }
+
+  /** Its application runs. */
+  started(name: string): void {
+    this.#pod(name).isStarting = false;
+  }
+
+  remove(name: string): void {
+    this.#pods.delete(name);
+  }
+
+  labelPod(name: string, label: Label): void {
+    this.#pod(name).label = label;
+    this.#changed(this.#pod(name));
+  }
+
+  setPodWaiting(name: string, waiting: Waiting): void {
+    this.#pod(name).waiting = waiting;
+    this.#changed(this.#pod(name));
+  }
+
+  labelNamespace(name: string, label: Label): void {
+    const namespace = this.#namespace(name);
+    if (namespace.label === label) return;
+    namespace.label = label;
+    namespace.isSettled = false;
+    for (const pod of this.#podsIn(name)) {
+      if (!pod.hasObject) pod.membershipAtLast = undefined;
+      this.#changed(pod);
+    }
+  }
+
+  setNamespaceWaiting(name: string, waiting: Waiting): void {
+    this.#namespace(name).waiting = waiting;
+    for (const pod of this.#podsIn(name)) this.#changed(pod);
+  }
+
+  /** Kubernetes says that there is no such pod, or none on this node. */
+  objectGone(name: string): void {
+    const pod = this.#pod(name);
+    if (!pod.hasObject) return;
+    pod.membershipAtLast = pod.taken.size === 1 ? (this.isWanted(name) ? 'in' : 'out') : undefined;
+    pod.hasObject = false;
+  }
+
+  objectBack(name: string): void {
+    const pod = this.#pod(name);
+    if (pod.hasObject) return;
+    pod.hasObject = true;
+    this.#changed(pod);
+  }
+
+  /** A new sandbox, or anything else that takes time and changes nothing of what is wanted. */
+  disturbed(name: string): void {
+    this.#pod(name).isSettled = false;
+  }
+
+  agentIsUp(isUp: boolean): void {
+    this.#agentIsUp = isUp;
+    this.#mayNotKnow();
+  }
+
+  apiIsThere(isThere: boolean): void {
+    this.#apiIsThere = isThere;
+    this.#mayNotKnow();
+  }
+
+  ztunnelIsDown(): void {
+    this.#ztunnelServes = false;
+  }
+
+  /** Everything has had all the time that it needs. `isIn` says which wanted pods found room. */
+  settled(isIn: (name: string) => boolean = () => true): void {
+    this.#ztunnelServes = true;
+    for (const namespace of this.#namespaces.values()) namespace.isSettled = true;
+    for (const [name, pod] of this.#pods) {
+      const membership = this.membershipOf(name);
+      if (membership === undefined) continue;
+      pod.taken = new Set([membership]);
+      pod.waitings = new Set([this.#waitingOf(pod)]);
+      pod.isSettled = membership === 'out' || isIn(name);
+    }
+  }
+
+  permits(name: string): Permits {
+    const pod = this.#pod(name);
+    const out = new Set<Party>();
+    if (pod.taken.has('out')) out.add('direct');
+    if (pod.taken.has('in')) {
+      out.add('mesh');
+      const isWaiting = !pod.isSettled || !this.#ztunnelServes || !this.#hasRoom;
+      if (isWaiting && pod.waitings.has('open')) out.add('direct');
+      if (isWaiting) out.add('nobody');
+    }
+    // One that is not wanted is refused only as long as nobody can know that: its namespace is in the mesh, or may be.
+    const namespace = this.#namespace(pod.birth.namespace);
+    if (!pod.isSettled && (namespace.label === 'ambient' || !namespace.isSettled || pod.taken.size > 1))
+      out.add('nobody');
+    // Its servers start after it, and again in a new sandbox.
+    const into = new Set(out);
+    if (!pod.isSettled) into.add('nobody');
+    return { out, in: into };
+  }
+
+  #knowAtBirth(pod: PodState): void {
+    const { start, hasPauses, namespace: namespaceName, label } = pod.birth;
+    const namespace = this.#namespace(namespaceName);
+    const objectIsLate = start === 'object-late' || start === 'no-logs-object-late';
+    const hasLogs = start !== 'no-logs' && start !== 'no-logs-object-late';
+    const objectIsKnown = this.#agentIsUp && this.#apiIsThere && !objectIsLate && hasPauses;
+    const namespaceIsKnown = namespace.isSettled && (objectIsKnown || hasLogs);
+    const either: ReadonlySet<Membership> = new Set<Membership>(['in', 'out']);
+    const wanted: ReadonlySet<Membership> = new Set<Membership>([this.isWanted(pod.birth.name) ? 'in' : 'out']);
+    if (start === 'static' || label === 'none') pod.taken = new Set<Membership>(['out']);
+    else if (objectIsKnown && namespace.isSettled) pod.taken = wanted;
+    else if (namespace.label === 'ambient') pod.taken = namespaceIsKnown ? wanted : either;
+    else pod.taken = label === 'ambient' || !namespace.isSettled ? either : wanted;
+  }
+
+  /** Those that are starting can have begun before anybody knew of them. */
+  #mayNotKnow(): void {
+    for (const pod of this.#pods.values()) {
+      if (!pod.isStarting) continue;
+      const before = pod.taken;
+      this.#knowAtBirth(pod);
+      pod.taken = union(before, pod.taken);
+    }
+  }
+
+  #changed(pod: PodState): void {
+    if (!pod.hasObject) return;
+    pod.taken = union(pod.taken, new Set([this.isWanted(pod.birth.name) ? 'in' : 'out'] as const));
+    pod.waitings = union(pod.waitings, new Set([this.#waitingOf(pod)]));
+    pod.isSettled = false;
+  }
+
+  #waitingOf(pod: PodState): Waiting {
+    const understood = [pod.waiting, this.#namespace(pod.birth.namespace).waiting].find(
+      (waiting) => waiting !== 'no' && waiting !== 'maybe',
+    );
+    return understood ?? DEFAULT_WAITING;
+  }
+
+  *#podsIn(namespace: string): Iterable<PodState> {
+    for (const pod of this.#pods.values()) if (pod.birth.namespace === namespace) yield pod;
+  }
+
+  #namespace(name: string): NamespaceState {
+    const namespace = this.#namespaces.get(name);
+    if (namespace === undefined) throw new Error(`the model has no namespace ${name}`);
+    return namespace;
+  }
+
+  #pod(name: string): PodState {
+    const pod = this.#pods.get(name);
+    if (pod === undefined) throw new Error(`the model has no pod ${name}`);
+    return pod;
+  }
+}
+
+function union<T>(a: ReadonlySet<T>, b: ReadonlySet<T>): ReadonlySet<T> {
+  return new Set([...a, ...b]);
+}

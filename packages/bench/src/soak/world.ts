@@ -1,0 +1,538 @@
+// The real node of a soak: takes the steps, tells the model, and observes every connection of every pod.
+import { statSync } from 'node:fs';
+import {
+  Attempts,
+  dialsAtOnce,
+  endpoint,
+  KUBELET_ORDER,
+  KUBELET_PAUSES,
+  moved,
+  without,
+  type Agent,
+  type Attempt,
+  type Pod,
+  type PodSpec,
+  type PodStart,
+  type StandInZtunnel,
+} from '@sluice/testbed';
+import { createMeshedNode, type MeshedNode } from '../meshed-node.js';
+import { partyOf, Timeline, verdict } from './judge.js';
+import type { Direction, Model } from './model.js';
+import { NAMESPACES, type Lie, type StartKind, type Step, type Waiting } from './steps.js';
+
+const LABEL = 'istio.io/dataplane-mode';
+const WAITING = 'sluice/waiting';
+const PORT = 8080;
+const OUTSIDE_PORT = 80;
+/** Between two dials of a loop, in ms. */
+const PAUSE_MS = 30;
+/** Of one dial, in ms: a pod's address may be gone. */
+const TIMEOUT_MS = 3000;
+/** What an agent is given to take over from another one that still runs. */
+const OVERLAP_MS = 20_000;
+
+/** One program that dials again and again. */
+interface Loop {
+  readonly name: string;
+  readonly direction: Direction;
+  readonly attempts: Attempts;
+  /** How many of its attempts have been judged. */
+  judged: number;
+}
+
+export interface LivePod {
+  readonly name: string;
+  readonly pod: Pod;
+  readonly timeline: Timeline;
+  readonly loops: Loop[];
+  /** Addresses beyond its own. */
+  readonly further: string[];
+  /** Fulfilled when it has been started. */
+  starting: Promise<void>;
+  isUp: boolean;
+}
+
+/** A connection went where it must not, or something else happened that never may. */
+export class Violation extends Error {}
+
+export type Counts = Record<'mesh' | 'direct' | 'nobody' | 'failed', number>;
+
+export class World implements AsyncDisposable {
+  readonly model: Model;
+  readonly place: MeshedNode;
+  readonly pods = new Map<string, LivePod>();
+  /** Dials by who accepted them. */
+  readonly counts: Counts = { mesh: 0, direct: 0, nobody: 0, failed: 0 };
+  /** Objects without a pod. */
+  readonly #paper: Pod[] = [];
+  readonly #log: string[] = [];
+  readonly #labels = new Map<string, Record<string, string>>();
+  readonly #annotations = new Map<string, Record<string, string>>();
+  agent: Agent;
+  ztunnel: StandInZtunnel;
+  agentIsUp = true;
+  apiIsThere = true;
+  #failure: Violation | undefined;
+  #ztunnels = 0;
+  #extras = 0;
+
+  private constructor(place: MeshedNode, model: Model) {
+    this.place = place;
+    this.model = model;
+    this.agent = place.agent;
+    this.ztunnel = place.ztunnel;
+  }
+
+  static async create(model: Model, settings: Readonly<Record<string, unknown>>): Promise<World> {
+    const world = new World(await createMeshedNode({ resyncInterval: '5s', ...settings }), model);
+    for (const name of NAMESPACES) world.#writeNamespace(name);
+    await world.#kubernetes.settled();
+    return world;
+  }
+
+  get #node() {
+    return this.place.node;
+  }
+
+  get #kubernetes() {
+    return this.place.node.kubernetes;
+  }
+
+  /** Takes a step; returns false if it makes no sense now. */
+  async take(step: Exclude<Step, { do: 'settle' }>): Promise<boolean> {
+    const isTaken = await this.#take(step);
+    if (isTaken) this.#log.push(step.do);
+    this.judge();
+    return isTaken;
+  }
+
+  /** @throws Violation for what has happened until now and must not */
+  judge(): void {
+    for (const live of this.pods.values()) this.#judgePod(live);
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.agentIsUp && !this.agent.process.running)
+      throw new Violation(
+        `the agent has ended by itself: ${this.agent.process.stderr || this.agent.process.history.at(-1)}`,
+      );
+    const [error] = this.ztunnel.protocolErrors;
+    if (error !== undefined) throw new Violation(`ztunnel could not understand the agent: ${error}`);
+  }
+
+  /** Brings back what is away, and waits for what is being started. */
+  async bringBack(): Promise<void> {
+    if (!this.apiIsThere) await this.#take({ do: 'api-back' });
+    if (!this.agentIsUp) await this.#take({ do: 'agent-start' });
+    if (!this.ztunnel.process.running) await this.ztunnel.start();
+    await Promise.all([...this.pods.values()].map(({ starting }) => starting));
+    await this.#kubernetes.settled();
+    this.judge();
+  }
+
+  /** After the model has changed. */
+  note(): void {
+    for (const { name, timeline } of this.pods.values()) timeline.note(this.model.permits(name));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.place[Symbol.asyncDispose]();
+    await Promise.allSettled([...this.pods.values()].map(({ starting }) => starting));
+  }
+
+  #judgePod({ pod, name, loops, timeline }: LivePod): void {
+    for (const loop of loops) {
+      const { all } = loop.attempts;
+      for (; loop.judged < all.length; loop.judged++) {
+        const attempt = all[loop.judged];
+        if (attempt === undefined) continue;
+        this.counts[partyOf(attempt) ?? 'failed'] += 1;
+        const lastBy = loop.direction === 'out' ? 'remote' : `${pod.namespace}/${pod.name}`;
+        const wrong = verdict(attempt, loop.direction, { uid: pod.uid, lastBy }, timeline);
+        if (wrong === undefined) continue;
+        this.#failure ??= new Violation(
+          `pod ${name} (${pod.uid}), ${loop.name}: dial ${loop.judged + 1} to ${attempt.to} ${wrong}\n` +
+            `  attempt: ${JSON.stringify(attempt)}\n  permitted: ${timeline.text}`,
+        );
+      }
+    }
+  }
+
+  async #take(step: Exclude<Step, { do: 'settle' }>): Promise<boolean> {
+    const { model } = this;
+    const live = 'pod' in step ? this.pods.get(step.pod) : undefined;
+    const isUp = live?.isUp === true;
+    switch (step.do) {
+      case 'create':
+        if (live !== undefined) return false;
+        await this.#create(step);
+        return true;
+      case 'delete': {
+        if (live === undefined) return false;
+        await live.starting;
+        this.#judgePod(live);
+        await live.pod.delete();
+        this.#judgePod(live);
+        this.pods.delete(step.pod);
+        for (const loop of live.loops) if (loop.direction === 'in') await stop(loop);
+        model.remove(step.pod);
+        return true;
+      }
+      case 'object-delete':
+        if (!isUp) return false;
+        await live.starting;
+        this.#tell(() => model.objectGone(step.pod));
+        await live.pod.removeObject();
+        return true;
+      case 'object-claim':
+        return this.#claim(live);
+      case 'finish':
+        if (!isUp || model.pods.get(step.pod)?.hasObject !== true) return false;
+        await live.starting;
+        this.#tell(() => model.disturbed(step.pod));
+        await this.#loopInside(live, 'left behind');
+        await live.pod.finish(this.#extras % 2 === 0 ? 'Succeeded' : 'Failed');
+        return true;
+      case 'container':
+        if (!isUp) return false;
+        await this.#loopInContainer(live);
+        return true;
+      case 'address-add':
+        return isUp && this.#addAddress(live);
+      case 'address-remove': {
+        const [ip] = live?.further ?? [];
+        if (!isUp || ip === undefined) return false;
+        live.further.shift();
+        await live.pod.removeAddress(ip);
+        return true;
+      }
+      case 'sandbox':
+        if (!isUp) return false;
+        await live.starting;
+        await this.#remakeSandbox(live, step.isReported);
+        return true;
+      case 'pod-label':
+      case 'pod-waiting':
+        if (live === undefined || model.pods.get(step.pod)?.hasObject !== true) return false;
+        if (!live.pod.isPublished) await live.starting;
+        this.#tell(() =>
+          step.do === 'pod-label' ? model.labelPod(step.pod, step.label) : model.setPodWaiting(step.pod, step.waiting),
+        );
+        this.#update(live);
+        await this.#kubernetes.settled();
+        return true;
+      case 'namespace-label':
+        this.#tell(() => model.labelNamespace(step.namespace, step.label));
+        this.#labels.set(step.namespace, step.label === 'no' ? {} : { [LABEL]: step.label });
+        return this.#writeNamespace(step.namespace);
+      case 'namespace-waiting':
+        this.#tell(() => model.setNamespaceWaiting(step.namespace, step.waiting));
+        this.#annotations.set(step.namespace, waitingAnnotation(step.waiting));
+        return this.#writeNamespace(step.namespace);
+      case 'lie':
+        return isUp && this.#lie(live, step.lie, this.pods.get(step.other));
+      case 'agent-kill':
+      case 'agent-stop':
+        if (!this.agentIsUp) return false;
+        this.agentIsUp = false;
+        this.#tell(() => model.agentIsUp(false));
+        await (step.do === 'agent-kill' ? this.agent.kill9() : this.agent.stop());
+        return true;
+      case 'agent-start':
+        // It is not ready before it has heard of all pods.
+        if (this.agentIsUp || !this.apiIsThere) return false;
+        await this.agent.start();
+        this.agentIsUp = true;
+        this.#tell(() => model.agentIsUp(true));
+        return true;
+      case 'agent-overlap':
+        return this.agentIsUp && this.apiIsThere && this.#overlap();
+      case 'ztunnel-kill':
+        if (!this.ztunnel.process.running) return false;
+        this.#tell(() => model.ztunnelIsDown());
+        await this.ztunnel.kill9();
+        return true;
+      case 'ztunnel-start':
+        if (this.ztunnel.process.running) return false;
+        await this.ztunnel.start();
+        return true;
+      case 'ztunnel-roll':
+        return this.agentIsUp && this.ztunnel.process.running && this.#rollZtunnel();
+      case 'api-away':
+        if (!this.apiIsThere) return false;
+        this.apiIsThere = false;
+        this.#tell(() => model.apiIsThere(false));
+        await this.#kubernetes.away();
+        return true;
+      case 'api-back':
+        if (this.apiIsThere) return false;
+        await this.#kubernetes.back();
+        this.apiIsThere = true;
+        this.#tell(() => model.apiIsThere(true));
+        return true;
+      case 'pause':
+        await new Promise((resolve) => setTimeout(resolve, step.ms));
+        return true;
+    }
+  }
+
+  /** The model changes before the node does: what becomes permitted may happen at once. */
+  #tell(change: () => void): void {
+    change();
+    this.note();
+  }
+
+  async #create(step: Extract<Step, { do: 'create' }>): Promise<void> {
+    const { pod: name, start, hasPauses } = step;
+    const targets = [this.#node.remote.ip4, this.#node.remote.ip6].map((ip) => endpoint(ip, OUTSIDE_PORT));
+    const spec: PodSpec = {
+      name,
+      namespace: step.namespace,
+      labels: step.label === 'no' ? {} : { [LABEL]: step.label },
+      annotations: waitingAnnotation(step.waiting),
+      app: dialsAtOnce(start === 'ipv6-only' ? targets.slice(1) : targets, {
+        pauseMs: PAUSE_MS,
+        timeoutMs: TIMEOUT_MS,
+      }),
+      serve: [PORT],
+      ...(start === 'static' ? { isStatic: true } : {}),
+      ...(start === 'ipv6-only' ? { families: [6] } : {}),
+      ...(start === 'admin' ? { securityContext: { capabilities: { add: ['NET_ADMIN'] } } } : {}),
+    };
+    const pod = this.#node.plan(spec);
+    const live: LivePod = {
+      name,
+      pod,
+      timeline: new Timeline(),
+      loops: [],
+      further: [],
+      starting: Promise.resolve(),
+      isUp: false,
+    };
+    this.model.create({ ...step, name });
+    this.pods.set(name, live);
+    this.note();
+    live.starting = this.#start(live, orderOf(start, hasPauses));
+    live.starting.catch(() => {}); // whoever waits for it sees it
+    if (step.isAwaited) await live.starting;
+  }
+
+  async #start(live: LivePod, start: PodStart): Promise<void> {
+    const { pod, name } = live;
+    const upToApp = start.slice(0, start.indexOf('app') + 1);
+    await pod.start(upToApp);
+    live.loops.push({ name: 'first instruction', direction: 'out', attempts: Attempts.of(pod.app), judged: 0 });
+    await this.#loopFromOutside(live);
+    live.isUp = true;
+    this.model.started(name);
+    await pod.start(start.slice(upToApp.length));
+  }
+
+  async #remakeSandbox(live: LivePod, isReported: boolean): Promise<void> {
+    const { pod, name } = live;
+    this.#tell(() => this.model.disturbed(name));
+    this.#judgePod(live);
+    live.isUp = false;
+    live.further.length = 0;
+    await Promise.all(live.loops.filter(({ direction }) => direction === 'in').map(stop));
+    await pod.remakeSandbox({ start: ['netns', 'addresses', 'sandbox', 'app'] });
+    this.#judgePod(live);
+    live.loops.length = 0;
+    live.loops.push({
+      name: 'first instruction of a new sandbox',
+      direction: 'out',
+      attempts: Attempts.of(pod.app),
+      judged: 0,
+    });
+    await this.#loopFromOutside(live);
+    live.isUp = true;
+    if (isReported && this.model.pods.get(name)?.hasObject === true) {
+      pod.publish();
+      await this.#kubernetes.settled();
+    }
+  }
+
+  async #loopFromOutside(live: LivePod): Promise<void> {
+    const targets = live.pod.ips.map((ip) => endpoint(ip, PORT));
+    const options = { pauseMs: PAUSE_MS, timeoutMs: TIMEOUT_MS };
+    const process = await this.#node.remote.exec(dialsAtOnce(targets, options));
+    live.loops.push({ name: 'from outside', direction: 'in', attempts: new Attempts(process), judged: 0 });
+  }
+
+  async #loopInside(live: LivePod, name: string): Promise<void> {
+    const target = endpoint(this.#node.remote.ip6, OUTSIDE_PORT);
+    const args = dialsAtOnce([target], { pauseMs: PAUSE_MS, timeoutMs: TIMEOUT_MS });
+    live.loops.push({ name, direction: 'out', attempts: new Attempts(await live.pod.app.exec(args)), judged: 0 });
+  }
+
+  async #loopInContainer(live: LivePod): Promise<void> {
+    const target = endpoint(this.#node.remote.ip6, OUTSIDE_PORT);
+    const args = dialsAtOnce([target], { pauseMs: PAUSE_MS, timeoutMs: TIMEOUT_MS });
+    const container = await live.pod.startContainer(`extra-${(this.#extras += 1)}`, args);
+    live.loops.push({
+      name: `container ${container.name}`,
+      direction: 'out',
+      attempts: Attempts.of(container),
+      judged: 0,
+    });
+  }
+
+  async #addAddress(live: LivePod): Promise<boolean> {
+    const n = (this.#extras += 1);
+    const ip = `fd66::a:${n.toString(16)}`;
+    await live.pod.addAddress(ip);
+    live.further.push(ip);
+    return true;
+  }
+
+  /** Somebody makes an object that says that it is a pod with the same address. */
+  async #claim(live: LivePod | undefined): Promise<boolean> {
+    if (live === undefined) return false;
+    const paper = this.#node.plan({ name: `claims-${(this.#extras += 1)}`, namespace: live.pod.namespace });
+    const { ips } = live.pod;
+    paper.misreport({
+      'status.phase': 'Running',
+      'status.podIP': ips[0],
+      'status.podIPs': ips.map((ip) => ({ ip })),
+      'metadata.creationTimestamp': new Date().toISOString(),
+    });
+    this.#paper.push(paper);
+    await paper.start(['object']);
+    return true;
+  }
+
+  async #lie(live: LivePod, lie: Lie, other: LivePod | undefined): Promise<boolean> {
+    if (lie === 'swapped' && (other === undefined || other === live)) return false;
+    if (this.model.pods.get(live.name)?.hasObject !== true && lie !== 'truth') return false;
+    await live.starting;
+    if (lie === 'node-absent') this.#tell(() => this.model.objectGone(live.name));
+    live.pod.misreport(liesOf(lie, live.pod, other?.pod));
+    if (lie === 'swapped' && other !== undefined && this.model.pods.get(other.name)?.hasObject === true)
+      other.pod.misreport(liesOf('swapped', other.pod, live.pod));
+    if (lie === 'truth') {
+      live.pod.publish();
+      this.#tell(() => this.model.objectBack(live.name));
+    }
+    await this.#kubernetes.settled();
+    return true;
+  }
+
+  #update({ pod, name }: LivePod): void {
+    const state = this.model.pods.get(name);
+    if (state === undefined) return;
+    pod.update({
+      labels: state.label === 'no' ? {} : { [LABEL]: state.label },
+      annotations: waitingAnnotation(state.waiting),
+    });
+  }
+
+  #writeNamespace(name: string): true {
+    this.#kubernetes.write({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: {
+        name,
+        labels: { 'kubernetes.io/metadata.name': name, ...this.#labels.get(name) },
+        annotations: this.#annotations.get(name) ?? {},
+      },
+    });
+    return true;
+  }
+
+  /** Another agent takes over while the first one runs; one that is not made for that is ended first. */
+  async #overlap(): Promise<boolean> {
+    const next = this.place.nextAgent();
+    const old = this.agent;
+    const isReady = next.start().then(
+      () => true,
+      () => false,
+    );
+    const late = new Promise<'late'>((resolve) => setTimeout(() => resolve('late'), OVERLAP_MS));
+    const how = await Promise.race([isReady, late]);
+    if (how === false) return false; // it does not start beside another one
+    this.agent = next; // the old one may end by itself from now on
+    if (old.process.running) await old.stop();
+    if (how === 'late' && !(await isReady)) throw new Violation('the next agent did not take over');
+    return true;
+  }
+
+  async #rollZtunnel(): Promise<boolean> {
+    const old = this.ztunnel;
+    const name = `ztunnel-${(this.#ztunnels += 1)}`;
+    const next = await this.#node.ztunnel({ mode: 'inPod', zdsSocket: this.place.zdsSocket, name, drainMs: 1000 });
+    await next.event('ready');
+    this.ztunnel = next;
+    await old.stop();
+    await old.pod.delete();
+    return true;
+  }
+}
+
+async function stop({ attempts }: Loop): Promise<void> {
+  await attempts.stop();
+}
+
+function waitingAnnotation(waiting: Waiting): Record<string, string> {
+  return waiting === 'no' ? {} : { [WAITING]: waiting };
+}
+
+function orderOf(start: StartKind, hasPauses: boolean): PodStart {
+  const order = hasPauses ? KUBELET_PAUSES : KUBELET_ORDER;
+  switch (start) {
+    case 'object-late':
+      return moved(order, 'object', { after: 'app' });
+    case 'status-never':
+      return without(order, 'status');
+    case 'no-pause':
+      return without(order, 'sandbox');
+    case 'no-logs':
+      return without(order, 'logs');
+    case 'no-logs-object-late':
+      return moved(without(order, 'logs'), 'object', { after: 'app' });
+    case 'addresses-late':
+      return moved(order, 'addresses', { after: 'sandbox' });
+    default:
+      return order;
+  }
+}
+
+function liesOf(lie: Lie, pod: Pod, other: Pod | undefined): Record<string, unknown> {
+  const ips = (list: readonly string[]): { ip: string }[] => list.map((ip) => ({ ip }));
+  switch (lie) {
+    case 'absent':
+      return { 'status.podIP': undefined, 'status.podIPs': undefined };
+    case 'empty-text':
+      return { 'status.podIP': '', 'status.podIPs': [] };
+    case 'empty-list':
+      return { 'status.podIPs': [] };
+    case 'wrong':
+      return { 'status.podIP': '10.66.0.5', 'status.podIPs': ips(['10.66.0.5', 'fd66::5']) };
+    case 'swapped':
+      return { 'status.podIP': other?.ips[0], 'status.podIPs': ips(other?.ips ?? []) };
+    case 'duplicate':
+      return { 'status.podIPs': ips([...pod.ips, ...pod.ips, ...pod.ips.slice(0, 1)]) };
+    case 'ended':
+      return { 'status.phase': 'Succeeded' };
+    case 'node-absent':
+      return { 'spec.nodeName': undefined };
+    case 'truth':
+      return {};
+  }
+}
+
+/** The kernel's id of the pod-level cgroup. */
+export function cgroupIdOf(pod: Pod): bigint {
+  return statSync(pod.cgroup.path, { bigint: true }).ino;
+}
+
+/** The attempts of all loops that began after a moment, by loop. */
+export function attemptsSince(
+  live: LivePod,
+  sinceUs: number,
+): { loop: string; direction: Direction; attempts: Attempt[] }[] {
+  return live.loops
+    .filter(({ attempts }) => attempts.isRunning)
+    .map(({ name, direction, attempts }) => ({
+      loop: name,
+      direction,
+      attempts: attempts.all.filter(({ bornUs, beganUs }) => bornUs + beganUs >= sinceUs),
+    }));
+}
