@@ -169,9 +169,7 @@ test('whatever happens, something is permitted; what has settled has one party; 
           for (const party of permits.out) expect(permits.in).toContain(party);
           if (pod.birth.start === 'static') expect(permits.out).not.toContain('mesh');
           if (change === 'settled' && model.membershipOf(name) !== undefined)
-            expect([...permits.in]).toEqual([
-              model.isWanted(name) || model.membershipOf(name) === 'in' ? 'mesh' : 'direct',
-            ]);
+            expect([...permits.in]).toEqual([model.membershipOf(name) === 'in' ? 'mesh' : 'direct']);
         }
       }
     }),

@@ -2,7 +2,8 @@
 import { parseArgs } from 'node:util';
 import { UsageError } from '../usage-error.js';
 import { whole } from '../whole.js';
-import { LIES, STARTS, STEP_KINDS, UNPAUSED } from './steps.js';
+import { STEP_KINDS, UNPAUSED } from './random-steps.js';
+import { LIES, STARTS } from './steps.js';
 
 export interface SoakOptions {
   /** Runs begin until this time is over. */

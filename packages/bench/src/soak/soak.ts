@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { randomFrom } from '../random.js';
 import type { SoakOptions } from './options.js';
+import { randomSteps } from './random-steps.js';
 import { RunSettings, runSteps, type Failure, type RunResult } from './run.js';
 import { shrink } from './shrink.js';
-import { randomSteps, Step, stepText } from './steps.js';
+import { Step, stepText } from './steps.js';
 
 const MINUTE_MS = 60_000;
 /** One run in so many has too little room in the maps, and one in so many captures by rewrite. */

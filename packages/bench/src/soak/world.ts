@@ -168,7 +168,7 @@ export class World implements AsyncDisposable {
       case 'delete': {
         if (live === undefined) return false;
         await live.starting;
-        this.#judgePod(live);
+        this.#tell(() => model.disturbed(step.pod));
         await live.pod.delete();
         this.#judgePod(live);
         this.pods.delete(step.pod);
@@ -333,7 +333,8 @@ export class World implements AsyncDisposable {
     live.isUp = false;
     live.further.length = 0;
     await Promise.all(live.loops.filter(({ direction }) => direction === 'in').map(stop));
-    await pod.remakeSandbox({ start: ['netns', 'addresses', 'sandbox', 'app'] });
+    const order = this.model.pods.get(name)?.birth.hasPauses === true ? KUBELET_PAUSES : KUBELET_ORDER;
+    await pod.remakeSandbox({ start: order.slice(order.indexOf('netns'), order.indexOf('app') + 1) });
     this.#judgePod(live);
     live.loops.length = 0;
     live.loops.push({
