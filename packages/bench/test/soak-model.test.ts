@@ -90,7 +90,7 @@ describe('a pod that is wanted', () => {
     model.settled();
     expect([out(model), model.membershipOf('a')]).toEqual([['mesh'], 'in']);
     model.labelNamespace('shop', 'no');
-    expect(model.membershipOf('a')).toBeUndefined();
+    expect([out(model), model.membershipOf('a')]).toEqual([['direct', 'mesh', 'nobody'], undefined]);
     model.objectBack('a');
     expect(out(model)).toEqual(['direct', 'mesh', 'nobody']);
     model.settled();

@@ -156,6 +156,11 @@ export class Pod {
     return this.#isPublished;
   }
 
+  /** Whether its object says what misreport() was told. */
+  get isMisreported(): boolean {
+    return Object.keys(this.#misreported).length > 0;
+  }
+
   get labels(): Readonly<Record<string, string>> {
     return this.#labels;
   }

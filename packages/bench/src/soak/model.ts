@@ -50,6 +50,8 @@ export interface PodState {
   membershipAtLast: Membership | undefined;
 }
 
+const EITHER: ReadonlySet<Membership> = new Set<Membership>(['in', 'out']);
+
 /** The value that counts: that of the pod, or else of the namespace, or else the node's. */
 const DEFAULT_WAITING: Waiting = 'hold';
 
@@ -210,12 +212,11 @@ export class Model {
     const hasLogs = start !== 'no-logs' && start !== 'no-logs-object-late';
     const objectIsKnown = this.#agentIsUp && this.#apiIsThere && !objectIsLate && hasPauses;
     const namespaceIsKnown = namespace.isSettled && (objectIsKnown || hasLogs);
-    const either: ReadonlySet<Membership> = new Set<Membership>(['in', 'out']);
     const wanted: ReadonlySet<Membership> = new Set<Membership>([this.isWanted(pod.birth.name) ? 'in' : 'out']);
     if (start === 'static' || label === 'none') pod.taken = new Set<Membership>(['out']);
     else if (objectIsKnown && namespace.isSettled) pod.taken = wanted;
-    else if (namespace.label === 'ambient') pod.taken = namespaceIsKnown ? wanted : either;
-    else pod.taken = label === 'ambient' || !namespace.isSettled ? either : wanted;
+    else if (namespace.label === 'ambient') pod.taken = namespaceIsKnown ? wanted : EITHER;
+    else pod.taken = label === 'ambient' || !namespace.isSettled ? EITHER : wanted;
   }
 
   /** Those that are starting can have begun before anybody knew of them. */
@@ -229,8 +230,8 @@ export class Model {
   }
 
   #changed(pod: PodState): void {
-    if (!pod.hasObject) return;
-    pod.taken = union(pod.taken, new Set([this.isWanted(pod.birth.name) ? 'in' : 'out'] as const));
+    // Whoever remembers the labels of a pod without an object may follow its namespace, or not.
+    pod.taken = pod.hasObject ? union(pod.taken, new Set([this.isWanted(pod.birth.name) ? 'in' : 'out'])) : EITHER;
     pod.waitings = union(pod.waitings, new Set([this.#waitingOf(pod)]));
     pod.isSettled = false;
   }

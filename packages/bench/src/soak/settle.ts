@@ -1,4 +1,5 @@
 // What has to be so when nothing changes any more: the state of every pod, its connections both ways, and the maps.
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readNodeStatus } from '@sluice/ambient-agent';
@@ -119,10 +120,13 @@ function wrongEntries(world: World, meshed: readonly LivePod[], pending: Readonl
   const inNetns = new Set([...netns].filter(([, { inMesh }]) => inMesh).map(([cookie]) => cookie));
   for (const [cookie, name] of cookies)
     if (!inNetns.has(cookie)) missing.push(`netns_info_map has no entry of pod ${name}`);
-  for (const { name, pod } of meshed)
-    for (const ip of pod.ips)
-      if (localPods.get(ip)?.netnsCookie !== netnsCookie(pod.netns))
-        missing.push(`local_pods lacks ${ip} of pod ${name}`);
+  for (const { name, pod, further } of meshed)
+    for (const ip of pod.ips) {
+      // Without the API's word nobody can know which address of a family is the Pod IP.
+      const candidates = pod.isMisreported ? [ip, ...further.filter((other) => isIP(other) === isIP(ip))] : [ip];
+      if (!candidates.some((candidate) => localPods.get(candidate)?.netnsCookie === netnsCookie(pod.netns)))
+        missing.push(`local_pods lacks ${candidates.join(' or ')} of pod ${name}`);
+    }
   // Of a pod that is pending some entries may be there, and some not.
   if (pending.size > 0 || [...world.pods.keys()].some((name) => world.model.membershipOf(name) === undefined))
     return missing;

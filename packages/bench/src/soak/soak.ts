@@ -68,7 +68,7 @@ async function shortened(
     failure = result.failure;
     return true;
   });
-  say(`the shortest list of steps that failed has ${shortest.length}:`);
+  say(`the shortest list of steps that was seen to fail has ${shortest.length}:`);
   for (const step of shortest) say(`  ${stepText(step)}`);
   if (failure !== first) say(failureText(failure));
   return { steps: shortest, failure };
