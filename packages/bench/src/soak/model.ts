@@ -128,6 +128,7 @@ export class Model {
     namespace.label = label;
     namespace.isSettled = false;
     for (const pod of this.#podsIn(name)) {
+      if (pod.birth.start === 'static' || pod.label !== 'no') continue;
       if (!pod.hasObject) pod.membershipAtLast = undefined;
       this.#changed(pod);
     }
