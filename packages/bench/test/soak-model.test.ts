@@ -161,8 +161,8 @@ test('whatever happens, something is permitted; what has settled has one party; 
         else if ('agent' in change) model.agentIsUp(change.agent);
         else if ('gone' in change) model.objectGone(change.gone);
         else if ('back' in change) model.objectBack(change.back);
-        else if ('name' in change) model.labelPod(change.name, change.label);
-        else model.labelNamespace(change.namespace, change.label);
+        else if ('namespace' in change) model.labelNamespace(change.namespace, change.label);
+        else if (model.pods.get(change.name)?.hasObject === true) model.labelPod(change.name, change.label);
         for (const [name, pod] of model.pods) {
           const permits = model.permits(name);
           expect(permits.out.size).toBeGreaterThan(0);
@@ -173,5 +173,6 @@ test('whatever happens, something is permitted; what has settled has one party; 
         }
       }
     }),
+    { numRuns: 1000 },
   );
 });

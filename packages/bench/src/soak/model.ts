@@ -112,14 +112,18 @@ export class Model {
     this.#pods.delete(name);
   }
 
+  /** Throws for a pod without an object, as for one that does not exist. */
   labelPod(name: string, label: Label): void {
-    this.#pod(name).label = label;
-    this.#changed(this.#pod(name));
+    const pod = this.#withObject(name);
+    pod.label = label;
+    this.#changed(pod);
   }
 
+  /** Throws for a pod without an object, as for one that does not exist. */
   setPodWaiting(name: string, waiting: Waiting): void {
-    this.#pod(name).waiting = waiting;
-    this.#changed(this.#pod(name));
+    const pod = this.#withObject(name);
+    pod.waiting = waiting;
+    this.#changed(pod);
   }
 
   labelNamespace(name: string, label: Label): void {
@@ -129,8 +133,11 @@ export class Model {
     namespace.isSettled = false;
     for (const pod of this.#podsIn(name)) {
       if (pod.birth.start === 'static' || pod.label !== 'no') continue;
-      if (!pod.hasObject) pod.membershipAtLast = undefined;
       this.#changed(pod);
+      if (pod.hasObject) continue;
+      // Whoever remembers the labels of a pod without an object may follow its namespace, or not.
+      pod.membershipAtLast = undefined;
+      pod.taken = EITHER;
     }
   }
 
@@ -231,8 +238,8 @@ export class Model {
   }
 
   #changed(pod: PodState): void {
-    // Whoever remembers the labels of a pod without an object may follow its namespace, or not.
-    pod.taken = pod.hasObject ? union(pod.taken, new Set([this.isWanted(pod.birth.name) ? 'in' : 'out'])) : EITHER;
+    const membership = this.membershipOf(pod.birth.name);
+    if (membership !== undefined) pod.taken = union(pod.taken, new Set([membership]));
     pod.waitings = union(pod.waitings, new Set([this.#waitingOf(pod)]));
     pod.isSettled = false;
   }
@@ -252,6 +259,12 @@ export class Model {
     const namespace = this.#namespaces.get(name);
     if (namespace === undefined) throw new Error(`the model has no namespace ${name}`);
     return namespace;
+  }
+
+  #withObject(name: string): PodState {
+    const pod = this.#pod(name);
+    if (!pod.hasObject) throw new Error(`pod ${name} of the model has no object to be changed`);
+    return pod;
   }
 
   #pod(name: string): PodState {

@@ -80,7 +80,7 @@ function wrongDials(live: LivePod, sinceUs: number, wanted: Party): string[] {
     const last = attempts.slice(-DIALS);
     const isRight =
       wanted === 'nobody'
-        ? last.every((attempt) => !['mesh', 'direct'].includes(wayOf(attempt)))
+        ? last.every((attempt) => wayOf(attempt) !== 'direct')
         : last.length === DIALS && last.every((attempt) => partyOf(attempt) === wanted);
     const found = last.map((attempt) => `${wayOf(attempt)} ${attempt.error}${attempt.readError}`.trim()).join(', ');
     return isRight
