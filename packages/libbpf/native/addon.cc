@@ -13,6 +13,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   addMaps(env, exports);
   addMapBatches(env, exports);
   addLinks(env, exports);
+  addTracing(env, exports);
   addCgroups(env, exports);
   addRingBuffer(env, exports);
   addBtf(env, exports);

@@ -10,6 +10,7 @@ void addPrograms(Napi::Env env, Napi::Object exports);
 void addMaps(Napi::Env env, Napi::Object exports);
 void addMapBatches(Napi::Env env, Napi::Object exports);
 void addLinks(Napi::Env env, Napi::Object exports);
+void addTracing(Napi::Env env, Napi::Object exports);
 void addCgroups(Napi::Env env, Napi::Object exports);
 void addRingBuffer(Napi::Env env, Napi::Object exports);
 void addBtf(Napi::Env env, Napi::Object exports);

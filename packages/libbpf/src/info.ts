@@ -46,7 +46,7 @@ export interface MapInfo {
 export interface LinkInfo {
   id: number;
   programId: number;
-  /** 'cgroup', 'netns' */
+  /** 'cgroup', 'netns', 'perf_event' and 'raw_tracepoint' of tracepoints, 'iter' */
   type: string;
   /** Cgroup links: the cgroup's id, which is the inode of its directory; 0 once the cgroup is gone. */
   cgroupId?: bigint;

@@ -67,11 +67,26 @@ export class BpfLink {
     );
   }
 
+  /**
+   * Runs the program of a link of {@link BpfProgram.attachIterator} over the objects of an open network namespace, and returns
+   * what it wrote. `path` names the namespace in errors.
+   */
+  iterate({ fd, path }: { readonly fd: number; readonly path: string }): Buffer {
+    return attempt(
+      `run the iterator of ${this.#what} in ${path}`,
+      () => native.iterate(this.fd, fd, path),
+      ({ syscall, text, code }) => `${syscall}: ${text} (${code})`,
+    );
+  }
+
   info(): LinkInfo {
     return attempt(`read ${this.#what}`, () => linkFacts(native.linkInfo(this.fd)));
   }
 
-  /** Ends the attachment at once, whoever else holds the link. It cannot be attached again. */
+  /**
+   * Ends the attachment at once, whoever else holds the link. It cannot be attached again. EOPNOTSUPP for links to tracepoints
+   * and iterators: these end when they are unpinned and closed.
+   */
   detach(): void {
     attempt(`detach ${this.#what}`, () => native.linkDetach(this.fd));
   }

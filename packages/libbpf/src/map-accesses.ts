@@ -18,10 +18,13 @@ const HELPERS: Readonly<Record<string, { access: MapAccess['access']; returnsVal
   map_update_elem: { access: 'write' },
   map_delete_elem: { access: 'write' },
   ringbuf_reserve: { access: 'write' },
+  ringbuf_output: { access: 'write' },
   sk_storage_get: { access: 'read', returnsValue: true },
   sk_storage_delete: { access: 'write' },
   sock_hash_update: { access: 'write' },
 };
+/** Helpers that write to the memory that is their first argument, which may be a value of a map. */
+const FILLING: ReadonlySet<string> = new Set(['probe_read_user_str', 'probe_read_kernel_str']);
 const ARGUMENTS = [1, 2, 3, 4, 5];
 const FLAGS_ARGUMENT = 4;
 /** BPF_SK_STORAGE_GET_F_CREATE: sk_storage_get makes a value if there is none. */
@@ -153,6 +156,7 @@ function call(program: string, helper: string, state: State, found: Set<string>)
       'EINVAL',
       `${program} gives the map ${given[0]} to bpf_${helper}, of which it is not known what it does`,
     );
+  if (FILLING.has(helper)) for (const map of namesOf(state.get(1) ?? NOTHING, 'value of ')) found.add(`write ${map}`);
   const creates = helper === 'sk_storage_get' && state.get(FLAGS_ARGUMENT)?.has(CREATE) === true;
   for (const map of given) found.add(`${creates ? 'write' : known?.access} ${map}`);
   for (const argument of ARGUMENTS) state.set(argument, NOTHING);

@@ -131,6 +131,9 @@ export interface Native {
   possibleCpus(): number;
 
   linkCreate(programFd: number, targetFd: number, attachType: number): number;
+  linkTracepoint(programFd: number, name: string): number;
+  linkRawTracepoint(programFd: number): number;
+  iterate(linkFd: number, netnsFd: number, netnsPath: string): Buffer;
   linkUpdate(linkFd: number, programFd: number): void;
   linkDetach(linkFd: number): void;
   linkInfo(fd: number): LinkFacts;

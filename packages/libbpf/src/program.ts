@@ -95,6 +95,27 @@ export class BpfProgram {
   }
 
   /**
+   * Attaches a program of type 'tracepoint' to a static tracepoint of the kernel, such as 'syscalls/sys_enter_mkdirat'. No tracefs
+   * has to be mounted. ENOENT if this kernel has no such tracepoint; the message names the system call that failed.
+   */
+  attachTracepoint(name: string): BpfLink {
+    return this.#attachTo(`tracepoint ${name}`, () => native.linkTracepoint(this.fd, name));
+  }
+
+  /** Attaches a program of a section 'tp_btf/...' to the tracepoint that the section names. */
+  attachRawTracepoint(): BpfLink {
+    return this.#attachTo('its tracepoint', () => native.linkRawTracepoint(this.fd));
+  }
+
+  /** Makes a link for a program of a section 'iter/...', which {@link BpfLink.iterate} runs. */
+  attachIterator(): BpfLink {
+    const attachType = this.#attachTypeNumber;
+    if (attachType === undefined)
+      throw new TypeError(`cannot attach '${this.name}': it was opened by its pin, and its attach type is not known`);
+    return this.#attachTo('the objects that it goes through', () => native.linkCreate(this.fd, 0, attachType));
+  }
+
+  /**
    * Runs it once in the kernel (BPF_PROG_TEST_RUN). Not every type can be run: sock_addr, sockopt and sock_ops give ENOTSUPP.
    */
   testRun(input: TestRunInput = {}): TestRunResult {
@@ -125,6 +146,11 @@ export class BpfProgram {
     this.close();
   }
 
+  #attachTo(target: string, create: () => number): BpfLink {
+    const fd = attempt(`attach program '${this.name}' to ${target}`, create, explainTracing);
+    return new BpfLink(fd, `link of program '${this.name}' to ${target}`);
+  }
+
   #attach(
     kind: 'cgroup' | 'network namespace',
     path: string,
@@ -143,6 +169,14 @@ export class BpfProgram {
     );
     return new BpfLink(fd, `link of program '${this.name}' to ${path}`);
   }
+}
+
+function explainTracing({ syscall, code, text }: CallFailure): string {
+  if (syscall === 'openat' && code === 'ENOENT') return 'this kernel has no such tracepoint (ENOENT)';
+  if (syscall === 'fsopen' && code === 'ENODEV')
+    return 'fsopen: this kernel has no tracefs (ENODEV). It needs CONFIG_FTRACE_SYSCALLS';
+  const remedy = code === 'EPERM' ? '. It takes CAP_SYS_ADMIN, and no lockdown of the kernel' : '';
+  return `${syscall}: ${text} (${code})${remedy}`;
 }
 
 function explainTarget(failure: CallFailure, path: string, kind: string): string | undefined {
