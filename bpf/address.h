@@ -17,6 +17,9 @@
 #define LOOPBACK_MASK bpf_htonl(0xff000000)
 #define LOOPBACK_IPV4 bpf_htonl(0x7f000001)
 
+/* LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
+#define LOOPBACK_INDEX 1
+
 static __always_inline struct address mapped(__u32 ip4) {
   return (struct address){.ip = {0, 0, V4_MAPPED_WORD, ip4}};
 }

@@ -17,6 +17,7 @@
 struct query {
   const struct agent_config *config;
   struct cgroup_info caller; /* zero if the agent does not know the caller */
+  bool is_expected;          /* the caller's pod is to be in the mesh, and the agent has not decided about it */
   __u64 netns_cookie;
   __u32 mark;
   __u32 bound_device;          /* ifindex, SO_BINDTODEVICE; 0 if the socket is bound to none */
@@ -168,6 +169,13 @@ static __always_inline struct decision to_ztunnel(const struct query *q, enum ve
   return refusal(REASON_NO_ZTUNNEL);
 }
 
+/* Only the pod itself is reached, whatever its namespace is: nobody has prepared it. */
+static __always_inline struct decision unknown(const struct query *q) {
+  if ((q->config->policy & POLICY_UNKNOWN_OPEN) || is_loopback(q->destination.ip))
+    return pass(REASON_UNKNOWN);
+  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNKNOWN};
+}
+
 static __always_inline struct decision decide(const struct query *q) {
   struct local_pod pod = {};
   /* The addresses of a pod with its own ztunnel are in own_addresses. */
@@ -180,6 +188,8 @@ static __always_inline struct decision decide(const struct query *q) {
     return pass(REASON_ZTUNNEL);
   if (is_prober(q) && meshed_pod)
     return pass(REASON_PROBE);
+  if (q->is_expected)
+    return unknown(q);
   if (!is_in_mesh(q) && behind_node_ztunnel)
     return to_ztunnel(q, VERDICT_TO_MESH, REASON_TO_MESH);
   if (!is_in_mesh(q))

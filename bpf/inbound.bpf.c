@@ -7,9 +7,6 @@
 #include "context.h"
 #include "inbound.h"
 
-/* LOOPBACK_IFINDEX of the kernel's net/flow.h: in every namespace the loopback is the first device. */
-#define LOOPBACK_INDEX 1
-
 /* SO_NETNS_COOKIE of the namespace that this instance is attached to. */
 const volatile __u64 netns_cookie = 0;
 

@@ -22,11 +22,17 @@
 #define HANDOFF_CAPACITY 65536
 /* Connections past the inbound capture between SYN and acceptance (or close), on the whole node. */
 #define EXEMPT_CAPACITY 65536
+/* Namespaces of the whole cluster. */
+#define NAMESPACE_CAPACITY 16384
+/* Pods of the node whose cgroup or log directory has been seen, the finished ones that the kubelet keeps included. */
+#define POD_CAPACITY 4096
 /* Two for each pod. It is not configurable: a new map would begin without the sockets, which only ztunnel's process
  * has. */
 #define LISTENER_CAPACITY 16384
 /* Bytes; a power of two and a multiple of the page size. */
 #define DECISIONS_BYTES (1 << 20)
+/* Bytes; the same. Room for more than a thousand cgroups. */
+#define POD_EVENTS_BYTES (1 << 18)
 
 /* Bits of cgroup_info.flags and local_pod.flags. The first three are the project's fixed interface. */
 enum workload_flag {
@@ -87,6 +93,9 @@ enum policy_bit {
   POLICY_ZTUNNEL_BY_MARK = 1 << 1,
   /* Every process in the host's network namespace counts as a prober, not only the kubelet. */
   POLICY_PROBES_FROM_HOST = 1 << 3,
+  /* A pod that is expected in the mesh, and about which the agent has not decided yet, connects and is reached
+     directly. */
+  POLICY_UNKNOWN_OPEN = 1 << 4,
 };
 
 enum verdict {
@@ -123,6 +132,8 @@ enum reason {
   /* The pod is captured by route, and its network namespace has no route to ztunnel; or the caller is in a network
    * namespace that is not its pod's, and about which the agent has not decided. */
   REASON_UNPREPARED,
+  /* The pod's namespace is in the mesh, and the agent has not decided about the pod yet. */
+  REASON_UNKNOWN,
   REASONS,
 };
 
@@ -147,6 +158,14 @@ enum event {
   EVENT_DNS_ASKED,
   /* An answer of ztunnel's resolver was given the address of the name server that had been asked. */
   EVENT_DNS_ANSWERED,
+  /* expected_pods, pod_cgroups or expected_cgroups is full: a new pod is not held while nobody has decided about it. */
+  EVENT_EXPECTED_FULL,
+  /* The path of a new directory could not be read: if it was that of a pod's logs, the pod is not held. */
+  EVENT_PATH_UNREAD,
+  /* pod_events is full: the agent does not hear of a pod's cgroup by it. */
+  EVENT_POD_EVENT_LOST,
+  /* A listener of a pod about which nobody has decided yet could not be bound to the loopback: others reach it. */
+  EVENT_LISTENER_UNHELD,
   EVENTS,
 };
 
@@ -310,6 +329,59 @@ struct listener_key {
 /* Where listeners has the socket that holds connections: 0 is the cookie of no namespace, and no port. */
 #define HOLDING_NETNS 0
 #define HOLDING_PORT  0
+
+/* What the guard knows a pod by: a UUID, or the 32 hexadecimal digits of a static pod with zeros in front. Cgroups
+ * of systemd have underscores where the API has dashes: here they are dashes. */
+#define UID_BYTES        36
+#define STATIC_UID_BYTES 32
+struct pod_uid {
+  char text[UID_BYTES];
+};
+
+/* A label of DNS (RFC 1123) with zeros behind it. */
+struct namespace_name {
+  char text[64];
+};
+
+#define POD_LOGS_BYTES 128
+struct guard_config {
+  /* The kubelet's podLogsDir, without a slash at its end. */
+  char pod_logs[POD_LOGS_BYTES];
+  __u32 pod_logs_length;
+  /* 1: the guard is about to be removed, and no listener is held any more. */
+  __u32 lets_all_go;
+};
+
+/* A socket that a task of an expected pod has bound before the agent had decided about the pod. */
+struct held_listener {
+  __u64 pod; /* pod-level cgroup */
+  /* The ifindex that the socket was bound to, which it gets back; 0 for none. */
+  __u32 device;
+  __u32 is_held;
+};
+
+enum pod_event_kind {
+  /* A pod's cgroup, or one inside it, has been made: its path follows the record. */
+  POD_EVENT_CGROUP_MADE,
+  /* The same, removed. */
+  POD_EVENT_CGROUP_REMOVED,
+  /* A socket that was held began to listen after the agent had decided about its pod, and has to be let go. */
+  POD_EVENT_LISTENER_LATE,
+};
+
+struct pod_event {
+  __u64 cgroup_id;
+  __u64 netns_cookie; /* of a listener */
+  __u32 kind;         /* enum pod_event_kind */
+  __u32 unused;
+};
+
+/* As long as the kernel lets the path of a cgroup be in its tracepoints (TRACE_CGROUP_PATH_LEN of linux/cgroup.h). */
+#define PATH_BYTES 1024
+struct path_buffer {
+  struct pod_event event;
+  char path[PATH_BYTES];
+};
 
 struct decision_record {
   __u64 timestamp_ns; /* CLOCK_MONOTONIC */
@@ -479,6 +551,76 @@ struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, DECISIONS_BYTES);
 } decisions SEC(".maps");
+
+/* What the guard (guard.bpf.c) has to know from the agent. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct guard_config);
+} guard_config SEC(".maps");
+
+/* The namespaces whose pods belong to the mesh unless a pod's own label says otherwise. Only the keys count. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, NAMESPACE_CAPACITY);
+  __type(key, struct namespace_name);
+  __type(value, __u8);
+} meshed_namespaces SEC(".maps");
+
+/* The cgroups right above the QoS classes: what is below them is a pod's. Only the keys count. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16);
+  __type(key, __u64); /* cgroup id */
+  __type(value, __u8);
+} pods_parents SEC(".maps");
+
+/* The pods whose log directory has been made, in a namespace of the mesh. Neither this map nor the next two are an LRU:
+ * what they forget would not be held. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_CAPACITY);
+  __type(key, struct pod_uid);
+  __type(value, __u64); /* when it was seen: nanoseconds, CLOCK_MONOTONIC */
+} expected_pods SEC(".maps");
+
+/* The pod-level cgroups of all pods that have come since the guard is attached. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_CAPACITY);
+  __type(key, struct pod_uid);
+  __type(value, __u64); /* cgroup id */
+} pod_cgroups SEC(".maps");
+
+/* The pod-level cgroups of expected_pods. Only the keys count. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_CAPACITY);
+  __type(key, __u64); /* cgroup id */
+  __type(value, __u32);
+} expected_cgroups SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct held_listener);
+} held_listeners SEC(".maps");
+
+/* struct pod_event, and a path. */
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, POD_EVENTS_BYTES);
+} pod_events SEC(".maps");
+
+/* Where the guard reads paths: they are longer than the stack. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct path_buffer);
+} path_buffers SEC(".maps");
 
 /* Index: reason * VERDICTS + verdict. */
 struct {

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include "caller.h"
 #include "decision.h"
+#include "expected.h"
 
 /* bpf_set_retval() takes a negative errno: what a closed port would have answered. */
 #define CONNECTION_REFUSED (-111)
@@ -45,8 +46,10 @@ static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct que
     q->bound_source = source_of(sk);
   q->netns_cookie = bpf_get_netns_cookie(ctx);
   q->port = bpf_ntohs(ctx->user_port);
-  if (!find_caller(q->config, q->netns_cookie, &q->caller))
+  if (!find_caller(q->config, q->netns_cookie, &q->caller)) {
     q->caller = (struct cgroup_info){};
+    q->is_expected = expected_pod();
+  }
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include "bind.bpf.c"
 #include "sockops.bpf.c"
 #include "hold.bpf.c"
+#include "listen.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"
 #include "getsockname.bpf.c"
@@ -30,3 +31,5 @@ EXPORT(enum, port_rule_kind);
 EXPORT(enum, inbound_verdict);
 EXPORT(enum, inbound_reason);
 EXPORT(enum, origin_role);
+EXPORT(struct, pod_event);
+EXPORT(enum, pod_event_kind);

@@ -54,8 +54,8 @@ runnable=(-name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.json' -o -n
   find package.json bpf scripts/kernels -type f \( "${runnable[@]}" \) -print
   find packages -name node_modules -prune -o -name obj -prune -o \
     \( -path '*/dist/*' -o -path '*/build/*' -o -name package.json \) -type f \( "${runnable[@]}" \) -print
-  # The testbed's own programs; the other packages' executables are sanitizer builds for their tests.
-  find packages/testbed/build -name obj -prune -o -type f -perm -u+x -print
+  # The testbed's own programs and the datapath's; the other packages' executables are sanitizer builds for their tests.
+  find packages/testbed/build packages/datapath/build -name obj -prune -o -type f -perm -u+x -print
   sed -n "s#^$PWD/##p" <<<"$modules" | grep -v '/@sluice/' |
     cat - <(echo "$vitest") | while read -r package; do
       find "$package" -name node_modules -prune -o -type f \( "${runnable[@]}" \) -print

@@ -113,7 +113,7 @@ describe('problems', () => {
     [
       'nothing near',
       { policy: { xyzzyplugh: 1 } },
-      ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel, pending, holdLimit'],
+      ['`policy.xyzzyplugh` is not a setting; known here: noZtunnel, pending, holdLimit, unknown'],
     ],
     [
       'socket',

@@ -34,6 +34,7 @@ export interface Needs {
 }
 
 const CONNECT = ['sluice_connect4', 'sluice_connect6'];
+const LISTEN = ['sluice_listen'];
 const BIND = ['sluice_bind4', 'sluice_bind6'];
 const HOLD = 'sluice_hold';
 const GETPEERNAME = ['sluice_getpeername4', 'sluice_getpeername6'];
@@ -68,8 +69,10 @@ export function attachPlan(needs: Needs): AttachPlan {
     [CONNECT, [...pods, ...probers]],
     // Exemptions of what ztunnel and the kubelet dial, ztunnel's listeners, and the hand-off of the original destination.
     [['sluice_sockops'], [...ztunnels, ...probers, ...rewritten]],
-    // ztunnel's listeners, and the ports of applications that are captured by route.
-    [BIND, [...needs.podsParents, ...ztunnels]],
+    // Listeners of pods about which nobody has decided.
+    [LISTEN, pods],
+    // The same, ztunnel's listeners, and the ports of applications that are captured by route.
+    [BIND, [...pods, ...ztunnels]],
     [['sluice_getsockopt'], where(isAnyRewritten, ztunnels)],
     [GETPEERNAME, where(isAnyRewritten || capturesDns, pods)],
     [DATAGRAMS, where(capturesDns, pods)],

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { BpfLink, BpfMap } from '@sluice/libbpf';
 import { detachOthers } from './attach.js';
 import { CgroupTree } from './cgroup-tree.js';
+import { removeGuard } from './guard/removal.js';
 import { PINNED_MAPS, linksDirectory, mapPin, mapsDirectory } from './layout.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { detachPinnedNetns, pinnedNetns } from './netns-links.js';
@@ -27,6 +28,7 @@ export function cleanup(pinDirectory: string, cgroup?: string): CleanupResult {
   for (const cookie of pinnedNetns(pinDirectory)) {
     if (detachPinnedNetns(pinDirectory, cookie)) detached.push(`netns-${cookie}`);
   }
+  detached.push(...removeGuard(pinDirectory));
   if (cgroup !== undefined && existsSync(cgroup)) detached.push(...detachStrays(cgroup, pinnedMapIds(pinDirectory)));
   for (const directory of [linksDirectory(pinDirectory), mapsDirectory(pinDirectory)]) {
     if (!existsSync(directory)) continue;

@@ -63,6 +63,11 @@ export interface DatapathSettings {
    * For a pod with its own ztunnel, the flags REFUSE_WAITING and OPEN_WAITING decide.
    */
   readonly noZtunnel: 'closed' | 'open';
+  /**
+   * What happens to what a pod dials, and to who dials it, while it is expected in the mesh and has no entry in `cgroups`: nothing
+   * gets through (`hold`), or everything does (`open`).
+   */
+  readonly unknown: 'hold' | 'open';
   /** Whether a socket marked 0x539 (mask 0xfff) counts as ztunnel's whatever its cgroup is. */
   readonly ztunnelByMark: boolean;
   /** Whose connections to meshed pods of this node are probes: the kubelet's, or those of all unmeshed callers in the host network. */

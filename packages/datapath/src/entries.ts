@@ -178,6 +178,7 @@ export const configKey = (): Buffer => maps.config.encodeKey(0);
 export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: Buffer } {
   const policy =
     (settings.noZtunnel === 'open' ? PolicyBit.NO_ZTUNNEL_OPEN : 0) |
+    (settings.unknown === 'open' ? PolicyBit.UNKNOWN_OPEN : 0) |
     (settings.ztunnelByMark ? PolicyBit.ZTUNNEL_BY_MARK : 0) |
     (settings.probesExempt === 'host' ? PolicyBit.PROBES_FROM_HOST : 0);
   const value: AgentConfig = {
@@ -198,6 +199,7 @@ export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: st
     ztunnelIPv4: ipv4,
     ztunnelIPv6: ipv6,
     noZtunnel: config.policy & PolicyBit.NO_ZTUNNEL_OPEN ? 'open' : 'closed',
+    unknown: config.policy & PolicyBit.UNKNOWN_OPEN ? 'open' : 'hold',
     ztunnelByMark: (config.policy & PolicyBit.ZTUNNEL_BY_MARK) !== 0,
     probesExempt: config.policy & PolicyBit.PROBES_FROM_HOST ? 'host' : 'kubelet',
     hostNetnsCookie: config.hostNetnsCookie,

@@ -5,6 +5,7 @@ import { withCgroupPins } from './cgroup-links.js';
 import { COUNTER_MAPS, readCounters, type Counters } from './counters.js';
 import { readDecisions, type DecisionRecord } from './decisions.js';
 import type { DesiredMaps } from './desired.js';
+import { readExpected } from './guard/expected.js';
 import { APPLIED_MAPS, configKey, decodeMaps } from './entries.js';
 import { DatapathError } from './errors.js';
 import { HOLDING, capturedListener } from './listeners.js';
@@ -51,6 +52,7 @@ export const USER_SPACE_READS = [
   ...COUNTER_MAPS,
   'routed_netns',
   'listeners',
+  'expected_cgroups',
   'decisions',
 ] as const satisfies readonly MapName[];
 type ReadMaps = Maps<(typeof USER_SPACE_READS)[number]>;
@@ -113,6 +115,11 @@ export class InstalledDatapath {
   /** Where a marked connection reaches ztunnel, by the namespace's cookie. */
   routed(): ReadonlyMap<bigint, RoutedDevices> {
     return readRouted(this.#maps.routed_netns);
+  }
+
+  /** The pod-level cgroups of the pods that are expected in the mesh, whether somebody has decided about them or not. */
+  expected(): ReadonlySet<bigint> {
+    return readExpected(this.#maps.expected_cgroups);
   }
 
   /** See {@link readDecisions}. */

@@ -63,6 +63,7 @@ const BY_TYPE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     get_current_pid_tgid: '5.7', // 834ebca831d3
     get_current_comm: '5.7',
     setsockopt: '5.11', // 427167c0b064: in bind; 5.8 in connect
+    getsockopt: '5.11',
     get_retval: '5.18', // b44123b4a3dc
     set_retval: '5.18',
   },

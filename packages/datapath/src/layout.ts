@@ -22,6 +22,8 @@ export const CAPACITIES = {
   ownAddresses: ['own_addresses', 'routed_netns'],
   excludedPorts: ['port_rules'],
   excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
+  // Pods whose cgroup or log directory the guard has seen.
+  pods: ['expected_pods', 'pod_cgroups', 'expected_cgroups'],
   // Redirected connections between SYN and acceptance, on the whole node.
   pendingConnections: ['origin_handoff'],
   // Connections past the inbound capture (probes, ztunnel's dials in a pod) that have not been accepted yet.
@@ -47,6 +49,7 @@ export const PROGRAMS: readonly string[] = [
   'sluice_hold',
   'sluice_getpeername4',
   'sluice_getpeername6',
+  'sluice_listen',
   'sluice_bind4',
   'sluice_bind6',
   'sluice_getsockname4',
@@ -67,8 +70,12 @@ export const OBJECT_PATH = fileURLToPath(new URL('../dist/sluice.bpf.o', import.
 
 export const INBOUND_OBJECT_PATH = fileURLToPath(new URL('../dist/inbound.bpf.o', import.meta.url));
 
+export const GUARD_OBJECT_PATH = fileURLToPath(new URL('../dist/guard.bpf.o', import.meta.url));
+
 export const mapsDirectory = (pinDirectory: string): string => join(pinDirectory, 'maps');
 export const linksDirectory = (pinDirectory: string): string => join(pinDirectory, 'links');
+/** The links of the guard, which are attached to no cgroup and no namespace. */
+export const guardDirectory = (pinDirectory: string): string => join(pinDirectory, 'guard');
 export const mapPin = (pinDirectory: string, map: MapName): string => join(mapsDirectory(pinDirectory), map);
 
 /** A link's name says what it attaches, and to which cgroup. */

@@ -6,12 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { mapAccesses, type MapAccess } from '@sluice/libbpf';
 import { USER_SPACE_WRITES } from './datapath.js';
+import { GUARD_READS, GUARD_WRITES } from './guard/guard.js';
 import { maps } from './generated/maps.js';
 import { USER_SPACE_READS } from './installed.js';
 import { CAPACITIES, PINNED_MAPS, type MapName } from './layout.js';
 
 const TABLE = fileURLToPath(new URL('../../../bpf/maps.md', import.meta.url));
-const OBJECTS = ['sluice.bpf.o', 'inbound.bpf.o'];
+const OBJECTS = ['sluice.bpf.o', 'inbound.bpf.o', 'guard.bpf.o'];
 const HEADER = ['map', 'type', 'key', 'value', 'entries', 'written by', 'read by'];
 
 const { values } = parseArgs({
@@ -47,8 +48,8 @@ function row(name: MapName): string[] {
     'keyType' in types ? `\`${types.keyType}\`` : '',
     'valueType' in types ? `\`${types.valueType}\`` : '',
     size + (capacity === undefined ? '' : `, \`capacities.${capacity[0]}\``),
-    by(name, 'write', USER_SPACE_WRITES),
-    by(name, 'read', USER_SPACE_READS),
+    by(name, 'write', [...USER_SPACE_WRITES, ...GUARD_WRITES]),
+    by(name, 'read', [...USER_SPACE_READS, ...GUARD_READS]),
   ];
 }
 

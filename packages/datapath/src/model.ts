@@ -29,6 +29,8 @@ export interface Query {
   readonly isBoundToDevice?: boolean;
   /** Whether `routed_netns` has the namespace, for the destination's family and the device that the socket is bound to. */
   readonly isRouted?: boolean;
+  /** Whether `expected_cgroups` has the caller's cgroup or one above it. It counts only for a caller without an entry. */
+  readonly isExpected?: boolean;
   /** Whether ztunnel's listener on 15001 is captured in the namespace. */
   readonly isListenedFor?: boolean;
   /** Whether there is a socket that holds connections; there is as long as an agent runs. */
@@ -130,6 +132,9 @@ const prober = (facts: Facts): string =>
     ? 'an unmeshed caller in the host network'
     : 'the kubelet in the host network';
 
+/** Its namespace is in the mesh, and nobody has decided about the pod itself. */
+const isUnknown = (facts: Facts): boolean => facts.caller === undefined && facts.query.isExpected === true;
+
 const isPending = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.PENDING);
 
 /** A pod with its own ztunnel captures its inbound connections itself, wherever they come from. */
@@ -225,6 +230,18 @@ const TABLE: readonly Row[] = [
       isProber(facts)
         ? `the caller is ${prober(facts)}, and ${facts.destination} is ${facts.meshedPod === undefined ? 'not a' : 'a'} meshed pod of this node`
         : `the caller is not ${prober(facts)}`,
+  },
+  {
+    reason: 'unknown',
+    question: "is the caller's pod expected in the mesh, and has nobody decided about it yet?",
+    matches: isUnknown,
+    verdict: (facts) => (facts.maps.settings.unknown === 'open' || isLoopback(facts.destination) ? 'pass' : 'refuse'),
+    finding: (facts, matched) =>
+      matched
+        ? `the caller's namespace is in the mesh, and the agent has not decided about its pod; the policy is ${facts.maps.settings.unknown}`
+        : facts.caller === undefined
+          ? 'the caller is not in a pod that is expected in the mesh'
+          : 'the agent has decided about the caller',
   },
   {
     reason: 'to-mesh',

@@ -52,6 +52,7 @@ describe('the plan', () => {
       connect: [kubepods.path, kubelet.path],
       sockops: [ztunnel.path, kubelet.path],
       bind: [kubepods.path],
+      listen: [kubepods.path],
     });
   });
 
@@ -60,6 +61,7 @@ describe('the plan', () => {
       connect: [kubepods.path, kubelet.path],
       sockops: [meshed.path, ztunnel.path, kubelet.path],
       bind: [kubepods.path],
+      listen: [kubepods.path],
       getsockopt: [ztunnel.path],
       getpeername: [kubepods.path],
     });
@@ -79,6 +81,7 @@ describe('the plan', () => {
       connect: [kubepods.path, kubelet.path],
       sockops: [ztunnel.path, kubelet.path],
       bind: [kubepods.path],
+      listen: [kubepods.path],
       getpeername: [kubepods.path],
       sendmsg: [kubepods.path],
       recvmsg: [kubepods.path],
@@ -96,10 +99,12 @@ describe('the plan', () => {
     expect([connect, sockops, bind]).toEqual([[root.path], [root.path], [kubepods.path]]);
   });
 
-  it('of a node on which no pod has been seen has the decision at the configured cgroup', () => {
+  it('of a node on which no pod has been seen has the decision and what holds listeners at the configured cgroup', () => {
     expect(pathsOf(attachPlan({ ...inPod, podsParents: [], ztunnels: [] }))).toEqual({
       connect: [root.path],
       sockops: [kubelet.path],
+      bind: [root.path],
+      listen: [root.path],
     });
   });
 

@@ -165,6 +165,20 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     return listens ? (route ? 'route' : 'redirect') : 'hold';
   }
 
+  /** Writes what the guard would, and returns the ids. */
+  function setExpected(places: readonly number[]): ReadonlySet<bigint> {
+    using map = BpfMap.openPinned(`${mesh.pinDirectory}/maps/expected_cgroups`);
+    const expected = new Set<bigint>();
+    for (const [place, pod] of [...pods, ztunnelPod].entries()) {
+      const id = cgroupId(pod.cgroup.path);
+      const key = codecs.expected_cgroups.encodeKey(id);
+      if (!places.includes(place)) map.delete(key);
+      else map.update(key, codecs.expected_cgroups.encodeValue(1));
+      if (places.includes(place)) expected.add(id);
+    }
+    return expected;
+  }
+
   const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
     fc.option(value, { nil: undefined, freq: 4 });
 
@@ -213,6 +227,9 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     ipv6: fc.boolean(),
     open: fc.boolean(),
     byMark: fc.boolean(),
+    unknownOpen: fc.boolean(),
+    // The pods that the guard has seen, by their places in the list of setExpected().
+    expected: fc.uniqueArray(fc.nat({ max: 3 })),
     anyProber: fc.boolean(),
     everyLevel: fc.boolean(),
   });
@@ -285,6 +302,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         ztunnelIPv4: world.ipv4 ? ztunnelPod.ip4 : undefined,
         ztunnelIPv6: world.ipv6 ? ztunnelPod.ip6 : undefined,
         noZtunnel: world.open ? 'open' : 'closed',
+        unknown: world.unknownOpen ? 'open' : 'hold',
         ztunnelByMark: world.byMark,
         probesExempt: world.anyProber ? 'host' : 'kubelet',
         hostNetnsCookie: netnsCookie(mesh.node.netns.path),
@@ -336,8 +354,19 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
           const isRouted = who.name === 'routed' && world.routes[canonicalAddress(ip).includes(':') ? 'ipv6' : 'ipv4'];
           setListeners(world);
           const isListenedFor = world.listens && outboundListeners.has(who.netnsCookie);
+          const expectedPods = setExpected(world.expected);
+          const isExpected = who.cgroups.some(({ id }) => expectedPods.has(id));
           const { mark, canHold, port: dialled } = world;
-          const decision = decide(maps, { ...who, mark, isRouted, isListenedFor, canHold, ip, port: dialled });
+          const decision = decide(maps, {
+            ...who,
+            mark,
+            isRouted,
+            isListenedFor,
+            canHold,
+            isExpected,
+            ip,
+            port: dialled,
+          });
           const { verdict, reason, target } = decision;
           const to = endpoint(ip, dialled);
           const expectedOutcome = outcomeOf(verdict, who, world);
@@ -394,6 +423,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
         'route',
         'self',
         'to-mesh',
+        'unknown',
         'unprepared',
         'ztunnel',
       ].toSorted(),

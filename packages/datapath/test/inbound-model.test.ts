@@ -17,6 +17,7 @@ function mapsWith(flags: number, change: Partial<DesiredMaps> = {}): DesiredMaps
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       noZtunnel: 'closed',
+      unknown: 'hold',
       ztunnelByMark: false,
       probesExempt: 'kubelet',
       hostNetnsCookie: 1n,

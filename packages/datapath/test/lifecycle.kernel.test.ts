@@ -178,6 +178,7 @@ describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {
     expect(failures.map(({ program, error }) => [program, error.kind])).toEqual([
       ['sluice_sockops', 'attach'],
       ['sluice_hold', 'attach'],
+      ['sluice_listen', 'attach'],
     ]);
     expect(failures[0]?.error.message).toMatch(
       new RegExp(`sluice_sockops could not be attached to ${inner.path}: .*${occupied.path}`, 's'),

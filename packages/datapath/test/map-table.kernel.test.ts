@@ -2,12 +2,12 @@
 import { mapAccesses, openObject } from '@sluice/libbpf';
 import { requires } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
-import { INBOUND_OBJECT_PATH, OBJECT_PATH } from '../src/layout.js';
+import { GUARD_OBJECT_PATH, INBOUND_OBJECT_PATH, OBJECT_PATH } from '../src/layout.js';
 
 const need = requires('root', 'bpf');
 
 describe.skipIf(need.skip)(`the maps of each program${need.label}`, () => {
-  it.each([OBJECT_PATH, INBOUND_OBJECT_PATH])('%s', (path) => {
+  it.each([OBJECT_PATH, INBOUND_OBJECT_PATH, GUARD_OBJECT_PATH])('%s', (path) => {
     using object = openObject(path);
     object.load();
     const names = new Map(object.maps().map(({ id, name }) => [id, name]));

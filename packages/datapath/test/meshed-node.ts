@@ -37,6 +37,7 @@ export class MeshedNode implements AsyncDisposable {
       ztunnelIPv4: undefined,
       ztunnelIPv6: undefined,
       noZtunnel: 'closed',
+      unknown: 'hold',
       ztunnelByMark: false,
       probesExempt: 'kubelet',
       hostNetnsCookie: netnsCookie(node.netns.path),

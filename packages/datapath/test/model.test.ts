@@ -32,6 +32,7 @@ const maps: DesiredMaps = {
     ztunnelIPv4: '10.0.0.9',
     ztunnelIPv6: undefined,
     noZtunnel: 'closed',
+    unknown: 'hold',
     ztunnelByMark: false,
     probesExempt: 'kubelet',
     hostNetnsCookie: HOST_NETNS,
@@ -51,6 +52,8 @@ const inPod: Query = {
   port: 80,
 };
 const onHost: Query = { ...inPod, cgroups: [{ id: 55n, level: 1 }], netnsCookie: HOST_NETNS };
+/** In a pod about which nobody has decided, and which the guard expects in the mesh. */
+const expected: Query = { ...inPod, cgroups: [{ id: 77n, level: 4 }], netnsCookie: 70n, isExpected: true };
 const kubelet: Query = { ...onHost, cgroups: [{ id: KUBELET, level: 1 }] };
 const settings = (change: Partial<DesiredMaps['settings']>): DesiredMaps => ({
   ...maps,
@@ -122,6 +125,11 @@ describe('the decision table', () => {
     ['a meshed pod, an excluded range', maps, { ...inPod, ip: '192.0.2.77' }, 'pass', 'excluded'],
     ['a meshed pod, no ztunnel for the family', maps, { ...inPod, ip: 'fd00::99' }, 'refuse', 'no-ztunnel'],
     ['the same, open', settings({ noZtunnel: 'open' }), { ...inPod, ip: 'fd00::99' }, 'pass', 'no-ztunnel'],
+    ['a pod that is expected, anywhere', maps, expected, 'refuse', 'unknown'],
+    ['the same, its loopback', maps, { ...expected, ip: '::1' }, 'pass', 'unknown'],
+    ['the same, open', settings({ unknown: 'open' }), expected, 'pass', 'unknown'],
+    ['the same, another meshed pod of the node', maps, { ...expected, ip: '10.0.0.6' }, 'refuse', 'unknown'],
+    ['a pod that is expected and decided about', maps, { ...inPod, isExpected: true }, 'redirect', 'redirect'],
     ['ztunnel itself', maps, { ...inPod, cgroups: [{ id: ZTUNNEL, level: 3 }], netnsCookie: 9n }, 'pass', 'ztunnel'],
     ['a marked socket, marks not believed', maps, { ...inPod, mark: 0x539 }, 'redirect', 'redirect'],
     [

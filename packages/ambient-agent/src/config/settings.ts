@@ -36,6 +36,7 @@ const limited: Readonly<Record<keyof Capacities, string>> = {
   localPods: 'IPs of pods on this node',
   ownAddresses:
     'addresses in the network namespaces of meshed pods, their IPs among them, and of devices that have one',
+  pods: 'pods on this node, those that have ended and are not deleted included',
   excludedPorts: 'rules about ports, of all pods together',
   excludedCIDRs: 'rules about ranges of addresses, of all pods together',
   pendingConnections: 'redirected connections between SYN and accept, on the whole node',
@@ -125,6 +126,10 @@ export const settings = section('Every setting of Sluice at its default. All of 
     holdLimit: setting(duration, '60s', {
       description:
         'inPod mode: a pod that has been pending, or without a ztunnel that listens, for longer than this has its connections refused instead of held.',
+    }),
+    unknown: setting(Schema.Literals(['hold', 'open']), 'hold', {
+      description:
+        'What happens to the connections of a new pod of a namespace in the mesh, out and in, while no agent has decided about it: hold refuses them, open lets them go directly.',
     }),
   }),
   zds: section('How ztunnel learns of its pods.', {

@@ -344,6 +344,7 @@ export class MapsBuilder {
         ztunnelIPv4: isNode ? ztunnels.ipv4 : undefined,
         ztunnelIPv6: isNode ? ztunnels.ipv6 : undefined,
         noZtunnel: config.policy.noZtunnel === 'open' ? 'open' : 'closed',
+        unknown: config.policy.unknown,
         ztunnelByMark: config.ztunnel.byMark,
         probesExempt: config.probes.exempt,
         hostNetnsCookie,

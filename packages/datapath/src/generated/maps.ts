@@ -40,10 +40,11 @@ export const Reason = {
   OTHER_NETNS: 10,
   DNS: 11,
   UNPREPARED: 12,
+  UNKNOWN: 13,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** enum reason in words, by value. */
-export const reasonNames = ['ztunnel', 'probe', 'pending', 'to-mesh', 'not-in-mesh', 'loopback', 'self', 'excluded', 'no-ztunnel', 'redirect', 'other-netns', 'dns', 'unprepared'] as const;
+export const reasonNames = ['ztunnel', 'probe', 'pending', 'to-mesh', 'not-in-mesh', 'loopback', 'self', 'excluded', 'no-ztunnel', 'redirect', 'other-netns', 'dns', 'unprepared', 'unknown'] as const;
 export type ReasonName = (typeof reasonNames)[number];
 
 /** enum event */
@@ -57,10 +58,14 @@ export const Event = {
   LISTENER_LOST: 6,
   DNS_ASKED: 7,
   DNS_ANSWERED: 8,
+  EXPECTED_FULL: 9,
+  PATH_UNREAD: 10,
+  POD_EVENT_LOST: 11,
+  LISTENER_UNHELD: 12,
 } as const;
 export type Event = (typeof Event)[keyof typeof Event];
 /** enum event in words, by value. */
-export const eventNames = ['origin-moved', 'origin-missing', 'handoff-full', 'storage-failed', 'decision-lost', 'exempt-full', 'listener-lost', 'dns-asked', 'dns-answered'] as const;
+export const eventNames = ['origin-moved', 'origin-missing', 'handoff-full', 'storage-failed', 'decision-lost', 'exempt-full', 'listener-lost', 'dns-asked', 'dns-answered', 'expected-full', 'path-unread', 'pod-event-lost', 'listener-unheld'] as const;
 export type EventName = (typeof eventNames)[number];
 
 /** enum workload_flag */
@@ -107,6 +112,7 @@ export const PolicyBit = {
   NO_ZTUNNEL_OPEN: 1,
   ZTUNNEL_BY_MARK: 2,
   PROBES_FROM_HOST: 8,
+  UNKNOWN_OPEN: 16,
 } as const;
 export type PolicyBit = (typeof PolicyBit)[keyof typeof PolicyBit];
 
@@ -161,6 +167,38 @@ export type OriginRole = (typeof OriginRole)[keyof typeof OriginRole];
 /** enum origin_role in words, by value. */
 export const originRoleNames = ['dialled', 'accepted', 'asked'] as const;
 export type OriginRoleName = (typeof originRoleNames)[number];
+
+/** enum pod_event_kind */
+export const PodEventKind = {
+  CGROUP_MADE: 0,
+  CGROUP_REMOVED: 1,
+  LISTENER_LATE: 2,
+} as const;
+export type PodEventKind = (typeof PodEventKind)[keyof typeof PodEventKind];
+/** enum pod_event_kind in words, by value. */
+export const podEventKindNames = ['cgroup-made', 'cgroup-removed', 'listener-late'] as const;
+export type PodEventKindName = (typeof podEventKindNames)[number];
+
+/** struct held_listener, 16 bytes. */
+export interface HeldListener {
+  readonly pod: bigint;
+  readonly device: number;
+  readonly isHeld: number;
+}
+export function encodeHeldListener(value: HeldListener, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 16);
+  buffer.writeBigUInt64LE(value.pod, offset);
+  buffer.writeUInt32LE(value.device, offset + 8);
+  buffer.writeUInt32LE(value.isHeld, offset + 12);
+  return buffer;
+}
+export function decodeHeldListener(buffer: Buffer, offset = 0): HeldListener {
+  return {
+    pod: buffer.readBigUInt64LE(offset),
+    device: buffer.readUInt32LE(offset + 8),
+    isHeld: buffer.readUInt32LE(offset + 12),
+  };
+}
 
 /** struct origin, 20 bytes. */
 export interface Origin {
@@ -513,6 +551,96 @@ export function decodeListenerKey(buffer: Buffer, offset = 0): ListenerKey {
   };
 }
 
+/** struct guard_config, 136 bytes. */
+export interface GuardConfig {
+  readonly podLogs: Uint8Array;
+  readonly podLogsLength: number;
+  readonly letsAllGo: number;
+}
+export function encodeGuardConfig(value: GuardConfig, buffer: Buffer = Buffer.alloc(136), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 136);
+  buffer.set(ofLength(value.podLogs, 128, 'GuardConfig.podLogs'), offset);
+  buffer.writeUInt32LE(value.podLogsLength, offset + 128);
+  buffer.writeUInt32LE(value.letsAllGo, offset + 132);
+  return buffer;
+}
+export function decodeGuardConfig(buffer: Buffer, offset = 0): GuardConfig {
+  return {
+    podLogs: new Uint8Array(buffer.subarray(offset, offset + 128)),
+    podLogsLength: buffer.readUInt32LE(offset + 128),
+    letsAllGo: buffer.readUInt32LE(offset + 132),
+  };
+}
+
+/** struct namespace_name, 64 bytes. */
+export interface NamespaceName {
+  readonly text: Uint8Array;
+}
+export function encodeNamespaceName(value: NamespaceName, buffer: Buffer = Buffer.alloc(64), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 64);
+  buffer.set(ofLength(value.text, 64, 'NamespaceName.text'), offset);
+  return buffer;
+}
+export function decodeNamespaceName(buffer: Buffer, offset = 0): NamespaceName {
+  return {
+    text: new Uint8Array(buffer.subarray(offset, offset + 64)),
+  };
+}
+
+/** struct pod_uid, 36 bytes. */
+export interface PodUid {
+  readonly text: Uint8Array;
+}
+export function encodePodUid(value: PodUid, buffer: Buffer = Buffer.alloc(36), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 36);
+  buffer.set(ofLength(value.text, 36, 'PodUid.text'), offset);
+  return buffer;
+}
+export function decodePodUid(buffer: Buffer, offset = 0): PodUid {
+  return {
+    text: new Uint8Array(buffer.subarray(offset, offset + 36)),
+  };
+}
+
+/** struct pod_event, 24 bytes. */
+export interface PodEvent {
+  readonly cgroupId: bigint;
+  readonly netnsCookie: bigint;
+  readonly kind: number;
+}
+export function encodePodEvent(value: PodEvent, buffer: Buffer = Buffer.alloc(24), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 24);
+  buffer.writeBigUInt64LE(value.cgroupId, offset);
+  buffer.writeBigUInt64LE(value.netnsCookie, offset + 8);
+  buffer.writeUInt32LE(value.kind, offset + 16);
+  return buffer;
+}
+export function decodePodEvent(buffer: Buffer, offset = 0): PodEvent {
+  return {
+    cgroupId: buffer.readBigUInt64LE(offset),
+    netnsCookie: buffer.readBigUInt64LE(offset + 8),
+    kind: buffer.readUInt32LE(offset + 16),
+  };
+}
+
+/** struct path_buffer, 1048 bytes. */
+export interface PathBuffer {
+  readonly event: PodEvent;
+  readonly path: Uint8Array;
+}
+export function encodePathBuffer(value: PathBuffer, buffer: Buffer = Buffer.alloc(1048), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 1048);
+  encodePodEvent(value.event, buffer, offset);
+  buffer.set(ofLength(value.path, 1024, 'PathBuffer.path'), offset + 24);
+  return buffer;
+}
+export function decodePathBuffer(buffer: Buffer, offset = 0): PathBuffer {
+  return {
+    event: decodePodEvent(buffer, offset),
+    path: new Uint8Array(buffer.subarray(offset + 24, offset + 1048)),
+  };
+}
+
 /** struct decision_record, 80 bytes. */
 export interface DecisionRecord {
   readonly timestampNs: bigint;
@@ -563,6 +691,23 @@ export function decodeDecisionRecord(buffer: Buffer, offset = 0): DecisionRecord
 
 /** The maps of the object, by their names in C: their definitions and the codecs of their keys and values. */
 export const maps = {
+  held_listeners: {
+    type: 'sk_storage',
+    keySize: 4,
+    valueSize: 16,
+    maxEntries: 0,
+    flags: 1,
+    keyType: 'int',
+    valueType: 'struct held_listener',
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readInt32LE(0),
+    encodeValue: (value: HeldListener): Buffer => encodeHeldListener(value),
+    decodeValue: (buffer: Buffer): HeldListener => decodeHeldListener(buffer),
+  },
   socket_origin: {
     type: 'sk_storage',
     keySize: 4,
@@ -876,11 +1021,145 @@ export const maps = {
     maxEntries: 1048576,
     flags: 0,
   },
+  guard_config: {
+    type: 'array',
+    keySize: 4,
+    valueSize: 136,
+    maxEntries: 1,
+    flags: 0,
+    keyType: '__u32',
+    valueType: 'struct guard_config',
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readUInt32LE(0),
+    encodeValue: (value: GuardConfig): Buffer => encodeGuardConfig(value),
+    decodeValue: (buffer: Buffer): GuardConfig => decodeGuardConfig(buffer),
+  },
+  meshed_namespaces: {
+    type: 'hash',
+    keySize: 64,
+    valueSize: 1,
+    maxEntries: 16384,
+    flags: 0,
+    keyType: 'struct namespace_name',
+    valueType: '__u8',
+    encodeKey: (value: NamespaceName): Buffer => encodeNamespaceName(value),
+    decodeKey: (buffer: Buffer): NamespaceName => decodeNamespaceName(buffer),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(1);
+      buffer.writeUInt8(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+  },
+  pods_parents: {
+    type: 'hash',
+    keySize: 8,
+    valueSize: 1,
+    maxEntries: 16,
+    flags: 0,
+    keyType: '__u64',
+    valueType: '__u8',
+    encodeKey: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(1);
+      buffer.writeUInt8(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+  },
+  expected_pods: {
+    type: 'hash',
+    keySize: 36,
+    valueSize: 8,
+    maxEntries: 4096,
+    flags: 0,
+    keyType: 'struct pod_uid',
+    valueType: '__u64',
+    encodeKey: (value: PodUid): Buffer => encodePodUid(value),
+    decodeKey: (buffer: Buffer): PodUid => decodePodUid(buffer),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
+  pod_cgroups: {
+    type: 'hash',
+    keySize: 36,
+    valueSize: 8,
+    maxEntries: 4096,
+    flags: 0,
+    keyType: 'struct pod_uid',
+    valueType: '__u64',
+    encodeKey: (value: PodUid): Buffer => encodePodUid(value),
+    decodeKey: (buffer: Buffer): PodUid => decodePodUid(buffer),
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+  },
+  expected_cgroups: {
+    type: 'hash',
+    keySize: 8,
+    valueSize: 4,
+    maxEntries: 4096,
+    flags: 0,
+    keyType: '__u64',
+    valueType: '__u32',
+    encodeKey: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt32LE(0),
+  },
+  pod_events: {
+    type: 'ringbuf',
+    keySize: 0,
+    valueSize: 0,
+    maxEntries: 262144,
+    flags: 0,
+  },
+  path_buffers: {
+    type: 'percpu_array',
+    keySize: 4,
+    valueSize: 1048,
+    maxEntries: 1,
+    flags: 0,
+    keyType: '__u32',
+    valueType: 'struct path_buffer',
+    encodeKey: (value: number): Buffer => {
+      const buffer = Buffer.alloc(4);
+      buffer.writeUInt32LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): number => buffer.readUInt32LE(0),
+    encodeValue: (value: PathBuffer): Buffer => encodePathBuffer(value),
+    decodeValue: (buffer: Buffer): PathBuffer => decodePathBuffer(buffer),
+  },
   counters: {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 91,
+    maxEntries: 98,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',
@@ -922,7 +1201,7 @@ export const maps = {
     type: 'percpu_array',
     keySize: 4,
     valueSize: 8,
-    maxEntries: 9,
+    maxEntries: 13,
     flags: 0,
     keyType: '__u32',
     valueType: '__u64',

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The guard: knows without an agent which new pod is expected in the mesh. Its maps are those of sluice.bpf.o, in which
+ * connect() and bind() ask them.
+ *
+ * The kubelet makes a cgroup for each pod and a directory for its logs, before the runtime makes anything of it. The
+ * directory's name tells the pod's namespace and UID, the cgroup's name its UID. A pod is expected when both have been
+ * seen, in whichever order, and its namespace is in the mesh; until its cgroup is removed. What the pod's own label
+ * says only the agent knows, and its entry for the pod's cgroup has the last word. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "caller.h"
+#include "held.h"
+#include "pod_path.h"
+#include "socket_option.h"
+
+/* What is read of the kernel's own structures; CO-RE finds the members wherever this kernel has them. */
+#define KERNEL __attribute__((preserve_access_index))
+struct kernfs_node {
+  __u64 id;
+} KERNEL;
+struct cgroup_root {
+  int hierarchy_id;
+} KERNEL;
+struct cgroup;
+struct cgroup_subsys_state {
+  struct cgroup *cgroup;
+  struct cgroup_subsys_state *parent;
+} KERNEL;
+struct cgroup {
+  struct cgroup_subsys_state self;
+  struct kernfs_node *kn;
+  struct cgroup_root *root;
+} KERNEL;
+struct seq_file;
+struct bpf_iter_meta {
+  struct seq_file *seq;
+} KERNEL;
+struct sock_common {
+  unsigned char skc_state;
+} KERNEL;
+struct bpf_iter__tcp {
+  struct bpf_iter_meta *meta;
+  struct sock_common *sk_common;
+} KERNEL;
+
+/* include/net/tcp_states.h */
+#define STATE_LISTEN 10
+
+/* On hybrid machines cgroups of the first version have hierarchies of their own. */
+#define UNIFIED_HIERARCHY 0
+
+/* The kubelet, the runtime and systemd are root's and outside of all pods. A process of a pod might make such
+ * directories itself, which would keep others from the network. */
+static __always_inline bool is_believed(void) {
+  if ((__u32)bpf_get_current_uid_gid())
+    return false;
+#pragma clang loop unroll(disable)
+  for (int level = 1; level <= DEEPEST_LEVEL; level++) {
+    __u64 cgroup = bpf_get_current_ancestor_cgroup_id(level);
+
+    if (!cgroup)
+      return true;
+    if (bpf_map_lookup_elem(&pods_parents, &cgroup))
+      return false;
+  }
+  return true;
+}
+
+static __always_inline struct path_buffer *path_buffer(void) {
+  __u32 zero = 0;
+
+  return bpf_map_lookup_elem(&path_buffers, &zero);
+}
+
+/* Of a path in the buffer, whose size bpf_probe_read_*_str() has returned; NULL if it is too short to be a pod's. clang
+ * must not add to the buffer's address before the comparison, which tells the verifier the bounds. */
+static __always_inline const char *end_of_path(const struct path_buffer *buffer, long size) {
+  __u64 beyond = size - 1 - SHORTEST_PATH;
+
+  if (beyond >= PATH_BYTES - SHORTEST_PATH)
+    return NULL;
+  asm volatile("" : "+r"(beyond));
+  return buffer->path + SHORTEST_PATH + beyond;
+}
+
+static __always_inline void remember(void *map, const void *key, const void *value) {
+  if (bpf_map_update_elem(map, key, value, BPF_ANY))
+    count_event(EVENT_EXPECTED_FULL);
+}
+
+/* Where the log directory and the cgroup are made at once on two processors, each has to see what the other has
+ * written before it looked. */
+static __always_inline void see_others(void) {
+  __u64 anything = 0;
+
+  __sync_fetch_and_add(&anything, 1);
+  asm volatile("" : : "r"(&anything) : "memory");
+}
+
+static __always_inline void expect_cgroup(__u64 cgroup) {
+  __u32 expected = 1;
+
+  remember(&expected_cgroups, &cgroup, &expected);
+}
+
+static __always_inline void see_directory(const char *user_path) {
+  __u32 zero = 0;
+  const struct guard_config *guard = bpf_map_lookup_elem(&guard_config, &zero);
+  struct path_buffer *buffer = path_buffer();
+
+  if (!guard || !buffer)
+    return;
+
+  long size = bpf_probe_read_user_str(buffer->path, sizeof(buffer->path), user_path);
+  if (size < 0) {
+    if (is_believed())
+      count_event(EVENT_PATH_UNREAD);
+    return;
+  }
+
+  struct namespace_name namespace = {};
+  struct pod_uid uid = {};
+  const char *end = end_of_path(buffer, size);
+  if (!end || !read_namespace(buffer->path, guard, &namespace) || !pod_of_log_directory(end, &uid) ||
+      !bpf_map_lookup_elem(&meshed_namespaces, &namespace) || !is_believed())
+    return;
+
+  __u64 now = bpf_ktime_get_ns(), cgroup;
+  remember(&expected_pods, &uid, &now);
+  see_others();
+  if (READ(&pod_cgroups, &uid, &cgroup))
+    expect_cgroup(cgroup);
+}
+
+/* Documentation/trace/ftrace.rst: the arguments of a system call's tracepoint. */
+struct mkdirat_arguments {
+  __u64 common;
+  __u64 number;
+  __u64 directory;
+  const char *path;
+};
+struct mkdir_arguments {
+  __u64 common;
+  __u64 number;
+  const char *path;
+};
+
+SEC("tp/syscalls/sys_enter_mkdirat")
+int sluice_mkdirat(struct mkdirat_arguments *ctx) {
+  see_directory(ctx->path);
+  return 0;
+}
+
+SEC("tp/syscalls/sys_enter_mkdir")
+int sluice_mkdir(struct mkdir_arguments *ctx) {
+  see_directory(ctx->path);
+  return 0;
+}
+
+/* True if the cgroup is inside one that holds pods. */
+static __always_inline bool is_in_pods(struct cgroup *cgroup) {
+  struct cgroup_subsys_state *state = cgroup->self.parent;
+
+#pragma clang loop unroll(disable)
+  for (int level = 0; level < DEEPEST_LEVEL && state; level++) {
+    __u64 id = state->cgroup->kn->id;
+
+    if (bpf_map_lookup_elem(&pods_parents, &id))
+      return true;
+    state = state->parent;
+  }
+  return false;
+}
+
+/* A cgroup that has been made or removed, with its path in the buffer. */
+struct seen_cgroup {
+  struct path_buffer *buffer;
+  __u64 id;
+  __u64 length; /* of the path */
+  struct pod_uid uid;
+  bool is_pod; /* pod-level: uid is its pod's */
+};
+
+/* The path comes from the tracepoint, because the kernel's own record of it has changed (kernfs_node). False if it is
+ * not one of a pod's. The tracepoints run one at a time on the whole machine (TRACE_CGROUP_PATH of
+ * kernel/cgroup/cgroup-internal.h). */
+static __always_inline bool see_cgroup(struct cgroup *cgroup, const char *path, struct seen_cgroup *seen) {
+  seen->buffer = path_buffer();
+  if (cgroup->root->hierarchy_id != UNIFIED_HIERARCHY || !seen->buffer)
+    return false;
+
+  long size = bpf_probe_read_kernel_str(seen->buffer->path, sizeof(seen->buffer->path), path);
+
+  const char *end = end_of_path(seen->buffer, size);
+  if (!end)
+    return false;
+  seen->length = size - 1;
+  seen->id = cgroup->kn->id;
+  seen->is_pod = pod_of_cgroup(end, &seen->uid);
+  return seen->is_pod || is_in_pods(cgroup);
+}
+
+static __always_inline void report_cgroup(const struct seen_cgroup *seen, enum pod_event_kind kind) {
+  seen->buffer->event = (struct pod_event){.cgroup_id = seen->id, .kind = kind};
+  if (seen->length < PATH_BYTES &&
+      bpf_ringbuf_output(&pod_events, seen->buffer, sizeof(seen->buffer->event) + seen->length, 0))
+    count_event(EVENT_POD_EVENT_LOST);
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(sluice_cgroup_mkdir, struct cgroup *cgroup, const char *path) {
+  struct seen_cgroup seen = {};
+
+  /* What a pod makes inside itself is the pod's own business. */
+  if (!see_cgroup(cgroup, path, &seen) || !is_believed())
+    return 0;
+  if (seen.is_pod) {
+    remember(&pod_cgroups, &seen.uid, &seen.id);
+    see_others();
+    if (bpf_map_lookup_elem(&expected_pods, &seen.uid))
+      expect_cgroup(seen.id);
+  }
+  report_cgroup(&seen, POD_EVENT_CGROUP_MADE);
+  return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(sluice_cgroup_rmdir, struct cgroup *cgroup, const char *path) {
+  struct seen_cgroup seen = {};
+  __u64 known;
+
+  if (!see_cgroup(cgroup, path, &seen))
+    return 0;
+  /* Whoever removes it: its id is not given to another one. */
+  bpf_map_delete_elem(&expected_cgroups, &seen.id);
+  if (seen.is_pod && READ(&pod_cgroups, &seen.uid, &known) && known == seen.id) {
+    bpf_map_delete_elem(&pod_cgroups, &seen.uid);
+    bpf_map_delete_elem(&expected_pods, &seen.uid);
+  }
+  if (is_believed())
+    report_cgroup(&seen, POD_EVENT_CGROUP_REMOVED);
+  return 0;
+}
+
+/* Runs over the TCP sockets of the network namespace of whoever reads it, and takes those from the loopback that need
+ * not be held any more. It writes one byte for each. */
+SEC("iter/tcp")
+int sluice_let_go(struct bpf_iter__tcp *ctx) {
+  struct sock_common *sk = ctx->sk_common;
+  char let_go = 1;
+
+  if (!sk || sk->skc_state != STATE_LISTEN)
+    return 0;
+
+  struct held_listener *held = bpf_sk_storage_get(&held_listeners, sk, NULL, 0);
+  if (!held || !held->is_held || !is_let_go(held->pod))
+    return 0;
+
+  __u32 device = held->device;
+  if (bpf_setsockopt(sk, LEVEL_SOCKET, BOUND_DEVICE, &device, sizeof(device)))
+    return 0;
+  held->is_held = 0;
+  bpf_seq_write(ctx->meta->seq, &let_go, sizeof(let_go));
+  return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

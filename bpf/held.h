@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The listeners of pods about which the agent has not decided yet. They are bound to the loopback, so that only the pod
+ * itself reaches them, and no packet is looked at. bind() knows who the caller is, and marks the socket; when it begins
+ * to listen, listen.bpf.c holds it; the iterator of guard.bpf.c lets it go. */
+#ifndef SLUICE_HELD_H
+#define SLUICE_HELD_H
+
+#include <stdbool.h>
+#include "address.h"
+#include "maps.h"
+#include "read.h"
+
+/* True if the pod of a marked socket may be reached: by decision, by policy, or because the guard is about to go. */
+static __always_inline bool is_let_go(__u64 pod) {
+  __u32 zero = 0;
+  const struct agent_config *agent = bpf_map_lookup_elem(&config, &zero);
+  const struct guard_config *guard = bpf_map_lookup_elem(&guard_config, &zero);
+
+  if (!agent || !guard || guard->lets_all_go || (agent->policy & POLICY_UNKNOWN_OPEN))
+    return true;
+  return bpf_map_lookup_elem(&cgroup_info_map, &pod);
+}
+
+#endif

@@ -1,0 +1,160 @@
+// The guard of this node (bpf/guard.bpf.c): loaded, told what it has to know, attached. It goes on working without its owner,
+// and holds the pods of the mesh that come while nobody decides about them.
+import { BpfMap } from '@sluice/libbpf';
+import type { Netns } from '@sluice/linux';
+import { DatapathError } from '../errors.js';
+import { maps } from '../generated/maps.js';
+import { GUARD_OBJECT_PATH, PINNED_MAPS, mapPin, type MapName, type Maps } from '../layout.js';
+import { openIfPinned } from '../pins.js';
+import { recordOf } from '../records.js';
+import { readPodEvents, type PodEvent } from './events.js';
+import { readExpected } from './expected.js';
+import { KeySet } from './key-set.js';
+import { GuardLinks } from './links.js';
+import type { MissingGuardPart } from './parts.js';
+
+/** The maps that user space writes, and those that it reads. */
+export const GUARD_WRITES = ['guard_config', 'meshed_namespaces', 'pods_parents'] as const satisfies readonly MapName[];
+export const GUARD_READS = ['expected_cgroups', 'pod_events'] as const satisfies readonly MapName[];
+
+export interface GuardOptions {
+  /** Where the datapath is pinned, which has to be active: both share their maps. */
+  readonly pinDirectory: string;
+  /** The kubelet's podLogsDir as the kubelet names it: an absolute path on the host. It need not exist. */
+  readonly podLogs: string;
+  /** What is known of the mesh already; without it, what an earlier agent has said stays, until it is set. */
+  readonly meshedNamespaces?: Iterable<string>;
+  readonly podsParents?: Iterable<bigint>;
+  /** The built object; the one that ships with this package if left out. */
+  readonly objectPath?: string;
+}
+
+export class Guard {
+  readonly #maps: Maps<MapName>;
+  readonly #links: GuardLinks;
+  readonly #namespaces: KeySet<string>;
+  readonly #parents: KeySet<bigint>;
+
+  private constructor(opened: Maps<MapName>, links: GuardLinks) {
+    this.#maps = opened;
+    this.#links = links;
+    this.#namespaces = new KeySet(opened.meshed_namespaces, (name) => encodeNamespace(name));
+    this.#parents = new KeySet(opened.pods_parents, (id) => maps.pods_parents.encodeKey(id));
+  }
+
+  /**
+   * Attaches and pins every part that this kernel has; {@link missing} names the others. What an earlier agent attached stays if it
+   * is of this version and on the same maps, and is replaced otherwise, the new part first.
+   * @throws DatapathError not-installed if the datapath is not pinned; RangeError for a `podLogs` that no pod's could be
+   */
+  static open(options: GuardOptions): Guard {
+    const { pinDirectory, podLogs, meshedNamespaces, podsParents, objectPath = GUARD_OBJECT_PATH } = options;
+    const config = encodeConfig(podLogs, false);
+    const opened = openMaps(pinDirectory);
+    const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened));
+    try {
+      opened.guard_config.update(configKey(), config);
+      if (meshedNamespaces !== undefined) guard.setMeshedNamespaces(meshedNamespaces);
+      if (podsParents !== undefined) guard.setPodsParents(podsParents);
+      guard.#links.attach();
+      return guard;
+    } catch (error) {
+      guard.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Exactly these namespaces are in the mesh from now on: a pod of theirs is expected if its log directory is made after this. Returns
+   * those for which there is no room, whose pods are not held.
+   */
+  setMeshedNamespaces(names: Iterable<string>): readonly string[] {
+    return this.#namespaces.set(names);
+  }
+
+  /**
+   * The ids of the cgroups that hold all pods, exactly these from now on. What a process below them makes is not believed, and what
+   * is made below them is reported. Returns those for which there is no room.
+   */
+  setPodsParents(ids: Iterable<bigint>): readonly bigint[] {
+    return this.#parents.set(ids);
+  }
+
+  /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
+  expected(): ReadonlySet<bigint> {
+    return readExpected(this.#maps.expected_cgroups);
+  }
+
+  /**
+   * Takes the listeners in a network namespace from the loopback whose pods have an entry in `cgroups` by now, or all if the policy is
+   * `open`, and returns how many these were. Connections reach them from then on: call it when that is right. Idempotent.
+   * @throws BpfError
+   */
+  letGo(netns: Netns): number {
+    return this.#links.letGo(netns);
+  }
+
+  /** What this kernel does not have of the guard. Where it is not empty, some pods are not held while nobody decides. */
+  missing(): readonly MissingGuardPart[] {
+    return this.#links.missing;
+  }
+
+  /** See {@link readPodEvents}. */
+  events(onEvents: (batch: readonly PodEvent[], dropped: number) => void): { close(): void } {
+    return readPodEvents(this.#maps.pod_events, onEvents);
+  }
+
+  /** Leaves it in force. */
+  close(): void {
+    this.#links.close();
+    for (const map of Object.values(this.#maps)) map.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Throws DatapathError not-installed. */
+function openMaps(pinDirectory: string): Maps<MapName> {
+  const opened: BpfMap[] = [];
+  try {
+    return recordOf(PINNED_MAPS, (name) => {
+      const map = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
+      if (map === undefined) {
+        const message = `the guard works on the maps of the datapath, and the map ${name} is not pinned at ${pinDirectory}. Activate the datapath first`;
+        throw new DatapathError('not-installed', message);
+      }
+      opened.push(map);
+      return map;
+    });
+  } catch (error) {
+    for (const map of opened) map.close();
+    throw error;
+  }
+}
+
+/** `guard_config` has one element. */
+export const configKey = (): Buffer => maps.guard_config.encodeKey(0);
+
+const POD_LOGS_BYTES = 128;
+
+/** Throws RangeError. */
+export function encodeConfig(podLogs: string, letsAllGo: boolean): Buffer {
+  const text = Buffer.from(podLogs.replace(/\/+$/, ''));
+  if (!podLogs.startsWith('/') || text.length === 0 || text.length >= POD_LOGS_BYTES)
+    throw new RangeError(
+      `the directory of the pods' logs has to be an absolute path of at most ${POD_LOGS_BYTES - 1} bytes, not '${podLogs}'`,
+    );
+  return maps.guard_config.encodeValue({
+    podLogs: Buffer.concat([text], POD_LOGS_BYTES),
+    podLogsLength: text.length,
+    letsAllGo: letsAllGo ? 1 : 0,
+  });
+}
+
+const NAMESPACE_BYTES = 64;
+
+function encodeNamespace(name: string): Buffer {
+  return maps.meshed_namespaces.encodeKey({ text: Buffer.concat([Buffer.from(name)], NAMESPACE_BYTES) });
+}

@@ -1,0 +1,110 @@
+// The links of the guard: pinned by the names of their parts, kept over a restart, replaced by another version without a gap.
+import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { BpfLink, openObject, programInfo, type BpfMap, type BpfObject, type BpfProgram } from '@sluice/libbpf';
+import type { Netns } from '@sluice/linux';
+import { DatapathError } from '../errors.js';
+import { guardDirectory } from '../layout.js';
+import { clearPin, openIfPinned } from '../pins.js';
+import { GUARD_PARTS, isNotOfThisMachine, parts, type GuardPart, type MissingGuardPart } from './parts.js';
+
+export const guardPin = (pinDirectory: string, part: GuardPart): string => join(guardDirectory(pinDirectory), part);
+
+export class GuardLinks {
+  readonly #pinDirectory: string;
+  readonly #objectPath: string;
+  readonly #maps: Readonly<Record<string, BpfMap>>;
+  readonly #missing: MissingGuardPart[] = [];
+  #letGo: BpfLink | undefined;
+
+  /** `maps`: those of the datapath by their names in C, which must stay open as long as this is used. */
+  constructor(pinDirectory: string, objectPath: string, maps: Readonly<Record<string, BpfMap>>) {
+    this.#pinDirectory = pinDirectory;
+    this.#objectPath = objectPath;
+    this.#maps = maps;
+  }
+
+  get missing(): readonly MissingGuardPart[] {
+    return this.#missing;
+  }
+
+  /** Call it once. */
+  attach(): void {
+    mkdirSync(guardDirectory(this.#pinDirectory), { recursive: true, mode: 0o700 });
+    for (const part of GUARD_PARTS) {
+      try {
+        this.#attachPart(part);
+      } catch (error) {
+        if (!isNotOfThisMachine(parts[part], error))
+          this.#missing.push({ part, why: error instanceof Error ? error.message : String(error) });
+      }
+    }
+    const known: readonly string[] = GUARD_PARTS;
+    for (const name of readdirSync(guardDirectory(this.#pinDirectory)))
+      if (!known.includes(name)) endLink(join(guardDirectory(this.#pinDirectory), name));
+    this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
+  }
+
+  /** How many listeners. */
+  letGo(netns: Netns): number {
+    if (this.#letGo === undefined) {
+      const why = this.#missing.find(({ part }) => part === 'let_go')?.why ?? 'it is not attached';
+      throw new DatapathError('attach', `the guard cannot let listeners go in ${netns.path}: ${why}`);
+    }
+    return this.#letGo.iterate(netns).length;
+  }
+
+  close(): void {
+    this.#letGo?.close();
+  }
+
+  /** Each is loaded by itself, so that a kernel without one has the others. */
+  #attachPart(part: GuardPart): void {
+    const { program: name, attach } = parts[part];
+    const pin = guardPin(this.#pinDirectory, part);
+    using object = this.#load(name);
+    const program = object.program(name);
+    if (isCurrent(pin, program)) return;
+    const next = `${pin}-next`;
+    clearPin(next);
+    using link = attach(program);
+    link.pin(next);
+    endLink(pin);
+    renameSync(next, pin);
+  }
+
+  #load(name: string): BpfObject {
+    const shared = Object.fromEntries(
+      Object.entries(this.#maps).map(([map, reuse]) => [map, { reuse, maxEntries: reuse.maxEntries }]),
+    );
+    const object = openObject(this.#objectPath, { maps: shared, autoload: (each) => each === name });
+    try {
+      object.load();
+      return object;
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  }
+}
+
+/** Whether the program that is pinned is the same one on the same maps. */
+function isCurrent(pin: string, program: BpfProgram): boolean {
+  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+  if (link === undefined) return false;
+  const [pinned, wanted] = [programInfo(link.info().programId), program.info()];
+  return (
+    pinned.name === wanted.name &&
+    pinned.tag === wanted.tag &&
+    pinned.mapIds.length === wanted.mapIds.length &&
+    wanted.mapIds.every((id) => pinned.mapIds.includes(id))
+  );
+}
+
+/** Ends an attachment: it lasts until nobody has the link open, and closing is what the kernel does at once. False if there was none. */
+export function endLink(pin: string): boolean {
+  if (!existsSync(pin)) return false;
+  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+  clearPin(pin);
+  return link !== undefined;
+}

@@ -1,0 +1,51 @@
+// What the guard consists of, each part by the name of its program and of its pin.
+import { BpfError, type BpfLink, type BpfProgram } from '@sluice/libbpf';
+
+export interface Part {
+  readonly program: string;
+  readonly attach: (program: BpfProgram) => BpfLink;
+  /** Whether there are architectures without it, which do not miss it. */
+  readonly isOptional: boolean;
+}
+
+/** In the order of attachment: a pod's cgroup is known before its log directory asks for it. */
+const PARTS = {
+  cgroup_rmdir: {
+    program: 'sluice_cgroup_rmdir',
+    attach: (program) => program.attachRawTracepoint(),
+    isOptional: false,
+  },
+  cgroup_mkdir: {
+    program: 'sluice_cgroup_mkdir',
+    attach: (program) => program.attachRawTracepoint(),
+    isOptional: false,
+  },
+  mkdirat: {
+    program: 'sluice_mkdirat',
+    attach: (program) => program.attachTracepoint('syscalls/sys_enter_mkdirat'),
+    isOptional: false,
+  },
+  // arm64 has no mkdir(2), and its programs use mkdirat(2).
+  mkdir: {
+    program: 'sluice_mkdir',
+    attach: (program) => program.attachTracepoint('syscalls/sys_enter_mkdir'),
+    isOptional: true,
+  },
+  let_go: { program: 'sluice_let_go', attach: (program) => program.attachIterator(), isOptional: false },
+} as const satisfies Record<string, Part>;
+
+/** `cgroup_mkdir` sees pods' cgroups come, and `cgroup_rmdir` go; `mkdirat` and `mkdir` see their log directories; `let_go` lets listeners go. */
+export type GuardPart = keyof typeof PARTS;
+export const parts: Readonly<Record<GuardPart, Part>> = PARTS;
+export const GUARD_PARTS: readonly GuardPart[] = ['cgroup_rmdir', 'cgroup_mkdir', 'mkdirat', 'mkdir', 'let_go'];
+
+/** A part that cannot be had, and why. */
+export interface MissingGuardPart {
+  readonly part: GuardPart;
+  readonly why: string;
+}
+
+/** Whether a failure to attach says that this machine has no such system call. */
+export function isNotOfThisMachine(part: Part, error: unknown): boolean {
+  return part.isOptional && error instanceof BpfError && error.syscall === 'openat' && error.code === 'ENOENT';
+}

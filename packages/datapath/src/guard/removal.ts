@@ -1,0 +1,54 @@
+// Takes the guard from the node: its listeners are let go, and its programs end.
+import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { BpfLink, BpfMap } from '@sluice/libbpf';
+import { Netns, errorCode } from '@sluice/linux';
+import { maps } from '../generated/maps.js';
+import { guardDirectory, mapPin } from '../layout.js';
+import { openIfPinned } from '../pins.js';
+import { configKey } from './guard.js';
+import { endLink, guardPin } from './links.js';
+
+/** Returns the names of the parts that were attached. Idempotent. */
+export function removeGuard(pinDirectory: string): string[] {
+  const directory = guardDirectory(pinDirectory);
+  if (!existsSync(directory)) return [];
+  letAllGo(pinDirectory);
+  const ended = readdirSync(directory).filter((name) => endLink(join(directory, name)));
+  rmdirSync(directory);
+  return ended.map((name) => `guard-${name}`);
+}
+
+/** In every network namespace that a process is in. */
+function letAllGo(pinDirectory: string): void {
+  using config = openIfPinned(mapPin(pinDirectory, 'guard_config'), (pin) => BpfMap.openPinned(pin));
+  using link = openIfPinned(guardPin(pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
+  const value = config?.lookup(configKey());
+  if (config === undefined || link === undefined || value === undefined) return;
+  config.update(configKey(), maps.guard_config.encodeValue({ ...maps.guard_config.decodeValue(value), letsAllGo: 1 }));
+  for (const path of networkNamespaces()) {
+    using netns = unlessGone(() => Netns.open(path));
+    if (netns !== undefined) link.iterate(netns);
+  }
+}
+
+/** A path to each. */
+function networkNamespaces(): string[] {
+  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  const byInode = new Map<number, string>();
+  for (const pid of processes) {
+    const path = `/proc/${pid}/ns/net`;
+    const inode = unlessGone(() => statSync(path).ino);
+    if (inode !== undefined) byInode.set(inode, path);
+  }
+  return [...byInode.values()];
+}
+
+function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (['ENOENT', 'ESRCH', 'ESTALE'].includes(errorCode(error) ?? '')) return undefined;
+    throw error;
+  }
+}
