@@ -3,9 +3,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Cgroup, LineProcess, enterCommand, type Pod } from '@sluice/testbed';
+import { LineProcess, enterCommand, type Cgroup, type Pod } from '@sluice/testbed';
 import { Guard, type CgroupInfo, type Datapath, type GuardOptions } from '../src/index.js';
-import { MeshedNode, cgroupId, levelOf } from './meshed-node.js';
+import { MeshedNode, levelOf } from './meshed-node.js';
 
 const PROGRAM = fileURLToPath(new URL('../build/test/pod-process', import.meta.url));
 
@@ -182,5 +182,3 @@ export class GuardedNode implements AsyncDisposable {
 export async function clientIn(node: GuardedNode, pod: Pod): Promise<PodProcess> {
   return PodProcess.start({ cgroup: node.mesh.node.cgroup.child('system').path, netns: pod.netns });
 }
-
-export { cgroupId };

@@ -102,9 +102,11 @@ static void dial(const char *ip, const char *port) {
   char text[32] = "";
   socklen_t size = sizeof(int);
   int error = connect(fd, (struct sockaddr *)&address, length) == 0 ? 0 : errno;
-  if (error == EINPROGRESS)
-    error = poll(&ready, 1, PATIENCE_MS) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error
-                                                                                                          : ETIMEDOUT;
+  if (error == EINPROGRESS) {
+    error = ETIMEDOUT;
+    if (poll(&ready, 1, PATIENCE_MS) == 1)
+      getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  }
   ready.events = POLLIN;
   if (!error && poll(&ready, 1, PATIENCE_MS) != 1)
     error = ETIMEDOUT;

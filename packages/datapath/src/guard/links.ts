@@ -10,6 +10,9 @@ import { GUARD_PARTS, isNotOfThisMachine, parts, type GuardPart, type MissingGua
 
 export const guardPin = (pinDirectory: string, part: GuardPart): string => join(guardDirectory(pinDirectory), part);
 
+/** Where a link waits that is to take the place of another one. */
+const nextPin = (pin: string): string => `${pin}-next`;
+
 export class GuardLinks {
   readonly #pinDirectory: string;
   readonly #objectPath: string;
@@ -28,16 +31,25 @@ export class GuardLinks {
     return this.#missing;
   }
 
-  /** Call it once. */
+  /**
+   * Call it once. Every new part is attached before an old one ends: a pod that comes meanwhile is seen by all of either set, whose
+   * maps may differ.
+   */
   attach(): void {
     mkdirSync(guardDirectory(this.#pinDirectory), { recursive: true, mode: 0o700 });
+    const renewed: GuardPart[] = [];
     for (const part of GUARD_PARTS) {
       try {
-        this.#attachPart(part);
+        if (this.#attachNext(part)) renewed.push(part);
       } catch (error) {
         if (!isNotOfThisMachine(parts[part], error))
           this.#missing.push({ part, why: error instanceof Error ? error.message : String(error) });
       }
+    }
+    for (const part of renewed) {
+      const pin = guardPin(this.#pinDirectory, part);
+      endLink(pin);
+      renameSync(nextPin(pin), pin);
     }
     const known: readonly string[] = GUARD_PARTS;
     for (const name of readdirSync(guardDirectory(this.#pinDirectory)))
@@ -58,19 +70,17 @@ export class GuardLinks {
     this.#letGo?.close();
   }
 
-  /** Each is loaded by itself, so that a kernel without one has the others. */
-  #attachPart(part: GuardPart): void {
+  /** False if what is pinned will do. Each is loaded by itself, so that a kernel without one has the others. */
+  #attachNext(part: GuardPart): boolean {
     const { program: name, attach } = parts[part];
     const pin = guardPin(this.#pinDirectory, part);
     using object = this.#load(name);
     const program = object.program(name);
-    if (isCurrent(pin, program)) return;
-    const next = `${pin}-next`;
-    clearPin(next);
+    if (isCurrent(pin, program)) return false;
+    clearPin(nextPin(pin));
     using link = attach(program);
-    link.pin(next);
-    endLink(pin);
-    renameSync(next, pin);
+    link.pin(nextPin(pin));
+    return true;
   }
 
   #load(name: string): BpfObject {

@@ -48,7 +48,8 @@ function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (['ENOENT', 'ESRCH', 'ESTALE'].includes(errorCode(error) ?? '')) return undefined;
+    // EACCES: a process that hides itself even from root without CAP_SYS_PTRACE, which is no pod's.
+    if (['ENOENT', 'ESRCH', 'ESTALE', 'EACCES'].includes(errorCode(error) ?? '')) return undefined;
     throw error;
   }
 }

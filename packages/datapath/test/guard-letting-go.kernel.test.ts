@@ -1,0 +1,181 @@
+// The listeners of held pods: who lets them go, when, and what they are like afterwards.
+import { Netns } from '@sluice/linux';
+import { requires, type Pod } from '@sluice/testbed';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { PodEvent } from '../src/index.js';
+import { GuardedNode, PodProcess, clientIn, type GuardedPod } from './guarded-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+
+describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
+  let world: GuardedNode;
+  let home: Pod;
+  let netns: Netns;
+  let elsewhere: Pod;
+  let client: PodProcess;
+  let held: GuardedPod;
+  let port = 9000;
+
+  beforeAll(async () => {
+    world = await GuardedNode.create();
+    home = await world.mesh.node.pod({ name: 'home' });
+    elsewhere = await world.mesh.node.pod({ name: 'elsewhere' });
+    client = await clientIn(world, elsewhere);
+    netns = Netns.open(home.netns);
+  });
+  afterAll(async () => {
+    netns?.close();
+    await world?.close();
+  });
+  beforeEach(async () => {
+    held = await world.pod({ netns: home.netns });
+  });
+  afterEach(() => held.process.stop());
+
+  const nextPort = (): number => (port += 1);
+  const loopback6 = '::1';
+
+  it.each([
+    ['every IPv4 address', '0.0.0.0', [], [4]],
+    ['one IPv4 address', 'ip4', [], [4]],
+    ['every address of both families', '::', [], [4, 6]],
+    ['every IPv6 address', '::', ['v6only'], [6]],
+    ['one IPv6 address', 'ip6', [], [6]],
+    ['every address, MPTCP', '::', ['mptcp'], [4, 6]],
+    ['every address, with SO_REUSEPORT', '::', ['reuseport'], [4, 6]],
+    ['one IPv6 address, with SO_REUSEPORT', 'ip6', ['reuseport'], [6]],
+  ] as const)('at %s are reachable when the pod has been decided about', async (_name, at, options, families) => {
+    const number = nextPort();
+    const address = { ip4: home.ip4, ip6: home.ip6 }[at as string] ?? at;
+    const id = await held.process.listen(address, number, options);
+    const ips = families.map((family) => (family === 4 ? home.ip4 : home.ip6));
+    for (const ip of ips) expect(await client.dial(ip, number)).toBe('ECONNREFUSED');
+    // The device of an MPTCP socket is not that of its subflow.
+    const device = async (): Promise<string | undefined> =>
+      options.some((option) => option === 'mptcp') ? undefined : held.process.run('device', id);
+    expect(['ok lo', undefined]).toContain(await device());
+    // As long as nobody has decided, nobody lets them go.
+    expect(world.guard.letGo(netns)).toBe(0);
+    for (const ip of ips) expect(await client.dial(ip, number)).toBe('ECONNREFUSED');
+    world.decide(held);
+    for (const ip of ips) expect(await client.dial(ip, number)).toBe('ECONNREFUSED');
+    expect(world.guard.letGo(netns)).toBe(1);
+    for (const ip of ips) expect(await client.dial(ip, number)).toBe(`ok ${id}`);
+    expect(['ok ', undefined]).toContain(await device());
+    expect(world.guard.letGo(netns)).toBe(0);
+  });
+
+  it('are let go all at once, and those of other pods in the same namespace stay held', async () => {
+    const other = await world.pod({ netns: home.netns });
+    const ports = Array.from({ length: 8 }, nextPort);
+    for (const number of ports) await held.process.listen(number % 2 === 0 ? '0.0.0.0' : '::', number);
+    const elsewhere = nextPort();
+    await other.process.listen('::', elsewhere);
+    world.decide(held);
+    expect(world.guard.letGo(netns)).toBe(ports.length);
+    for (const number of ports) expect(await client.dial(home.ip4, number)).toMatch(/^ok/);
+    expect(await client.dial(home.ip4, elsewhere)).toBe('ECONNREFUSED');
+    world.decide(other);
+    expect(world.guard.letGo(netns)).toBe(1);
+    expect(await client.dial(home.ip4, elsewhere)).toMatch(/^ok/);
+    await other.process.stop();
+  });
+
+  it('with SO_REUSEPORT share connections as without the guard', async () => {
+    const number = nextPort();
+    const members = [];
+    for (let i = 0; i < 3; i++) members.push(await held.process.listen('0.0.0.0', number, ['reuseport']));
+    expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
+    world.decide(held);
+    expect(world.guard.letGo(netns)).toBe(members.length);
+    const answered = new Set<string>();
+    // By the kernel's hash of the client's port: each of them answers one in three.
+    while (answered.size < members.length) answered.add(await client.dial(home.ip4, number));
+    expect([...answered].toSorted()).toEqual(members.map((id) => `ok ${id}`));
+  });
+
+  it('that begin after the decision are not held, and the agent hears of those that were bound before', async () => {
+    const events: PodEvent[] = [];
+    const reader = world.guard.events((batch) => events.push(...batch));
+    try {
+      const [plain, shared] = [nextPort(), nextPort()];
+      const first = await held.process.bind('0.0.0.0', plain);
+      const second = await held.process.bind('0.0.0.0', shared, ['reuseport']);
+      world.decide(held);
+      expect(world.guard.letGo(netns)).toBe(0);
+      for (const id of [first, second]) expect(await held.process.run('listen', id)).toBe('ok');
+      expect(await client.dial(home.ip4, plain)).toBe(`ok ${first}`);
+      await expect
+        .poll(() => events.filter(({ kind }) => kind === 'listener-late'))
+        .toEqual([{ kind: 'listener-late', cgroupId: held.id, netnsCookie: netns.cookie }]);
+      expect(world.guard.letGo(netns)).toBe(1);
+      expect(await client.dial(home.ip4, shared)).toBe(`ok ${second}`);
+    } finally {
+      reader.close();
+    }
+  });
+
+  it('get back the device that they were bound to', async () => {
+    const number = nextPort();
+    const id = Number((await held.process.run('socket', '0.0.0.0')).split(' ')[1]);
+    expect(await held.process.run('set', id, 'device', 'eth0')).toBe('ok');
+    expect(await held.process.run('bind', id, '0.0.0.0', number)).toBe('ok');
+    expect(await held.process.run('listen', id)).toBe('ok');
+    expect(await held.process.run('device', id)).toBe('ok lo');
+    world.decide(held);
+    expect(world.guard.letGo(netns)).toBe(1);
+    expect(await held.process.run('device', id)).toBe('ok eth0');
+    expect(await client.dial(home.ip4, number)).toBe(`ok ${id}`);
+  });
+
+  it('cannot be bound to a device by a process that cannot be held for it', async () => {
+    expect(await held.process.run('setuid', 65_534)).toBe('ok');
+    const id = Number((await held.process.run('socket', '0.0.0.0')).split(' ')[1]);
+    expect(await held.process.run('set', id, 'device', 'eth0')).toBe('ok');
+    expect(await held.process.run('bind', id, '0.0.0.0', nextPort())).toBe('EPERM');
+    // All others of such a process are held like anybody's.
+    const number = nextPort();
+    const plain = await held.process.listen('0.0.0.0', number);
+    expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
+    world.decide(held);
+    expect(world.guard.letGo(netns)).toBe(1);
+    expect(await client.dial(home.ip4, number)).toBe(`ok ${plain}`);
+  });
+
+  it('are not held with the policy open, and those that are can be let go', async () => {
+    const [before, after] = [nextPort(), nextPort()];
+    const first = await held.process.listen('::', before);
+    const setPolicy = (unknown: 'hold' | 'open'): void => {
+      world.mesh.settings = { ...world.mesh.settings, unknown };
+      world.mesh.apply();
+    };
+    setPolicy('open');
+    try {
+      const second = await held.process.listen('::', after);
+      expect(await client.dial(home.ip4, after)).toBe(`ok ${second}`);
+      expect(await client.dial(home.ip4, before)).toBe('ECONNREFUSED');
+      expect(world.guard.letGo(netns)).toBe(1);
+      expect(await client.dial(home.ip4, before)).toBe(`ok ${first}`);
+      const at = nextPort();
+      await client.listen('::', at);
+      expect(await held.process.dial(elsewhere.ip4, at)).toMatch(/^ok/);
+    } finally {
+      setPolicy('hold');
+    }
+  });
+
+  it('stay reachable from inside the pod all the while', async () => {
+    const number = nextPort();
+    const id = await held.process.listen('::', number);
+    const inside = await PodProcess.start({ cgroup: held.container.path, netns: home.netns });
+    const reach = async (): Promise<void> => {
+      for (const ip of ['127.0.0.1', loopback6]) expect(await inside.dial(ip, number)).toBe(`ok ${id}`);
+    };
+    await reach();
+    world.decide(held);
+    await reach();
+    world.guard.letGo(netns);
+    await reach();
+    await inside.stop();
+  });
+});

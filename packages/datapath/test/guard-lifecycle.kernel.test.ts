@@ -1,0 +1,227 @@
+// The guard from its beginning to its end: what is pinned, who takes it over, what it says, and what is left of it.
+import { randomUUID } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+import { Cgroup, requires } from '@sluice/testbed';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  GUARD_PARTS,
+  Datapath,
+  DatapathError,
+  type Guard,
+  InstalledDatapath,
+  cleanup,
+  readGuard,
+  type PodEvent,
+} from '../src/index.js';
+import { endLink, guardPin } from '../src/guard/links.js';
+import { INBOUND_OBJECT_PATH } from '../src/layout.js';
+import { GuardedNode, MESHED, clientIn } from './guarded-node.js';
+
+const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const DIST = fileURLToPath(new URL('../dist/index.js', import.meta.url));
+
+describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
+  let world: GuardedNode;
+
+  beforeEach(async () => {
+    world = await GuardedNode.create();
+  });
+  afterEach(() => world?.close());
+
+  const programs = (): number[] => readGuard(world.mesh.pinDirectory).map(({ programId }) => programId);
+  /** Of all that is attached anywhere on the machine. */
+  const attached = (): number => {
+    const own = new Set(programs());
+    return linkIds().filter((id) => own.has(linkInfo(id).programId)).length;
+  };
+  const isHeld = async (): Promise<boolean> => {
+    const { id } = await world.pod({});
+    return world.guard.expected().has(id);
+  };
+
+  it('outlives the process that made it', async () => {
+    world.guard.close();
+    const { pinDirectory } = world.mesh;
+    for (const part of GUARD_PARTS) endLink(guardPin(pinDirectory, part));
+    const script = `
+      const { Guard } = await import(${JSON.stringify(DIST)});
+      Guard.open(${JSON.stringify({ pinDirectory, podLogs: world.podLogs, meshedNamespaces: [MESHED] })});
+    `;
+    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const { id } = await world.pod({});
+    using installed = InstalledDatapath.open(pinDirectory);
+    expect(installed.expected()).toContain(id);
+  });
+
+  it('is taken over as it is by the same version, with what it knows', async () => {
+    const before = readGuard(world.mesh.pinDirectory);
+    expect(before.map(({ part }) => part)).toEqual(['cgroup_rmdir', 'cgroup_mkdir', 'mkdirat', 'mkdir', 'let_go']);
+    const { id } = await world.pod({});
+    world.guard.close();
+    world.guard = world.openGuard();
+    expect(readGuard(world.mesh.pinDirectory)).toEqual(before);
+    expect(world.guard.expected()).toContain(id);
+    expect(await isHeld()).toBe(true);
+    expect(attached()).toBe(before.length);
+  });
+
+  it('looks at another directory at once', async () => {
+    const other = join(world.mesh.node.directory, 'other-pods');
+    mkdirSync(other);
+    world.guard.close();
+    world.guard = world.openGuard({ podLogs: `${other}/` });
+    expect(await isHeld()).toBe(false);
+    const uid = randomUUID();
+    const cgroup = new Cgroup(join(world.mesh.node.cgroup.path, `kubepods/pod${uid}`));
+    expect(await world.kubelet.run('mkdirat', `${other}/${MESHED}_cart_${uid}`)).toBe('ok');
+    expect(world.guard.expected()).toContain(cgroup.id);
+  });
+
+  it('is replaced by another version without a gap, on other maps', async () => {
+    const { mesh } = world;
+    const before = programs();
+    const fresh = Datapath.open({
+      pinDirectory: mesh.pinDirectory,
+      cgroup: mesh.node.cgroup.path,
+      capacities: { pods: 1000 },
+    });
+    expect(fresh.apply(mesh.desired).failures).toEqual([]);
+    // Pods come all the while, in whichever maps they are seen.
+    const ids: bigint[] = [];
+    const coming = (async () => {
+      for (let i = 0; i < 40; i++) ids.push((await world.pod({})).id);
+    })();
+    const old = world.guard;
+    fresh.activate();
+    world.guard = world.openGuard({
+      meshedNamespaces: [MESHED],
+      podsParents: world.parents.map(({ id }) => id),
+    });
+    await coming;
+    const seen = new Set([...old.expected(), ...world.guard.expected()]);
+    expect(ids.filter((id) => !seen.has(id))).toEqual([]);
+    expect(await isHeld()).toBe(true);
+    // What lets listeners go works on none of the maps that are new.
+    const letGo = readGuard(mesh.pinDirectory).find(({ part }) => part === 'let_go')?.programId;
+    expect(programs().filter((id) => before.includes(id))).toEqual([letGo]);
+    expect(attached()).toBe(before.length);
+    expect(readdirSync(`${mesh.pinDirectory}/guard`).toSorted()).toEqual(
+      ['cgroup_mkdir', 'cgroup_rmdir', 'let_go', 'mkdir', 'mkdirat'].toSorted(),
+    );
+    old.close();
+    mesh.datapath.close();
+    mesh.datapath = fresh;
+  });
+
+  it('puts back what is missing, and removes what does not belong there', async () => {
+    const directory = `${world.mesh.pinDirectory}/guard`;
+    endLink(guardPin(world.mesh.pinDirectory, 'mkdirat'));
+    mkdirSync(join(directory, 'let_go-next'));
+    expect(readGuard(world.mesh.pinDirectory).map(({ part }) => part)).not.toContain('mkdirat');
+    world.guard.close();
+    world.guard = world.openGuard();
+    expect(await isHeld()).toBe(true);
+    expect(readdirSync(directory).toSorted()).toEqual(['cgroup_mkdir', 'cgroup_rmdir', 'let_go', 'mkdir', 'mkdirat']);
+  });
+
+  it('says what it cannot have, and needs an active datapath', () => {
+    using nothing = world.openGuard({ objectPath: INBOUND_OBJECT_PATH });
+    expect(nothing.missing().map(({ part }) => part)).toEqual([
+      'cgroup_rmdir',
+      'cgroup_mkdir',
+      'mkdirat',
+      'mkdir',
+      'let_go',
+    ]);
+    expect(nothing.missing()[0]?.why).toContain("has no program 'sluice_cgroup_rmdir'");
+    const open = (): Guard => world.openGuard({ pinDirectory: join(world.mesh.pinDirectory, 'x') });
+    expect(open).toThrow(DatapathError);
+    expect(open).toThrow(/Activate the datapath first/);
+    expect(() => world.openGuard({ podLogs: 'var/log/pods' })).toThrow(/absolute path of at most 127 bytes/);
+    expect(() => world.openGuard({ podLogs: `/${'x'.repeat(127)}` })).toThrow(RangeError);
+  });
+
+  it('takes namespaces into the mesh and out of it, and says for which there is no room', async () => {
+    expect(world.guard.setMeshedNamespaces(['a', 'b'.repeat(63)])).toEqual([]);
+    expect(await isHeld()).toBe(false);
+    expect(world.guard.setMeshedNamespaces([MESHED])).toEqual([]);
+    expect(await isHeld()).toBe(true);
+    const ids = Array.from({ length: 20 }, (_, index) => BigInt(index + 1));
+    expect(world.guard.setPodsParents(ids)).toHaveLength(4);
+    expect(world.guard.setPodsParents([1n])).toEqual([]);
+  });
+
+  it('counts the pods for which there is no room, and takes none from another', async () => {
+    const { mesh } = world;
+    world.leave();
+    mesh.datapath = Datapath.open({
+      pinDirectory: mesh.pinDirectory,
+      cgroup: mesh.node.cgroup.path,
+      capacities: { pods: 20 },
+    });
+    mesh.apply();
+    mesh.datapath.activate();
+    world.guard = world.openGuard({ meshedNamespaces: [MESHED] });
+    const full = (): bigint => mesh.datapath.counters().events['expected-full'];
+    // The machine may have other nodes, whose pods take room, too.
+    const pods = [];
+    while (full() === 0n) pods.push(await world.pod({}));
+    const held = pods.slice(0, -1).map(({ id }) => id);
+    expect(world.guard.expected()).toEqual(new Set(held));
+    await world.pod({});
+    expect(world.guard.expected()).toEqual(new Set(held));
+    for (const { cgroup } of pods) cgroup.remove();
+    await expect.poll(isHeld).toBe(true);
+  });
+
+  it('tells of the cgroups of pods, and of no others', async () => {
+    const events: PodEvent[] = [];
+    // The machine may have other nodes, with pods of their own.
+    const inside = `${world.mesh.node.cgroup.hierarchyPath}/`;
+    const reader = world.guard.events((batch) =>
+      events.push(...batch.filter((event) => event.kind !== 'listener-late' && event.path.startsWith(inside))),
+    );
+    try {
+      const foreign = world.mesh.node.cgroup.child('system/some.service');
+      foreign.remove();
+      const { cgroup, container } = await world.pod({ style: 'systemd', namespace: 'other' });
+      const nested = container.child('nested');
+      const seen = [cgroup, container, nested].map((each) => ({ cgroupId: each.id, path: each.hierarchyPath }));
+      for (const each of [nested, container, cgroup]) rmdirSync(each.path);
+      const wanted = [
+        // The QoS class's slice is inside the one that holds pods, too.
+        expect.objectContaining({ kind: 'cgroup-made', path: expect.stringMatching(/kubepods-besteffort\.slice$/) }),
+        ...seen.map((each) => ({ kind: 'cgroup-made', ...each })),
+        ...seen.toReversed().map((each) => ({ kind: 'cgroup-removed', ...each })),
+      ];
+      await expect.poll(() => events).toEqual(wanted);
+    } finally {
+      reader.close();
+    }
+  });
+
+  it('is removed with the datapath, and lets everything go', async () => {
+    const { mesh } = world;
+    const home = await mesh.node.pod({ name: 'home' });
+    const elsewhere = await mesh.node.pod({ name: 'elsewhere' });
+    const client = await clientIn(world, elsewhere);
+    const { process } = await world.pod({ netns: home.netns });
+    const id = await process.listen('::', 80);
+    expect(await client.dial(home.ip4, 80)).toBe('ECONNREFUSED');
+    const ids = programs();
+    const { detached } = cleanup(mesh.pinDirectory, mesh.node.cgroup.path);
+    expect(detached).toEqual(expect.arrayContaining(['guard-mkdirat', 'guard-cgroup_mkdir', 'guard-let_go']));
+    expect(existsSync(mesh.pinDirectory)).toBe(false);
+    expect(await client.dial(home.ip4, 80)).toBe(`ok ${id}`);
+    await client.listen('::', 81);
+    expect(await process.dial(elsewhere.ip4, 81)).toMatch(/^ok/);
+    world.guard.close();
+    for (const program of ids) expect(() => programInfo(program)).toThrow(/ENOENT/);
+    expect(cleanup(mesh.pinDirectory, mesh.node.cgroup.path)).toEqual({ detached: [], unpinned: [] });
+  });
+});
