@@ -94,7 +94,7 @@ static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_lo
     if (!find_caller(q.config, netns_cookie, &q.caller)) {
       __u64 expected = expected_pod();
 
-      return !expected || (q.config->policy & POLICY_UNKNOWN_OPEN) || mark_unknown(ctx, expected, may_be_on_loopback);
+      return !expected || is_let_go(expected) || mark_unknown(ctx, expected, may_be_on_loopback);
     }
   }
   if (may_be_ztunnels && is_ztunnel(&q))

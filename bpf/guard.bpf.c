@@ -245,12 +245,10 @@ int BPF_PROG(sluice_cgroup_rmdir, struct cgroup *cgroup, const char *path) {
 }
 
 /* Runs over the TCP sockets of the network namespace of whoever reads it, and takes those from the loopback that need
- * not be held any more. It writes one byte for each. */
+ * not be held any more. It writes one byte for each: 1, or 0 if it could not, because the reader lacks CAP_NET_RAW. */
 SEC("iter/tcp")
 int sluice_let_go(struct bpf_iter__tcp *ctx) {
   struct sock_common *sk = ctx->sk_common;
-  char let_go = 1;
-
   if (!sk || sk->skc_state != STATE_LISTEN)
     return 0;
 
@@ -259,9 +257,8 @@ int sluice_let_go(struct bpf_iter__tcp *ctx) {
     return 0;
 
   __u32 device = held->device;
-  if (bpf_setsockopt(sk, LEVEL_SOCKET, BOUND_DEVICE, &device, sizeof(device)))
-    return 0;
-  held->is_held = 0;
+  bool let_go = !bpf_setsockopt(sk, LEVEL_SOCKET, BOUND_DEVICE, &device, sizeof(device));
+  held->is_held = !let_go;
   bpf_seq_write(ctx->meta->seq, &let_go, sizeof(let_go));
   return 0;
 }

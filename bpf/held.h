@@ -10,7 +10,7 @@
 #include "maps.h"
 #include "read.h"
 
-/* True if the pod of a marked socket may be reached: by decision, by policy, or because the guard is about to go. */
+/* True if the pod of a marked socket may be reached: by decision, by policy, or because no listener is held at all. */
 static __always_inline bool is_let_go(__u64 pod) {
   __u32 zero = 0;
   const struct agent_config *agent = bpf_map_lookup_elem(&config, &zero);

@@ -129,6 +129,20 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(readdirSync(directory).toSorted()).toEqual(['cgroup_mkdir', 'cgroup_rmdir', 'let_go', 'mkdir', 'mkdirat']);
   });
 
+  it('holds no listener that nobody could let go', async () => {
+    const home = await world.mesh.node.pod({ name: 'home' });
+    const client = await clientIn(world, await world.mesh.node.pod({ name: 'elsewhere' }));
+    const { process } = await world.pod({ netns: home.netns });
+    using _broken = world.openGuard({ objectPath: INBOUND_OBJECT_PATH });
+    const ids = [await process.listen('::', 80), await process.listen('::', 81, ['reuseport'])];
+    for (const [index, id] of ids.entries()) expect(await client.dial(home.ip4, 80 + index)).toBe(`ok ${id}`);
+    expect(await process.dial(world.mesh.node.ip4, 1)).toBe('ECONNREFUSED');
+    world.guard.close();
+    world.guard = world.openGuard();
+    await process.listen('::', 82);
+    expect(await client.dial(home.ip4, 82)).toBe('ECONNREFUSED');
+  });
+
   it('says what it cannot have, and needs an active datapath', () => {
     using nothing = world.openGuard({ objectPath: INBOUND_OBJECT_PATH });
     expect(nothing.missing().map(({ part }) => part)).toEqual([

@@ -57,6 +57,9 @@ export class Guard {
       if (meshedNamespaces !== undefined) guard.setMeshedNamespaces(meshedNamespaces);
       if (podsParents !== undefined) guard.setPodsParents(podsParents);
       guard.#links.attach();
+      // What nobody could let go must not be held.
+      if (guard.missing().some(({ part }) => part === 'let_go'))
+        opened.guard_config.update(configKey(), encodeConfig(podLogs, true));
       return guard;
     } catch (error) {
       guard.close();
@@ -88,13 +91,16 @@ export class Guard {
   /**
    * Takes the listeners in a network namespace from the loopback whose pods have an entry in `cgroups` by now, or all if the policy is
    * `open`, and returns how many these were. Connections reach them from then on: call it when that is right. Idempotent.
-   * @throws BpfError
+   * @throws BpfError; DatapathError attach if some could not be let go
    */
   letGo(netns: Netns): number {
     return this.#links.letGo(netns);
   }
 
-  /** What this kernel does not have of the guard. Where it is not empty, some pods are not held while nobody decides. */
+  /**
+   * What cannot be had of the guard here. Without `mkdirat` or `cgroup_mkdir` no new pod is held; without `cgroup_rmdir` the room for
+   * pods is used up in the end; without `let_go` no listener is held.
+   */
   missing(): readonly MissingGuardPart[] {
     return this.#links.missing;
   }

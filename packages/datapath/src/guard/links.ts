@@ -1,5 +1,5 @@
 // The links of the guard: pinned by the names of their parts, kept over a restart, replaced by another version without a gap.
-import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfLink, openObject, programInfo, type BpfMap, type BpfObject, type BpfProgram } from '@sluice/libbpf';
 import type { Netns } from '@sluice/linux';
@@ -54,7 +54,10 @@ export class GuardLinks {
     const known: readonly string[] = GUARD_PARTS;
     for (const name of readdirSync(guardDirectory(this.#pinDirectory)))
       if (!known.includes(name)) endLink(join(guardDirectory(this.#pinDirectory), name));
-    this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
+    const why = whyNotLetGo();
+    const isMissing = this.#missing.some(({ part }) => part === 'let_go');
+    if (why !== undefined && !isMissing) this.#missing.push({ part: 'let_go', why });
+    if (why === undefined) this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
   }
 
   /** How many listeners. */
@@ -63,7 +66,15 @@ export class GuardLinks {
       const why = this.#missing.find(({ part }) => part === 'let_go')?.why ?? 'it is not attached';
       throw new DatapathError('attach', `the guard cannot let listeners go in ${netns.path}: ${why}`);
     }
-    return this.#letGo.iterate(netns).length;
+    const outcomes = [...this.#letGo.iterate(netns)];
+    const left = outcomes.filter((outcome) => outcome === 0).length;
+    if (left > 0) {
+      throw new DatapathError(
+        'attach',
+        `${left} listeners of pods could not be let go in ${netns.path}, and nobody reaches them: that takes CAP_NET_RAW`,
+      );
+    }
+    return outcomes.length;
   }
 
   close(): void {
@@ -96,6 +107,17 @@ export class GuardLinks {
       throw error;
     }
   }
+}
+
+/** CAP_NET_RAW of linux/capability.h. */
+const NET_RAW = 1n << 13n;
+
+/** The kernel lets only such a process take a socket from its device (sock_bindtoindex_locked of net/core/sock.c). */
+function whyNotLetGo(): string | undefined {
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return (BigInt(`0x${effective}`) & NET_RAW) === 0n
+    ? 'this process lacks CAP_NET_RAW, without which a listener that is held could not be let go'
+    : undefined;
 }
 
 /** Whether the program that is pinned is the same one on the same maps. */
