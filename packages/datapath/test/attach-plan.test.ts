@@ -73,6 +73,7 @@ describe('the plan', () => {
       sockops: [ztunnel.path, kubelet.path],
       hold: [meshed.path],
       bind: [kubepods.path],
+      listen: [kubepods.path],
     });
   });
 

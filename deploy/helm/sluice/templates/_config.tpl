@@ -14,6 +14,7 @@ policy:
   noZtunnel: {{ .Values.policy.noZtunnel }}
   pending: {{ .Values.policy.pending }}
   holdLimit: {{ toJson .Values.policy.holdLimit }}
+  unknown: {{ .Values.policy.unknown }}
 zds:
   socket: {{ printf "%s/ztunnel.sock" .Values.host.ztunnelDir | quote }}
 probes:

@@ -63,16 +63,21 @@ export function netnsOwners({ served }: EnrolmentInput, pods: readonly DecidedPo
   return owners;
 }
 
-/** Whoever is in the pod network may hold an address. In `node` mode the namespace of a pod need not be known. */
+/**
+ * Whoever is in the pod network may hold an address, in the namespace that is its own. In `node` mode the namespace of a pod need not be
+ * known.
+ */
 export function ownersOf(
   { config, addresses, served }: EnrolmentInput,
   pods: readonly DecidedPod[],
+  netnsOwners: ReadonlyMap<bigint, DecidedPod>,
 ): ReturnType<typeof addressOwners> {
   const claims = pods
     .filter(({ pod, workload }) => !pod.hostNetwork && !(isTerminal(pod) && workload === undefined))
     .map((one) => {
-      const { pod, decision } = one;
-      const cookie = decision.verdict === 'out' ? undefined : cookieOf(one, served);
+      const { pod } = one;
+      const shown = cookieOf(one, served);
+      const cookie = shown !== undefined && netnsOwners.get(shown)?.pod.uid === pod.uid ? shown : undefined;
       return {
         pod,
         cookie,

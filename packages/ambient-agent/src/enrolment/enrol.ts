@@ -11,7 +11,8 @@ import type { CgroupStatus, WorkloadStatus } from './status.js';
 /** Pure: no clock, no files; the order of pods, namespaces, workloads and kubelets does not matter. */
 export function enrol(input: EnrolmentInput): Enrolment {
   const pods = decidedPods(input);
-  const maps = new MapsBuilder(input, netnsOwners(input, pods), ownersOf(input, pods));
+  const owners = netnsOwners(input, pods);
+  const maps = new MapsBuilder(input, owners, ownersOf(input, pods, owners));
   const statuses: WorkloadStatus[] = [];
   for (const kubelet of input.kubelets) maps.addKubelet(kubelet);
   for (const one of pods) {

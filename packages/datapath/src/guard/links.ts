@@ -57,7 +57,8 @@ export class GuardLinks {
     const why = whyNotLetGo();
     const isMissing = this.#missing.some(({ part }) => part === 'let_go');
     if (why !== undefined && !isMissing) this.#missing.push({ part: 'let_go', why });
-    if (why === undefined) this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
+    if (why === undefined)
+      this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
   }
 
   /** How many listeners. */
