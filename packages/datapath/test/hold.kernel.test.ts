@@ -88,11 +88,13 @@ describe.skipIf(need.skip)(`connections that wait for ztunnel${need.label}`, () 
     return { done: caller.dial(to, options) };
   }
 
-  const count = (direction: 'decisions' | 'inbound', reason?: string): bigint =>
-    node.mesh.datapath
-      .counters()
-      [direction].filter((row) => row.verdict === 'hold' && (reason === undefined || row.reason === reason))
+  /** How many connections, or SYNs, were held. */
+  function count(direction: 'decisions' | 'inbound', reason?: string): bigint {
+    const { [direction]: rows } = node.mesh.datapath.counters();
+    return rows
+      .filter((row) => row.verdict === 'hold' && (reason === undefined || row.reason === reason))
       .reduce((sum, row) => sum + row.count, 0n);
+  }
 
   /** Starts dials, and waits until the SYN of each has been held more than once. */
   async function held<T>(dials: number, start: () => Promise<T>): Promise<T> {
