@@ -231,6 +231,7 @@ describe.skipIf(need.skip)(`inPod mode and its policy${need.label}`, () => {
     ['the limit', { policy: { holdLimit: '100ms' } }, undefined],
   ])('refuses instead, in both directions and in both states, by %s', async (why, settings, annotation) => {
     await using host = await NodeAgent.createInPod(settings);
+    host.node.kubernetes.setNamespace('shop', ambient);
     const annotations = annotation === undefined ? {} : { 'sluice/waiting': annotation };
     host.node.kubernetes.write({
       apiVersion: 'v1',
