@@ -36,11 +36,10 @@ export async function pendingUntilServed(
   await ztunnel.stop();
   const early = await node.pod({ name: 'early', namespace: 'shop' });
   await announced.becomes(early, 'pending');
-  const { ok, error } = await early.dial(to);
-  const found = ok ? 'connected' : error;
-  report.row(factRow('its connection meanwhile', 'shop/early', found, 'ECONNREFUSED', found === 'ECONNREFUSED'));
+  const meanwhile = early.dial(to);
   await ztunnel.start();
   await ztunnel.event('ready'); // the other pods are served again, too
+  report.row(rowOf('its connection, made meanwhile', 'shop/early', await meanwhile, outbound));
   report.row(await settledRow('when ztunnel is there', 'shop/early', early, to, outbound));
   await announced.becomes(early, 'enabled');
 }

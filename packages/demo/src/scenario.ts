@@ -62,7 +62,7 @@ class Scene {
     this.#report = report;
   }
 
-  /** Until ztunnel has acknowledged the pods, they are held: their connections are refused. */
+  /** Until the agent knows the pods, their connections go directly; until ztunnel has acknowledged them, they wait. */
   async enrolled(): Promise<void> {
     const { cart, stock, host } = this.#cast;
     for (const pod of [cart, stock]) {
