@@ -156,10 +156,16 @@ export const decidePass = Effect.fnUntraced(function* (
     entering,
   };
   const overdue = patience.overdue(performance.now());
-  const wished = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses, overdue });
-  const enrolment = withinCapacities(wished, config.capacities);
-  const waiting = yield* waitingPods(enrolment);
+  const enrolWith = (late: ReadonlySet<string>): Enrolment => {
+    const wished = enrol({ inventory, ztunnels, config, ...truth, served, capture, addresses, overdue: late });
+    return withinCapacities(wished, config.capacities);
+  };
+  const assumed = enrolWith(overdue);
+  const waiting = yield* waitingPods(assumed);
   patience.see(waiting, performance.now());
+  // One that was overdue and has its ztunnel by now waits anew when that goes again.
+  const stillOverdue = new Set(waiting.filter((uid) => overdue.has(uid)));
+  const enrolment = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
