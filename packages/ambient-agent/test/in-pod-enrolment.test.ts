@@ -3,6 +3,7 @@ import { WorkloadFlag } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../src/index.js';
+import { nothingSeen } from '../src/enrolment/capture.js';
 import { config, enrolWorld, facts, pod, workload, ztunnelPod, type World } from './world.js';
 
 const inPod = (tree: Record<string, unknown> = {}): ReturnType<typeof config> => config({ mode: 'inPod', ...tree });
@@ -109,6 +110,31 @@ describe('a pod of inPod mode', () => {
     expect(statuses[0]?.reason).toBe('pending: its network namespace is that of pod shop/old');
     expect(served.map(({ uid }) => uid)).toEqual(['old']);
     expect(desired.netns.get(7n)?.id).toBe(100n);
+  });
+
+  it('waits by the way by which it will be captured, if a ztunnel has been seen', () => {
+    const flagsWith = (capture: World['capture'], served = facts()): number =>
+      one({}, { served, ...(capture === undefined ? {} : { capture }) }).desired.netns.get(7n)?.flags ?? 0;
+    const { PENDING, ROUTE } = WorkloadFlag;
+    const seen = { ...nothingSeen, expected: 'transparent' as const };
+    expect(flagsWith(seen) & (PENDING | ROUTE)).toBe(PENDING | ROUTE);
+    expect(flagsWith({ ...seen, expected: 'not-transparent' }) & (PENDING | ROUTE)).toBe(PENDING);
+    expect(flagsWith({ ...seen, obstacles: new Map([[7n, 'a rule']]) }) & (PENDING | ROUTE)).toBe(PENDING);
+    expect(flagsWith(nothingSeen) & (PENDING | ROUTE)).toBe(PENDING);
+    // Once it is acknowledged, what is expected does not count any more.
+    expect(flagsWith(seen, acked) & (PENDING | ROUTE)).toBe(0);
+  });
+
+  it('has the flags of its policy in every entry, and keeps them from other pods', () => {
+    const { REFUSE_WAITING, OPEN_WAITING } = WorkloadFlag;
+    const waitingOf = (annotations: Record<string, string>, more: Partial<World> = {}): number =>
+      (one({ annotations }, more).desired.cgroups.get(101n)?.flags ?? 0) & (REFUSE_WAITING | OPEN_WAITING);
+    expect(waitingOf({})).toBe(0);
+    expect(waitingOf({ 'sluice/waiting': 'open' })).toBe(OPEN_WAITING);
+    expect(waitingOf({ 'sluice/waiting': 'refuse' })).toBe(REFUSE_WAITING);
+    expect(waitingOf({}, { config: inPod({ policy: { noZtunnel: 'closed' } }) })).toBe(REFUSE_WAITING);
+    expect(waitingOf({}, { config: inPod({ policy: { pending: 'open' } }), served: facts() })).toBe(OPEN_WAITING);
+    expect(waitingOf({ 'sluice/waiting': 'hold' }, { config: inPod({ policy: { noZtunnel: 'open' } }) })).toBe(0);
   });
 
   it('is not served if it is not wanted, and ztunnel has no address in the maps', () => {

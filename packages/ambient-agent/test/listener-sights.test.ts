@@ -75,6 +75,18 @@ describe('whether ztunnel’s listeners are transparent', () => {
     expect(sights.update(facts({ a: [5n, 2], b: [6n] }), false)).toEqual(new Map([[5n, 'not-transparent']]));
   });
 
+  it('of the newest ztunnel is what a pod that waits for one expects, connected or not', () => {
+    const sights = new ListenerSights(new Set(), look);
+    expect(sights.latest).toBeUndefined();
+    sights.update(facts({ a: [5n, 1] }), false);
+    expect(sights.latest).toBe('transparent');
+    sights.update(facts({ a: [5n] }), false);
+    expect(sights.latest).toBe('transparent');
+    sights.update(facts({ a: [5n, 1], b: [6n, 2] }), false);
+    expect(sights.latest).toBe('not-transparent');
+    expect(new ListenerSights(new Set([5n]), look).latest).toBe('transparent');
+  });
+
   it('that cannot be seen is looked at again by thorough passes', () => {
     const sights = new ListenerSights(new Set(), look);
     const unseen = { unseen: 'process 103 does not listen there' };

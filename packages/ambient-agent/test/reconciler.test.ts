@@ -143,6 +143,23 @@ describe('the reconciler', () => {
     await bare(program);
     expect(failures).toEqual(['Broken: it broke', 'defect: undefined is not a function']);
   });
+
+  it('runs a pass when the last one has said that it is due, although nothing happens', async () => {
+    const reasons: string[][] = [];
+    const program = Effect.gen(function* () {
+      const reconciler = yield* makeReconciler({
+        pass: () => Effect.succeed({ ...nothingDone, dueMs: reasons.length < 2 ? 1 : undefined }),
+        onPass: (_result, why) => Effect.sync(() => void reasons.push([...why])),
+        onFailure: () => Effect.void,
+        resyncIntervalMs: 3_600_000,
+      });
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run({ ...nothingDone, dueMs: 1 })));
+      yield* until(() => reasons.length >= 3);
+      yield* Fiber.interrupt(fiber);
+    });
+    await bare(program);
+    expect(reasons).toEqual([['retry'], ['retry'], ['retry']]);
+  });
 });
 
 describe('the result of a pass', () => {
