@@ -18,6 +18,7 @@ import { leaveMesh, removeFromNode } from './leave-node.js';
 import { checkBpffs, checkRoot, openResolver } from './node/checks.js';
 import { lockedByAnother, takeLock, type HeldLock } from './run-directory/lock.js';
 import { datapathEnforcement } from './node/enforcement.js';
+import { holdingSocket } from './node/holding-socket.js';
 import { checkKernel } from './node/kernel-features.js';
 import { NodeView } from './node/node-view.js';
 import { isUninstalled } from './node/own-daemonset.js';
@@ -94,6 +95,8 @@ const agent = (
     yield* followLogLevel(runDir, threshold);
     const changedNetns = yield* recallNetns(runDir, resolver);
     const before = yield* stateFile(runDir).recall;
+    // Before anything else: the agent that ends waits for this one to listen, and its own socket goes with it.
+    const holding = yield* holdingSocket(config);
     const takesOver = free === undefined && config.mode === 'inPod';
     const listener = takesOver ? yield* takeZdsSocket(config.zds.socket, before?.zds?.socket) : undefined;
     // This is read before anything is opened: the maps that the kernel enforces now say which pods ztunnel had acknowledged.
@@ -106,7 +109,7 @@ const agent = (
     const hints: Hints = { onZds: () => {} };
     const base = Layer.mergeAll(
       source,
-      datapathEnforcement(config, resolver.cgroupRoot),
+      datapathEnforcement(config, resolver.cgroupRoot, holding),
       podNetns(config, changedNetns),
     );
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));

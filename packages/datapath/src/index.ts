@@ -8,6 +8,7 @@ export type { ApplyFailure, ApplyResult } from './apply.js';
 export type { AttachFailure, AttachResult, Attachment } from './attach.js';
 export { attachPlan, isWithin } from './attach-plan.js';
 export type { AttachPlan, Needs, Place } from './attach-plan.js';
+export { holdByPinned } from './listeners.js';
 export type { NetnsAttached } from './netns-links.js';
 export { InstalledDatapath, readLinks, readNetnsLinks } from './installed.js';
 export type { RoutedDevices, RoutedFamilies } from './routed-netns.js';

@@ -11,19 +11,18 @@ import {
   type MissingPart,
   type RoutedDevices,
 } from '@sluice/datapath';
-import { silentListener, type Netns } from '@sluice/linux';
+import type { Netns } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import * as Schema from 'effect/Schema';
-import type * as Scope from 'effect/Scope';
 import type { AgentConfig } from '../config/config.js';
 import { pinDirectory } from '../config/pin-directory.js';
 import { RESERVED_CGROUPS, withReserve } from '../enrolment/room.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
-import { metrics } from '../observe/metrics.js';
+import { holdBy, type HoldingSocket } from './holding-socket.js';
 
 /** A call of the datapath that failed as a whole. */
 export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
@@ -80,21 +79,12 @@ export class Enforcement extends Context.Service<
 /** The ports at which ztunnel listens for connections that are steered to it. */
 export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
-/** Opens the socket to which connections are given that wait for ztunnel, for as long as the scope lasts. */
-const holdConnections = (datapath: Datapath): Effect.Effect<string | undefined, never, Scope.Scope> =>
-  Effect.acquireRelease(Effect.try({ try: () => silentListener(), catch: messageOf }), (socket) =>
-    Effect.sync(() => socket.close()),
-  ).pipe(
-    Effect.flatMap(({ fd }) => Effect.try({ try: () => datapath.holdBy(fd), catch: messageOf })),
-    Effect.as(undefined),
-    Effect.catch((message) => {
-      const why = `connections that cannot reach ztunnel are refused instead of held, because the socket that holds them could not be made: ${message}`;
-      return Effect.as(Effect.andThen(metrics.error('hold'), Effect.logError(why)), why);
-    }),
-  );
-
 /** @param cgroup the one that all places of plans are in */
-export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.Layer<Enforcement, StartupError> =>
+export const datapathEnforcement = (
+  config: AgentConfig,
+  cgroup: string,
+  holding?: HoldingSocket,
+): Layer.Layer<Enforcement, StartupError> =>
   Layer.effect(
     Enforcement,
     Effect.gen(function* () {
@@ -112,8 +102,7 @@ export const datapathEnforcement = (config: AgentConfig, cgroup: string): Layer.
         }),
         (opened) => Effect.sync(() => opened.close()),
       );
-      // It takes the place of that of an agent that still runs. When this process ends, connections are refused instead of held.
-      const whyNotHeld = config.mode === 'inPod' ? yield* holdConnections(datapath) : undefined;
+      const whyNotHeld = yield* holdBy(datapath, holding);
       const attempt = <A>(call: EnforcementError['call'], run: () => A): Effect.Effect<A, EnforcementError> =>
         Effect.try({ try: run, catch: (error) => new EnforcementError({ call, message: messageOf(error) }) });
       return Enforcement.of({
