@@ -2,6 +2,7 @@
 import { request } from 'node:http';
 import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { InstalledDatapath } from '@sluice/datapath';
 import { BpfMap, openObject } from '@sluice/libbpf';
 import { connectSeqpacket, errorCode } from '@sluice/linux';
 import { endpoint, requires, type Agent, type Crowd, type Load, type Pod, type StandInZtunnel } from '@sluice/testbed';
@@ -84,6 +85,31 @@ describe.skipIf(need.skip)(`two agents of one node${need.label}`, () => {
       asked.on('error', reject);
       asked.end();
     });
+
+  it('what waits for ztunnel goes on waiting while one takes over from the other', async () => {
+    const next = await successor();
+    await ztunnel.kill9();
+    // A refusal of any of them would reach its client.
+    const waiting = [
+      shop.dial(endpoint(host.node.remote.ip6, 80)),
+      client.dial(endpoint(shop.ip4, 8080)),
+      host.node.remote.dial(endpoint(shop.ip6, 8080)),
+    ];
+    using installed = InstalledDatapath.open(`${host.bpffs}/sluice`);
+    const heldIn = (): unknown =>
+      new Set(installed.counters().inbound.flatMap(({ verdict, reason }) => (verdict === 'hold' ? [reason] : [])));
+    await expect.poll(heldIn).toEqual(new Set(['outbound', 'no-listener']));
+    expect(await host.agent.stop()).toEqual({ code: 0, signal: null });
+    expect(installed.canHold()).toBe(true);
+    await next.process.lineMatching(/"msg":"ready"/);
+    expect(installed.canHold()).toBe(true);
+    await ztunnel.start();
+    for (const { hops, error } of await Promise.all(waiting)) {
+      expect(error).toBe('');
+      expect(hops[0]).toMatchObject({ by: 'ztunnel' });
+    }
+    expect(installed.counters().inbound.filter(({ verdict }) => verdict === 'refuse')).toEqual([]);
+  });
 
   it('the second one is ready, says that it stands by, changes nothing, and takes over at once', async () => {
     const before = host.status().state.agent.pid;
