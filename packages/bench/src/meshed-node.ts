@@ -17,8 +17,8 @@ export interface MeshedNode extends AsyncDisposable {
   readonly zdsSocket: string;
   readonly runDir: string;
   readonly bpffs: string;
-  /** Another agent with the same configuration, not started yet. */
-  nextAgent(): Agent;
+  /** Another agent with the same configuration, not started yet; `ready` matches the line that says that it has started. */
+  nextAgent(ready?: RegExp): Agent;
 }
 
 /** Fulfilled when the agent has taken over, and ztunnel is connected. `more` are further settings of the agent. */
@@ -47,7 +47,7 @@ export async function createMeshedNode(more: Readonly<Record<string, unknown>> =
     node.kubernetes.setNamespace(MESHED, { 'istio.io/dataplane-mode': 'ambient' });
     const ztunnel = await node.ztunnel({ mode: 'inPod', zdsSocket });
     const command = [process.execPath, COMMAND, 'run', '--config', config];
-    const nextAgent = (): Agent => node.agent({ command, ready: /"ready"/ });
+    const nextAgent = (ready = /"msg":"ready"/): Agent => node.agent({ command, ready });
     const agent = nextAgent();
     await agent.start();
     await ztunnel.event('ready');

@@ -99,6 +99,8 @@ function randomStep(sketch: Sketch, random: () => number, without: ReadonlySet<s
       return { do: kind, namespace: pick(NAMESPACES), waiting: pick(WAITINGS) };
     case 'lie':
       return { do: kind, pod: present(), lie: pick(LIES), other: present() };
+    case 'agent-overlap':
+      return { do: kind, end: pick(['kill', 'stop']) };
     case 'pause':
       return { do: kind, ms: Math.floor(random() * LONGEST_PAUSE_MS) };
     case 'delete':

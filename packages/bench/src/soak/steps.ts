@@ -78,7 +78,6 @@ export const Step = Schema.Union([
       'agent-kill',
       'agent-stop',
       'agent-start',
-      'agent-overlap',
       'ztunnel-kill',
       'ztunnel-start',
       'ztunnel-roll',
@@ -86,6 +85,8 @@ export const Step = Schema.Union([
       'api-back',
     ]),
   }),
+  /** Another agent stands by, and takes over when the first one ends. */
+  Schema.Struct({ do: Schema.Literal('agent-overlap'), end: Schema.Literals(['kill', 'stop']) }),
   Schema.Struct({ do: Schema.Literal('pause'), ms: Schema.Int }),
   /** Everything is brought back that is away, and has to become what the model says. */
   Schema.Struct({ do: Schema.Literal('settle') }),

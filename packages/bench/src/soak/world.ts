@@ -7,6 +7,7 @@ import {
   KUBELET_ORDER,
   KUBELET_PAUSES,
   moved,
+  PATIENCE_MS,
   without,
   type Agent,
   type Attempt,
@@ -28,9 +29,6 @@ const OUTSIDE_PORT = 80;
 const PAUSE_MS = 30;
 /** Of one dial, in ms: a pod's address may be gone. */
 const TIMEOUT_MS = 3000;
-/** What an agent is given to take over from another one that still runs. */
-const OVERLAP_MS = 20_000;
-
 /** One program that dials again and again. */
 interface Loop {
   readonly name: string;
@@ -84,7 +82,7 @@ export class World implements AsyncDisposable {
   }
 
   static async create(model: Model, settings: Readonly<Record<string, unknown>>): Promise<World> {
-    const world = new World(await createMeshedNode({ resyncInterval: '5s', ...settings }), model);
+    const world = new World(await createMeshedNode({ lock: 'wait', resyncInterval: '5s', ...settings }), model);
     for (const name of NAMESPACES) world.#writeNamespace(name);
     await world.#kubernetes.settled();
     return world;
@@ -239,12 +237,15 @@ export class World implements AsyncDisposable {
       case 'agent-start':
         // It is not ready before it has heard of all pods.
         if (this.agentIsUp || !this.apiIsThere) return false;
-        await this.agent.start();
+        this.agent = this.place.nextAgent();
+        await within('the agent has taken over', this.agent.start());
         this.agentIsUp = true;
         this.#tell(() => model.agentIsUp(true));
         return true;
       case 'agent-overlap':
-        return this.agentIsUp && this.apiIsThere && this.#overlap();
+        if (!this.agentIsUp || !this.apiIsThere) return false;
+        await this.#overlap(step.end);
+        return true;
       case 'ztunnel-kill':
         if (!this.ztunnel.process.running) return false;
         this.#tell(() => model.ztunnelIsDown());
@@ -438,32 +439,42 @@ export class World implements AsyncDisposable {
     return true;
   }
 
-  /** Another agent takes over while the first one runs; one that is not made for that is ended first. */
-  async #overlap(): Promise<boolean> {
-    const next = this.place.nextAgent();
+  async #overlap(end: 'kill' | 'stop'): Promise<void> {
+    const next = this.place.nextAgent(/"msg":"standing by/);
+    await within('the next agent stands by', next.start());
     const old = this.agent;
-    const isReady = next.start().then(
-      () => true,
-      () => false,
+    this.agent = next;
+    this.#tell(() => this.model.agentIsUp(false));
+    await (end === 'kill' ? old.kill9() : old.stop());
+    await within(
+      'the next agent has taken over',
+      next.process.until((line) => line.includes('"msg":"ready"')),
     );
-    const late = new Promise<'late'>((resolve) => setTimeout(() => resolve('late'), OVERLAP_MS));
-    const how = await Promise.race([isReady, late]);
-    if (how === false) return false; // it does not start beside another one
-    this.agent = next; // the old one may end by itself from now on
-    if (old.process.running) await old.stop();
-    if (how === 'late' && !(await isReady)) throw new Violation('the next agent did not take over');
-    return true;
+    this.#tell(() => this.model.agentIsUp(true));
   }
 
   async #rollZtunnel(): Promise<boolean> {
     const old = this.ztunnel;
     const name = `ztunnel-${(this.#ztunnels += 1)}`;
     const next = await this.#node.ztunnel({ mode: 'inPod', zdsSocket: this.place.zdsSocket, name, drainMs: 1000 });
-    await next.event('ready');
+    await within('the next ztunnel is ready', next.event('ready'));
     this.ztunnel = next;
     await old.stop();
     await old.pod.delete();
     return true;
+  }
+}
+
+/** Rejects with a Violation if it takes so long that it will never come. */
+async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Violation(`not within ${PATIENCE_MS / 1000} s: ${what}`)), PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
