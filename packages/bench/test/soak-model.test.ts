@@ -15,8 +15,8 @@ const birth = (more: Partial<Birth> = {}): Birth => ({
 });
 
 /** A model whose namespace `shop` is in the mesh. */
-function meshed(hasRoom = true): Model {
-  const model = new Model(NAMESPACES, hasRoom);
+function meshed({ hasRoom = true, judgesBirths = true } = {}): Model {
+  const model = new Model(NAMESPACES, { hasRoom, judgesBirths });
   model.labelNamespace('shop', 'ambient');
   model.settled();
   return model;
@@ -98,11 +98,23 @@ describe('a pod that is wanted', () => {
   });
 
   test('waits for ever if there is no room', () => {
-    const model = meshed(false);
+    const model = meshed({ hasRoom: false });
     model.create(birth());
     model.settled(() => false);
     expect(out(model)).toEqual(['mesh', 'nobody']);
   });
+});
+
+test('nothing is forbidden at births if they are not judged', () => {
+  const model = meshed({ judgesBirths: false });
+  model.create(birth());
+  expect(out(model)).toEqual(['direct', 'mesh', 'nobody']);
+  model.settled();
+  expect(out(model)).toEqual(['mesh']);
+  model.disturbed('a');
+  expect(out(model)).toEqual(['mesh', 'nobody']);
+  model.renewed('a');
+  expect(out(model)).toEqual(['direct', 'mesh', 'nobody']);
 });
 
 describe('a pod that is not wanted', () => {

@@ -42,6 +42,8 @@ export interface PodState {
   /** The annotations that may be in force for it. */
   waitings: ReadonlySet<Waiting>;
   isSettled: boolean;
+  /** It, or its sandbox, has not settled yet. */
+  isNew: boolean;
   /** Its application may not run yet. */
   isStarting: boolean;
   /** Kubernetes has its object, and says where it runs. */
@@ -52,8 +54,18 @@ export interface PodState {
 
 const EITHER: ReadonlySet<Membership> = new Set<Membership>(['in', 'out']);
 
+const PARTIES: ReadonlySet<Party> = new Set<Party>(['mesh', 'direct', 'nobody']);
+const EVERYBODY: Permits = { out: PARTIES, in: PARTIES };
+
 /** The value that counts: that of the pod, or else of the namespace, or else the node's. */
 const DEFAULT_WAITING: Waiting = 'hold';
+
+export interface ModelSettings {
+  /** Whether every pod finds room in the maps. */
+  readonly hasRoom: boolean;
+  /** Whether anything is forbidden to a pod, or a new sandbox, before it has settled for the first time. */
+  readonly judgesBirths: boolean;
+}
 
 export class Model {
   readonly #namespaces = new Map<string, NamespaceState>();
@@ -61,12 +73,11 @@ export class Model {
   #agentIsUp = true;
   #apiIsThere = true;
   #ztunnelServes = true;
-  /** Whether every pod finds room in the maps. */
-  readonly #hasRoom: boolean;
+  readonly #settings: ModelSettings;
 
-  constructor(namespaces: readonly string[], hasRoom: boolean) {
+  constructor(namespaces: readonly string[], settings: ModelSettings) {
     for (const name of namespaces) this.#namespaces.set(name, { label: 'no', waiting: 'no', isSettled: true });
-    this.#hasRoom = hasRoom;
+    this.#settings = settings;
   }
 
   get pods(): ReadonlyMap<string, PodState> {
@@ -94,6 +105,7 @@ export class Model {
       taken: new Set(),
       waitings: new Set(),
       isSettled: false,
+      isNew: true,
       isStarting: true,
       hasObject: true,
       membershipAtLast: undefined,
@@ -161,9 +173,16 @@ export class Model {
     this.#changed(pod);
   }
 
-  /** A new sandbox, or anything else that takes time and changes nothing of what is wanted. */
+  /** Anything that takes time and changes nothing of what is wanted. */
   disturbed(name: string): void {
     this.#pod(name).isSettled = false;
+  }
+
+  /** It gets a new sandbox. */
+  renewed(name: string): void {
+    const pod = this.#pod(name);
+    pod.isSettled = false;
+    pod.isNew = true;
   }
 
   agentIsUp(isUp: boolean): void {
@@ -190,16 +209,18 @@ export class Model {
       pod.taken = new Set([membership]);
       pod.waitings = new Set([this.#waitingOf(pod)]);
       pod.isSettled = membership === 'out' || isIn(name);
+      pod.isNew = false;
     }
   }
 
   permits(name: string): Permits {
     const pod = this.#pod(name);
+    if (pod.isNew && !this.#settings.judgesBirths) return EVERYBODY;
     const out = new Set<Party>();
     if (pod.taken.has('out')) out.add('direct');
     if (pod.taken.has('in')) {
       out.add('mesh');
-      const isWaiting = !pod.isSettled || !this.#ztunnelServes || !this.#hasRoom;
+      const isWaiting = !pod.isSettled || !this.#ztunnelServes || !this.#settings.hasRoom;
       if (isWaiting && pod.waitings.has('open')) out.add('direct');
       if (isWaiting) out.add('nobody');
     }

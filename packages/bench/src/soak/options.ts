@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { UsageError } from '../usage-error.js';
 import { whole } from '../whole.js';
-import { STEP_KINDS, UNPAUSED } from './random-steps.js';
+import { BIRTHS, STEP_KINDS, UNPAUSED } from './random-steps.js';
 import { LIES, STARTS } from './steps.js';
 
 export interface SoakOptions {
@@ -32,6 +32,7 @@ dialled all the time. Is every connection accepted by the right party, and do th
   --without A,B      leaves out these kinds of steps, starts and lies:
                      ${STEP_KINDS.join(' ')}
                      ${STARTS.join(' ')} ${UNPAUSED} ${LIES.join(' ')}
+                     ${BIRTHS}: what happens to a pod before it has settled for the first time
   --keep-going       further runs after a failure
   --replay FILE      one run with the steps of this file, which a failure has left in --out
   --out DIR          keeps each failure there: failure-SEED.json
@@ -42,7 +43,7 @@ export function parseSoak(argv: readonly string[]): SoakOptions | 'help' {
   const { values } = parse(argv);
   if (values.help) return 'help';
   const without = new Set((values.without ?? '').split(',').filter((word) => word !== ''));
-  const known: readonly string[] = [...STEP_KINDS, ...STARTS, UNPAUSED, ...LIES];
+  const known: readonly string[] = [...STEP_KINDS, ...STARTS, UNPAUSED, ...LIES, BIRTHS];
   for (const word of without)
     if (!known.includes(word)) throw new UsageError(`--without ${word} is no kind of step, start or lie`);
   return {

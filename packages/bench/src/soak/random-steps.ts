@@ -41,6 +41,8 @@ const WEIGHTS: readonly (readonly [RandomKind, number])[] = [
 
 /** Starts without the pauses of a real kubelet, for `without`. */
 export const UNPAUSED = 'unpaused';
+/** The judging of pods and sandboxes that have not settled yet, for `without`. */
+export const BIRTHS = 'births';
 
 export const STEP_KINDS = WEIGHTS.map(([kind]) => kind);
 

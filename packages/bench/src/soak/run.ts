@@ -11,6 +11,8 @@ export const RunSettings = Schema.Struct({
   capture: Schema.Literals(['route', 'rewrite']),
   /** Whether every pod finds room in the maps. */
   hasRoom: Schema.Boolean,
+  /** Whether anything is forbidden to a pod, or a new sandbox, before it has settled for the first time. */
+  judgesBirths: Schema.Boolean,
 });
 export type RunSettings = typeof RunSettings.Type;
 
@@ -39,10 +41,11 @@ const TIGHT = { cgroups: 16, netns: 5, localPods: 6, ownAddresses: 12 };
 /** Rejects only if the node cannot be made at all. */
 export async function runSteps(
   steps: readonly Step[],
-  { capture, hasRoom }: RunSettings,
+  { capture, ...settings }: RunSettings,
   patienceMs: number,
 ): Promise<RunResult> {
-  const model = new Model(NAMESPACES, hasRoom);
+  const model = new Model(NAMESPACES, settings);
+  const { hasRoom } = settings;
   await using world = await World.create(model, { capture, ...(hasRoom ? {} : { capacities: TIGHT }) });
   let taken = 0;
   for (const [at, step] of steps.entries()) {

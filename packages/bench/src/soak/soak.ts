@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { randomFrom } from '../random.js';
 import type { SoakOptions } from './options.js';
-import { randomSteps } from './random-steps.js';
+import { BIRTHS, randomSteps } from './random-steps.js';
 import { RunSettings, runSteps, type Failure, type RunResult } from './run.js';
 import { shrink } from './shrink.js';
 import { Step, stepText } from './steps.js';
@@ -24,6 +24,7 @@ export function runOf(seed: number, { steps: count, without }: Pick<SoakOptions,
   const settings: RunSettings = {
     capture: random() < 1 / REWRITE_EVERY ? 'rewrite' : 'route',
     hasRoom: random() >= 1 / TIGHT_EVERY,
+    judgesBirths: !without.has(BIRTHS),
   };
   return { seed, settings, steps: randomSteps({ random, count, without }) };
 }

@@ -329,7 +329,7 @@ export class World implements AsyncDisposable {
 
   async #remakeSandbox(live: LivePod, isReported: boolean): Promise<void> {
     const { pod, name } = live;
-    this.#tell(() => this.model.disturbed(name));
+    this.#tell(() => this.model.renewed(name));
     this.#judgePod(live);
     live.isUp = false;
     live.further.length = 0;
