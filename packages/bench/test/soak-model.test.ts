@@ -91,6 +91,9 @@ describe('a pod that is wanted', () => {
     expect([out(model), model.membershipOf('a')]).toEqual([['mesh'], 'in']);
     model.labelNamespace('shop', 'no');
     expect([out(model), model.membershipOf('a')]).toEqual([['direct', 'mesh', 'nobody'], undefined]);
+    model.create(birth({ name: 'b' }));
+    model.objectGone('b'); // nobody may have read it
+    expect([out(model, 'b'), model.membershipOf('b')]).toEqual([['direct', 'mesh', 'nobody'], undefined]);
     model.objectBack('a');
     expect(out(model)).toEqual(['direct', 'mesh', 'nobody']);
     model.settled();

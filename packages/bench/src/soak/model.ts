@@ -46,6 +46,8 @@ export interface PodState {
   isNew: boolean;
   /** Its application may not run yet. */
   isStarting: boolean;
+  /** The agent has had all the time to read its object. */
+  isKnown: boolean;
   /** Kubernetes has its object, and says where it runs. */
   hasObject: boolean;
   /** What it was when its object went; its namespace has not changed since. */
@@ -107,6 +109,7 @@ export class Model {
       isSettled: false,
       isNew: true,
       isStarting: true,
+      isKnown: false,
       hasObject: true,
       membershipAtLast: undefined,
     };
@@ -162,7 +165,9 @@ export class Model {
   objectGone(name: string): void {
     const pod = this.#pod(name);
     if (!pod.hasObject) return;
-    pod.membershipAtLast = pod.taken.size === 1 ? (this.isWanted(name) ? 'in' : 'out') : undefined;
+    const isSure = pod.isKnown && pod.taken.size === 1;
+    pod.membershipAtLast = isSure ? this.membershipOf(name) : undefined;
+    if (!isSure && !this.#isOutForSure(pod)) pod.taken = EITHER;
     pod.hasObject = false;
   }
 
@@ -210,6 +215,7 @@ export class Model {
       pod.waitings = new Set([this.#waitingOf(pod)]);
       pod.isSettled = membership === 'out' || isIn(name);
       pod.isNew = false;
+      if (pod.hasObject) pod.isKnown = true;
     }
   }
 
@@ -242,10 +248,14 @@ export class Model {
     const objectIsKnown = this.#agentIsUp && this.#apiIsThere && !objectIsLate && hasPauses;
     const namespaceIsKnown = namespace.isSettled && (objectIsKnown || hasLogs);
     const wanted: ReadonlySet<Membership> = new Set<Membership>([this.isWanted(pod.birth.name) ? 'in' : 'out']);
-    if (start === 'static' || label === 'none') pod.taken = new Set<Membership>(['out']);
+    if (this.#isOutForSure(pod)) pod.taken = new Set<Membership>(['out']);
     else if (objectIsKnown && namespace.isSettled) pod.taken = wanted;
     else if (namespace.label === 'ambient') pod.taken = namespaceIsKnown ? wanted : EITHER;
     else pod.taken = label === 'ambient' || !namespace.isSettled ? EITHER : wanted;
+  }
+
+  #isOutForSure({ birth, label }: PodState): boolean {
+    return birth.start === 'static' || label === 'none';
   }
 
   /** Those that are starting can have begun before anybody knew of them. */
