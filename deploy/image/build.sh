@@ -6,7 +6,9 @@ for makefile in packages/*/Makefile; do
   addon=$(sed -n 's/^ADDON := //p' "$makefile")
   [ -z "$addon" ] || make --silent -j "$(nproc)" -C "$(dirname "$makefile")" "build/$addon.node"
 done
+make --silent -C packages/cli
 make --silent -C bpf
 npx --no-install tsc -b packages/deploy
 cp bpf/build/*.bpf.o packages/datapath/dist/
 node packages/deploy/dist/make-bundle.js "$1/opt/sluice"
+install -D -m 0755 packages/cli/build/sluice-ready "$1/usr/local/bin/sluice-ready"

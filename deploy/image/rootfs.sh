@@ -11,7 +11,7 @@ install -m 0755 "$(readlink -f "$(command -v node)")" "$root/usr/local/bin/node"
 ln -s /opt/sluice/dist/sluice.js "$root/usr/local/bin/sluice"
 
 declare -A packages=()
-for binary in "$root/usr/local/bin/node" "$root"/opt/sluice/build/*.node; do
+for binary in "$root"/usr/local/bin/{node,sluice-ready} "$root"/opt/sluice/build/*.node; do
   if ldd "$binary" | grep -q 'not found'; then
     echo "rootfs: $binary needs a library that does not exist here:" >&2
     ldd "$binary" >&2

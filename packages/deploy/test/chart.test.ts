@@ -77,12 +77,14 @@ interface Container {
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly securityContext: Record<string, unknown> & { readonly capabilities: { add?: string[]; drop: string[] } };
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
-  readonly readinessProbe?: { readonly httpGet: Record<string, unknown> };
-  readonly ports?: readonly { readonly containerPort: number }[];
+  readonly readinessProbe?: { readonly exec: { readonly command: readonly string[] } };
+  readonly livenessProbe?: { readonly httpGet: Record<string, unknown> };
+  readonly ports?: unknown;
 }
 interface DaemonSet {
   readonly spec: {
     readonly selector: { readonly matchLabels: Record<string, string> };
+    readonly updateStrategy: { readonly type: string; readonly rollingUpdate?: unknown };
     readonly template: {
       readonly metadata: { readonly labels: Record<string, string>; readonly annotations: Record<string, string> };
       readonly spec: Record<string, unknown> & {
@@ -206,6 +208,32 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
     });
   });
 
+  it('lets two agents of a node overlap: a surge, no port that only one pod can have, and a socket of their own', () => {
+    const { container, daemonSet, config } = rendered({});
+    const { spec } = daemonSet.spec.template;
+    expect(daemonSet.spec.updateStrategy.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 });
+    expect(container.ports).toBeUndefined();
+    const { socket = '' } = config().metrics;
+    expect(container.readinessProbe?.exec.command).toEqual(['/usr/local/bin/sluice-ready', socket]);
+    const own = container.volumeMounts.find(({ mountPath }) => socket.startsWith(`${mountPath}/`));
+    expect(spec.volumes.find(({ name }) => name === own?.name)).toMatchObject({ emptyDir: {} });
+  });
+
+  it.each([
+    [{ maxUnavailable: 1 }, { maxUnavailable: 1 }],
+    [{ maxUnavailable: '20%' }, { maxUnavailable: '20%' }],
+    [{ maxSurge: '10%' }, { maxSurge: '10%', maxUnavailable: 0 }],
+    [{ maxUnavailable: 0 }, { maxSurge: 1, maxUnavailable: 0 }],
+  ])('has no surge beside unavailable nodes, which Kubernetes would refuse: %j', (rollingUpdate, expected) => {
+    const { daemonSet } = rendered({ values: { updateStrategy: { rollingUpdate } } });
+    expect(daemonSet.spec.updateStrategy).toEqual({ type: 'RollingUpdate', rollingUpdate: expected });
+  });
+
+  it('has no rolling update with OnDelete', () => {
+    const { daemonSet } = rendered({ values: { updateStrategy: { type: 'OnDelete' } } });
+    expect(daemonSet.spec.updateStrategy).toEqual({ type: 'OnDelete' });
+  });
+
   it('enrols nothing while ambient.enabled is false', () => {
     expect(rendered({}).config().enablementSelectors).toEqual([]);
     for (const values of [{ ambient: { enabled: true } }, { profile: 'ambient' }]) {
@@ -216,13 +244,20 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
   });
 
   it('writes the agent’s own defaults, except for paths and for what is different in Kubernetes', () => {
-    const { inventory, paths, metrics, nodeName, ...chart } = rendered({
+    const { inventory, paths, metrics, nodeName, lock, ...chart } = rendered({
       values: { ambient: { enabled: true } },
     }).config();
-    const { inventory: i, paths: p, metrics: m, nodeName: n, ...own } = Result.getOrThrow(agentConfig({}, 'nothing'));
-    // Beside another agent, one in a cluster stands by.
-    expect(chart).toEqual({ ...own, lock: 'wait' });
-    expect(metrics.listen).toEqual({ host: '0.0.0.0', port: 15014 });
+    const {
+      inventory: i,
+      paths: p,
+      metrics: m,
+      nodeName: n,
+      lock: l,
+      ...own
+    } = Result.getOrThrow(agentConfig({}, 'nothing'));
+    expect(chart).toEqual(own);
+    expect(metrics).toEqual({ listen: { host: '0.0.0.0', port: 15014 }, socket: '/run/sluice-agent/metrics.sock' });
+    expect([lock, l]).toEqual(['wait', 'fail']);
     expect([nodeName, inventory.source, paths.proc]).toEqual(['node-1', 'kubernetes', '/host/proc']);
     expect([typeof n, i.source, p.proc, m.listen]).toEqual(['string', 'static', '/proc', undefined]);
   });
@@ -247,8 +282,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
     });
     expect(container.image).toBe('registry.example/mesh/sluice:1.5');
     expect(container.env).toContainEqual({ name: 'LEVEL', value: '3' });
-    expect(container.readinessProbe?.httpGet).toMatchObject({ host: '::1', port: 'metrics' });
-    expect(container.ports?.[0]?.containerPort).toBe(9999);
+    expect(container.livenessProbe?.httpGet).toMatchObject({ host: '::1', port: 9999 });
     const { metadata, spec } = daemonSet.spec.template;
     expect(metadata.labels).toMatchObject({ team: 'mesh', 'k8s-app': 'istio-cni-node' });
     expect(metadata.annotations['prometheus.io/scrape']).toBeUndefined();

@@ -21,6 +21,18 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if or .Values.ambient.enabled (eq .Values.profile "ambient") }}true{{ end -}}
 {{- end -}}
 
+{{/* Kubernetes accepts a surge or unavailable nodes, not both. So whoever sets maxUnavailable has no surge. */}}
+{{- define "sluice.updateStrategy" -}}
+{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict -}}
+{{- $strategy := .Values.updateStrategy -}}
+{{- if eq $strategy.type "OnDelete" -}}
+{{- $strategy = omit $strategy "rollingUpdate" -}}
+{{- else if not (has (toString $rolling.maxUnavailable) (list "" "0" "0%" "<nil>")) -}}
+{{- $strategy = merge (dict "rollingUpdate" (omit $rolling "maxSurge")) (omit $strategy "rollingUpdate") -}}
+{{- end -}}
+{{ toYaml $strategy }}
+{{- end -}}
+
 {{/* The port of metrics.listen, or nothing. */}}
 {{- define "sluice.port" -}}
 {{- if .Values.metrics.listen }}{{ regexFind "[0-9]+$" .Values.metrics.listen }}{{ end -}}
