@@ -253,6 +253,8 @@ export const finishPass = Effect.fnUntraced(function* (
     problems: served.problems,
     missing,
   });
+  // What this pass has decided rests on what the one before had found.
+  const isOtherwise = unenforced.size !== lacking.size || [...unenforced.keys()].some((uid) => !lacking.has(uid));
   unenforced.clear();
   for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
   const statuses = enrolment.statuses.map((status) => withFindings(status, lacking.get(status.uid) ?? [], served));
@@ -292,6 +294,7 @@ export const finishPass = Effect.fnUntraced(function* (
     dueMs: pass.dueMs,
     isIncomplete:
       isIncomplete ||
+      isOtherwise ||
       applied.failures.length > 0 ||
       attached.failures.length > 0 ||
       missing.length > 0 ||
