@@ -30,6 +30,7 @@ import { Readiness } from './observe/readiness.js';
 import { recallNetns } from './pod-netns/find-changed.js';
 import { podNetns } from './pod-netns/pod-netns.js';
 import { Leaving } from './reconcile/leaving.js';
+import { LingeringAddresses } from './reconcile/lingering-addresses.js';
 import { ListenerSights } from './reconcile/listener-sights.js';
 import { LastingNeeds } from './reconcile/needs.js';
 import { Patience } from './reconcile/patience.js';
@@ -131,6 +132,7 @@ const agent = (
       lasting: new LastingNeeds(),
       known: new KnownPods(podsFile(runDir), yield* podsFile(runDir).recall),
       leaving: new Leaving(),
+      lingering: new LingeringAddresses(),
       out: new Set(),
       lacking: new Map(),
       patience: new Patience(Duration.toMillis(config.policy.holdLimit)),

@@ -15,6 +15,7 @@ import {
   type WorkloadStatus,
 } from '../src/index.js';
 import { Leaving } from '../src/reconcile/leaving.js';
+import { LingeringAddresses } from '../src/reconcile/lingering-addresses.js';
 import { ListenerSights } from '../src/reconcile/listener-sights.js';
 import { Patience } from '../src/reconcile/patience.js';
 import { Recorder } from './recorder.js';
@@ -51,6 +52,7 @@ class Node {
       lasting: new LastingNeeds(),
       known: { complete: (known: Inventory) => known },
       leaving: new Leaving(),
+      lingering: new LingeringAddresses(),
       patience: new Patience(60_000),
       out: new Set(),
       lacking: new Map(),

@@ -137,6 +137,21 @@ describe.skipIf(need.skip)(`a pod in the mesh${need.label}`, () => {
     expect((await host.becomes(pod.name, 'in'))?.ips).toEqual(pod.ips);
   });
 
+  it('has what it dialled go directly when it is not wanted any more while that waits', async () => {
+    const pod = await make();
+    await host.becomes(pod.name, 'in');
+    await ztunnel.stop();
+    const late = await make({ start: without(KUBELET_ORDER, 'app') });
+    await expect.poll(() => host.workload(late.name)).toMatchObject({ state: 'pending', inbound: 'yes' });
+    const container = await late.startContainer('app', dialsAtOnce([outside4(), outside6()], { successes: 2 }));
+    late.update({ labels: { 'istio.io/dataplane-mode': 'none' } });
+    await container.process.exited;
+    expect(Attempts.of(container).ways).toEqual({ mesh: 0, direct: 2, refused: 0, failed: 0 });
+    await ztunnel.start();
+    await host.becomes(pod.name, 'in');
+    expect(await dialled(pod)).toEqual(meshed);
+  });
+
   it('is in it with all others that start at the same time', async () => {
     const app = dialsAtOnce([outside4()], { successes: 3 });
     const many = await Promise.all(Array.from({ length: 10 }, () => make({ app, start: unreported })));

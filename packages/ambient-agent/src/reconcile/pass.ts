@@ -30,6 +30,7 @@ import { captureFacts } from './capture-facts.js';
 import { enforced, type EnforcedPod } from './enforced.js';
 import { reportFailures } from './failures.js';
 import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
+import type { LingeringAddresses } from './lingering-addresses.js';
 import type { ListenerSights } from './listener-sights.js';
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
@@ -90,6 +91,7 @@ export interface PassPlaces extends LookPlaces {
   /** What was not in force for a pod after the last pass, in words, by UID. */
   readonly lacking: Map<string, string>;
   readonly patience: Patience;
+  readonly lingering: LingeringAddresses;
   /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
   readonly routedBefore: ReadonlySet<bigint>;
 }
@@ -165,13 +167,15 @@ export const decidePass = Effect.fnUntraced(function* (
   patience.see(waiting, performance.now());
   // One that was overdue and has its ztunnel by now waits anew when that goes again.
   const stillOverdue = new Set(waiting.filter((uid) => overdue.has(uid)));
-  const enrolment = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
+  const decided = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
+  const { desired, isLeft } = places.lingering.extend(decided.desired, (cookie) => podNetns.changed().has(cookie));
+  const enrolment = { ...decided, desired };
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
   const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, waiting), present, performance.now());
   const dueMs = earliest(
-    entering.size > 0 ? 0 : undefined,
+    entering.size > 0 || isLeft ? 0 : undefined,
     leave.nextMs,
     patience.nextMs(performance.now()),
     isAlone(enrolment, zds.connections()) ? LOOK_AGAIN_MS : undefined,
