@@ -19,8 +19,11 @@ const wayOf = (result: DialResult): string => (result.ok ? result.hops.map(({ by
 interface Fault {
   readonly kind: string;
   readonly name: string;
-  /** Whether connections may go past the mesh until it is put back: nothing on the node could hold them. */
-  readonly opens: boolean;
+  /**
+   * Whether connections may go past the mesh until it is put back, because nothing on the node could hold them, or break: what answers
+   * ztunnel without its way back leaves for the client, whose refusal ends it.
+   */
+  readonly breaks: boolean;
   readonly make: (at: Places) => Promise<unknown> | void;
 }
 interface Places {
@@ -41,19 +44,19 @@ const linkOf = ({ host, links }: Places, program: string): string => {
 };
 
 const faults: readonly Fault[] = [
-  { kind: 'program', name: 'connect detached', opens: true, make: (at) => detach(linkOf(at, 'sluice_connect4')) },
+  { kind: 'program', name: 'connect detached', breaks: true, make: (at) => detach(linkOf(at, 'sluice_connect4')) },
   {
     kind: 'pin',
     name: 'connect unpinned',
-    opens: false,
+    breaks: false,
     make: (at) => unlinkSync(linkOf(at, 'sluice_connect4')),
   },
-  { kind: 'inbound', name: 'sk_lookup detached', opens: true, make: ({ netnsLink }) => detach(netnsLink) },
-  { kind: 'pin', name: 'sk_lookup unpinned', opens: false, make: ({ netnsLink }) => unlinkSync(netnsLink) },
+  { kind: 'inbound', name: 'sk_lookup detached', breaks: true, make: ({ netnsLink }) => detach(netnsLink) },
+  { kind: 'pin', name: 'sk_lookup unpinned', breaks: false, make: ({ netnsLink }) => unlinkSync(netnsLink) },
   {
     kind: 'replaced',
     name: 'another program in the place of connect',
-    opens: true,
+    breaks: true,
     make: (at) => {
       using other = openObject(OBJECT);
       other.load();
@@ -64,7 +67,7 @@ const faults: readonly Fault[] = [
   {
     kind: 'pin',
     name: 'maps unpinned',
-    opens: false,
+    breaks: false,
     make: ({ links }) => {
       const maps = join(links, '../maps');
       for (const name of readdirSync(maps)) unlinkSync(join(maps, name));
@@ -73,25 +76,25 @@ const faults: readonly Fault[] = [
   {
     kind: 'pin',
     name: 'everything unpinned',
-    opens: false,
+    breaks: false,
     make: ({ links }) => rmSync(join(links, '..'), { recursive: true, force: true }),
   },
   {
     kind: 'rule',
     name: 'the rule of answers',
-    opens: false,
+    breaks: true,
     make: ({ pod }) => inPod(pod, 'ip', 'rule', 'del', 'priority', '32764'),
   },
   {
     kind: 'route',
     name: 'the table of answers',
-    opens: false,
+    breaks: true,
     make: ({ pod }) => inPod(pod, 'ip', 'route', 'flush', 'table', '100'),
   },
   {
     kind: 'sysctl',
     name: 'a sysctl',
-    opens: false,
+    breaks: true,
     make: ({ pod }) => {
       using netns = Netns.open(pod.netns);
       writeSysctl(netns, 'net.ipv4.tcp_fwmark_accept', '0');
@@ -134,9 +137,9 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
 
   it('is put back, each by itself, counted and logged, and nothing is direct afterwards', async () => {
     await using at = await served();
-    for (const { kind, name, opens, make } of shuffled(faults)) {
+    for (const { kind, name, breaks, make } of shuffled(faults)) {
       const before = await repairs(at, kind);
-      const under = opens ? [] : await loads(at);
+      const under = breaks ? [] : await loads(at);
       await make(at);
       await expect.poll(() => repairs(at, kind), { message: name }).toBeGreaterThan(before);
       await expect.poll(async () => (await at.host.get('/readyz')).status, { message: name }).toBe(200);
