@@ -19,6 +19,7 @@ import { checkBpffs, checkRoot, openResolver } from './node/checks.js';
 import { lockedByAnother, takeLock, type HeldLock } from './run-directory/lock.js';
 import { datapathEnforcement } from './node/enforcement.js';
 import { holdingSocket } from './node/holding-socket.js';
+import { nodeGuard } from './node/guard.js';
 import { checkKernel } from './node/kernel-features.js';
 import { NodeView } from './node/node-view.js';
 import { isUninstalled } from './node/own-daemonset.js';
@@ -32,6 +33,7 @@ import { podNetns } from './pod-netns/pod-netns.js';
 import { Leaving } from './reconcile/leaving.js';
 import { LingeringAddresses } from './reconcile/lingering-addresses.js';
 import { ListenerSights } from './reconcile/listener-sights.js';
+import { LetGo } from './reconcile/let-go.js';
 import { LastingNeeds } from './reconcile/needs.js';
 import { Patience } from './reconcile/patience.js';
 import type { PassPlaces } from './reconcile/pass.js';
@@ -111,6 +113,7 @@ const agent = (
     const base = Layer.mergeAll(
       source,
       datapathEnforcement(config, resolver.cgroupRoot, holding),
+      nodeGuard(config),
       podNetns(config, changedNetns),
     );
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));
@@ -135,6 +138,7 @@ const agent = (
       lingering: new LingeringAddresses(),
       out: new Set(),
       lacking: new Map(),
+      letGo: new LetGo(),
       patience: new Patience(Duration.toMillis(config.policy.holdLimit)),
       routedBefore: routed,
     };

@@ -8,6 +8,7 @@ import { podName } from './inventory/model.js';
 import { InventorySource } from './inventory/source.js';
 import { messageOf } from './failure/message-of.js';
 import { Enforcement } from './node/enforcement.js';
+import { NodeGuard } from './node/guard.js';
 import { checkPodPlumbing } from './pod-netns/check-pod-plumbing.js';
 import { PodNetns } from './pod-netns/pod-netns.js';
 import { watchedEvents } from './node/process-source.js';
@@ -29,8 +30,10 @@ import {
 import { withFormerRoutes } from './reconcile/former-routes.js';
 import { LastLook } from './reconcile/missing.js';
 import { watchMissing } from './reconcile/watch-missing.js';
+import { PodHints } from './reconcile/pod-hints.js';
 import { ProcessHints, type SettledPod, type WatchedEvent } from './reconcile/process-hints.js';
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
+import { Sightings, type Source } from './reconcile/sightings.js';
 import { prepareAgain } from './reconcile/serve.js';
 import type { StateKeeper } from './state/keeper.js';
 import { Zds } from './zds/zds.js';
@@ -81,7 +84,12 @@ export const enrolForEver = (
     const enforcement = yield* Enforcement;
     if (config.mode === 'inPod') yield* checkPodPlumbing(config);
     const zds = yield* Zds;
-    const hints = new ProcessHints(view, config.paths.proc);
+    const guard = yield* NodeGuard;
+    const sightings = new Sightings();
+    const hints = new ProcessHints(view, config.paths.proc, (uid) =>
+      sightings.note('process-events', uid, performance.now()),
+    );
+    const podHints = new PodHints();
     const events = watchedEvents(config.paths.proc);
     let last: PassResult | undefined;
     exposed.readiness.unless(() =>
@@ -97,7 +105,17 @@ export const enrolForEver = (
 
     const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
       last = result;
-      hints.settle(settledCgroups(result));
+      const settled = settledCgroups(result);
+      hints.settle(settled);
+      podHints.settle(new Set([...settled.values()].map(({ podUid }) => podUid)));
+      const active = new Set<Source>([
+        'process-events',
+        ...(guard.attached().includes('cgroup_mkdir') ? (['guard'] as const) : []),
+      ]);
+      for (const { by, uid } of sightings.look(result.sighted, active, performance.now())) {
+        yield* metrics.unseenPod(by);
+        yield* Effect.logWarning('a source of hints has not shown a pod', { by, uid });
+      }
       yield* Effect.forEach(result.failureKinds, metrics.error, { discard: true });
       yield* missing.take(result.missing);
       yield* Effect.forEach(result.repaired, ({ kind, what }) =>
@@ -130,6 +148,11 @@ export const enrolForEver = (
     for (const cookie of [...enforcement.routed().keys(), ...places.routedBefore])
       places.doneNetns.prepared.add(cookie);
     told.onZds = () => reconciler.request('zds');
+    guard.listen((batch, dropped) => {
+      for (const event of batch) if (event.kind === 'listener-late') places.letGo.again(event.cgroupId);
+      for (const hint of podHints.of(batch, dropped, (uid) => sightings.note('guard', uid, performance.now())))
+        reconciler.request(hint);
+    });
     (yield* PodNetns).listen({
       lost: (cookie) => Effect.runSync(unroute(enforcement, cookie)),
       changed: (cookie) => {

@@ -59,6 +59,11 @@ export type { Inventory, Namespace, NetworkAdmin, Pod } from './inventory/model.
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
 export { Enforcement, EnforcementError } from './node/enforcement.js';
+export { NodeGuard, type GuardFacts } from './node/guard.js';
+export { LetGo, letListenersGo } from './reconcile/let-go.js';
+export { PodHints } from './reconcile/pod-hints.js';
+export { Sightings } from './reconcile/sightings.js';
+export { expectedNamespaces, membership } from './enrolment/membership.js';
 export { pinDirectory } from './config/pin-directory.js';
 export { PodNetnsError } from './pod-netns/errors.js';
 export { PodNetns } from './pod-netns/pod-netns.js';

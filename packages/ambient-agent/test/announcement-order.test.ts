@@ -7,6 +7,7 @@ import {
   Announcements,
   InventorySource,
   LastingNeeds,
+  LetGo,
   reconcilePass,
   redirectionOf,
   type Inventory,
@@ -54,6 +55,7 @@ class Node {
       leaving: new Leaving(),
       lingering: new LingeringAddresses(),
       patience: new Patience(60_000),
+      letGo: new LetGo(),
       out: new Set(),
       lacking: new Map(),
     } as unknown as PassPlaces;

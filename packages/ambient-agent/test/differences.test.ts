@@ -87,6 +87,7 @@ function kernelOf({ desired, served, statuses }: Enrolment): KernelView {
     listeners: served
       .filter(({ isAcknowledged }) => isAcknowledged)
       .flatMap(({ cookie }) => [15001, 15006].map((port) => ({ netnsCookie: cookie, port }))),
+    guard: [],
     routed: new Map(
       served.filter(({ capture }) => capture.by === 'route').map(({ cookie }) => [cookie, new Map([[0, both]])]),
     ),

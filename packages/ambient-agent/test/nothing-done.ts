@@ -7,6 +7,8 @@ export const nothingDone: PassResult = {
   kubelets: [],
   plan: new Map(),
   known: new Map(),
+  sighted: [],
+  guard: [],
   hostNetnsCookie: 1n,
   connections: [],
   repaired: [],

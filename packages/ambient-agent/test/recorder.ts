@@ -5,6 +5,7 @@ import * as Effect from 'effect/Effect';
 import * as Layer from 'effect/Layer';
 import {
   Enforcement,
+  NodeGuard,
   EnforcementError,
   PodNetns,
   PodNetnsError,
@@ -63,7 +64,7 @@ export class Recorder {
     return this.log.splice(0);
   }
 
-  layers(): Layer.Layer<Enforcement | PodNetns | Zds> {
+  layers(): Layer.Layer<Enforcement | NodeGuard | PodNetns | Zds> {
     const says = (text: string): Effect.Effect<void> => Effect.sync(() => void this.log.push(text));
     const enforcementFails = (call: EnforcementError['call']): Effect.Effect<never, EnforcementError> =>
       Effect.fail(new EnforcementError({ call, message: `${call} failed` }));
@@ -100,6 +101,16 @@ export class Recorder {
           routed: () => new Map(this.routed),
           captureListener: () => Effect.void,
           missingListeners: () => (this.fails.listeners ? enforcementFails('missingListeners') : Effect.succeed([])),
+        }),
+      ),
+      Layer.succeed(
+        NodeGuard,
+        NodeGuard.of({
+          keep: () => Effect.succeed([]),
+          attached: () => [],
+          expected: () => new Set(),
+          letGo: () => Effect.die('not asked here'),
+          listen: () => {},
         }),
       ),
       Layer.succeed(

@@ -12,4 +12,4 @@ export {
   type PodNamespaces,
   type PodNamespacesOptions,
 } from './resolver.js';
-export { walkPods, type ContainerRef, type PodCgroup } from './tree.js';
+export { processesBelow, walkPods, type ContainerRef, type PodCgroup } from './tree.js';

@@ -97,6 +97,7 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
         mode: 'node',
         zds: { socket: this.zdsSocket },
         nodeName: this.node.name,
+        guard: { podLogs: this.node.podLogs },
         paths,
         ...this.#settings,
         ...more,

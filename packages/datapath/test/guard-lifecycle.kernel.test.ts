@@ -129,6 +129,16 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(readdirSync(directory).toSorted()).toEqual(['cgroup_mkdir', 'cgroup_rmdir', 'let_go', 'mkdir', 'mkdirat']);
   });
 
+  it('puts back what somebody has unpinned', async () => {
+    expect(world.guard.restore()).toEqual([]);
+    endLink(guardPin(world.mesh.pinDirectory, 'cgroup_mkdir'));
+    expect(await isHeld()).toBe(false);
+    expect(world.guard.restore()).toEqual(['cgroup_mkdir']);
+    expect(await isHeld()).toBe(true);
+    expect(world.guard.attached()).toEqual(readGuard(world.mesh.pinDirectory).map(({ part }) => part));
+    expect(world.guard.restore()).toEqual([]);
+  });
+
   it('holds no listener that nobody could let go', async () => {
     const home = await world.mesh.node.pod({ name: 'home' });
     const client = await clientIn(world, await world.mesh.node.pod({ name: 'elsewhere' }));

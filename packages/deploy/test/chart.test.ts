@@ -184,7 +184,7 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
       seccompProfile: { type: 'RuntimeDefault' },
-      capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN', 'SYS_PTRACE'] },
+      capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_PTRACE'] },
     });
     expect(daemonSet.spec.template.spec).toMatchObject({ hostPID: true, hostNetwork: true });
     expect(JSON.stringify(objects)).not.toContain('"privileged":true');

@@ -25,7 +25,7 @@ import { addressOf, wayOf } from './cluster/way.js';
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector', 'busybox', 'kubernetes');
 
 /** Bit numbers of include/uapi/linux/capability.h, as the chart names them. */
-const CAPABILITIES = { NET_ADMIN: 12n, SYS_PTRACE: 19n, SYS_ADMIN: 21n };
+const CAPABILITIES = { NET_ADMIN: 12n, NET_RAW: 13n, SYS_PTRACE: 19n, SYS_ADMIN: 21n };
 
 describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
   let cluster: RealCluster;

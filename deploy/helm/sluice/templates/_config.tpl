@@ -30,6 +30,8 @@ paths:
   proc: /host/proc
   bpffs: /sys/fs/bpf
   runDir: /run/sluice
+guard:
+  podLogs: {{ toJson .Values.guard.podLogs }}
 {{- if or .Values.kubelet.names .Values.kubelet.cgroup }}
 kubelet:
 {{- with .Values.kubelet.names }}

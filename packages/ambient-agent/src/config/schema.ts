@@ -45,6 +45,16 @@ export const socketPath = read('absolute path', {
   complaint: () => `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
 });
 
+/** The most bytes that the guard compares (guard_config of bpf/maps.h has room for one more). */
+const LONGEST_LOGS_PATH = 127;
+
+export const logsPath = read('absolute path', {
+  written: Schema.String,
+  value: Schema.String,
+  parse: (path) => (/^\/+[^/]/.test(path) && Buffer.byteLength(path) <= LONGEST_LOGS_PATH ? path : undefined),
+  complaint: () => `an absolute path of at most ${LONGEST_LOGS_PATH} bytes is expected`,
+});
+
 const durationForm = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 

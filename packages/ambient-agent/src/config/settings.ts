@@ -17,6 +17,7 @@ import {
   labels,
   listenAddress,
   port,
+  logsPath,
   socketPath,
   waiting,
 } from './schema.js';
@@ -189,6 +190,12 @@ export const settings = section('Every setting of Sluice at its default. All of 
       description: "The file of the host's network namespace. Default: that of pid 1.",
       examples: ['/proc/1/ns/net'],
       chart: notInChart,
+    }),
+  }),
+  guard: section('How new pods are held while no agent has decided about them.', {
+    podLogs: setting(logsPath, '/var/log/pods', {
+      description:
+        "The kubelet's podLogsDir, as the kubelet names it on the node. It is not opened: the names of new directories in it tell which pod belongs to which namespace.",
     }),
   }),
   kubelet: section('How the kubelet is recognised.', {

@@ -78,5 +78,20 @@ export function membership(
   return out('not-selected', `${because} (namespace ${pod.namespace} is not in the inventory)`);
 }
 
+/**
+ * The namespaces whose pods are wanted in the mesh unless their own labels say otherwise: those that the guard is told of. Pure.
+ */
+export function expectedNamespaces(
+  { namespaces }: Pick<Inventory, 'namespaces'>,
+  { enablementSelectors, excludeNamespaces }: Pick<MembershipConfig, 'enablementSelectors' | 'excludeNamespaces'>,
+): string[] {
+  return [...namespaces]
+    .filter(
+      ([name, { labels }]) =>
+        !excludeNamespaces.includes(name) && enablement(enablementSelectors, {}, labels).isEnabled,
+    )
+    .map(([name]) => name);
+}
+
 const staticWords =
   'is a static pod, for whose service account istiod issues no certificate; run it as a DaemonSet to have it in the mesh';

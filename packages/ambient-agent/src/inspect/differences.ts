@@ -55,6 +55,7 @@ export function differencesOf(claims: Claims, kernel: KernelView, agent: NodeSta
     ...entries(claims, kernel, remedies),
     ...attachments.flatMap(attachmentDifference),
     ...needlessPrograms(claims, kernel, remedies),
+    ...guardParts(claims, kernel, remedies),
     ...strays(claims, kernel, remedies),
     ...claims.netns.flatMap((one) => [
       ...rules(one, kernel, remedies),
@@ -193,6 +194,21 @@ function attachmentDifference({
   if (others.length === 0) return [];
   const remedyForOthers = 'find out who attached the other one, perhaps another Sluice on this node, and detach that';
   return differ(`attached twice: by its link, and ${programs}`, remedyForOthers);
+}
+
+/** A link of the guard's is attached for as long as it is pinned. */
+function guardParts({ state }: Claims, { guard, notPinned }: KernelView, { pass }: Remedies): Difference[] {
+  if (notPinned !== undefined) return [];
+  const there = new Set<string>(guard.map(({ part }) => part));
+  return (state.guard ?? [])
+    .filter((part) => !there.has(part))
+    .map((part) => ({
+      kind: 'link',
+      object: `the guard’s ${part}`,
+      agent: 'attached',
+      kernel: 'not attached',
+      remedy: pass,
+    }));
 }
 
 /** Links to cgroups where the program is not needed. */

@@ -139,11 +139,14 @@ export function explain(
   const resolver = new CgroupResolver({ procPath, cgroupRoot: state.node.cgroupRoot, hostNetns: state.node.hostNetns });
   const place = placeOf(caller, state, resolver);
   const routed = installed.routed().get(place.netnsCookie)?.get(0);
+  const cgroups = chainOf(resolver, place.cgroup);
+  const expected = installed.expected();
   const query: Query = {
-    cgroups: chainOf(resolver, place.cgroup),
+    cgroups,
     netnsCookie: place.netnsCookie,
     mark: 0,
     isRouted: (canonicalAddress(to.ip).includes(':') ? routed?.ipv6 : routed?.ipv4) === true,
+    isExpected: cgroups.some(({ id }) => expected.has(id)),
     isListenedFor: installed.capturedListener(place.netnsCookie, ZTUNNEL_OUTBOUND_PORT) !== undefined,
     canHold: installed.canHold(),
     ...to,

@@ -4,6 +4,7 @@ import { statSync } from 'node:fs';
 import { CgroupResolver } from '@sluice/cgroup-resolver';
 import {
   compareMaps,
+  readGuard,
   readInboundLinks,
   readListeners,
   readLinks,
@@ -15,6 +16,7 @@ import {
   ZTUNNEL_OUTBOUND_PORT,
   type AttachedProgram,
   type EntryDifference,
+  type GuardLink,
   type InboundLink,
   type InstalledLink,
   type InstalledNetnsLink,
@@ -45,6 +47,8 @@ export interface KernelView {
   readonly programs: readonly AttachedProgram[];
   /** The pinned links of programs to cgroups. */
   readonly programLinks: readonly InstalledLink[];
+  /** The parts of the guard that are pinned, and so attached. */
+  readonly guard: readonly GuardLink[];
   readonly cgroupRootId: bigint | undefined;
   readonly netnsLinks: readonly InstalledNetnsLink[];
   /** Pinned or not. */
@@ -92,6 +96,7 @@ export function readKernel({ state, maps, plan, netns }: Claims, procPath: strin
       entries: [],
       programs: [],
       programLinks: [],
+      guard: [],
       netnsLinks: [],
       inboundLinks: [],
       listeners: undefined,
@@ -102,6 +107,7 @@ export function readKernel({ state, maps, plan, netns }: Claims, procPath: strin
     ...compareMaps(pinDirectory, maps),
     programs: readPrograms(pinDirectory, plan),
     programLinks: readLinks(pinDirectory),
+    guard: readGuard(pinDirectory),
     netnsLinks: readNetnsLinks(pinDirectory),
     inboundLinks: readInboundLinks(),
     listeners: readListeners(

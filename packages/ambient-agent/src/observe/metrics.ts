@@ -42,6 +42,15 @@ const repairs = Metric.counter('sluice_repairs_total', {
   description: 'What somebody else had taken away or changed, and was put back, by kind',
   incremental: true,
 });
+const guardParts = Metric.gauge('sluice_guard', {
+  description:
+    'Whether a part of what holds new pods of the mesh while nobody has decided about them is attached: 0, 1',
+});
+const unseenPods = Metric.counter('sluice_unseen_pods_total', {
+  description:
+    'Pods that have come and that one source of hints has not shown within ten seconds: process-events, guard',
+  incremental: true,
+});
 const decisions = Metric.gauge('sluice_decisions', {
   description: 'Decisions of the datapath since it was loaded, by verdict and reason',
 });
@@ -130,6 +139,9 @@ export const metrics = {
   apiWrite: (what: 'annotation' | 'event', outcome: string): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(writes, { what, outcome }), 1),
   standby: (is: boolean): Effect.Effect<void> => Metric.update(standby, is ? 1 : 0),
+  guard: (part: string, isAttached: boolean): Effect.Effect<void> =>
+    Metric.update(Metric.withAttributes(guardParts, { part }), isAttached ? 1 : 0),
+  unseenPod: (by: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(unseenPods, { by }), 1),
   missing: (kind: string, count: number): Effect.Effect<void> =>
     Metric.update(Metric.withAttributes(missing, { kind }), count),
   repaired: (kind: string): Effect.Effect<void> => Metric.update(Metric.withAttributes(repairs, { kind }), 1),

@@ -17,9 +17,11 @@ import type { Enrolment, KubeletCgroup } from '../enrolment/enrolment.js';
 import { withinCapacities } from '../enrolment/room.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import type { Ztunnels } from '../enrolment/ztunnel.js';
+import { expectedNamespaces } from '../enrolment/membership.js';
 import { podName, type Inventory } from '../inventory/model.js';
 import type { InventorySource } from '../inventory/source.js';
 import { Enforcement, EnforcementError } from '../node/enforcement.js';
+import { NodeGuard } from '../node/guard.js';
 import type { NodeViewError } from '../node/node-view-error.js';
 import type { NodeTruth } from '../node/node-view.js';
 import type { StartupError } from '../failure/startup-error.js';
@@ -32,9 +34,11 @@ import { reportFailures } from './failures.js';
 import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
 import type { LingeringAddresses } from './lingering-addresses.js';
 import type { ListenerSights } from './listener-sights.js';
+import { letListenersGo, type LetGo } from './let-go.js';
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
+import type { SightedPod } from './sightings.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
@@ -46,6 +50,10 @@ export interface PassResult {
   readonly connections: readonly ZdsConnection[];
   readonly problems: readonly string[];
   readonly applied: ApplyResult;
+  /** The parts of the guard that are attached. */
+  readonly guard: readonly string[];
+  /** Every pod with a cgroup. */
+  readonly sighted: readonly SightedPod[];
   /** Inodes of the network namespaces that are known of each pod, and of the host's, by pod UID. */
   readonly known: ReadonlyMap<string, ReadonlySet<bigint>>;
   /** Where the programs are attached. */
@@ -92,11 +100,12 @@ export interface PassPlaces extends LookPlaces {
   readonly lacking: Map<string, string>;
   readonly patience: Patience;
   readonly lingering: LingeringAddresses;
+  readonly letGo: LetGo;
   /** Cookies of the network namespaces whose pods an earlier agent captured by route. */
   readonly routedBefore: ReadonlySet<bigint>;
 }
 
-export type PassServices = InventorySource | Enforcement | PodNetns | Zds | Announcements;
+export type PassServices = InventorySource | Enforcement | NodeGuard | PodNetns | Zds | Announcements;
 export type PassError = EnforcementError | NodeViewError | StartupError;
 
 /** Fails only if nothing could be done; what could not be done for one pod is in the result. */
@@ -226,7 +235,7 @@ export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
 
 /** Serves the pods whose entries are written, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
-  { view, doneNetns, out, lacking: unenforced }: PassPlaces,
+  { view, config, doneNetns, out, lacking: unenforced, letGo }: PassPlaces,
   pass: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
   const { isThorough, ztunnels, inventory, truth, enrolment, plan, applied, attached, inventoryProblems } = pass;
@@ -261,7 +270,18 @@ export const finishPass = Effect.fnUntraced(function* (
   const isOtherwise = unenforced.size !== lacking.size || [...unenforced.keys()].some((uid) => !lacking.has(uid));
   unenforced.clear();
   for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
-  const statuses = enrolment.statuses.map((status) => withFindings(status, lacking.get(status.uid) ?? [], served));
+  const guard = yield* NodeGuard;
+  const unguarded = yield* guard.keep({
+    namespaces: expectedNamespaces(inventory, config),
+    podsParents: truth.podsParents.map(({ id }) => id),
+  });
+  const attachedNetns = yield* enforcement.attachedNetns;
+  const reachable = letGo.due(enrolment.statuses, guard.expected(), attachedNetns, config.mode);
+  // What could not be written has no entry, and what it listens at stays held.
+  const unreachable = yield* letListenersGo(reachable, letGo, config.paths.proc);
+  const statuses = enrolment.statuses.map((status) =>
+    withFindings(status, lacking.get(status.uid) ?? [], served, unreachable.get(status.uid)),
+  );
   const inNetns = new Set(enrolment.served.map(({ cookie }) => cookie));
   const repairs = repairsOf(
     pass.missing,
@@ -280,6 +300,7 @@ export const finishPass = Effect.fnUntraced(function* (
     connections: zds.connections(),
     problems: [
       ...(enforcement.whyNotHeld === undefined ? [] : [enforcement.whyNotHeld]),
+      ...unguarded,
       ...inventoryProblems,
       ...ztunnels.problems,
       ...truth.problems,
@@ -290,6 +311,8 @@ export const finishPass = Effect.fnUntraced(function* (
       ...(missing.length === 0 ? [] : [`the datapath is in force only in part: ${said(missing)}`]),
     ],
     applied,
+    guard: guard.attached(),
+    sighted: [...truth.workloads.values()].map(({ pod }) => ({ podUid: pod.podUid, runs: pod.containers.length > 0 })),
     known: knownNetns(truth),
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
@@ -302,6 +325,7 @@ export const finishPass = Effect.fnUntraced(function* (
       applied.failures.length > 0 ||
       attached.failures.length > 0 ||
       missing.length > 0 ||
+      unreachable.size > 0 ||
       served.isIncomplete,
   };
 });
@@ -314,7 +338,12 @@ const podsOf = (statuses: readonly WorkloadStatus[]): EnforcedPod[] =>
   });
 
 /** A pod is in the mesh only if everything is in force. */
-function withFindings(status: WorkloadStatus, lacking: readonly string[], served: Served): WorkloadStatus {
+function withFindings(
+  status: WorkloadStatus,
+  lacking: readonly string[],
+  served: Served,
+  unreachable: string | undefined,
+): WorkloadStatus {
   const [first] = lacking;
   const isLess = status.state === 'in' && status.role === 'workload' && first !== undefined;
   const others = (served.problems.get(status.uid) ?? []).filter((text) => !lacking.includes(text));
@@ -322,7 +351,7 @@ function withFindings(status: WorkloadStatus, lacking: readonly string[], served
     ...status,
     ...(isLess ? { state: 'pending' as const, code: 'not-in-force' as const, reason: `pending: ${first}` } : {}),
     ...(served.unattached.has(status.uid) ? { inbound: 'no' as const } : {}),
-    problems: [...status.problems, ...lacking, ...others],
+    problems: [...status.problems, ...lacking, ...others, ...(unreachable === undefined ? [] : [unreachable])],
   };
 }
 

@@ -27,9 +27,13 @@ export class ProcessHints {
   #settled: ReadonlyMap<string, SettledPod> = new Map();
   readonly #suspectedAtMs = new Map<string, number>();
 
-  constructor(view: NodeView, procPath: string) {
+  readonly #seen: (podUid: string) => void;
+
+  /** `seen` hears of each pod, by its UID in cgroupfs, in which a program has started. */
+  constructor(view: NodeView, procPath: string, seen: (podUid: string) => void = () => {}) {
     this.#view = view;
     this.#procPath = procPath;
+    this.#seen = seen;
   }
 
   /** Sets the cgroup directories in which a new process is no reason for a pass, because their entries are right. */
@@ -70,9 +74,10 @@ export class ProcessHints {
     const root = resolver.cgroupRoot;
     if (directory === undefined || (directory !== root && !directory.startsWith(`${root}/`))) return undefined;
     const settled = this.#settled.get(directory);
+    const parsed = parseCgroupPath(directory.slice(root.length)) ?? parseCgroupPath(membership.path);
+    if (parsed !== undefined) this.#seen(parsed.podUid);
     if (settled !== undefined) return this.#isElsewhere(pid, settled) ? 'pod-process' : undefined;
-    const isPod = (parseCgroupPath(directory.slice(root.length)) ?? parseCgroupPath(membership.path)) !== undefined;
-    if (isPod) return 'pod-process';
+    if (parsed !== undefined) return 'pod-process';
     return kubeletFinder.isKubelet(pid) ? 'kubelet' : undefined;
   }
 

@@ -9,7 +9,17 @@ import type { PassResult, PassServices } from './pass.js';
 
 /** Why a pass is wanted. */
 export type Request =
-  'inventory' | 'zds' | 'netns' | 'missing' | 'pod-process' | 'kubelet' | 'overrun' | 'timer' | 'retry';
+  | 'inventory'
+  | 'zds'
+  | 'netns'
+  | 'missing'
+  | 'pod-process'
+  | 'pod-cgroup'
+  | 'listener'
+  | 'kubelet'
+  | 'overrun'
+  | 'timer'
+  | 'retry';
 
 /** After these, a pass looks at everything again, and not only at what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);

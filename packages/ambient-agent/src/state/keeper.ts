@@ -80,7 +80,7 @@ export class StateKeeper {
   }
 
   #state(
-    { ztunnels, kubelets, hostNetnsCookie, connections, applied, plan, problems }: PassResult,
+    { ztunnels, kubelets, hostNetnsCookie, connections, applied, plan, guard, problems }: PassResult,
     durationMs: number,
     errors: AgentState['errors'],
   ): AgentState {
@@ -127,6 +127,7 @@ export class StateKeeper {
       programs: Object.fromEntries(
         [...plan].map(([program, places]) => [program, places.map(({ path, id }) => ({ path, id: String(id) }))]),
       ),
+      guard,
       problems,
       lastReconcile: {
         at: now,

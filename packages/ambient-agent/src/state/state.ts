@@ -60,6 +60,8 @@ export const AgentState = Schema.Struct({
   programs: Schema.optionalKey(
     Schema.Record(Schema.String, Schema.Array(Schema.Struct({ path: Schema.String, id: Decimal }))),
   ),
+  /** The parts of the guard that are attached. Earlier versions left this out. */
+  guard: Schema.optionalKey(strings),
   /** Problems that belong to no single pod. */
   problems: strings,
   lastReconcile: Schema.optional(

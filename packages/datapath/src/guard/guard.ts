@@ -11,7 +11,7 @@ import { readPodEvents, type PodEvent } from './events.js';
 import { readExpected } from './expected.js';
 import { KeySet } from './key-set.js';
 import { GuardLinks } from './links.js';
-import type { MissingGuardPart } from './parts.js';
+import type { GuardPart, MissingGuardPart } from './parts.js';
 
 /** The maps that user space writes, and those that it reads. */
 export const GUARD_WRITES = ['guard_config', 'meshed_namespaces', 'pods_parents'] as const satisfies readonly MapName[];
@@ -31,12 +31,14 @@ export interface GuardOptions {
 
 export class Guard {
   readonly #maps: Maps<MapName>;
+  readonly #podLogs: string;
   readonly #links: GuardLinks;
   readonly #namespaces: KeySet<string>;
   readonly #parents: KeySet<bigint>;
 
-  private constructor(opened: Maps<MapName>, links: GuardLinks) {
+  private constructor(opened: Maps<MapName>, links: GuardLinks, podLogs: string) {
     this.#maps = opened;
+    this.#podLogs = podLogs;
     this.#links = links;
     this.#namespaces = new KeySet(opened.meshed_namespaces, (name) => encodeNamespace(name));
     this.#parents = new KeySet(opened.pods_parents, (id) => maps.pods_parents.encodeKey(id));
@@ -51,15 +53,12 @@ export class Guard {
     const { pinDirectory, podLogs, meshedNamespaces, podsParents, objectPath = GUARD_OBJECT_PATH } = options;
     const config = encodeConfig(podLogs, false);
     const opened = openMaps(pinDirectory);
-    const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened));
+    const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened), podLogs);
     try {
       opened.guard_config.update(configKey(), config);
       if (meshedNamespaces !== undefined) guard.setMeshedNamespaces(meshedNamespaces);
       if (podsParents !== undefined) guard.setPodsParents(podsParents);
-      guard.#links.attach();
-      // What nobody could let go must not be held.
-      if (guard.missing().some(({ part }) => part === 'let_go'))
-        opened.guard_config.update(configKey(), encodeConfig(podLogs, true));
+      guard.#attach();
       return guard;
     } catch (error) {
       guard.close();
@@ -105,9 +104,28 @@ export class Guard {
     return this.#links.missing;
   }
 
+  /** The parts that are attached. */
+  attached(): readonly GuardPart[] {
+    return this.#links.attached;
+  }
+
+  /** Puts back what somebody has unpinned, which has ended it; returns what that was. Throws BpfError. */
+  restore(): readonly GuardPart[] {
+    const lost = this.#links.lost();
+    if (lost.length > 0) this.#attach();
+    return lost;
+  }
+
   /** See {@link readPodEvents}. */
   events(onEvents: (batch: readonly PodEvent[], dropped: number) => void): { close(): void } {
     return readPodEvents(this.#maps.pod_events, onEvents);
+  }
+
+  #attach(): void {
+    this.#links.attach();
+    // What nobody could let go must not be held.
+    const isStuck = this.missing().some(({ part }) => part === 'let_go');
+    this.#maps.guard_config.update(configKey(), encodeConfig(this.#podLogs, isStuck));
   }
 
   /** Leaves it in force. */

@@ -18,6 +18,7 @@ export class GuardLinks {
   readonly #objectPath: string;
   readonly #maps: Readonly<Record<string, BpfMap>>;
   readonly #missing: MissingGuardPart[] = [];
+  readonly #attached: GuardPart[] = [];
   #letGo: BpfLink | undefined;
 
   /** `maps`: those of the datapath by their names in C, which must stay open as long as this is used. */
@@ -31,16 +32,25 @@ export class GuardLinks {
     return this.#missing;
   }
 
+  /** The parts that were attached and are not pinned any more, which has ended them. */
+  lost(): readonly GuardPart[] {
+    return this.#attached.filter((part) => !existsSync(guardPin(this.#pinDirectory, part)));
+  }
+
   /**
-   * Call it once. Every new part is attached before an old one ends: a pod that comes meanwhile is seen by all of either set, whose
+   * Attaches what is not attached. Every new part is attached before an old one ends: a pod that comes meanwhile is seen by all of either set, whose
    * maps may differ.
    */
   attach(): void {
+    this.close();
+    this.#missing.length = 0;
+    this.#attached.length = 0;
     mkdirSync(guardDirectory(this.#pinDirectory), { recursive: true, mode: 0o700 });
     const renewed: GuardPart[] = [];
     for (const part of GUARD_PARTS) {
       try {
         if (this.#attachNext(part)) renewed.push(part);
+        this.#attached.push(part);
       } catch (error) {
         if (!isNotOfThisMachine(parts[part], error))
           this.#missing.push({ part, why: error instanceof Error ? error.message : String(error) });
@@ -78,8 +88,13 @@ export class GuardLinks {
     return outcomes.length;
   }
 
+  get attached(): readonly GuardPart[] {
+    return this.#attached;
+  }
+
   close(): void {
     this.#letGo?.close();
+    this.#letGo = undefined;
   }
 
   /** False if what is pinned will do. Each is loaded by itself, so that a kernel without one has the others. */

@@ -1,0 +1,150 @@
+// The guard as a service of the agent: it holds the pods of the mesh about which nobody has decided. The end of the scope leaves it in
+// force. Nothing depends on it: where it cannot be had, the agent says so and goes on.
+import { GUARD_PARTS, Guard, type GuardPart, type PodEvent } from '@sluice/datapath';
+import type { Netns } from '@sluice/linux';
+import * as Context from 'effect/Context';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import * as Schema from 'effect/Schema';
+import type { AgentConfig } from '../config/config.js';
+import { pinDirectory } from '../config/pin-directory.js';
+import { messageOf } from '../failure/message-of.js';
+import { metrics } from '../observe/metrics.js';
+
+export class GuardError extends Schema.TaggedError<GuardError>()('GuardError', { message: Schema.String }) {}
+
+/** What the guard has to know. */
+export interface GuardFacts {
+  /** Names of the namespaces whose pods are in the mesh unless their own labels say otherwise. */
+  readonly namespaces: readonly string[];
+  /** Ids of the cgroups that hold all pods. */
+  readonly podsParents: readonly bigint[];
+}
+
+/** Called with what the guard tells as it happens; `dropped` events were lost after a batch. */
+export type OnPodEvents = (batch: readonly PodEvent[], dropped: number) => void;
+
+export class NodeGuard extends Context.Service<
+  NodeGuard,
+  {
+    /**
+     * Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. Returns what is wrong, in
+     * words.
+     */
+    readonly keep: (facts: GuardFacts) => Effect.Effect<readonly string[]>;
+    /** The parts that are attached. */
+    readonly attached: () => readonly GuardPart[];
+    /** The pod-level cgroups that it expects in the mesh, whether somebody has decided about them or not. */
+    readonly expected: () => ReadonlySet<bigint>;
+    /** Lets the listeners in a namespace go whose pods have been decided about; says how many. */
+    readonly letGo: (netns: Netns) => Effect.Effect<number, GuardError>;
+    /** Takes the place of who listened before. */
+    readonly listen: (onEvents: OnPodEvents) => void;
+  }
+>()('@sluice/ambient-agent/node/NodeGuard') {}
+
+/** What follows when a part cannot be had. */
+const WITHOUT: Readonly<Record<GuardPart, string>> = {
+  cgroup_mkdir: 'a new pod is not held before the agent has decided about it',
+  cgroup_rmdir: 'the room for pods about which nobody has decided is used up in the end',
+  mkdirat: 'a new pod is not held before the agent has decided about it',
+  mkdir: 'a new pod whose log directory is made by mkdir(2) is not held before the agent has decided about it',
+  let_go: 'the listeners of a new pod are not held before the agent has decided about it',
+};
+
+export const nodeGuard = (config: AgentConfig): Layer.Layer<NodeGuard> =>
+  Layer.effect(
+    NodeGuard,
+    Effect.gen(function* () {
+      const running = yield* Effect.acquireRelease(
+        Effect.sync(() => new RunningGuard(config)),
+        (guard) => Effect.sync(() => guard.close()),
+      );
+      return NodeGuard.of({
+        keep: (facts) =>
+          Effect.gen(function* () {
+            const problems = yield* Effect.try({ try: () => running.keep(facts), catch: messageOf }).pipe(
+              Effect.catch((message) =>
+                Effect.as(metrics.error('guard'), [
+                  `the guard cannot be attached: ${message}; ${WITHOUT.cgroup_mkdir}`,
+                ]),
+              ),
+            );
+            const attached = running.attached();
+            yield* Effect.forEach(GUARD_PARTS, (part) => metrics.guard(part, attached.includes(part)), {
+              discard: true,
+            });
+            return problems;
+          }),
+        attached: () => running.attached(),
+        expected: () => running.expected(),
+        letGo: (netns) =>
+          Effect.try({
+            try: () => running.letGo(netns),
+            catch: (error) => new GuardError({ message: messageOf(error) }),
+          }),
+        listen: (onEvents) => {
+          running.onEvents = onEvents;
+        },
+      });
+    }),
+  );
+
+/** Opened when the datapath is in force, on whose maps it works. */
+class RunningGuard {
+  onEvents: OnPodEvents = () => {};
+  readonly #config: AgentConfig;
+  #guard: Guard | undefined;
+  #reader: { close(): void } | undefined;
+
+  constructor(config: AgentConfig) {
+    this.#config = config;
+  }
+
+  /** What is wrong, in words. Throws what keeps it from being opened. */
+  keep({ namespaces, podsParents }: GuardFacts): string[] {
+    if (this.#guard === undefined) {
+      this.#guard = Guard.open({
+        pinDirectory: pinDirectory(this.#config.paths.bpffs),
+        podLogs: this.#config.guard.podLogs,
+        meshedNamespaces: namespaces,
+        podsParents,
+      });
+      this.#reader = this.#guard.events((batch, dropped) => this.onEvents(batch, dropped));
+    }
+    const guard = this.#guard;
+    const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
+    const parents = guard.setPodsParents(podsParents);
+    guard.restore();
+    return [
+      ...guard.missing().map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
+      ...(namespace === undefined
+        ? []
+        : [
+            `the guard has no room for the namespace ${namespace} and ${others.length} others: their new pods are not held before the agent has decided about them`,
+          ]),
+      ...(parents.length === 0
+        ? []
+        : [
+            `the guard has no room for ${parents.length} cgroups that hold pods: what a process in them makes is believed`,
+          ]),
+    ];
+  }
+
+  attached(): readonly GuardPart[] {
+    return this.#guard?.attached() ?? [];
+  }
+
+  expected(): ReadonlySet<bigint> {
+    return this.#guard?.expected() ?? new Set();
+  }
+
+  letGo(netns: Netns): number {
+    return this.#guard?.letGo(netns) ?? 0;
+  }
+
+  close(): void {
+    this.#reader?.close();
+    this.#guard?.close();
+  }
+}

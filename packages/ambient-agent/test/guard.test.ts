@@ -1,0 +1,173 @@
+// What the agent makes of the guard: which namespaces it is told of, whose listeners are let go, what is a hint, and who has not shown a pod.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  LetGo,
+  PodHints,
+  Sightings,
+  expectedNamespaces,
+  membership,
+  type Inventory,
+  type WorkloadStatus,
+} from '../src/index.js';
+import { config, pod } from './world.js';
+
+const UID = '6a8b0a4e-0000-4000-8000-000000000001';
+
+describe('the namespaces that the guard is told of', () => {
+  const namespacesOf = (labels: Record<string, Record<string, string>>): Pick<Inventory, 'namespaces'> => ({
+    namespaces: new Map(Object.entries(labels).map(([name, own]) => [name, { name, labels: own }])),
+  });
+  const ambient = { 'istio.io/dataplane-mode': 'ambient' };
+
+  it('are those whose label puts a pod into the mesh that has none of its own', () => {
+    const inventory = namespacesOf({
+      shop: ambient,
+      plain: {},
+      none: { 'istio.io/dataplane-mode': 'none' },
+      'kube-system': ambient,
+    });
+    expect(expectedNamespaces(inventory, config({ excludeNamespaces: ['kube-system'] }))).toEqual(['shop']);
+    expect(expectedNamespaces(inventory, { enablementSelectors: [], excludeNamespaces: [] })).toEqual([]);
+    expect(expectedNamespaces(inventory, { enablementSelectors: [{}], excludeNamespaces: ['plain'] })).toEqual([
+      'shop',
+      'none',
+      'kube-system',
+    ]);
+  });
+
+  it('are exactly those in which a pod without labels is wanted', () => {
+    const label = fc.constantFrom<Record<string, string>>(
+      {},
+      ambient,
+      { 'istio.io/dataplane-mode': 'none' },
+      { a: 'b' },
+    );
+    const selector = fc.record(
+      {
+        podSelector: fc.constantFrom(
+          { matchLabels: ambient },
+          { matchExpressions: [{ key: 'istio.io/dataplane-mode', operator: 'NotIn' as const, values: ['none'] }] },
+        ),
+        namespaceSelector: fc.constantFrom({ matchLabels: ambient }, { matchLabels: { a: 'b' } }),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(
+        label,
+        fc.array(selector, { maxLength: 3 }),
+        fc.boolean(),
+        (labels, enablementSelectors, isExcluded) => {
+          const settings = config({ enablementSelectors, excludeNamespaces: isExcluded ? ['shop'] : [] });
+          const { namespaces } = namespacesOf({ shop: labels });
+          const inventory: Inventory = { namespaces, pods: new Map() };
+          const wanted = membership(pod('a'), inventory, new Set(), settings).verdict === 'wanted';
+          expect(expectedNamespaces(inventory, settings)).toEqual(wanted ? ['shop'] : []);
+        },
+      ),
+    );
+  });
+});
+
+describe('whose listeners are let go', () => {
+  const status = (state: WorkloadStatus['state'], netnsCookie?: string): WorkloadStatus => ({
+    uid: UID,
+    namespace: 'shop',
+    name: 'a',
+    ips: [],
+    cgroups: [{ path: '/cg/kubepods/poda', id: '7' }],
+    role: 'workload',
+    state,
+    reason: '',
+    problems: [],
+    ...(netnsCookie === undefined ? {} : { netnsCookie }),
+  });
+  const expected = new Set([7n]);
+
+  it.each<[string, WorkloadStatus, boolean]>([
+    ['a pod that is out', status('out'), true],
+    ['a pod in the mesh whose inbound connections are captured', status('in', '9'), true],
+    ['a pending pod whose inbound connections are captured', status('pending', '9'), true],
+    ['a pending pod without a namespace', status('pending'), false],
+    ['a pod in the mesh whose inbound connections are not captured', status('in', '8'), false],
+    ['a pod that the inventory does not have', status('unknown'), false],
+    ['a pod without a cgroup', { ...status('out'), cgroups: [] }, false],
+  ])('%s', (_name, one, isDue) => {
+    expect(new LetGo().due([one], expected, new Set([9n]), 'inPod').length).toBe(isDue ? 1 : 0);
+    expect(new LetGo().due([one], new Set(), new Set([9n]), 'inPod')).toEqual([]);
+  });
+
+  it('is in node mode whoever has been decided about', () => {
+    expect(new LetGo().due([status('pending')], expected, new Set(), 'node')).toHaveLength(1);
+  });
+
+  it('is each pod once, and again when one of its listeners came late', () => {
+    const letGo = new LetGo();
+    const due = (): number => letGo.due([status('out')], expected, new Set(), 'inPod').length;
+    letGo.done(7n);
+    expect(due()).toBe(0);
+    letGo.again(7n);
+    expect(due()).toBe(1);
+    letGo.done(7n);
+    // A cgroup id is not used again, and what is gone is forgotten.
+    letGo.due([], new Set(), new Set(), 'inPod');
+    expect(due()).toBe(1);
+  });
+});
+
+describe('what the guard tells', () => {
+  const podPath = `/kubepods/besteffort/pod${UID}`;
+  const container = `${podPath}/${'a'.repeat(64)}`;
+  const made = (path: string) => ({ kind: 'cgroup-made' as const, cgroupId: 1n, path });
+  const removed = (path: string) => ({ kind: 'cgroup-removed' as const, cgroupId: 1n, path });
+
+  it('is a hint when a pod or a container has come, a pod has gone, or a listener is late', () => {
+    const hints = new PodHints();
+    const seen: string[] = [];
+    const of = (...events: Parameters<PodHints['of']>[0]): string[] => [
+      ...hints.of(events, 0, (uid) => seen.push(uid)),
+    ];
+    expect(of(made(podPath), made(container))).toEqual(['pod-cgroup']);
+    expect(seen).toEqual([UID, UID]);
+    expect(of(removed(container))).toEqual([]);
+    expect(of(removed(podPath))).toEqual(['pod-cgroup']);
+    expect(of(made('/kubepods/besteffort'), made('/system.slice'))).toEqual([]);
+    expect(of({ kind: 'listener-late', cgroupId: 1n, netnsCookie: 2n })).toEqual(['listener']);
+    expect([...hints.of([], 3)]).toEqual(['overrun']);
+    hints.settle(new Set([UID]));
+    expect(of(made(container))).toEqual([]);
+    expect(of(removed(podPath))).toEqual(['pod-cgroup']);
+  });
+});
+
+describe('a source that has not shown a pod', () => {
+  const both = new Set(['process-events', 'guard'] as const);
+  const running = { podUid: 'a', runs: true };
+
+  it('is counted once, when it has had time', () => {
+    const sightings = new Sightings();
+    sightings.look([], both, 0);
+    sightings.note('guard', 'a', 1);
+    expect(sightings.look([running], both, 1000)).toEqual([]);
+    expect(sightings.look([running], both, 10_999)).toEqual([]);
+    expect(sightings.look([running], both, 11_000)).toEqual([{ by: 'process-events', uid: 'a' }]);
+    expect(sightings.look([running], both, 30_000)).toEqual([]);
+  });
+
+  it('is none for pods that were there before, that both have shown, that do not run, or without the source', () => {
+    const sightings = new Sightings();
+    sightings.look([running], both, 0);
+    expect(sightings.look([running], both, 60_000)).toEqual([]);
+    const others = ['b', 'c', 'd'].map((podUid) => ({ podUid, runs: podUid !== 'c' }));
+    for (const source of both) sightings.note(source, 'b', 60_000);
+    sightings.note('process-events', 'd', 60_000);
+    const withoutGuard = new Set(['process-events'] as const);
+    sightings.look(others, withoutGuard, 60_000);
+    expect(sightings.look(others, withoutGuard, 70_000)).toEqual([]);
+    expect(sightings.look([{ podUid: 'c', runs: true }], both, 80_000)).toEqual([
+      { by: 'process-events', uid: 'c' },
+      { by: 'guard', uid: 'c' },
+    ]);
+  });
+});
