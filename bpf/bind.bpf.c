@@ -64,8 +64,8 @@ static __always_inline bool hold_at_bind(struct bpf_sock_addr *ctx, struct held_
   return held->is_held || !device;
 }
 
-/* Marks what a pod binds about which nobody has decided. False if it could not be held afterwards. */
-static __always_inline bool mark_unknown(struct bpf_sock_addr *ctx, __u64 pod, bool may_be_on_loopback) {
+/* Marks what a pod binds that is not to be reached yet. False if it could not be held afterwards. */
+static __always_inline bool mark_held(struct bpf_sock_addr *ctx, __u64 pod, bool may_be_on_loopback) {
   struct held_listener mark = {.pod = pod};
   struct held_listener *held = bpf_sk_storage_get(&held_listeners, ctx->sk, &mark, BPF_SK_STORAGE_GET_F_CREATE);
 
@@ -76,8 +76,15 @@ static __always_inline bool mark_unknown(struct bpf_sock_addr *ctx, __u64 pod, b
   return hold_at_bind(ctx, held, may_be_on_loopback);
 }
 
-/* Returns 1 to let the bind() go on, or 0 to refuse it. A known namespace, and no port of ztunnel's: then who the
- * caller is does not matter. */
+/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if the agent does not know it. */
+static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller) {
+  if (!caller->id)
+    return expected_pod();
+  return (caller->flags & PENDING) && caller->is_in_mesh ? caller->id : 0;
+}
+
+/* Returns 1 to let the bind() go on, or 0 to refuse it. In the namespace of a pod that is not pending, the caller does
+ * not matter unless the port is one of ztunnel's. */
 static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_loopback) {
   __u64 netns_cookie = bpf_get_netns_cookie(ctx);
   __u32 zero = 0;
@@ -89,13 +96,13 @@ static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_lo
 
   bool is_known = READ(&netns_info_map, &netns_cookie, &pod);
   bool may_be_ztunnels = is_known && (pod.flags & IN_POD) && is_ztunnel_port(bpf_ntohs(ctx->user_port));
-  if (may_be_ztunnels || !is_known) {
+  if (may_be_ztunnels || !is_known || (pod.flags & PENDING)) {
     q.mark = ctx->sk->mark;
-    if (!find_caller(q.config, netns_cookie, &q.caller)) {
-      __u64 expected = expected_pod();
-
-      return !expected || is_let_go(expected) || mark_unknown(ctx, expected, may_be_on_loopback);
-    }
+    if (!find_caller(q.config, netns_cookie, &q.caller))
+      q.caller = (struct cgroup_info){};
+    __u64 held = pod_to_hold(&q.caller);
+    if (held && !is_let_go(held) && !mark_held(ctx, held, may_be_on_loopback))
+      return 0;
   }
   if (may_be_ztunnels && is_ztunnel(&q))
     capture_ztunnel(ctx);

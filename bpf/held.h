@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The listeners of pods about which the agent has not decided yet. They are bound to the loopback, so that only the pod
- * itself reaches them, and no packet is looked at. bind() knows who the caller is, and marks the socket; when it begins
- * to listen, listen.bpf.c holds it; the iterator of guard.bpf.c lets it go. */
+/* The listeners of pods that are not to be reached yet: those about which the agent has not decided, and those that are
+ * wanted in the mesh and whose inbound connections are not captured. They are bound to the loopback, so that only the
+ * pod itself reaches them, and no packet is looked at. bind() knows who the caller is, and marks the socket; when it
+ * begins to listen, listen.bpf.c holds it; the iterator of guard.bpf.c lets it go. */
 #ifndef SLUICE_HELD_H
 #define SLUICE_HELD_H
 
@@ -10,15 +11,17 @@
 #include "maps.h"
 #include "read.h"
 
-/* True if the pod of a marked socket may be reached: by decision, by policy, or because no listener is held at all. */
+/* True if the pod of a marked socket may be reached: because the agent says so, by policy, or because no listener is
+ * held at all. */
 static __always_inline bool is_let_go(__u64 pod) {
   __u32 zero = 0;
   const struct agent_config *agent = bpf_map_lookup_elem(&config, &zero);
   const struct guard_config *guard = bpf_map_lookup_elem(&guard_config, &zero);
 
-  if (!agent || !guard || guard->lets_all_go || (agent->policy & POLICY_UNKNOWN_OPEN))
+  /* No directory: there is no guard yet, and nobody to let anything go. */
+  if (!agent || !guard || !guard->pod_logs_length || guard->lets_all_go || (agent->policy & POLICY_UNKNOWN_OPEN))
     return true;
-  return bpf_map_lookup_elem(&cgroup_info_map, &pod);
+  return bpf_map_lookup_elem(&reachable_pods, &pod);
 }
 
 #endif

@@ -352,7 +352,7 @@ struct guard_config {
   __u32 lets_all_go;
 };
 
-/* A socket that a task of an expected pod has bound before the agent had decided about the pod. */
+/* A socket that a task of a pod has bound which was not to be reached yet. */
 struct held_listener {
   __u64 pod; /* pod-level cgroup */
   /* The ifindex that the socket was bound to, which it gets back; 0 for none. */
@@ -365,7 +365,7 @@ enum pod_event_kind {
   POD_EVENT_CGROUP_MADE,
   /* The same, removed. */
   POD_EVENT_CGROUP_REMOVED,
-  /* A socket that was held began to listen after the agent had decided about its pod, and has to be let go. */
+  /* A socket that was held began to listen when its pod was reachable already, and has to be let go. */
   POD_EVENT_LISTENER_LATE,
 };
 
@@ -600,6 +600,16 @@ struct {
   __type(key, __u64); /* cgroup id */
   __type(value, __u32);
 } expected_cgroups SEC(".maps");
+
+/* The pod-level cgroups of the pods whose listeners may be reached: those that are not wanted in the mesh, and those
+ * whose inbound connections are captured. The agent writes it, because nobody else knows the latter. Only the keys
+ * count. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, POD_CAPACITY);
+  __type(key, __u64); /* cgroup id */
+  __type(value, __u8);
+} reachable_pods SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -60,7 +60,7 @@ export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
 export { Enforcement, EnforcementError } from './node/enforcement.js';
 export { NodeGuard, type GuardFacts } from './node/guard.js';
-export { LetGo, letListenersGo } from './reconcile/let-go.js';
+export { LetGo, letListenersGo, reachablePods } from './reconcile/let-go.js';
 export { PodHints } from './reconcile/pod-hints.js';
 export { Sightings } from './reconcile/sightings.js';
 export { expectedNamespaces, membership } from './enrolment/membership.js';

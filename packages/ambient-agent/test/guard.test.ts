@@ -7,6 +7,7 @@ import {
   Sightings,
   expectedNamespaces,
   membership,
+  reachablePods,
   type Inventory,
   type WorkloadStatus,
 } from '../src/index.js';
@@ -83,7 +84,7 @@ describe('whose listeners are let go', () => {
     problems: [],
     ...(netnsCookie === undefined ? {} : { netnsCookie }),
   });
-  const expected = new Set([7n]);
+  const captured = new Set([9n]);
 
   it.each<[string, WorkloadStatus, boolean]>([
     ['a pod that is out', status('out'), true],
@@ -93,26 +94,28 @@ describe('whose listeners are let go', () => {
     ['a pod in the mesh whose inbound connections are not captured', status('in', '8'), false],
     ['a pod that the inventory does not have', status('unknown'), false],
     ['a pod without a cgroup', { ...status('out'), cgroups: [] }, false],
-  ])('%s', (_name, one, isDue) => {
-    expect(new LetGo().due([one], expected, new Set([9n]), 'inPod').length).toBe(isDue ? 1 : 0);
-    expect(new LetGo().due([one], new Set(), new Set([9n]), 'inPod')).toEqual([]);
+  ])('%s', (_name, one, isReachable) => {
+    expect(reachablePods([one], captured, 'inPod').length).toBe(isReachable ? 1 : 0);
   });
 
   it('is in node mode whoever has been decided about', () => {
-    expect(new LetGo().due([status('pending')], expected, new Set(), 'node')).toHaveLength(1);
+    expect(reachablePods([status('pending')], new Set(), 'node')).toEqual([
+      { uid: UID, id: 7n, path: '/cg/kubepods/poda' },
+    ]);
+    expect(reachablePods([status('unknown')], new Set(), 'node')).toEqual([]);
   });
 
-  it('is each pod once, and again when one of its listeners came late', () => {
+  it('is each pod once, and again when one of its listeners came late, or when it was not reachable meanwhile', () => {
     const letGo = new LetGo();
-    const due = (): number => letGo.due([status('out')], expected, new Set(), 'inPod').length;
+    const reachable = reachablePods([status('out')], captured, 'inPod');
+    expect(letGo.due(reachable)).toHaveLength(1);
     letGo.done(7n);
-    expect(due()).toBe(0);
+    expect(letGo.due(reachable)).toEqual([]);
     letGo.again(7n);
-    expect(due()).toBe(1);
+    expect(letGo.due(reachable)).toHaveLength(1);
     letGo.done(7n);
-    // A cgroup id is not used again, and what is gone is forgotten.
-    letGo.due([], new Set(), new Set(), 'inPod');
-    expect(due()).toBe(1);
+    letGo.due([]);
+    expect(letGo.due(reachable)).toHaveLength(1);
   });
 });
 

@@ -108,7 +108,6 @@ export class Recorder {
         NodeGuard.of({
           keep: () => Effect.succeed([]),
           attached: () => [],
-          expected: () => new Set(),
           letGo: () => Effect.die('not asked here'),
           listen: () => {},
         }),

@@ -23,7 +23,7 @@ export const CAPACITIES = {
   excludedPorts: ['port_rules'],
   excludedCIDRs: ['excluded_cidrs', 'included_cidrs'],
   // Pods whose cgroup or log directory the guard has seen.
-  pods: ['expected_pods', 'pod_cgroups', 'expected_cgroups'],
+  pods: ['expected_pods', 'pod_cgroups', 'expected_cgroups', 'reachable_pods'],
   // Redirected connections between SYN and acceptance, on the whole node.
   pendingConnections: ['origin_handoff'],
   // Connections past the inbound capture (probes, ztunnel's dials in a pod) that have not been accepted yet.

@@ -65,6 +65,25 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
     expect(world.guard.letGo(netns)).toBe(0);
   });
 
+  it.each(['known', 'unknown'])(
+    'are held, too, while the pod is pending and not captured, with its namespace %s',
+    async (namespace) => {
+      const [before, after] = [nextPort(), nextPort()];
+      const first = await held.process.listen('::', before);
+      world.want(held, namespace === 'known' ? netns.cookie : undefined);
+      expect(world.guard.letGo(netns)).toBe(0);
+      const second = await held.process.listen('0.0.0.0', after);
+      for (const number of [before, after]) expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
+      world.guard.setReachable([held.id]);
+      expect(world.guard.letGo(netns)).toBe(2);
+      expect(await client.dial(home.ip4, before)).toBe(`ok ${first}`);
+      expect(await client.dial(home.ip4, after)).toBe(`ok ${second}`);
+      const third = await held.process.listen('0.0.0.0', nextPort());
+      expect(await held.process.run('device', third)).toBe('ok ');
+      world.mesh.apply();
+    },
+  );
+
   it('are let go all at once, and those of other pods in the same namespace stay held', async () => {
     const other = await world.pod({ netns: home.netns });
     const ports = Array.from({ length: 8 }, nextPort);

@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LineProcess, enterCommand, type Cgroup, type Pod } from '@sluice/testbed';
-import { Guard, type CgroupInfo, type Datapath, type GuardOptions } from '../src/index.js';
+import { Guard, WorkloadFlag, type CgroupInfo, type Datapath, type GuardOptions } from '../src/index.js';
 import { MeshedNode, levelOf } from './meshed-node.js';
 
 const PROGRAM = fileURLToPath(new URL('../build/test/pod-process', import.meta.url));
@@ -156,6 +156,22 @@ export class GuardedNode implements AsyncDisposable {
     const { failures } = datapath.apply({
       ...desired,
       cgroups: new Map([...desired.cgroups, ...this.#decided]),
+      settings: { ...desired.settings, cgroupLevels: [level - 1, level] },
+    });
+    if (failures[0] !== undefined) throw failures[0].error;
+    this.guard.setReachable(this.#decided.keys());
+  }
+
+  /** Writes that a pod is wanted in the mesh, and that what comes in to it is not captured yet. */
+  want(pod: { readonly id: bigint; readonly cgroup: Cgroup }, netnsCookie?: bigint): void {
+    const flags = WorkloadFlag.AMBIENT | WorkloadFlag.IN_POD | WorkloadFlag.PENDING;
+    const info = { id: pod.id, inMesh: true, ip: undefined, flags, detectedFlags: 1 };
+    const { desired } = this.mesh;
+    const level = levelOf(pod.cgroup.path);
+    const { failures } = this.mesh.datapath.apply({
+      ...desired,
+      cgroups: new Map([...desired.cgroups, ...this.#decided, [pod.id, info]]),
+      netns: new Map([...desired.netns, ...(netnsCookie === undefined ? [] : [[netnsCookie, info] as const])]),
       settings: { ...desired.settings, cgroupLevels: [level - 1, level] },
     });
     if (failures[0] !== undefined) throw failures[0].error;

@@ -19,6 +19,8 @@ export interface GuardFacts {
   readonly namespaces: readonly string[];
   /** Ids of the cgroups that hold all pods. */
   readonly podsParents: readonly bigint[];
+  /** Ids of the pod-level cgroups of the pods whose listeners may be reached. */
+  readonly reachable: readonly bigint[];
 }
 
 /** Called with what the guard tells as it happens; `dropped` events were lost after a batch. */
@@ -34,9 +36,7 @@ export class NodeGuard extends Context.Service<
     readonly keep: (facts: GuardFacts) => Effect.Effect<readonly string[]>;
     /** The parts that are attached. */
     readonly attached: () => readonly GuardPart[];
-    /** The pod-level cgroups that it expects in the mesh, whether somebody has decided about them or not. */
-    readonly expected: () => ReadonlySet<bigint>;
-    /** Lets the listeners in a namespace go whose pods have been decided about; says how many. */
+    /** Lets the listeners of reachable pods in a namespace go; says how many. */
     readonly letGo: (netns: Netns) => Effect.Effect<number, GuardError>;
     /** Takes the place of who listened before. */
     readonly listen: (onEvents: OnPodEvents) => void;
@@ -77,7 +77,6 @@ export const nodeGuard = (config: AgentConfig): Layer.Layer<NodeGuard> =>
             return problems;
           }),
         attached: () => running.attached(),
-        expected: () => running.expected(),
         letGo: (netns) =>
           Effect.try({
             try: () => running.letGo(netns),
@@ -102,7 +101,7 @@ class RunningGuard {
   }
 
   /** What is wrong, in words. Throws what keeps it from being opened. */
-  keep({ namespaces, podsParents }: GuardFacts): string[] {
+  keep({ namespaces, podsParents, reachable }: GuardFacts): string[] {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
@@ -115,8 +114,12 @@ class RunningGuard {
     const guard = this.#guard;
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
+    const held = guard.setReachable(reachable);
     guard.restore();
     return [
+      ...(held.length === 0
+        ? []
+        : [`the guard has no room for ${held.length} pods, whose listeners stay held; raise \`capacities.pods\``]),
       ...guard.missing().map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
       ...(namespace === undefined
         ? []
@@ -133,10 +136,6 @@ class RunningGuard {
 
   attached(): readonly GuardPart[] {
     return this.#guard?.attached() ?? [];
-  }
-
-  expected(): ReadonlySet<bigint> {
-    return this.#guard?.expected() ?? new Set();
   }
 
   letGo(netns: Netns): number {

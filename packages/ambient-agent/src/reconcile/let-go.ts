@@ -18,7 +18,24 @@ export interface ReachablePod {
   readonly path: string;
 }
 
-/** Remembers whose listeners have been let go: a pod's are held only while it has no entry, so that once is enough. */
+/**
+ * Those that are not wanted in the mesh, and those whose inbound connections are captured. Pure.
+ * @param attached cookies of the network namespaces whose inbound connections are captured
+ */
+export function reachablePods(
+  statuses: readonly WorkloadStatus[],
+  attached: ReadonlySet<bigint>,
+  mode: AgentConfig['mode'],
+): ReachablePod[] {
+  return statuses.flatMap(({ uid, state, netnsCookie, cgroups: [podLevel] }) => {
+    if (podLevel === undefined) return [];
+    const isCaptured = mode === 'node' || (netnsCookie !== undefined && attached.has(BigInt(netnsCookie)));
+    const isReachable = state === 'out' || ((state === 'in' || state === 'pending') && isCaptured);
+    return isReachable ? [{ uid, id: BigInt(podLevel.id), path: podLevel.path }] : [];
+  });
+}
+
+/** Remembers whose listeners have been let go: what a reachable pod listens at is not held any more, so that once is enough. */
 export class LetGo {
   readonly #done = new Set<bigint>();
 
@@ -31,25 +48,11 @@ export class LetGo {
     this.#done.add(cgroupId);
   }
 
-  /**
-   * Those whose turn it is.
-   * @param attached cookies of the network namespaces whose inbound connections are captured
-   */
-  due(
-    statuses: readonly WorkloadStatus[],
-    expected: ReadonlySet<bigint>,
-    attached: ReadonlySet<bigint>,
-    mode: AgentConfig['mode'],
-  ): ReachablePod[] {
-    for (const id of this.#done) if (!expected.has(id)) this.#done.delete(id);
-    return statuses.flatMap(({ uid, state, netnsCookie, cgroups: [podLevel] }) => {
-      if (podLevel === undefined) return [];
-      const id = BigInt(podLevel.id);
-      if (!expected.has(id) || this.#done.has(id)) return [];
-      const isCaptured = mode === 'node' || (netnsCookie !== undefined && attached.has(BigInt(netnsCookie)));
-      const isReachable = state === 'out' || ((state === 'in' || state === 'pending') && isCaptured);
-      return isReachable ? [{ uid, id, path: podLevel.path }] : [];
-    });
+  /** Those whose turn it is; who is not reachable any more has another one. */
+  due(reachable: readonly ReachablePod[]): ReachablePod[] {
+    const ids = new Set(reachable.map(({ id }) => id));
+    for (const id of this.#done) if (!ids.has(id)) this.#done.delete(id);
+    return reachable.filter(({ id }) => !this.#done.has(id));
   }
 }
 

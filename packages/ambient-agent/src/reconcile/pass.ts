@@ -34,7 +34,7 @@ import { reportFailures } from './failures.js';
 import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
 import type { LingeringAddresses } from './lingering-addresses.js';
 import type { ListenerSights } from './listener-sights.js';
-import { letListenersGo, type LetGo } from './let-go.js';
+import { letListenersGo, reachablePods, type LetGo } from './let-go.js';
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
@@ -271,14 +271,13 @@ export const finishPass = Effect.fnUntraced(function* (
   unenforced.clear();
   for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
   const guard = yield* NodeGuard;
+  const reachable = reachablePods(enrolment.statuses, yield* enforcement.attachedNetns, config.mode);
   const unguarded = yield* guard.keep({
     namespaces: expectedNamespaces(inventory, config),
     podsParents: truth.podsParents.map(({ id }) => id),
+    reachable: reachable.map(({ id }) => id),
   });
-  const attachedNetns = yield* enforcement.attachedNetns;
-  const reachable = letGo.due(enrolment.statuses, guard.expected(), attachedNetns, config.mode);
-  // What could not be written has no entry, and what it listens at stays held.
-  const unreachable = yield* letListenersGo(reachable, letGo, config.paths.proc);
+  const unreachable = yield* letListenersGo(letGo.due(reachable), letGo, config.paths.proc);
   const statuses = enrolment.statuses.map((status) =>
     withFindings(status, lacking.get(status.uid) ?? [], served, unreachable.get(status.uid)),
   );

@@ -1131,6 +1131,27 @@ export const maps = {
     },
     decodeValue: (buffer: Buffer): number => buffer.readUInt32LE(0),
   },
+  reachable_pods: {
+    type: 'hash',
+    keySize: 8,
+    valueSize: 1,
+    maxEntries: 4096,
+    flags: 0,
+    keyType: '__u64',
+    valueType: '__u8',
+    encodeKey: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
+      return buffer;
+    },
+    decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
+    encodeValue: (value: number): Buffer => {
+      const buffer = Buffer.alloc(1);
+      buffer.writeUInt8(value, 0);
+      return buffer;
+    },
+    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+  },
   pod_events: {
     type: 'ringbuf',
     keySize: 0,

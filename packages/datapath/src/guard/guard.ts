@@ -14,7 +14,12 @@ import { GuardLinks } from './links.js';
 import type { GuardPart, MissingGuardPart } from './parts.js';
 
 /** The maps that user space writes, and those that it reads. */
-export const GUARD_WRITES = ['guard_config', 'meshed_namespaces', 'pods_parents'] as const satisfies readonly MapName[];
+export const GUARD_WRITES = [
+  'guard_config',
+  'meshed_namespaces',
+  'pods_parents',
+  'reachable_pods',
+] as const satisfies readonly MapName[];
 export const GUARD_READS = ['expected_cgroups', 'pod_events'] as const satisfies readonly MapName[];
 
 export interface GuardOptions {
@@ -35,6 +40,7 @@ export class Guard {
   readonly #links: GuardLinks;
   readonly #namespaces: KeySet<string>;
   readonly #parents: KeySet<bigint>;
+  readonly #reachable: KeySet<bigint>;
 
   private constructor(opened: Maps<MapName>, links: GuardLinks, podLogs: string) {
     this.#maps = opened;
@@ -42,6 +48,7 @@ export class Guard {
     this.#links = links;
     this.#namespaces = new KeySet(opened.meshed_namespaces, (name) => encodeNamespace(name));
     this.#parents = new KeySet(opened.pods_parents, (id) => maps.pods_parents.encodeKey(id));
+    this.#reachable = new KeySet(opened.reachable_pods, (id) => maps.reachable_pods.encodeKey(id));
   }
 
   /**
@@ -82,14 +89,22 @@ export class Guard {
     return this.#parents.set(ids);
   }
 
+  /**
+   * The pod-level cgroups of the pods whose listeners may be reached, exactly these from now on: what they listen at afterwards is not
+   * held, and {@link letGo} lets go what was. Returns those for which there is no room, which stay held.
+   */
+  setReachable(ids: Iterable<bigint>): readonly bigint[] {
+    return this.#reachable.set(ids);
+  }
+
   /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
   expected(): ReadonlySet<bigint> {
     return readExpected(this.#maps.expected_cgroups);
   }
 
   /**
-   * Takes the listeners in a network namespace from the loopback whose pods have an entry in `cgroups` by now, or all if the policy is
-   * `open`, and returns how many these were. Connections reach them from then on: call it when that is right. Idempotent.
+   * Takes the listeners of reachable pods in a network namespace from the loopback, or all if the policy is `open`, and returns how many
+   * these were. Idempotent.
    * @throws BpfError; DatapathError attach if some could not be let go
    */
   letGo(netns: Netns): number {
