@@ -68,7 +68,8 @@ async function look(world: World, sinceUs: number, hasRoom: boolean): Promise<Lo
           `${status?.reason ?? ''} ${status?.problems.join('; ') ?? ''}`,
       );
     if (membership === 'in' && !isPending) meshed.push(live);
-    missing.push(...wrongDials(live, sinceUs, isPending ? 'nobody' : membership === 'in' ? 'mesh' : 'direct'));
+    // Whoever is pending has no state to reach; who may accept its connections is judged all the time.
+    if (!isPending) missing.push(...wrongDials(live, sinceUs, membership === 'in' ? 'mesh' : 'direct'));
   }
   missing.push(...wrongEntries(world, meshed, pending));
   if (missing.length === 0) missing.push(...(await wrongFromFurther(world)));
@@ -78,10 +79,7 @@ async function look(world: World, sinceUs: number, hasRoom: boolean): Promise<Lo
 function wrongDials(live: LivePod, sinceUs: number, wanted: Party): string[] {
   return attemptsSince(live, sinceUs).flatMap(({ loop, direction, attempts }) => {
     const last = attempts.slice(-DIALS);
-    const isRight =
-      wanted === 'nobody'
-        ? last.every((attempt) => wayOf(attempt) !== 'direct')
-        : last.length === DIALS && last.every((attempt) => partyOf(attempt) === wanted);
+    const isRight = last.length === DIALS && last.every((attempt) => partyOf(attempt) === wanted);
     const found = last.map((attempt) => `${wayOf(attempt)} ${attempt.error}${attempt.readError}`.trim()).join(', ');
     return isRight
       ? []
