@@ -40,6 +40,7 @@ export async function createMeshedNode(more: Readonly<Record<string, unknown>> =
         runDir,
         hostNetns: node.netns.path,
       },
+      guard: { podLogs: node.podLogs },
       log: { format: 'json' },
       ...more,
     };

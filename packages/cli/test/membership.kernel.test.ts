@@ -91,8 +91,9 @@ describe.skipIf(need.skip)(`a pod in the mesh${need.label}`, () => {
     await host.becomes(thief.name, 'in');
     const late = await make({ start: without(KUBELET_ORDER, 'app', 'status', 'sandbox') });
     for (const one of [thief, late]) one.misreport({ 'status.podIP': pod.ip4, 'status.podIPs': [{ ip: pod.ip4 }] });
+    await settled();
     await late.start(['sandbox', 'app']);
-    await host.becomes(late.name, 'pending');
+    await expect.poll(() => host.workload(late.name)?.code).toBe('address-held');
     await settled();
     const names = [pod, thief, late].map(({ name }) => host.workload(name));
     expect(names).toMatchObject([

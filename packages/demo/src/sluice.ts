@@ -35,6 +35,7 @@ export async function sluiceOn(node: DemoNode, mode: Mode): Promise<Sluice> {
         runDir: join(node.directory, 'run'),
         hostNetns: node.netns.path,
       },
+      guard: { podLogs: node.podLogs },
       log: { format: 'json' },
     }),
   );
