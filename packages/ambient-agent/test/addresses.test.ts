@@ -13,12 +13,14 @@ const claim = (uid: string, cookie: bigint | undefined, over: Partial<AddressCla
 });
 
 describe('the owner of an address', () => {
-  it('is represented by one of each family where the API names none, and by no other of those that it holds', () => {
+  it('has those that it holds of a family of which the API names none, up to a limit, and no others', () => {
     const eks = claim('a', 7n, {
       pod: pod('a', { ips: ['fd00::2'] }),
-      held: ['fd00::9', 'fd00::2', '169.254.172.5', '10.9.9.9'].map(held),
+      held: ['fd00::9', 'fd00::2', '169.254.172.5', '10.9.9.9', '10.9.9.8', '10.9.9.7', '10.9.9.6'].map(held),
     });
-    expect(addressOwners([eks], false)(eks.pod)).toEqual({ own: ['fd00::2', '169.254.172.5'], lost: [], absent: [] });
+    const own = ['fd00::2', '10.9.9.6', '10.9.9.7', '10.9.9.8', '10.9.9.9'];
+    expect(addressOwners([eks], false)(eks.pod)).toEqual({ own, lost: [], absent: [] });
+    expect(addressOwners([eks], true)(eks.pod).own).toEqual(['fd00::2']);
   });
 
   it('has none that is tentative or of a narrower scope', () => {

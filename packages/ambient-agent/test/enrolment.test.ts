@@ -183,7 +183,13 @@ describe('entries', () => {
     const pods = [pod('old', { ips: ['10.0.0.2'], bornMs: 1 }), pod('new', { ips: ['10.0.0.2'], bornMs: 2 })];
     const workloads = [workload('old', 100n, 7n), workload('new', 200n, 8n)];
     const addresses = new Map([[8n, ['10.0.0.3']]]);
-    const { desired, statuses } = enrolWorld({ pods, workloads, addresses });
+    const { desired, statuses } = enrolWorld({
+      pods,
+      workloads,
+      addresses,
+      config: config({ mode: 'inPod' }),
+      served: { acknowledged: new Map([['new', 8n]]) },
+    });
     expect([...desired.localPods].map(([ip, { netnsCookie }]) => [ip, netnsCookie])).toEqual([
       ['10.0.0.3', 8n],
       ['10.0.0.2', 7n],

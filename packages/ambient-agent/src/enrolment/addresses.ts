@@ -36,7 +36,7 @@ const isUsable = ({ scope, tentative }: HeldAddress): boolean => scope === 'glob
 /**
  * Who holds an address owns it, and among several the one whom the API names, then the one that is in the mesh already, then the one whose
  * namespace the kernel made first. So nobody loses an address to a later claim, whatever an object says. Pure; the order does not matter.
- * @param trustsApi whether what the API reports counts where no namespace is known to hold it, as in `node` mode
+ * @param trustsApi whether what the API reports counts where no namespace is known to hold it, and nothing else does, as in `node` mode
  */
 export function addressOwners(claims: readonly AddressClaim[], trustsApi: boolean): (pod: Pod) => OwnedAddresses {
   const candidates = new Map<string, Candidate[]>();
@@ -59,18 +59,22 @@ export function addressOwners(claims: readonly AddressClaim[], trustsApi: boolea
   };
 }
 
-/** A family of which the API names no address that is there, or none at all, is represented by the first that is there. */
+/** A pod can have any number of addresses, and the map that holds those of all pods must not be filled by one. */
+const MOST_UNREPORTED = 4;
+
+/** Of a family of which the API names no address that is there, those that are there count. */
 function wantedAddresses(
   { pod, cookie, held, isEstablished }: AddressClaim,
   trustsApi: boolean,
 ): { readonly ip: string; readonly rank: number }[] {
   const later = isEstablished ? 0 : 1;
-  const usable = held.filter(isUsable).flatMap(({ address }) => canonicalAddress(address) ?? []);
   if (cookie === undefined) return trustsApi ? pod.ips.map((ip) => ({ ip, rank: 4 })) : [];
+  const usable = held.filter(isUsable).map(({ address }) => canonicalAddress(address));
   const reported = pod.ips.filter((ip) => usable.includes(ip));
   const others = [false, true].flatMap((isIPv6) => {
     const ofFamily = (ip: string): boolean => ip.includes(':') === isIPv6;
-    return reported.some(ofFamily) ? [] : usable.filter(ofFamily).slice(0, 1);
+    // The kernel lists the newest address first, and a further one is to change nothing.
+    return trustsApi || reported.some(ofFamily) ? [] : usable.filter(ofFamily).toSorted().slice(0, MOST_UNREPORTED);
   });
   return [...reported.map((ip) => ({ ip, rank: later })), ...others.map((ip) => ({ ip, rank: 2 + later }))];
 }
