@@ -66,7 +66,7 @@ static __always_inline bool hold_at_bind(struct bpf_sock_addr *ctx, struct held_
 
 /* Marks what a pod binds that is not to be reached yet. False if it could not be held afterwards. */
 static __always_inline bool mark_held(struct bpf_sock_addr *ctx, __u64 pod, bool may_be_on_loopback) {
-  struct held_listener mark = {.pod = pod};
+  struct held_listener mark = {.pod = pod, .netns_cookie = bpf_get_netns_cookie(ctx)};
   struct held_listener *held = bpf_sk_storage_get(&held_listeners, ctx->sk, &mark, BPF_SK_STORAGE_GET_F_CREATE);
 
   if (!held) {
@@ -76,11 +76,14 @@ static __always_inline bool mark_held(struct bpf_sock_addr *ctx, __u64 pod, bool
   return hold_at_bind(ctx, held, may_be_on_loopback);
 }
 
-/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if the agent does not know it. */
-static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller) {
+/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if the agent does not know it. A pod
+ * with its own ztunnel may be in a namespace of which the agent has not heard yet. */
+static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller, bool is_known_netns) {
   if (!caller->id)
     return expected_pod();
-  return (caller->flags & PENDING) && caller->is_in_mesh ? caller->id : 0;
+  if (!caller->is_in_mesh)
+    return 0;
+  return (caller->flags & PENDING) || (!is_known_netns && (caller->flags & IN_POD)) ? caller->id : 0;
 }
 
 /* Returns 1 to let the bind() go on, or 0 to refuse it. In the namespace of a pod that is not pending, the caller does
@@ -100,8 +103,8 @@ static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_lo
     q.mark = ctx->sk->mark;
     if (!find_caller(q.config, netns_cookie, &q.caller))
       q.caller = (struct cgroup_info){};
-    __u64 held = pod_to_hold(&q.caller);
-    if (held && !is_let_go(held) && !mark_held(ctx, held, may_be_on_loopback))
+    __u64 held = pod_to_hold(&q.caller, is_known);
+    if (held && !is_let_go(held, netns_cookie) && !mark_held(ctx, held, may_be_on_loopback))
       return 0;
   }
   if (may_be_ztunnels && is_ztunnel(&q))

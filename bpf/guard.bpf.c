@@ -253,7 +253,7 @@ int sluice_let_go(struct bpf_iter__tcp *ctx) {
     return 0;
 
   struct held_listener *held = bpf_sk_storage_get(&held_listeners, sk, NULL, 0);
-  if (!held || !held->is_held || !is_let_go(held->pod))
+  if (!held || !held->is_held || !is_let_go(held->pod, held->netns_cookie))
     return 0;
 
   __u32 device = held->device;

@@ -11,9 +11,22 @@
 #include "maps.h"
 #include "read.h"
 
-/* True if the pod of a marked socket may be reached: because the agent says so, by policy, or because no listener is
- * held at all. */
-static __always_inline bool is_let_go(__u64 pod) {
+/* A pod's sandbox may have been made anew, with another namespace than the one in which its connections are captured.
+ * One that is nested in the pod is reached through the pod's, and the host's is not the pod's. */
+static __always_inline bool is_reachable(const struct agent_config *agent, __u64 pod, __u64 netns_cookie) {
+  struct cgroup_info of_netns;
+  __u64 captured_in;
+
+  if (!READ(&reachable_pods, &pod, &captured_in))
+    return false;
+  if (!captured_in || captured_in == netns_cookie || netns_cookie == agent->host_netns_cookie)
+    return true;
+  return READ(&netns_info_map, &netns_cookie, &of_netns) && (of_netns.flags & NESTED);
+}
+
+/* True if what a pod listens at in a namespace may be reached: because the agent says so, by policy, or because no
+ * listener is held at all. */
+static __always_inline bool is_let_go(__u64 pod, __u64 netns_cookie) {
   __u32 zero = 0;
   const struct agent_config *agent = bpf_map_lookup_elem(&config, &zero);
   const struct guard_config *guard = bpf_map_lookup_elem(&guard_config, &zero);
@@ -21,7 +34,7 @@ static __always_inline bool is_let_go(__u64 pod) {
   /* No directory: there is no guard yet, and nobody to let anything go. */
   if (!agent || !guard || !guard->pod_logs_length || guard->lets_all_go || (agent->policy & POLICY_UNKNOWN_OPEN))
     return true;
-  return bpf_map_lookup_elem(&reachable_pods, &pod);
+  return is_reachable(agent, pod, netns_cookie);
 }
 
 #endif

@@ -36,7 +36,7 @@ int sluice_listen(struct bpf_sock_ops *ctx) {
   struct held_listener *held = bpf_sk_storage_get(&held_listeners, sk, NULL, 0);
   if (!held)
     return 1;
-  if (is_let_go(held->pod)) {
+  if (is_let_go(held->pod, held->netns_cookie)) {
     if (held->is_held)
       report_late(ctx, held);
     return 1;

@@ -355,6 +355,7 @@ struct guard_config {
 /* A socket that a task of a pod has bound which was not to be reached yet. */
 struct held_listener {
   __u64 pod; /* pod-level cgroup */
+  __u64 netns_cookie;
   /* The ifindex that the socket was bound to, which it gets back; 0 for none. */
   __u32 device;
   __u32 is_held;
@@ -601,14 +602,13 @@ struct {
   __type(value, __u32);
 } expected_cgroups SEC(".maps");
 
-/* The pod-level cgroups of the pods whose listeners may be reached: those that are not wanted in the mesh, and those
- * whose inbound connections are captured. The agent writes it, because nobody else knows the latter. Only the keys
- * count. */
+/* The pods whose listeners may be reached, by their pod-level cgroups: those that are not wanted in the mesh, and those
+ * whose inbound connections are captured. The agent writes it, because nobody else knows the latter. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, POD_CAPACITY);
-  __type(key, __u64); /* cgroup id */
-  __type(value, __u8);
+  __type(key, __u64);   /* cgroup id */
+  __type(value, __u64); /* cookie of the network namespace in which they are captured; 0: wherever they listen */
 } reachable_pods SEC(".maps");
 
 struct {

@@ -85,6 +85,7 @@ describe('whose listeners are let go', () => {
     ...(netnsCookie === undefined ? {} : { netnsCookie }),
   });
   const captured = new Set([9n]);
+  const nowhere = new Map<string, ReadonlySet<bigint>>();
 
   it.each<[string, WorkloadStatus, boolean]>([
     ['a pod that is out', status('out'), true],
@@ -95,27 +96,29 @@ describe('whose listeners are let go', () => {
     ['a pod that the inventory does not have', status('unknown'), false],
     ['a pod without a cgroup', { ...status('out'), cgroups: [] }, false],
   ])('%s', (_name, one, isReachable) => {
-    expect(reachablePods([one], captured, 'inPod').length).toBe(isReachable ? 1 : 0);
+    expect(reachablePods([one], captured, 'inPod', nowhere).length).toBe(isReachable ? 1 : 0);
   });
 
   it('is in node mode whoever has been decided about', () => {
-    expect(reachablePods([status('pending')], new Set(), 'node')).toEqual([
-      { uid: UID, id: 7n, path: '/cg/kubepods/poda' },
+    expect(reachablePods([status('pending')], new Set(), 'node', nowhere)).toEqual([
+      { uid: UID, id: 7n, path: '/cg/kubepods/poda', netnsCookie: 0n, known: new Set() },
     ]);
-    expect(reachablePods([status('unknown')], new Set(), 'node')).toEqual([]);
+    expect(reachablePods([status('unknown')], new Set(), 'node', nowhere)).toEqual([]);
   });
 
-  it('is each pod once, and again when one of its listeners came late, or when it was not reachable meanwhile', () => {
+  it('is each pod once, and again when a listener came late, it was not reachable meanwhile, or has another namespace', () => {
     const letGo = new LetGo();
-    const reachable = reachablePods([status('out')], captured, 'inPod');
-    expect(letGo.due(reachable)).toHaveLength(1);
-    letGo.done(7n);
-    expect(letGo.due(reachable)).toEqual([]);
+    const at = (cookie: string, ...known: bigint[]) =>
+      reachablePods([status('in', cookie)], new Set([8n, 9n]), 'inPod', new Map([[UID, new Set(known)]]));
+    const turns = (reachable: ReturnType<typeof at>): number => {
+      const due = letGo.due(reachable);
+      for (const pod of due) letGo.done(pod);
+      return due.length;
+    };
+    expect([turns(at('9', 1n)), turns(at('9', 1n))]).toEqual([1, 0]);
     letGo.again(7n);
-    expect(letGo.due(reachable)).toHaveLength(1);
-    letGo.done(7n);
-    letGo.due([]);
-    expect(letGo.due(reachable)).toHaveLength(1);
+    expect([turns(at('9', 1n)), turns([]), turns(at('9', 1n))]).toEqual([1, 0, 1]);
+    expect([turns(at('8', 1n)), turns(at('8', 1n, 2n)), turns(at('8', 2n, 1n))]).toEqual([1, 1, 0]);
   });
 });
 

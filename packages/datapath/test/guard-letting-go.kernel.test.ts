@@ -2,8 +2,9 @@
 import { Netns } from '@sluice/linux';
 import { requires, type Pod } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { PodEvent } from '../src/index.js';
+import { WorkloadFlag, type PodEvent } from '../src/index.js';
 import { GuardedNode, PodProcess, clientIn, type GuardedPod } from './guarded-node.js';
+import { levelOf } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 
@@ -74,7 +75,7 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
       expect(world.guard.letGo(netns)).toBe(0);
       const second = await held.process.listen('0.0.0.0', after);
       for (const number of [before, after]) expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
-      world.guard.setReachable([held.id]);
+      world.guard.setReachable([[held.id, namespace === 'known' ? netns.cookie : 0n]]);
       expect(world.guard.letGo(netns)).toBe(2);
       expect(await client.dial(home.ip4, before)).toBe(`ok ${first}`);
       expect(await client.dial(home.ip4, after)).toBe(`ok ${second}`);
@@ -83,6 +84,34 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
       world.mesh.apply();
     },
   );
+
+  it('are held in a namespace that is not the one in which the pod is captured, until that is known to be nested', async () => {
+    using other = Netns.open(elsewhere.netns);
+    const [before, after] = [nextPort(), nextPort()];
+    const { IN_POD, AMBIENT, NESTED } = WorkloadFlag;
+    const info = { id: held.id, inMesh: true, ip: undefined, flags: AMBIENT | IN_POD, detectedFlags: 1 };
+    const { desired } = world.mesh;
+    const apply = (flags: number): void => {
+      const netns = new Map([...desired.netns, ...(flags === 0 ? [] : [[other.cookie, { ...info, flags }] as const])]);
+      const cgroups = new Map([...desired.cgroups, [held.id, info]]);
+      const settings = { ...desired.settings, cgroupLevels: [levelOf(held.cgroup.path)] };
+      expect(world.mesh.datapath.apply({ ...desired, cgroups, netns, settings }).failures).toEqual([]);
+    };
+    apply(0);
+    world.guard.setReachable([[held.id, netns.cookie]]);
+    const moved = await PodProcess.start({ cgroup: held.container.path, netns: elsewhere.netns });
+    const neighbour = await clientIn(world, home);
+    const first = await moved.listen('::', before);
+    expect(await neighbour.dial(elsewhere.ip4, before)).toBe('ECONNREFUSED');
+    expect(world.guard.letGo(other)).toBe(0);
+    apply(AMBIENT | NESTED);
+    expect(world.guard.letGo(other)).toBe(1);
+    expect(await neighbour.dial(elsewhere.ip4, before)).toBe(`ok ${first}`);
+    const second = await moved.listen('0.0.0.0', after);
+    expect(await neighbour.dial(elsewhere.ip4, after)).toBe(`ok ${second}`);
+    world.mesh.apply();
+    await Promise.all([moved, neighbour].map((process) => process.stop()));
+  });
 
   it('are let go all at once, and those of other pods in the same namespace stay held', async () => {
     const other = await world.pod({ netns: home.netns });

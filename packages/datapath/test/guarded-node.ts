@@ -159,7 +159,7 @@ export class GuardedNode implements AsyncDisposable {
       settings: { ...desired.settings, cgroupLevels: [level - 1, level] },
     });
     if (failures[0] !== undefined) throw failures[0].error;
-    this.guard.setReachable(this.#decided.keys());
+    this.guard.setReachable([...this.#decided.keys()].map((id) => [id, 0n] as const));
   }
 
   /** Writes that a pod is wanted in the mesh, and that what comes in to it is not captured yet. */

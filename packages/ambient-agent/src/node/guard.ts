@@ -19,8 +19,8 @@ export interface GuardFacts {
   readonly namespaces: readonly string[];
   /** Ids of the cgroups that hold all pods. */
   readonly podsParents: readonly bigint[];
-  /** Ids of the pod-level cgroups of the pods whose listeners may be reached. */
-  readonly reachable: readonly bigint[];
+  /** The pods whose listeners may be reached, by pod-level cgroup, and the namespace in which: its cookie, or 0n for any. */
+  readonly reachable: readonly (readonly [id: bigint, netnsCookie: bigint])[];
 }
 
 /** Called with what the guard tells as it happens; `dropped` events were lost after a batch. */

@@ -16,45 +16,60 @@ export interface ReachablePod {
   /** The pod-level cgroup. */
   readonly id: bigint;
   readonly path: string;
+  /** Of the namespace in which; 0n for any. */
+  readonly netnsCookie: bigint;
+  /** Inodes of the namespaces that are known of it. */
+  readonly known: ReadonlySet<bigint>;
 }
+
+const NOWHERE: ReadonlySet<bigint> = new Set();
 
 /**
  * Those that are not wanted in the mesh, and those whose inbound connections are captured. Pure.
  * @param attached cookies of the network namespaces whose inbound connections are captured
+ * @param known inodes of the namespaces that are known of each pod, by UID
  */
 export function reachablePods(
   statuses: readonly WorkloadStatus[],
   attached: ReadonlySet<bigint>,
   mode: AgentConfig['mode'],
+  known: ReadonlyMap<string, ReadonlySet<bigint>>,
 ): ReachablePod[] {
   return statuses.flatMap(({ uid, state, netnsCookie, cgroups: [podLevel] }) => {
     if (podLevel === undefined) return [];
-    const isCaptured = mode === 'node' || (netnsCookie !== undefined && attached.has(BigInt(netnsCookie)));
-    const isReachable = state === 'out' || ((state === 'in' || state === 'pending') && isCaptured);
-    return isReachable ? [{ uid, id: BigInt(podLevel.id), path: podLevel.path }] : [];
+    const isAnywhere = state === 'out' || (mode === 'node' && state !== 'unknown');
+    const cookie = isAnywhere ? 0n : BigInt(netnsCookie ?? 0);
+    const isReachable = isAnywhere || ((state === 'in' || state === 'pending') && attached.has(cookie));
+    const pod = { uid, id: BigInt(podLevel.id), path: podLevel.path, netnsCookie: cookie };
+    return isReachable ? [{ ...pod, known: known.get(uid) ?? NOWHERE }] : [];
   });
 }
 
-/** Remembers whose listeners have been let go: what a reachable pod listens at is not held any more, so that once is enough. */
+/**
+ * Remembers whose listeners have been let go. What a reachable pod listens at is not held any more, so that once is enough, until a
+ * namespace of it is another one or one more.
+ */
 export class LetGo {
-  readonly #done = new Set<bigint>();
+  readonly #done = new Map<bigint, string>();
 
   /** Looks again, because a socket that was held has begun to listen late. */
   again(cgroupId: bigint): void {
     this.#done.delete(cgroupId);
   }
 
-  done(cgroupId: bigint): void {
-    this.#done.add(cgroupId);
+  done(pod: ReachablePod): void {
+    this.#done.set(pod.id, whereOf(pod));
   }
 
   /** Those whose turn it is; who is not reachable any more has another one. */
   due(reachable: readonly ReachablePod[]): ReachablePod[] {
     const ids = new Set(reachable.map(({ id }) => id));
-    for (const id of this.#done) if (!ids.has(id)) this.#done.delete(id);
-    return reachable.filter(({ id }) => !this.#done.has(id));
+    for (const id of this.#done.keys()) if (!ids.has(id)) this.#done.delete(id);
+    return reachable.filter((pod) => this.#done.get(pod.id) !== whereOf(pod));
   }
 }
+
+const whereOf = ({ netnsCookie, known }: ReachablePod): string => [netnsCookie, ...[...known].sort()].join();
 
 /** Returns why some could not be let go, by UID. */
 export const letListenersGo = Effect.fnUntraced(function* (
@@ -64,7 +79,8 @@ export const letListenersGo = Effect.fnUntraced(function* (
 ) {
   const guard = yield* NodeGuard;
   const problems = new Map<string, string>();
-  for (const { uid, id, path } of pods) {
+  for (const pod of pods) {
+    const { uid, path } = pod;
     const all = namespacesOf(path, procPath).map((file) =>
       Effect.acquireUseRelease(
         Effect.sync(() => unlessGone(() => Netns.open(file))),
@@ -74,7 +90,7 @@ export const letListenersGo = Effect.fnUntraced(function* (
     );
     yield* Effect.all(all, { discard: true }).pipe(
       Effect.matchEffect({
-        onSuccess: () => Effect.sync(() => letGo.done(id)),
+        onSuccess: () => Effect.sync(() => letGo.done(pod)),
         onFailure: (error) =>
           Effect.sync(() => void problems.set(uid, `its listeners cannot be reached: ${messageOf(error)}`)),
       }),

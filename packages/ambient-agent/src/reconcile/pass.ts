@@ -271,11 +271,12 @@ export const finishPass = Effect.fnUntraced(function* (
   unenforced.clear();
   for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
   const guard = yield* NodeGuard;
-  const reachable = reachablePods(enrolment.statuses, yield* enforcement.attachedNetns, config.mode);
+  const known = knownNetns(truth);
+  const reachable = reachablePods(enrolment.statuses, yield* enforcement.attachedNetns, config.mode, known);
   const unguarded = yield* guard.keep({
     namespaces: expectedNamespaces(inventory, config),
     podsParents: truth.podsParents.map(({ id }) => id),
-    reachable: reachable.map(({ id }) => id),
+    reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
   });
   const unreachable = yield* letListenersGo(letGo.due(reachable), letGo, config.paths.proc);
   const statuses = enrolment.statuses.map((status) =>
@@ -312,7 +313,7 @@ export const finishPass = Effect.fnUntraced(function* (
     applied,
     guard: guard.attached(),
     sighted: [...truth.workloads.values()].map(({ pod }) => ({ podUid: pod.podUid, runs: pod.containers.length > 0 })),
-    known: knownNetns(truth),
+    known,
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
     repaired: [...repairs, ...served.repaired],

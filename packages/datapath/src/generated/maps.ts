@@ -179,24 +179,27 @@ export type PodEventKind = (typeof PodEventKind)[keyof typeof PodEventKind];
 export const podEventKindNames = ['cgroup-made', 'cgroup-removed', 'listener-late'] as const;
 export type PodEventKindName = (typeof podEventKindNames)[number];
 
-/** struct held_listener, 16 bytes. */
+/** struct held_listener, 24 bytes. */
 export interface HeldListener {
   readonly pod: bigint;
+  readonly netnsCookie: bigint;
   readonly device: number;
   readonly isHeld: number;
 }
-export function encodeHeldListener(value: HeldListener, buffer: Buffer = Buffer.alloc(16), offset = 0): Buffer {
-  buffer.fill(0, offset, offset + 16);
+export function encodeHeldListener(value: HeldListener, buffer: Buffer = Buffer.alloc(24), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 24);
   buffer.writeBigUInt64LE(value.pod, offset);
-  buffer.writeUInt32LE(value.device, offset + 8);
-  buffer.writeUInt32LE(value.isHeld, offset + 12);
+  buffer.writeBigUInt64LE(value.netnsCookie, offset + 8);
+  buffer.writeUInt32LE(value.device, offset + 16);
+  buffer.writeUInt32LE(value.isHeld, offset + 20);
   return buffer;
 }
 export function decodeHeldListener(buffer: Buffer, offset = 0): HeldListener {
   return {
     pod: buffer.readBigUInt64LE(offset),
-    device: buffer.readUInt32LE(offset + 8),
-    isHeld: buffer.readUInt32LE(offset + 12),
+    netnsCookie: buffer.readBigUInt64LE(offset + 8),
+    device: buffer.readUInt32LE(offset + 16),
+    isHeld: buffer.readUInt32LE(offset + 20),
   };
 }
 
@@ -694,7 +697,7 @@ export const maps = {
   held_listeners: {
     type: 'sk_storage',
     keySize: 4,
-    valueSize: 16,
+    valueSize: 24,
     maxEntries: 0,
     flags: 1,
     keyType: 'int',
@@ -1134,23 +1137,23 @@ export const maps = {
   reachable_pods: {
     type: 'hash',
     keySize: 8,
-    valueSize: 1,
+    valueSize: 8,
     maxEntries: 4096,
     flags: 0,
     keyType: '__u64',
-    valueType: '__u8',
+    valueType: '__u64',
     encodeKey: (value: bigint): Buffer => {
       const buffer = Buffer.alloc(8);
       buffer.writeBigUInt64LE(value, 0);
       return buffer;
     },
     decodeKey: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
-    encodeValue: (value: number): Buffer => {
-      const buffer = Buffer.alloc(1);
-      buffer.writeUInt8(value, 0);
+    encodeValue: (value: bigint): Buffer => {
+      const buffer = Buffer.alloc(8);
+      buffer.writeBigUInt64LE(value, 0);
       return buffer;
     },
-    decodeValue: (buffer: Buffer): number => buffer.readUInt8(0),
+    decodeValue: (buffer: Buffer): bigint => buffer.readBigUInt64LE(0),
   },
   pod_events: {
     type: 'ringbuf',

@@ -9,7 +9,7 @@ import { openIfPinned } from '../pins.js';
 import { recordOf } from '../records.js';
 import { readPodEvents, type PodEvent } from './events.js';
 import { readExpected } from './expected.js';
-import { KeySet } from './key-set.js';
+import { Entries } from './entries.js';
 import { GuardLinks } from './links.js';
 import type { GuardPart, MissingGuardPart } from './parts.js';
 
@@ -34,21 +34,33 @@ export interface GuardOptions {
   readonly objectPath?: string;
 }
 
+/** The value of a map of which only the keys count. */
+const PRESENT = 1;
+
 export class Guard {
   readonly #maps: Maps<MapName>;
   readonly #podLogs: string;
   readonly #links: GuardLinks;
-  readonly #namespaces: KeySet<string>;
-  readonly #parents: KeySet<bigint>;
-  readonly #reachable: KeySet<bigint>;
+  readonly #namespaces: Entries<string, typeof PRESENT>;
+  readonly #parents: Entries<bigint, typeof PRESENT>;
+  readonly #reachable: Entries<bigint, bigint>;
 
   private constructor(opened: Maps<MapName>, links: GuardLinks, podLogs: string) {
     this.#maps = opened;
     this.#podLogs = podLogs;
     this.#links = links;
-    this.#namespaces = new KeySet(opened.meshed_namespaces, (name) => encodeNamespace(name));
-    this.#parents = new KeySet(opened.pods_parents, (id) => maps.pods_parents.encodeKey(id));
-    this.#reachable = new KeySet(opened.reachable_pods, (id) => maps.reachable_pods.encodeKey(id));
+    this.#namespaces = new Entries(opened.meshed_namespaces, (name, value) => [
+      encodeNamespace(name),
+      maps.meshed_namespaces.encodeValue(value),
+    ]);
+    this.#parents = new Entries(opened.pods_parents, (id, value) => [
+      maps.pods_parents.encodeKey(id),
+      maps.pods_parents.encodeValue(value),
+    ]);
+    this.#reachable = new Entries(opened.reachable_pods, (id, cookie) => [
+      maps.reachable_pods.encodeKey(id),
+      maps.reachable_pods.encodeValue(cookie),
+    ]);
   }
 
   /**
@@ -78,7 +90,7 @@ export class Guard {
    * those for which there is no room, whose pods are not held.
    */
   setMeshedNamespaces(names: Iterable<string>): readonly string[] {
-    return this.#namespaces.set(names);
+    return this.#namespaces.set([...names].map((name) => [name, PRESENT]));
   }
 
   /**
@@ -86,15 +98,16 @@ export class Guard {
    * is made below them is reported. Returns those for which there is no room.
    */
   setPodsParents(ids: Iterable<bigint>): readonly bigint[] {
-    return this.#parents.set(ids);
+    return this.#parents.set([...ids].map((id) => [id, PRESENT]));
   }
 
   /**
-   * The pod-level cgroups of the pods whose listeners may be reached, exactly these from now on: what they listen at afterwards is not
-   * held, and {@link letGo} lets go what was. Returns those for which there is no room, which stay held.
+   * The pods whose listeners may be reached, exactly these from now on: what they listen at afterwards is not held, and {@link letGo} lets
+   * go what was. By pod-level cgroup, the cookie of the network namespace in which their connections are captured; 0n: wherever they
+   * listen. Returns those for which there is no room, which stay held.
    */
-  setReachable(ids: Iterable<bigint>): readonly bigint[] {
-    return this.#reachable.set(ids);
+  setReachable(pods: Iterable<readonly [id: bigint, netnsCookie: bigint]>): readonly bigint[] {
+    return this.#reachable.set(pods);
   }
 
   /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
