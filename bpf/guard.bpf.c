@@ -159,8 +159,8 @@ int sluice_mkdir(struct mkdir_arguments *ctx) {
   return 0;
 }
 
-/* True if the cgroup is inside one that holds pods. */
-static __always_inline bool is_in_pods(struct cgroup *cgroup) {
+/* False if a cgroup is not below the node's. */
+static __always_inline bool see_ancestors(struct cgroup *cgroup, __u64 root, bool *is_in_pods) {
   struct cgroup_subsys_state *state = cgroup->self.parent;
 
 #pragma clang loop unroll(disable)
@@ -168,10 +168,12 @@ static __always_inline bool is_in_pods(struct cgroup *cgroup) {
     __u64 id = state->cgroup->kn->id;
 
     if (bpf_map_lookup_elem(&pods_parents, &id))
+      *is_in_pods = true;
+    if (id == root)
       return true;
     state = state->parent;
   }
-  return false;
+  return !root;
 }
 
 /* A cgroup that has been made or removed, with its path in the buffer. */
@@ -184,11 +186,16 @@ struct seen_cgroup {
 };
 
 /* The path comes from the tracepoint, because the kernel's own record of it has changed (kernfs_node). False if it is
- * not one of a pod's. The tracepoints run one at a time on the whole machine (TRACE_CGROUP_PATH of
- * kernel/cgroup/cgroup-internal.h). */
+ * not one of a pod's, or not one of this node's. The tracepoints run one at a time on the whole machine
+ * (TRACE_CGROUP_PATH of kernel/cgroup/cgroup-internal.h). */
 static __always_inline bool see_cgroup(struct cgroup *cgroup, const char *path, struct seen_cgroup *seen) {
+  __u32 zero = 0;
+  const struct guard_config *guard = bpf_map_lookup_elem(&guard_config, &zero);
+  bool is_in_pods = false;
+
   seen->buffer = path_buffer();
-  if (cgroup->root->hierarchy_id != UNIFIED_HIERARCHY || !seen->buffer)
+  if (cgroup->root->hierarchy_id != UNIFIED_HIERARCHY || !guard || !seen->buffer ||
+      !see_ancestors(cgroup, guard->root, &is_in_pods))
     return false;
 
   long size = bpf_probe_read_kernel_str(seen->buffer->path, sizeof(seen->buffer->path), path);
@@ -199,7 +206,7 @@ static __always_inline bool see_cgroup(struct cgroup *cgroup, const char *path, 
   seen->length = size - 1;
   seen->id = cgroup->kn->id;
   seen->is_pod = pod_of_cgroup(end, &seen->uid);
-  return seen->is_pod || is_in_pods(cgroup);
+  return seen->is_pod || is_in_pods;
 }
 
 static __always_inline void report_cgroup(const struct seen_cgroup *seen, enum pod_event_kind kind) {

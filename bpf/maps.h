@@ -345,6 +345,8 @@ struct namespace_name {
 
 #define POD_LOGS_BYTES 128
 struct guard_config {
+  /* The cgroup below which the node's pods are; 0: anywhere. A machine may have several nodes (kind). */
+  __u64 root;
   /* The kubelet's podLogsDir, without a slash at its end. */
   char pod_logs[POD_LOGS_BYTES];
   __u32 pod_logs_length;

@@ -113,7 +113,7 @@ const agent = (
     const base = Layer.mergeAll(
       source,
       datapathEnforcement(config, resolver.cgroupRoot, holding),
-      nodeGuard(config),
+      nodeGuard(config, resolver.cgroupRoot),
       podNetns(config, changedNetns),
     );
     const isUninstall = client === undefined ? Effect.succeed(false) : yield* Effect.cached(isUninstalled(client));

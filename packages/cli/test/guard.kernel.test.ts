@@ -80,6 +80,7 @@ describe.skipIf(need.skip)(`pods that come while no agent runs${need.label}`, ()
       for (const part of ['mkdirat', 'cgroup_mkdir', 'cgroup_rmdir', 'let_go'])
         expect(body).toMatch(new RegExp(`^sluice_guard\\{part="${part}"\\} 1$`, 'm'));
       expect(host.status().state.problems).toEqual([]);
+      await host.node.pod({ namespace: 'plain', name: 'another' });
       await expect
         .poll(async () => (await host.get('/metrics')).body)
         .toMatch(/^sluice_hints_total\{kind="pod-cgroup"\}/m);

@@ -118,7 +118,8 @@ export class GuardedNode implements AsyncDisposable {
   }
 
   openGuard(options: Partial<GuardOptions> = {}): Guard {
-    return Guard.open({ pinDirectory: this.mesh.pinDirectory, podLogs: this.podLogs, ...options });
+    const { pinDirectory, node } = this.mesh;
+    return Guard.open({ pinDirectory, cgroup: node.cgroup.path, podLogs: this.podLogs, ...options });
   }
 
   /** What stays of an agent that has ended. */

@@ -52,12 +52,13 @@ const WITHOUT: Readonly<Record<GuardPart, string>> = {
   let_go: 'the listeners of a new pod are not held before the agent has decided about it',
 };
 
-export const nodeGuard = (config: AgentConfig): Layer.Layer<NodeGuard> =>
+/** @param cgroup the one that all pods of the node are in */
+export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<NodeGuard> =>
   Layer.effect(
     NodeGuard,
     Effect.gen(function* () {
       const running = yield* Effect.acquireRelease(
-        Effect.sync(() => new RunningGuard(config)),
+        Effect.sync(() => new RunningGuard(config, cgroup)),
         (guard) => Effect.sync(() => guard.close()),
       );
       return NodeGuard.of({
@@ -93,11 +94,13 @@ export const nodeGuard = (config: AgentConfig): Layer.Layer<NodeGuard> =>
 class RunningGuard {
   onEvents: OnPodEvents = () => {};
   readonly #config: AgentConfig;
+  readonly #cgroup: string;
   #guard: Guard | undefined;
   #reader: { close(): void } | undefined;
 
-  constructor(config: AgentConfig) {
+  constructor(config: AgentConfig, cgroup: string) {
     this.#config = config;
+    this.#cgroup = cgroup;
   }
 
   /** What is wrong, in words. Throws what keeps it from being opened. */
@@ -105,6 +108,7 @@ class RunningGuard {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
+        cgroup: this.#cgroup,
         podLogs: this.#config.guard.podLogs,
         meshedNamespaces: namespaces,
         podsParents,

@@ -554,24 +554,27 @@ export function decodeListenerKey(buffer: Buffer, offset = 0): ListenerKey {
   };
 }
 
-/** struct guard_config, 136 bytes. */
+/** struct guard_config, 144 bytes. */
 export interface GuardConfig {
+  readonly root: bigint;
   readonly podLogs: Uint8Array;
   readonly podLogsLength: number;
   readonly letsAllGo: number;
 }
-export function encodeGuardConfig(value: GuardConfig, buffer: Buffer = Buffer.alloc(136), offset = 0): Buffer {
-  buffer.fill(0, offset, offset + 136);
-  buffer.set(ofLength(value.podLogs, 128, 'GuardConfig.podLogs'), offset);
-  buffer.writeUInt32LE(value.podLogsLength, offset + 128);
-  buffer.writeUInt32LE(value.letsAllGo, offset + 132);
+export function encodeGuardConfig(value: GuardConfig, buffer: Buffer = Buffer.alloc(144), offset = 0): Buffer {
+  buffer.fill(0, offset, offset + 144);
+  buffer.writeBigUInt64LE(value.root, offset);
+  buffer.set(ofLength(value.podLogs, 128, 'GuardConfig.podLogs'), offset + 8);
+  buffer.writeUInt32LE(value.podLogsLength, offset + 136);
+  buffer.writeUInt32LE(value.letsAllGo, offset + 140);
   return buffer;
 }
 export function decodeGuardConfig(buffer: Buffer, offset = 0): GuardConfig {
   return {
-    podLogs: new Uint8Array(buffer.subarray(offset, offset + 128)),
-    podLogsLength: buffer.readUInt32LE(offset + 128),
-    letsAllGo: buffer.readUInt32LE(offset + 132),
+    root: buffer.readBigUInt64LE(offset),
+    podLogs: new Uint8Array(buffer.subarray(offset + 8, offset + 136)),
+    podLogsLength: buffer.readUInt32LE(offset + 136),
+    letsAllGo: buffer.readUInt32LE(offset + 140),
   };
 }
 
@@ -1027,7 +1030,7 @@ export const maps = {
   guard_config: {
     type: 'array',
     keySize: 4,
-    valueSize: 136,
+    valueSize: 144,
     maxEntries: 1,
     flags: 0,
     keyType: '__u32',

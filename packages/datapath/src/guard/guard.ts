@@ -1,9 +1,10 @@
 // The guard of this node (bpf/guard.bpf.c): loaded, told what it has to know, attached. It goes on working without its owner,
 // and holds the pods of the mesh that come while nobody decides about them.
+import { statSync } from 'node:fs';
 import { BpfMap } from '@sluice/libbpf';
 import type { Netns } from '@sluice/linux';
 import { DatapathError } from '../errors.js';
-import { maps } from '../generated/maps.js';
+import { maps, type GuardConfig as GuardConfigValue } from '../generated/maps.js';
 import { GUARD_OBJECT_PATH, PINNED_MAPS, mapPin, type MapName, type Maps } from '../layout.js';
 import { openIfPinned } from '../pins.js';
 import { recordOf } from '../records.js';
@@ -25,6 +26,8 @@ export const GUARD_READS = ['expected_cgroups', 'pod_events'] as const satisfies
 export interface GuardOptions {
   /** Where the datapath is pinned, which has to be active: both share their maps. */
   readonly pinDirectory: string;
+  /** The cgroup2 directory below which the node's pods are. */
+  readonly cgroup: string;
   /** The kubelet's podLogsDir as the kubelet names it: an absolute path on the host. It need not exist. */
   readonly podLogs: string;
   /** What is known of the mesh already; without it, what an earlier agent has said stays, until it is set. */
@@ -39,15 +42,15 @@ const PRESENT = 1;
 
 export class Guard {
   readonly #maps: Maps<MapName>;
-  readonly #podLogs: string;
+  readonly #config: GuardConfigValue;
   readonly #links: GuardLinks;
   readonly #namespaces: Entries<string, typeof PRESENT>;
   readonly #parents: Entries<bigint, typeof PRESENT>;
   readonly #reachable: Entries<bigint, bigint>;
 
-  private constructor(opened: Maps<MapName>, links: GuardLinks, podLogs: string) {
+  private constructor(opened: Maps<MapName>, links: GuardLinks, config: GuardConfigValue) {
     this.#maps = opened;
-    this.#podLogs = podLogs;
+    this.#config = config;
     this.#links = links;
     this.#namespaces = new Entries(opened.meshed_namespaces, (name, value) => [
       encodeNamespace(name),
@@ -69,12 +72,12 @@ export class Guard {
    * @throws DatapathError not-installed if the datapath is not pinned; RangeError for a `podLogs` that no pod's could be
    */
   static open(options: GuardOptions): Guard {
-    const { pinDirectory, podLogs, meshedNamespaces, podsParents, objectPath = GUARD_OBJECT_PATH } = options;
-    const config = encodeConfig(podLogs, false);
+    const { pinDirectory, meshedNamespaces, podsParents, objectPath = GUARD_OBJECT_PATH } = options;
+    const config = configOf(options);
     const opened = openMaps(pinDirectory);
-    const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened), podLogs);
+    const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened), config);
     try {
-      opened.guard_config.update(configKey(), config);
+      opened.guard_config.update(configKey(), maps.guard_config.encodeValue(config));
       if (meshedNamespaces !== undefined) guard.setMeshedNamespaces(meshedNamespaces);
       if (podsParents !== undefined) guard.setPodsParents(podsParents);
       guard.#attach();
@@ -153,7 +156,8 @@ export class Guard {
     this.#links.attach();
     // What nobody could let go must not be held.
     const isStuck = this.missing().some(({ part }) => part === 'let_go');
-    this.#maps.guard_config.update(configKey(), encodeConfig(this.#podLogs, isStuck));
+    const config = { ...this.#config, letsAllGo: isStuck ? 1 : 0 };
+    this.#maps.guard_config.update(configKey(), maps.guard_config.encodeValue(config));
   }
 
   /** Leaves it in force. */
@@ -192,17 +196,18 @@ export const configKey = (): Buffer => maps.guard_config.encodeKey(0);
 const POD_LOGS_BYTES = 128;
 
 /** Throws RangeError. */
-export function encodeConfig(podLogs: string, letsAllGo: boolean): Buffer {
+function configOf({ podLogs, cgroup }: GuardOptions): GuardConfigValue {
   const text = Buffer.from(podLogs.replace(/\/+$/, ''));
   if (!podLogs.startsWith('/') || text.length === 0 || text.length >= POD_LOGS_BYTES)
     throw new RangeError(
       `the directory of the pods' logs has to be an absolute path of at most ${POD_LOGS_BYTES - 1} bytes, not '${podLogs}'`,
     );
-  return maps.guard_config.encodeValue({
+  return {
+    root: statSync(cgroup, { bigint: true }).ino,
     podLogs: Buffer.concat([text], POD_LOGS_BYTES),
     podLogsLength: text.length,
-    letsAllGo: letsAllGo ? 1 : 0,
-  });
+    letsAllGo: 0,
+  };
 }
 
 const NAMESPACE_BYTES = 64;
