@@ -218,13 +218,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     await noDifference(host);
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
-    expect(running.verification.compared).toEqual({ entries: 17, programs: 15, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 17, programs: 16, networkNamespaces: 1 });
     await host.agent.kill9();
     const without = await verify(host);
     expect(without.code).toBe(0);
     expect(without.warnings[0]).toMatch(/^agent not running; datapath still enforced/);
     expect(without.text).toMatch(
-      /\nverify {4}no difference between what the agent says and the kernel \(17 map entries, 15 programs, 1 network namespaces\)\n$/,
+      /\nverify {4}no difference between what the agent says and the kernel \(17 map entries, 16 programs, 1 network namespaces\)\n$/,
     );
   });
 
@@ -637,7 +637,7 @@ describe.skipIf(need.skip)(`status --verify in node mode${need.label}`, () => {
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], unchecked: [] } });
     // Six cgroups, one network namespace, two IPs, two addresses of ztunnel, the configuration.
-    expect(running.verification.compared).toEqual({ entries: 12, programs: 14, networkNamespaces: 1 });
+    expect(running.verification.compared).toEqual({ entries: 12, programs: 15, networkNamespaces: 1 });
     await host.agent.kill9();
     expect(await verify(host)).toMatchObject({ code: 0, verification: { differences: [], unchecked: [] } });
   });
