@@ -12,7 +12,7 @@ memory_mib=2048
 setup=true
 kernels=()
 # Tests that run in the guest as they are.
-tests='packages/datapath/test/route-'
+tests='packages/datapath/test/route- packages/datapath/test/guard'
 command="node scripts/kernels/features.mjs && node scripts/kernels/inbound.mjs && node scripts/kernels/foreign.mjs && node node_modules/vitest/vitest.mjs run --project kernel --reporter ./scripts/kernels/row-reporter.mjs $tests && node packages/demo/dist/main.js --core -o json && node packages/demo/dist/main.js --mode node --core -o json"
 while [ $# -gt 0 ]; do
   case $1 in
