@@ -69,7 +69,7 @@ export class LetGo {
   }
 }
 
-const whereOf = ({ netnsCookie, known }: ReachablePod): string => [netnsCookie, ...[...known].sort()].join();
+const whereOf = ({ netnsCookie, known }: ReachablePod): string => [netnsCookie, ...[...known].map(String).sort()].join();
 
 /** Returns why some could not be let go, by UID. */
 export const letListenersGo = Effect.fnUntraced(function* (
