@@ -234,7 +234,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
       () => ({
         kind: 'map',
         object: `cgroup_info_map: cgroup ${cartCgroups[1]} of pod shop/cart`,
-        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE`,
+        agent: `workload ${cartCgroups[0]}, in the mesh yes, IP ${cart.ip4}, flags AMBIENT DNS_CAPTURE IN_POD EXCLUDES, decided flags AMBIENT DNS_CAPTURE ZTUNNEL IN_POD PENDING KUBELET BYPASS_INBOUND ROUTE REFUSE_WAITING OPEN_WAITING`,
         kernel: 'no such entry',
         break: () => edit(host, 'cgroup_info_map', (key) => key.equals(idKey(cartCgroups[1] ?? '')), remove),
       }),
