@@ -34,6 +34,7 @@ export async function settle(world: World, { patienceMs, hasRoom }: SettleOption
     if (missing.length === 0) {
       world.model.settled((name) => !pending.has(name));
       world.note();
+      await world.probe();
       return;
     }
     if (performance.now() >= end)

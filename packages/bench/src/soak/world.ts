@@ -8,9 +8,11 @@ import {
   KUBELET_PAUSES,
   moved,
   PATIENCE_MS,
+  wayOf,
   without,
   type Agent,
   type Attempt,
+  type HostProcess,
   type Pod,
   type PodSpec,
   type PodStart,
@@ -27,6 +29,8 @@ const PORT = 8080;
 const OUTSIDE_PORT = 80;
 /** Between two dials of a loop, in ms. */
 const PAUSE_MS = 30;
+/** Of one probe, in ms: as a readiness probe's by default. */
+const PROBE_TIMEOUT_MS = 1000;
 /** Of one dial, in ms: a pod's address may be gone. */
 const TIMEOUT_MS = 3000;
 /** One program that dials again and again. */
@@ -63,9 +67,9 @@ export class World implements AsyncDisposable {
   readonly counts: Counts = { mesh: 0, direct: 0, nobody: 0, failed: 0 };
   /** Objects without a pod. */
   readonly #paper: Pod[] = [];
-  readonly #log: string[] = [];
   readonly #labels = new Map<string, Record<string, string>>();
   readonly #annotations = new Map<string, Record<string, string>>();
+  readonly #kubelet: HostProcess;
   agent: Agent;
   ztunnel: StandInZtunnel;
   agentIsUp = true;
@@ -74,15 +78,17 @@ export class World implements AsyncDisposable {
   #ztunnels = 0;
   #extras = 0;
 
-  private constructor(place: MeshedNode, model: Model) {
+  private constructor(place: MeshedNode, kubelet: HostProcess, model: Model) {
     this.place = place;
+    this.#kubelet = kubelet;
     this.model = model;
     this.agent = place.agent;
     this.ztunnel = place.ztunnel;
   }
 
   static async create(model: Model, settings: Readonly<Record<string, unknown>>): Promise<World> {
-    const world = new World(await createMeshedNode({ lock: 'wait', resyncInterval: '5s', ...settings }), model);
+    const place = await createMeshedNode({ lock: 'wait', resyncInterval: '5s', ...settings });
+    const world = new World(place, await place.node.kubelet(), model);
     for (const name of NAMESPACES) world.#writeNamespace(name);
     await world.#kubernetes.settled();
     return world;
@@ -99,9 +105,29 @@ export class World implements AsyncDisposable {
   /** Takes a step; returns false if it makes no sense now. */
   async take(step: Exclude<Step, { do: 'settle' }>): Promise<boolean> {
     const isTaken = await this.#take(step);
-    if (isTaken) this.#log.push(step.do);
     this.judge();
+    if (isTaken) await this.probe();
     return isTaken;
+  }
+
+  /**
+   * The kubelet dials every pod that is up. Whatever state a pod is in, ztunnel never accepts a probe, and once the pod has settled
+   * none is refused.
+   * @throws Violation
+   */
+  async probe(): Promise<void> {
+    for (const { name, pod, isUp } of this.pods.values()) {
+      if (!isUp) continue;
+      for (const ip of pod.ips) {
+        const isSettled = this.model.pods.get(name)?.isSettled === true;
+        const result = await this.#kubelet.dial(endpoint(ip, PORT), { timeout: PROBE_TIMEOUT_MS });
+        const way = wayOf(result);
+        if (way === 'mesh' || (isSettled && way === 'refused'))
+          throw new Violation(
+            `pod ${name}: the kubelet's probe of ${result.to} ${way === 'mesh' ? 'was accepted by ztunnel' : 'was refused'}`,
+          );
+      }
+    }
   }
 
   /** @throws Violation for what has happened until now and must not */
