@@ -47,18 +47,24 @@ describe('a pod that is wanted', () => {
     },
   );
 
-  test('by its own label alone can be known only by its object', () => {
+  test('by its own label alone may be either until that can have been read', () => {
     const model = meshed();
-    const pod = { namespace: 'bank', label: 'ambient' } as const;
-    model.create(birth(pod));
-    expect(out(model)).toEqual(['mesh', 'nobody']);
-    model.create(birth({ ...pod, name: 'b', hasPauses: false }));
+    model.create(birth({ namespace: 'bank', label: 'ambient' }));
+    expect(out(model)).toEqual(['direct', 'mesh', 'nobody']);
+    model.settled();
+    expect(out(model)).toEqual(['mesh']);
+  });
+
+  test('with neither logs nor an object that is there in time may be either', () => {
+    const model = meshed();
+    model.create(birth({ start: 'no-logs-object-late' }));
+    model.create(birth({ name: 'b', start: 'no-logs' }));
+    expect([out(model), out(model, 'b')]).toEqual([
+      ['direct', 'mesh', 'nobody'],
+      ['mesh', 'nobody'],
+    ]);
+    model.agentIsUp(false); // it may have ended before it read the object
     expect(out(model, 'b')).toEqual(['direct', 'mesh', 'nobody']);
-    model.create(birth({ ...pod, name: 'c' }));
-    model.agentIsUp(false); // it may have ended before it heard of it
-    expect(out(model, 'c')).toEqual(['direct', 'mesh', 'nobody']);
-    model.create(birth({ ...pod, name: 'd' }));
-    expect(out(model, 'd')).toEqual(['direct', 'mesh', 'nobody']);
   });
 
   test('goes directly while it waits, if the annotation that counts says so', () => {

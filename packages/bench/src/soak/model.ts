@@ -8,7 +8,8 @@
 //  5. Nothing else takes a pod out of the mesh: no address, phase, node or object that Kubernetes lacks or invents, no new sandbox, no
 //     agent and no ztunnel that ends.
 //  6. Whether a pod is wanted can be known before its application runs: by its object, if the agent can read it in time; and if it
-//     cannot, by the namespace in its directory of logs. Where neither is there, the pod may be either until it has settled.
+//     cannot, by the namespace in its directory of logs. Where neither is there, the pod may be either until it has settled; so may one
+//     that only its own label wants, because how soon the agent reads that is a matter of time.
 import type { Label, StartKind, Waiting } from './steps.js';
 
 /** Who accepts a connection; `nobody` if it is refused. */
@@ -249,7 +250,6 @@ export class Model {
     const namespaceIsKnown = namespace.isSettled && (objectIsKnown || hasLogs);
     const wanted: ReadonlySet<Membership> = new Set<Membership>([this.isWanted(pod.birth.name) ? 'in' : 'out']);
     if (this.#isOutForSure(pod)) pod.taken = new Set<Membership>(['out']);
-    else if (objectIsKnown && namespace.isSettled) pod.taken = wanted;
     else if (namespace.label === 'ambient') pod.taken = namespaceIsKnown ? wanted : EITHER;
     else pod.taken = label === 'ambient' || !namespace.isSettled ? EITHER : wanted;
   }

@@ -35,8 +35,8 @@ export interface RunResult {
 }
 
 const KEPT_LOG_LINES = 20;
-/** Room for fewer pods than there can be, and for ztunnel and the kubelet. */
-const TIGHT = { cgroups: 16, netns: 5, localPods: 6, ownAddresses: 12 };
+/** Room for fewer pods than there can be, and for the witnesses, ztunnel and the kubelet. */
+const TIGHT = { cgroups: 24, netns: 8, localPods: 12, ownAddresses: 20 };
 
 /** Rejects only if the node cannot be made at all. */
 export async function runSteps(

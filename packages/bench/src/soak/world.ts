@@ -90,7 +90,7 @@ export class World implements AsyncDisposable {
     const place = await createMeshedNode({ lock: 'wait', resyncInterval: '5s', ...settings });
     const world = new World(place, await place.node.kubelet(), model);
     for (const name of NAMESPACES) world.#writeNamespace(name);
-    await world.#kubernetes.settled();
+    for (const name of NAMESPACES) await world.#createWitness(name);
     return world;
   }
 
@@ -340,6 +340,17 @@ export class World implements AsyncDisposable {
     live.starting = this.#start(live, orderOf(start, hasPauses));
     live.starting.catch(() => {}); // whoever waits for it sees it
     if (step.isAwaited) await live.starting;
+  }
+
+  /** A pod of a namespace that nothing happens to: its state says that the agent has heard of the namespace's label. */
+  async #createWitness(namespace: string): Promise<void> {
+    const name = `witness-${namespace}`;
+    this.model.create({ name, namespace, label: 'no', waiting: 'no', start: 'ordinary', hasPauses: false });
+    const pod = await this.#node.pod({ name, namespace, serve: [PORT] });
+    this.model.started(name);
+    const starting = Promise.resolve();
+    this.pods.set(name, { name, pod, timeline: new Timeline(), loops: [], further: [], starting, isUp: true });
+    this.note();
   }
 
   async #start(live: LivePod, start: PodStart): Promise<void> {
