@@ -1,7 +1,8 @@
 // Where an agent in inPod mode attaches programs, from its start to its end, and who is seen there.
 import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { Datapath } from '@sluice/datapath';
+import { withReserve } from '@sluice/ambient-agent';
+import { Datapath, defaultCapacities } from '@sluice/datapath';
 import { BpfLink, queryCgroup } from '@sluice/libbpf';
 import { endpoint, requires, type Cgroup, type DialResult } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
@@ -80,7 +81,11 @@ describe.skipIf(need.skip).each(['route', 'rewrite'])(
       await host.agent.kill9();
       const pinDirectory = join(host.bpffs, 'sluice');
       {
-        using former = Datapath.open({ pinDirectory, cgroup: host.node.cgroup.path });
+        using former = Datapath.open({
+          pinDirectory,
+          cgroup: host.node.cgroup.path,
+          capacities: withReserve(defaultCapacities),
+        });
         former.activate();
       }
       const links = join(pinDirectory, 'links');

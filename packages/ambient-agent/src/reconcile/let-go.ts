@@ -9,6 +9,7 @@ import type { AgentConfig } from '../config/config.js';
 import type { WorkloadStatus } from '../enrolment/status.js';
 import { messageOf } from '../failure/message-of.js';
 import { NodeGuard } from '../node/guard.js';
+import { PodNetns } from '../pod-netns/pod-netns.js';
 
 /** A pod whose listeners may be reached now. */
 export interface ReachablePod {
@@ -69,7 +70,8 @@ export class LetGo {
   }
 }
 
-const whereOf = ({ netnsCookie, known }: ReachablePod): string => [netnsCookie, ...[...known].map(String).sort()].join();
+const whereOf = ({ netnsCookie, known }: ReachablePod): string =>
+  [netnsCookie, ...[...known].map(String).sort()].join();
 
 /** Returns why some could not be let go, by UID. */
 export const letListenersGo = Effect.fnUntraced(function* (
@@ -78,15 +80,19 @@ export const letListenersGo = Effect.fnUntraced(function* (
   procPath: string,
 ) {
   const guard = yield* NodeGuard;
+  const podNetns = yield* PodNetns;
   const problems = new Map<string, string>();
   for (const pod of pods) {
     const { uid, path } = pod;
-    const all = namespacesOf(path, procPath).map((file) =>
-      Effect.acquireUseRelease(
-        Effect.sync(() => unlessGone(() => Netns.open(file))),
-        (netns) => (netns === undefined ? Effect.succeed(0) : guard.letGo(netns)),
-        (netns) => Effect.sync(() => netns?.close()),
-      ),
+    const own = podNetns.get(pod.netnsCookie);
+    const all = [...namespacesOf(path, procPath)].map(([inode, file]) =>
+      inode === own?.inode
+        ? guard.letGo(own)
+        : Effect.acquireUseRelease(
+            Effect.sync(() => unlessGone(() => Netns.open(file))),
+            (netns) => (netns === undefined ? Effect.succeed(0) : guard.letGo(netns)),
+            (netns) => Effect.sync(() => netns?.close()),
+          ),
     );
     yield* Effect.all(all, { discard: true }).pipe(
       Effect.matchEffect({
@@ -99,15 +105,15 @@ export const letListenersGo = Effect.fnUntraced(function* (
   return problems;
 });
 
-/** A path to each network namespace that a process of the pod is in. */
-function namespacesOf(cgroup: string, procPath: string): string[] {
+/** A path to each network namespace that a process of the pod is in, by inode. */
+function namespacesOf(cgroup: string, procPath: string): ReadonlyMap<bigint, string> {
   const byInode = new Map<bigint, string>();
   for (const pid of unlessGone(() => processesBelow(cgroup)) ?? []) {
     const path = join(procPath, String(pid), 'ns/net');
     const inode = unlessGone(() => statSync(path, { bigint: true }).ino);
     if (inode !== undefined) byInode.set(inode, path);
   }
-  return [...byInode.values()];
+  return byInode;
 }
 
 function unlessGone<T>(read: () => T): T | undefined {
