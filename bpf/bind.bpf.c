@@ -76,11 +76,11 @@ static __always_inline bool mark_held(struct bpf_sock_addr *ctx, __u64 pod, bool
   return hold_at_bind(ctx, held, may_be_on_loopback);
 }
 
-/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if the agent does not know it. A pod
- * with its own ztunnel may be in a namespace of which the agent has not heard yet. */
-static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller, bool is_known_netns) {
+/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if it is nobody's. A pod with its own
+ * ztunnel may be in a namespace of which the agent has not heard yet. */
+static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller, bool is_decided, bool is_known_netns) {
   if (!caller->id)
-    return expected_pod();
+    return is_decided ? 0 : expected_pod();
   if (!caller->is_in_mesh)
     return 0;
   return (caller->flags & PENDING) || (!is_known_netns && (caller->flags & IN_POD)) ? caller->id : 0;
@@ -100,10 +100,12 @@ static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_lo
   bool is_known = READ(&netns_info_map, &netns_cookie, &pod);
   bool may_be_ztunnels = is_known && (pod.flags & IN_POD) && is_ztunnel_port(bpf_ntohs(ctx->user_port));
   if (may_be_ztunnels || !is_known || (pod.flags & PENDING)) {
+    bool is_decided;
+
     q.mark = ctx->sk->mark;
-    if (!find_caller(q.config, netns_cookie, &q.caller))
+    if (!find_caller(q.config, netns_cookie, &q.caller, &is_decided))
       q.caller = (struct cgroup_info){};
-    __u64 held = pod_to_hold(&q.caller, is_known);
+    __u64 held = pod_to_hold(&q.caller, is_decided, is_known);
     if (held && !is_let_go(held, netns_cookie) && !mark_held(ctx, held, may_be_on_loopback))
       return 0;
   }

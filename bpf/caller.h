@@ -47,13 +47,15 @@ static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *i
   return false;
 }
 
-/* False if the agent does not know the caller. In a namespace about which the agent has said nothing, a caller of a pod
- * with its own ztunnel stays the pod's, which is refused there; only in the host's it is nobody's. */
-static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie,
-                                        struct cgroup_info *info) {
+/* False if the caller is nobody's. In a namespace about which the agent has said nothing, a caller of a pod with its
+ * own ztunnel stays the pod's, which is refused there; only in the host's it is nobody's. is_decided: whether the agent
+ * has decided about the caller's pod, which it may have about a caller that is nobody's. */
+static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie, struct cgroup_info *info,
+                                        bool *is_decided) {
   bool is_of_cgroup = caller_by_cgroup(config->cgroup_levels, info);
   struct cgroup_info of_netns;
 
+  *is_decided = is_of_cgroup;
   if (is_of_cgroup && in_own_netns(info, netns_cookie))
     return true;
   if (READ(&netns_info_map, &netns_cookie, &of_netns)) {

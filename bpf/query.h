@@ -36,6 +36,7 @@ static __always_inline struct address source_of(const struct bpf_sock *sk) {
 static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct query *q) {
   const struct bpf_sock *sk = ctx->sk;
   __u32 zero = 0;
+  bool is_decided;
 
   q->config = bpf_map_lookup_elem(&config, &zero);
   if (!sk || !q->config)
@@ -46,9 +47,9 @@ static __always_inline bool complete_query(struct bpf_sock_addr *ctx, struct que
     q->bound_source = source_of(sk);
   q->netns_cookie = bpf_get_netns_cookie(ctx);
   q->port = bpf_ntohs(ctx->user_port);
-  if (!find_caller(q->config, q->netns_cookie, &q->caller)) {
+  if (!find_caller(q->config, q->netns_cookie, &q->caller, &is_decided)) {
     q->caller = (struct cgroup_info){};
-    q->is_expected = expected_pod();
+    q->is_expected = !is_decided && expected_pod();
   }
   return true;
 }

@@ -98,6 +98,15 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
     expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('ztunnel > remote');
   });
 
+  it('leaves alone what a pod does in another network namespace than its own, such as a nested container engine', async () => {
+    const pod = await host.node.pod({ namespace: 'shop', name: 'engine' });
+    await expect.poll(() => host.workload('engine')?.netnsCookie).toBeDefined();
+    const nested = await pod.nestedNetns();
+    expect(await way(nested, to())).toBe('remote');
+    expect(await way(pod, to())).toBe('ztunnel > remote');
+    await pod.delete();
+  });
+
   it('does not take a tenant’s pod for ztunnel', async () => {
     const thief = await host.node.pod({
       namespace: 'shop',

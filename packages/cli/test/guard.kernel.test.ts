@@ -1,7 +1,7 @@
 // Pods that come while no agent runs: those of a namespace in the mesh are held until it is back, and others are left alone.
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { endpoint, requires, type DialResult, type Pod } from '@sluice/testbed';
+import { endpoint, enterCommand, LineProcess, peerProgram, requires, type DialResult, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
 
@@ -73,6 +73,16 @@ describe.skipIf(need.skip)(`pods that come while no agent runs${need.label}`, ()
         await expect.poll(() => into(pod)).toBe(`ztunnel > shop/new-${i}`);
       }
       expect([...ways].filter((way) => way === 'remote' || way.startsWith('shop/'))).toEqual([]);
+    });
+
+    it('are not held any more in the host’s network when they have been decided about', async () => {
+      const pod = await host.node.pod({ namespace: 'shop', name: 'debugger' });
+      await host.becomes('debugger', 'in');
+      const place = { cgroup: pod.app.place.cgroup, netns: host.node.netns.path };
+      const dial = await LineProcess.start(
+        enterCommand(place, [peerProgram(), 'dial', '--to', endpoint(host.node.remote.ip4, 80)]),
+      );
+      expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('remote');
     });
 
     it('what guards them is in the metrics, without a problem, and goes with the rest', async () => {

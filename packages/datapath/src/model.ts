@@ -29,7 +29,7 @@ export interface Query {
   readonly isBoundToDevice?: boolean;
   /** Whether `routed_netns` has the namespace, for the destination's family and the device that the socket is bound to. */
   readonly isRouted?: boolean;
-  /** Whether `expected_cgroups` has the caller's cgroup or one above it. It counts only for a caller without an entry. */
+  /** Whether `expected_cgroups` has the caller's cgroup or one above it. It counts only while the agent has not decided about the pod. */
   readonly isExpected?: boolean;
   /** Whether ztunnel's listener on 15001 is captured in the namespace. */
   readonly isListenedFor?: boolean;
@@ -132,8 +132,12 @@ const prober = (facts: Facts): string =>
     ? 'an unmeshed caller in the host network'
     : 'the kubelet in the host network';
 
+/** A caller may be nobody's although its pod is decided about, such as in the host's network namespace. */
+const isDecided = (facts: Facts): boolean =>
+  facts.caller !== undefined || callerByCgroup(facts.maps, facts.query) !== undefined;
+
 /** Its namespace is in the mesh, and nobody has decided about the pod itself. */
-const isUnknown = (facts: Facts): boolean => facts.caller === undefined && facts.query.isExpected === true;
+const isUnknown = (facts: Facts): boolean => !isDecided(facts) && facts.query.isExpected === true;
 
 const isPending = (facts: Facts): boolean => hasFlag(facts, WorkloadFlag.PENDING);
 
@@ -239,9 +243,9 @@ const TABLE: readonly Row[] = [
     finding: (facts, matched) =>
       matched
         ? `the caller's namespace is in the mesh, and the agent has not decided about its pod; the policy is ${facts.maps.settings.unknown}`
-        : facts.caller === undefined
-          ? 'the caller is not in a pod that is expected in the mesh'
-          : 'the agent has decided about the caller',
+        : isDecided(facts)
+          ? 'the agent has decided about the caller'
+          : 'the caller is not in a pod that is expected in the mesh',
   },
   {
     reason: 'to-mesh',

@@ -130,6 +130,20 @@ describe('the decision table', () => {
     ['the same, open', settings({ unknown: 'open' }), expected, 'pass', 'unknown'],
     ['the same, another meshed pod of the node', maps, { ...expected, ip: '10.0.0.6' }, 'refuse', 'unknown'],
     ['a pod that is expected and decided about', maps, { ...inPod, isExpected: true }, 'redirect', 'redirect'],
+    [
+      'the same, from another network namespace',
+      maps,
+      { ...inPod, isExpected: true, netnsCookie: 77n },
+      'pass',
+      'not-in-mesh',
+    ],
+    [
+      'the same with its own ztunnel, from the host network',
+      own,
+      { ...inPod, isExpected: true, netnsCookie: HOST_NETNS },
+      'pass',
+      'not-in-mesh',
+    ],
     ['ztunnel itself', maps, { ...inPod, cgroups: [{ id: ZTUNNEL, level: 3 }], netnsCookie: 9n }, 'pass', 'ztunnel'],
     ['a marked socket, marks not believed', maps, { ...inPod, mark: 0x539 }, 'redirect', 'redirect'],
     [
