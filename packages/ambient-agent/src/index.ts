@@ -59,7 +59,7 @@ export type { Inventory, Namespace, NetworkAdmin, Pod } from './inventory/model.
 export { InventorySource, type InventorySnapshot } from './inventory/source.js';
 export { staticSource } from './inventory/static-source.js';
 export { Enforcement, EnforcementError } from './node/enforcement.js';
-export { NodeGuard, type GuardFacts } from './node/guard.js';
+export { NodeGuard, type GuardFacts, type KeptGuard } from './node/guard.js';
 export { LetGo, letListenersGo, reachablePods } from './reconcile/let-go.js';
 export { PodHints } from './reconcile/pod-hints.js';
 export { Sightings } from './reconcile/sightings.js';

@@ -111,7 +111,7 @@ describe('whose listeners are let go', () => {
     const at = (cookie: string, ...known: bigint[]) =>
       reachablePods([status('in', cookie)], new Set([8n, 9n]), 'inPod', new Map([[UID, new Set(known)]]));
     const turns = (reachable: ReturnType<typeof at>): number => {
-      const due = letGo.due(reachable);
+      const due = letGo.due(reachable, new Set([7n]));
       for (const pod of due) letGo.done(pod);
       return due.length;
     };
@@ -119,6 +119,15 @@ describe('whose listeners are let go', () => {
     letGo.again(7n);
     expect([turns(at('9', 1n)), turns([]), turns(at('9', 1n))]).toEqual([1, 0, 1]);
     expect([turns(at('8', 1n)), turns(at('8', 1n, 2n)), turns(at('8', 2n, 1n))]).toEqual([1, 1, 0]);
+  });
+});
+
+describe('a pod of which the guard has not been told', () => {
+  it('has its turn when it is told: because there is room then, or because it could not be opened before', () => {
+    const letGo = new LetGo();
+    const reachable = [{ uid: UID, id: 7n, path: '/cg/kubepods/poda', netnsCookie: 0n, known: new Set<bigint>() }];
+    expect(letGo.due(reachable, new Set())).toEqual([]);
+    expect(letGo.due(reachable, new Set([7n]))).toEqual(reachable);
   });
 });
 

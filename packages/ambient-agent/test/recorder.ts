@@ -106,7 +106,7 @@ export class Recorder {
       Layer.succeed(
         NodeGuard,
         NodeGuard.of({
-          keep: () => Effect.succeed([]),
+          keep: () => Effect.succeed({ problems: [], reachable: new Set() }),
           attached: () => [],
           letGo: () => Effect.die('not asked here'),
           listen: () => {},

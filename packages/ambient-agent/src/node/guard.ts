@@ -23,17 +23,22 @@ export interface GuardFacts {
   readonly reachable: readonly (readonly [id: bigint, netnsCookie: bigint])[];
 }
 
+/** What came of telling it. */
+export interface KeptGuard {
+  /** What is wrong, in words. */
+  readonly problems: readonly string[];
+  /** Ids of the pod-level cgroups of which it knows that their listeners may be reached, so that these can be let go now. */
+  readonly reachable: ReadonlySet<bigint>;
+}
+
 /** Called with what the guard tells as it happens; `dropped` events were lost after a batch. */
 export type OnPodEvents = (batch: readonly PodEvent[], dropped: number) => void;
 
 export class NodeGuard extends Context.Service<
   NodeGuard,
   {
-    /**
-     * Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. Returns what is wrong, in
-     * words.
-     */
-    readonly keep: (facts: GuardFacts) => Effect.Effect<readonly string[]>;
+    /** Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. */
+    readonly keep: (facts: GuardFacts) => Effect.Effect<KeptGuard>;
     /** The parts that are attached. */
     readonly attached: () => readonly GuardPart[];
     /** Lets the listeners of reachable pods in a namespace go; says how many. */
@@ -49,7 +54,8 @@ const WITHOUT: Readonly<Record<GuardPart, string>> = {
   cgroup_rmdir: 'the room for pods about which nobody has decided is used up in the end',
   mkdirat: 'a new pod is not held before the agent has decided about it',
   mkdir: 'a new pod whose log directory is made by mkdir(2) is not held before the agent has decided about it',
-  let_go: 'the listeners of a new pod are not held before the agent has decided about it',
+  let_go:
+    'the listeners of a new pod are not held before the agent has decided about it, and those that an earlier agent has held stay held',
 };
 
 /** @param cgroup the one that all pods of the node are in */
@@ -64,18 +70,19 @@ export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<Node
       return NodeGuard.of({
         keep: (facts) =>
           Effect.gen(function* () {
-            const problems = yield* Effect.try({ try: () => running.keep(facts), catch: messageOf }).pipe(
+            const kept = yield* Effect.try({ try: () => running.keep(facts), catch: messageOf }).pipe(
               Effect.catch((message) =>
-                Effect.as(metrics.error('guard'), [
-                  `the guard cannot be attached: ${message}; ${WITHOUT.cgroup_mkdir}`,
-                ]),
+                Effect.as(metrics.error('guard'), {
+                  problems: [`the guard cannot be attached: ${message}; ${WITHOUT.cgroup_mkdir}`],
+                  reachable: new Set<bigint>(),
+                }),
               ),
             );
             const attached = running.attached();
             yield* Effect.forEach(GUARD_PARTS, (part) => metrics.guard(part, attached.includes(part)), {
               discard: true,
             });
-            return problems;
+            return kept;
           }),
         attached: () => running.attached(),
         letGo: (netns) =>
@@ -103,8 +110,8 @@ class RunningGuard {
     this.#cgroup = cgroup;
   }
 
-  /** What is wrong, in words. Throws what keeps it from being opened. */
-  keep({ namespaces, podsParents, reachable }: GuardFacts): string[] {
+  /** Throws what keeps it from being opened or told. */
+  keep({ namespaces, podsParents, reachable }: GuardFacts): KeptGuard {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
@@ -120,11 +127,15 @@ class RunningGuard {
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);
     guard.restore();
-    return [
+    const missing = guard.missing();
+    const canLetGo = !missing.some(({ part }) => part === 'let_go');
+    const told = new Set(canLetGo ? reachable : []);
+    for (const id of held) told.delete(id);
+    const problems = [
       ...(held.length === 0
         ? []
         : [`the guard has no room for ${held.length} pods, whose listeners stay held; raise \`capacities.pods\``]),
-      ...guard.missing().map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
+      ...missing.map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
       ...(namespace === undefined
         ? []
         : [
@@ -136,6 +147,7 @@ class RunningGuard {
             `the guard has no room for ${parents.length} cgroups that hold pods: what a process in them makes is believed`,
           ]),
     ];
+    return { problems, reachable: told };
   }
 
   attached(): readonly GuardPart[] {

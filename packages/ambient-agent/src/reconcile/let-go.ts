@@ -62,11 +62,14 @@ export class LetGo {
     this.#done.set(pod.id, whereOf(pod));
   }
 
-  /** Those whose turn it is; who is not reachable any more has another one. */
-  due(reachable: readonly ReachablePod[]): ReachablePod[] {
+  /**
+   * Those whose turn it is; who is not reachable any more has another one.
+   * @param told ids of those of which the guard knows that they are reachable: before, it lets none of their listeners go
+   */
+  due(reachable: readonly ReachablePod[], told: ReadonlySet<bigint>): ReachablePod[] {
     const ids = new Set(reachable.map(({ id }) => id));
     for (const id of this.#done.keys()) if (!ids.has(id)) this.#done.delete(id);
-    return reachable.filter((pod) => this.#done.get(pod.id) !== whereOf(pod));
+    return reachable.filter((pod) => told.has(pod.id) && this.#done.get(pod.id) !== whereOf(pod));
   }
 }
 

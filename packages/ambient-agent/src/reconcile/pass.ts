@@ -273,12 +273,12 @@ export const finishPass = Effect.fnUntraced(function* (
   const guard = yield* NodeGuard;
   const known = knownNetns(truth);
   const reachable = reachablePods(enrolment.statuses, yield* enforcement.attachedNetns, config.mode, known);
-  const unguarded = yield* guard.keep({
+  const kept = yield* guard.keep({
     namespaces: expectedNamespaces(inventory, config),
     podsParents: truth.podsParents.map(({ id }) => id),
     reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
   });
-  const unreachable = yield* letListenersGo(letGo.due(reachable), letGo, config.paths.proc);
+  const unreachable = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
   const statuses = enrolment.statuses.map((status) =>
     withFindings(status, lacking.get(status.uid) ?? [], served, unreachable.get(status.uid)),
   );
@@ -300,7 +300,7 @@ export const finishPass = Effect.fnUntraced(function* (
     connections: zds.connections(),
     problems: [
       ...(enforcement.whyNotHeld === undefined ? [] : [enforcement.whyNotHeld]),
-      ...unguarded,
+      ...kept.problems,
       ...inventoryProblems,
       ...ztunnels.problems,
       ...truth.problems,
