@@ -230,11 +230,15 @@ const processHints = (
   events: Observable<WatchedEvent>,
   hints: ProcessHints,
   reconciler: Reconciler,
-): Effect.Effect<never, StartupError> =>
+): Effect.Effect<never, StartupError, Scope.Scope> =>
   fromObservable(events, { capacity: EVENT_CAPACITY }).pipe(
     Stream.runForEachArray((events) =>
-      Effect.sync(() => {
+      Effect.gen(function* () {
         for (const hint of hints.of(events)) reconciler.request(hint);
+        const laterMs = hints.takeLaterMs();
+        if (laterMs === undefined) return;
+        const later = Effect.sync(() => reconciler.request('pod-process'));
+        yield* Effect.forkScoped(Effect.andThen(Effect.sleep(laterMs), later));
       }),
     ),
     Effect.mapError((error) => new StartupError({ check: 'process-events', message: messageOf(error) })),

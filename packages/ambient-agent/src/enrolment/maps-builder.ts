@@ -47,6 +47,16 @@ function depthProblems({ pod: { level } }: Workload): string[] {
   ];
 }
 
+/** A pod can make any number of namespaces, and the map that holds those of all pods must not be filled by one. */
+const MOST_NESTED = 16;
+
+function nestedProblems({ nested = [] }: Workload): string[] {
+  if (nested.length <= MOST_NESTED) return [];
+  return [
+    `there are ${nested.length} network namespaces inside of it, and room for ${MOST_NESTED}: what is dialled in the others is refused; make fewer of them`,
+  ];
+}
+
 /** The result for a pod that is wanted. */
 interface Meshed {
   readonly ips: readonly string[];
@@ -72,9 +82,6 @@ interface KnownNetns {
   readonly cookie: bigint | undefined;
   readonly problem: string | undefined;
 }
-
-/** A pod can make any number of namespaces, and the map that holds those of all pods must not be filled by one. */
-const MOST_NESTED = 16;
 
 export class MapsBuilder {
   isIncomplete = false;
@@ -196,6 +203,7 @@ export class MapsBuilder {
         ...(isInPod ? ambient.problems : []),
         ...waiting.problems,
         ...depthProblems(workload),
+        ...(isInPod ? nestedProblems(workload) : []),
         ...(own.problem === undefined ? [] : [own.problem]),
         ...this.#addressProblems(pod, netns, owned),
       ],

@@ -26,6 +26,9 @@ export class ProcessHints {
   readonly #procPath: string;
   #settled: ReadonlyMap<string, SettledPod> = new Map();
   readonly #suspectedAtMs = new Map<string, number>();
+  /** When the pods that were not looked at again have their turn, the last time that there were any. */
+  #laterMs = -Infinity;
+  #isLaterSaid = true;
 
   readonly #seen: (podUid: string) => void;
 
@@ -60,6 +63,16 @@ export class ProcessHints {
     return hints;
   }
 
+  /**
+   * In how many milliseconds the hint `pod-process` is due for a namespace that it was too early to look for; undefined if there is none.
+   * Said once.
+   */
+  takeLaterMs(): number | undefined {
+    if (this.#isLaterSaid) return undefined;
+    this.#isLaterSaid = true;
+    return Math.max(0, this.#laterMs - performance.now());
+  }
+
   #hintOf(pid: number): Hint | undefined {
     let text: string;
     try {
@@ -86,10 +99,17 @@ export class ProcessHints {
     if (netns === undefined) return false;
     const inode = statSync(join(this.#procPath, String(pid), 'ns/net'), { bigint: true, throwIfNoEntry: false })?.ino;
     if (inode === undefined || netns.has(inode)) return false;
-    const nowMs = performance.now();
-    if (nowMs - (this.#suspectedAtMs.get(podUid) ?? -Infinity) < SUSPECTED_AGAIN_MS) return false;
-    this.#suspectedAtMs.set(podUid, nowMs);
     this.#view.suspect(podUid);
+    const nowMs = performance.now();
+    const nextMs = (this.#suspectedAtMs.get(podUid) ?? -Infinity) + SUSPECTED_AGAIN_MS;
+    if (nowMs < nextMs) {
+      if (nextMs > this.#laterMs) {
+        this.#laterMs = nextMs;
+        this.#isLaterSaid = false;
+      }
+      return false;
+    }
+    this.#suspectedAtMs.set(podUid, nowMs);
     return true;
   }
 }
