@@ -46,6 +46,19 @@ describe('connections that cannot reach ztunnel', () => {
     );
   });
 
+  it('and of a long value that says nothing, the problem shows the beginning', () => {
+    const { problems } = waitingPolicy({
+      pod: { annotations: { 'sluice/waiting': 'x'.repeat(100_000) } },
+      namespace: undefined,
+      policy: { pending: 'hold', noZtunnel: 'hold' },
+      isPending: false,
+      isOverdue: false,
+    });
+    expect(problems).toEqual([
+      `annotation sluice/waiting: \`${'x'.repeat(64)}…\` (100000 characters) is none of hold, refuse, open; it counts as absent`,
+    ]);
+  });
+
   it('and a value that says nothing is a problem of the pod, which says whose it is', () => {
     fc.assert(
       fc.property(asked, (case_) => {

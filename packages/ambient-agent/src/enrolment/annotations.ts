@@ -1,5 +1,6 @@
 // Istio's ambient annotations on pods (istio.io/api/annotation), except those about traffic, which are in traffic-rules.ts.
 import type { Pod } from '../inventory/model.js';
+import { quoted } from './quoted.js';
 
 export const BYPASS_INBOUND_ANNOTATION = 'ambient.istio.io/bypass-inbound-capture';
 export const DNS_CAPTURE_ANNOTATION = 'ambient.istio.io/dns-capture';
@@ -21,7 +22,7 @@ export function ambientAnnotations(pod: Pod, defaults: { readonly dnsCapture: bo
     if (!Object.hasOwn(pod.annotations, annotation)) return otherwise;
     const value = pod.annotations[annotation] ?? '';
     if (value === 'true' || value === 'false') return value === 'true';
-    problems.push(`annotation ${annotation}: \`${value}\` is neither true nor false; it counts as ${otherwise}`);
+    problems.push(`annotation ${annotation}: ${quoted(value)} is neither true nor false; it counts as ${otherwise}`);
     return otherwise;
   };
   const bypassInbound = flag(BYPASS_INBOUND_ANNOTATION, false);

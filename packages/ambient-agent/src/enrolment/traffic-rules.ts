@@ -3,6 +3,7 @@ import { WorkloadFlag, type TrafficRule } from '@sluice/datapath';
 import { rangeOf } from '../config/cidr.js';
 import type { AgentConfig } from '../config/config.js';
 import type { Pod } from '../inventory/model.js';
+import { quoted } from './quoted.js';
 
 /** Istio's annotations (istio.io/api/annotation), read as for sidecars. Comma-separated. */
 const prefix = 'traffic.sidecar.istio.io/';
@@ -78,7 +79,7 @@ class Annotations {
       }
       const value = read(part);
       if (value === undefined)
-        this.problems.push(`annotation ${annotation}: \`${part}\` is not ${expected}; it is left out`);
+        this.problems.push(`annotation ${annotation}: ${quoted(part)} is not ${expected}; it is left out`);
       else values.add(value);
     }
     // A list of what is included that has only typing errors must not take the pod out of the mesh.

@@ -3,6 +3,7 @@
 import { WorkloadFlag } from '@sluice/datapath';
 import type { AgentConfig } from '../config/config.js';
 import type { Namespace, Pod } from '../inventory/model.js';
+import { quoted } from './quoted.js';
 
 /** On pods and namespaces; that of the pod wins, and both win over the node's configuration. */
 export const WAITING_ANNOTATION = 'sluice/waiting';
@@ -47,7 +48,7 @@ export function waitingPolicy({ pod, namespace, policy, isPending, isOverdue }: 
     const value = annotations[WAITING_ANNOTATION] ?? '';
     if (isWaiting(value)) return value;
     problems.push(
-      `annotation ${WAITING_ANNOTATION}${whose}: \`${value}\` is none of ${WAITING.join(', ')}; it counts as absent`,
+      `annotation ${WAITING_ANNOTATION}${whose}: ${quoted(value)} is none of ${WAITING.join(', ')}; it counts as absent`,
     );
     return undefined;
   };
