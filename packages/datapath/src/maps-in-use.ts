@@ -2,6 +2,7 @@
 // in its place would be written, and the programs would go on with the other.
 import { BpfLink, mapInfo, programInfo } from '@sluice/libbpf';
 import { withCgroupPins } from './cgroup-links.js';
+import { readGuard } from './guard/verification.js';
 import { PROGRAMS, netnsLinkPin } from './layout.js';
 import { unlessGone } from './links-of-sluice.js';
 import { pinnedNetns } from './netns-links.js';
@@ -9,7 +10,8 @@ import { openIfPinned } from './pins.js';
 
 /**
  * Ids by the names in the kernel, of the programs whose links are pinned. Where programs of two versions have different maps, those of
- * the ones that an upgrade replaces last. Throws BpfError without the right to look.
+ * the ones that an upgrade replaces last. Those of the guard count least: an agent that does not know it has left it on maps of its
+ * own. Throws BpfError without the right to look.
  */
 export function mapsInUse(pinDirectory: string): ReadonlyMap<string, number> {
   const inNetns = [...pinnedNetns(pinDirectory)].flatMap((cookie) => {
@@ -22,6 +24,9 @@ export function mapsInUse(pinDirectory: string): ReadonlyMap<string, number> {
       .toSorted((a, b) => PROGRAMS.indexOf(a.program ?? '') - PROGRAMS.indexOf(b.program ?? ''))
       .map(({ programId }) => programId),
   );
-  const mapIds = [...inNetns, ...atCgroups].flatMap((id) => unlessGone(() => programInfo(id).mapIds) ?? []);
+  const guarding = readGuard(pinDirectory).map(({ programId }) => programId);
+  const mapIds = [...guarding, ...inNetns, ...atCgroups].flatMap(
+    (id) => unlessGone(() => programInfo(id).mapIds) ?? [],
+  );
   return new Map(mapIds.flatMap((id) => unlessGone(() => [[mapInfo(id).name, id] as const]) ?? []));
 }

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+import { Netns } from '@sluice/linux';
 import { Cgroup, cgroup2Root, requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -18,11 +19,26 @@ import {
   type PodEvent,
 } from '../src/index.js';
 import { endLink, guardPin } from '../src/guard/links.js';
-import { INBOUND_OBJECT_PATH } from '../src/layout.js';
+import { INBOUND_OBJECT_PATH, linksDirectory, mapPin } from '../src/layout.js';
+import { clearPin } from '../src/pins.js';
 import { GuardedNode, MESHED, clientIn } from './guarded-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const DIST = fileURLToPath(new URL('../dist/index.js', import.meta.url));
+
+/** The maps that only the guard has, and the programs that ask it. */
+const OWN_MAPS = [
+  'expected_cgroups',
+  'expected_pods',
+  'guard_config',
+  'held_listeners',
+  'meshed_namespaces',
+  'path_buffers',
+  'pod_cgroups',
+  'pod_events',
+  'pods_parents',
+  'reachable_pods',
+] as const;
 
 describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
   let world: GuardedNode;
@@ -223,6 +239,50 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     } finally {
       reader.close();
     }
+  });
+
+  describe('after an agent that does not know it, and has removed its maps and the programs that go with it', () => {
+    /** A pod's listener is held; dials it from another pod. */
+    async function heldSince(): Promise<{
+      readonly dial: () => Promise<string>;
+      readonly netns: string;
+      readonly id: bigint;
+    }> {
+      const { pinDirectory, node } = world.mesh;
+      const home = await node.pod({ name: 'home' });
+      const client = await clientIn(world, await node.pod({ name: 'elsewhere' }));
+      const { process, id } = await world.pod({ netns: home.netns });
+      await process.listen('::', 80);
+      const dial = (): Promise<string> => client.dial(home.ip4, 80);
+      expect(await dial()).toBe('ECONNREFUSED');
+      world.guard.close();
+      world.mesh.datapath.close();
+      for (const name of readdirSync(linksDirectory(pinDirectory))) endLink(join(linksDirectory(pinDirectory), name));
+      for (const name of OWN_MAPS) clearPin(mapPin(pinDirectory, name));
+      return { dial, netns: home.netns, id };
+    }
+
+    it('the next one lets go what was held', async () => {
+      const { dial, netns, id } = await heldSince();
+      const { mesh } = world;
+      mesh.datapath = Datapath.open({ pinDirectory: mesh.pinDirectory, cgroup: mesh.node.cgroup.path });
+      mesh.apply();
+      mesh.datapath.activate();
+      world.guard = world.openGuard({ meshedNamespaces: [MESHED] });
+      expect(world.guard.expected()).toContain(id);
+      world.guard.setReachable([id]);
+      using namespace = Netns.open(netns);
+      expect(world.guard.letGo(namespace)).toBe(1);
+      expect(await dial()).toMatch(/^ok/);
+      expect(await isHeld()).toBe(true);
+    });
+
+    it('cleanup lets go what was held', async () => {
+      const { dial } = await heldSince();
+      const { mesh } = world;
+      expect(cleanup(mesh.pinDirectory, mesh.node.cgroup.path).detached).toContain('guard-let_go');
+      expect(await dial()).toMatch(/^ok/);
+    });
   });
 
   it('is removed with the datapath, and lets everything go', async () => {

@@ -129,7 +129,7 @@ class RunningGuard {
     guard.restore();
     const missing = guard.missing();
     const canLetGo = !missing.some(({ part }) => part === 'let_go');
-    const told = new Set(canLetGo ? reachable : []);
+    const told = new Set(canLetGo ? reachable.map(([id]) => id) : []);
     for (const id of held) told.delete(id);
     const problems = [
       ...(held.length === 0

@@ -1,10 +1,10 @@
 // Takes the guard from the node: its listeners are let go, and its programs end.
 import { existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { BpfLink, BpfMap } from '@sluice/libbpf';
+import { BpfLink, BpfMap, mapInfo, programInfo } from '@sluice/libbpf';
 import { Netns, errorCode } from '@sluice/linux';
 import { maps } from '../generated/maps.js';
-import { guardDirectory, mapPin } from '../layout.js';
+import { guardDirectory, nameInKernel } from '../layout.js';
 import { openIfPinned } from '../pins.js';
 import { configKey } from './guard.js';
 import { endLink, guardPin } from './links.js';
@@ -21,8 +21,8 @@ export function removeGuard(pinDirectory: string): string[] {
 
 /** In every network namespace that a process is in. */
 function letAllGo(pinDirectory: string): void {
-  using config = openIfPinned(mapPin(pinDirectory, 'guard_config'), (pin) => BpfMap.openPinned(pin));
   using link = openIfPinned(guardPin(pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
+  using config = link === undefined ? undefined : configOf(link);
   const value = config?.lookup(configKey());
   if (config === undefined || link === undefined || value === undefined) return;
   config.update(configKey(), maps.guard_config.encodeValue({ ...maps.guard_config.decodeValue(value), letsAllGo: 1 }));
@@ -30,6 +30,14 @@ function letAllGo(pinDirectory: string): void {
     using netns = unlessGone(() => Netns.open(path));
     if (netns !== undefined) link.iterate(netns);
   }
+}
+
+/** The one that its program reads, which need not be pinned: an agent that does not know it has removed the pin. */
+function configOf(link: BpfLink): BpfMap | undefined {
+  const id = programInfo(link.info().programId).mapIds.find(
+    (each) => mapInfo(each).name === nameInKernel('guard_config'),
+  );
+  return id === undefined ? undefined : BpfMap.openId(id);
 }
 
 /** A path to each. */
