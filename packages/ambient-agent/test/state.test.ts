@@ -70,6 +70,14 @@ describe('the state file', () => {
     expect(status.warnings).toEqual(['agent not running; no datapath in force; as of 2026-01-01T00:00:00.000Z']);
   });
 
+  it('says that nothing waits for ztunnel once its agent is gone', () => {
+    const zds = { socket: '/z', connections: [] };
+    stateFile(directory).replace(state({ zds }));
+    expect(readNodeStatus(directory).warnings.slice(1)).toEqual([
+      'no ztunnel is connected at /z: new connections of pods that it has not acknowledged are refused; those of pods in the mesh use a ztunnel that still listens, or are refused',
+    ]);
+  });
+
   it('has warnings if no ztunnel is known, and for each pod with a problem', () => {
     const { statuses } = enrolWorld({ pods: [pod('a', { badIps: ['x'] })] });
     const workloads = dateStatuses(statuses, [], new Date(0)).map((status) => ({ ...status, problems: ['odd'] }));

@@ -12,3 +12,7 @@ export class InspectError extends Error {
     this.kind = kind;
   }
 }
+
+/** Pure. `name` with its namespace. */
+export const noSuchPod = (name: string, node: string): string =>
+  `the agent knows no pod ${name} on node ${node}; \`sluice status\` lists those it knows. A new pod of a namespace in the mesh is held, out and in, until an agent has decided about it`;

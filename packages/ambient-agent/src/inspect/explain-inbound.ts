@@ -10,7 +10,7 @@ import {
   type InboundDecision,
 } from '@sluice/datapath';
 import type { AgentState } from '../state/state.js';
-import { InspectError } from './errors.js';
+import { InspectError, noSuchPod } from './errors.js';
 
 export interface InboundExplanation {
   readonly client: string;
@@ -56,8 +56,7 @@ export function explainInbound(state: AgentState, client: string, to: PodPort): 
   const description = `pod ${to.namespace}/${to.name}`;
   const found = state.workloads.find(({ namespace, name }) => namespace === to.namespace && name === to.name);
   if (found === undefined) {
-    const message = `the agent knows no ${description} on node ${state.node.name}; \`sluice status\` lists those it knows`;
-    throw new InspectError('no-such-pod', message);
+    throw new InspectError('no-such-pod', noSuchPod(`${to.namespace}/${to.name}`, state.node.name));
   }
   const ip = found.ips.find((one) => one.includes(':') === client.includes(':'));
   if (ip === undefined) {

@@ -18,7 +18,7 @@ import { levelOf } from '../node/kubelet.js';
 import type { Capture } from '../enrolment/capture.js';
 import type { DatedStatus } from '../enrolment/status.js';
 import type { AgentState } from '../state/state.js';
-import { InspectError } from './errors.js';
+import { InspectError, noSuchPod } from './errors.js';
 
 export type Caller =
   | { readonly kind: 'pod'; readonly namespace: string; readonly name: string }
@@ -76,10 +76,7 @@ function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string
     (status) => status.namespace === namespace && status.name === name,
   );
   if (found === undefined) {
-    throw new InspectError(
-      'no-such-pod',
-      `the agent knows no pod ${namespace}/${name} on node ${state.node.name}; \`sluice status\` lists those it knows`,
-    );
+    throw new InspectError('no-such-pod', noSuchPod(`${namespace}/${name}`, state.node.name));
   }
   const [podLevel, container] = found.cgroups;
   if (podLevel === undefined)
@@ -114,6 +111,7 @@ function placeOf(caller: Caller, state: AgentState, resolver: CgroupResolver): P
 function describeEntry(flags: number, inMesh: boolean): string {
   if (flags & WorkloadFlag.ZTUNNEL) return 'ztunnel';
   if (flags & WorkloadFlag.KUBELET) return 'the kubelet';
+  if (flags & WorkloadFlag.PENDING) return 'wanted in the mesh, and not in it yet';
   return inMesh ? 'in the mesh' : 'known, and not in the mesh';
 }
 

@@ -19,19 +19,20 @@ export interface NodeStatus {
 const GRACE_MS = 15_000;
 
 /** What becomes of connections that cannot reach ztunnel, unless an annotation says something else. */
-const FATES = {
-  hold: 'held, and refused after `policy.holdLimit`',
-  refuse: 'refused',
-  closed: 'refused',
-  open: 'let through',
-} as const;
+function fateOf(policy: AgentState['node']['pending'] | AgentState['node']['noZtunnel'], isRunning: boolean): string {
+  if (policy === 'open') return 'let through';
+  return policy === 'hold' && isRunning ? 'held, and refused after `policy.holdLimit`' : 'refused';
+}
+
+const UNDECIDED =
+  'until one runs, new pods of namespaces in the mesh are held unless `policy.unknown` is `open`, and nothing waits for ztunnel';
 
 /** Which connections of pods fail or wait because a ztunnel is missing. */
-function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState): string[] {
+function ztunnelWarnings({ ztunnels, workloads, node, zds }: AgentState, isRunning: boolean): string[] {
   if (zds !== undefined) {
     if (zds.connections.length > 0) return [];
     return [
-      `no ztunnel is connected at ${zds.socket}: new connections of pods that it has not acknowledged are ${FATES[node.pending]}; those of pods in the mesh use a ztunnel that still listens, or are ${FATES[node.noZtunnel]}`,
+      `no ztunnel is connected at ${zds.socket}: new connections of pods that it has not acknowledged are ${fateOf(node.pending, isRunning)}; those of pods in the mesh use a ztunnel that still listens, or are ${fateOf(node.noZtunnel, isRunning)}`,
     ];
   }
   const fate = node.noZtunnel === 'open' ? 'let through' : 'refused';
@@ -67,12 +68,13 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
   const isStale = isRunning && now - Date.parse(state.writtenAt) > 3 * state.node.resyncIntervalMs + GRACE_MS;
   const agent = !isRunning ? 'not-running' : isStale ? 'stale' : 'running';
   const datapath = isEnforced ? 'datapath still enforced' : 'no datapath in force';
+  const undecided = isEnforced ? `; ${UNDECIDED}` : '';
   const first = {
     running: [],
     stale: [
       `agent (pid ${state.agent.pid}) has not written its state for a long time; ${datapath}; as of ${state.writtenAt}`,
     ],
-    'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}`],
+    'not-running': [`agent not running; ${datapath}; as of ${state.writtenAt}${undecided}`],
   }[agent];
   const missing = Object.entries(state.programs ?? {}).flatMap(([program, places]) =>
     places
@@ -91,7 +93,7 @@ export function readNodeStatus(runDir: string, procPath = '/proc', now = Date.no
       ? ['no datapath is in force although an agent runs; its next pass attaches the programs']
       : [];
   const standby = isRunning && isAwaited(runDir) ? ['another agent stands by, and takes over when this one ends'] : [];
-  const noZtunnel = ztunnelWarnings(state);
+  const noZtunnel = ztunnelWarnings(state, isRunning);
   const ofPods = state.workloads.flatMap(({ namespace, name, problems }) =>
     problems.map((text) => `pod ${namespace}/${name}: ${text}`),
   );

@@ -30,7 +30,10 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
   return new Map(
     (yield* missing).map(({ uid, ports }) => {
       const where = `at port ${ports.join(' and ')}`;
-      return [uid, `ztunnel does not listen for it ${where}${why}: new connections that need it cannot go on`];
+      return [
+        uid,
+        `ztunnel does not listen for it ${where}${why}: new connections that need it wait, or are refused, as \`sluice explain\` says; ztunnel’s log may say why`,
+      ];
     }),
   );
 });
