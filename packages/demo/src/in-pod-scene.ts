@@ -7,6 +7,7 @@ import { factRow, loadRow, rowOf, type Expectation } from './row.js';
 import { until } from './until.js';
 import { zdsSocket } from './zds-socket.js';
 
+const outbound: Expectation = { kind: 'mesh', port: 15001, application: 'remote' };
 const inbound: Expectation = { kind: 'mesh', port: 15006, application: 'shop/cart' };
 
 /** The pod's HBONE port: peers' ztunnels dial it, and nothing steers it. */
@@ -98,6 +99,23 @@ async function ztunnelRollout(
     if (load !== undefined) report.row(loadRow(from, await load.stop()));
   }
   return next;
+}
+
+/** With `ztunnel` as the only one. */
+export async function ztunnelAway(
+  node: TestNode<ClusterState>,
+  { cart }: Cast,
+  ztunnel: StandInZtunnel,
+  report: Report,
+): Promise<void> {
+  report.step('ztunnel ends, and starts again: what is dialled meanwhile waits for it.');
+  await ztunnel.stop();
+  const out = cart.dial(endpoint(node.remote.ip4, 80));
+  const into = node.remote.dial(endpoint(cart.ip4, 80));
+  await ztunnel.start();
+  report.row(rowOf('out of a meshed pod', 'shop/cart', await out, outbound));
+  report.row(rowOf('and into it', 'other node', await into, inbound));
+  await ztunnel.event('ready'); // the other pods are served again, too
 }
 
 async function dns(node: TestNode<ClusterState>, { cart, blog }: Cast, report: Report): Promise<void> {

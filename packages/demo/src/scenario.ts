@@ -3,7 +3,7 @@ import { endpoint, KubernetesCluster, readDial } from '@sluice/testbed';
 import { Announced } from './announced.js';
 import { AMBIENT, EXCLUDED_PORT, assemble, type Cast } from './cast.js';
 import type { DemoNode } from './demo-node.js';
-import { inPodScene } from './in-pod-scene.js';
+import { inPodScene, ztunnelAway } from './in-pod-scene.js';
 import { announcements, pendingUntilServed, serverAway } from './kubernetes-scene.js';
 import type { DemoOptions } from './options.js';
 import type { Report } from './report.js';
@@ -38,6 +38,7 @@ export async function play(node: DemoNode, report: Report, options: DemoOptions)
     await scene.latecomers();
     await scene.labels();
     await scene.status();
+    if (options.mode === 'inPod') await ztunnelAway(node, cast, ztunnel, report);
     if (cluster !== undefined) {
       if (options.mode === 'inPod') await pendingUntilServed(node, ztunnel, announced, report);
       await serverAway(node, cluster, cast, { announced, sluice, report });
@@ -167,16 +168,21 @@ class Scene {
   }
 
   async killed(): Promise<void> {
-    const { cart, blog } = this.#cast;
+    const { cart, blog, host } = this.#cast;
     const to = endpoint(this.#node.remote.ip4, 80);
     this.#report.step('The agent is killed with -9 under connection load, and started again.');
     const load = await cart.load([to]);
     await this.#sluice.agent.kill9();
     await this.#dial('agent killed: redirection goes on', 'shop/cart', cart, to, outbound('remote'));
     await this.#dial('agent killed: unmeshed pod', 'press/blog', blog, to, direct('remote'));
+    const orphan = await this.#node.pod({ name: 'orphan', namespace: 'shop', serve: [80] });
+    await this.#held('a new pod of the mesh is held', 'shop/orphan', orphan, to);
+    await this.#held('and so is who dials it', 'host', host, endpoint(orphan.ip4, 80));
     await this.#sluice.agent.start();
     await this.#dial('agent started again: adopted', 'shop/cart', cart, to, outbound('remote'));
     this.#report.row(loadRow('shop/cart', await load.stop()));
+    await this.#settled('the new pod', 'shop/orphan', orphan, to, outbound('remote'));
+    await this.#settled('and who dials it', 'host', host, endpoint(orphan.ip4, 80), inbound('shop/orphan'));
   }
 
   async cleanup(): Promise<void> {
@@ -192,6 +198,12 @@ class Scene {
 
   async #dial(what: string, from: string, caller: Caller, to: string, expected: Expectation): Promise<void> {
     this.#report.row(rowOf(what, from, await caller.dial(to), expected));
+  }
+
+  /** Refused, because nobody has decided about the pod. */
+  async #held(what: string, from: string, caller: Caller, to: string): Promise<void> {
+    const { ok, error } = await caller.dial(to);
+    this.#report.row(factRow(what, from, ok ? 'connected' : error, 'ECONNREFUSED', error === 'ECONNREFUSED'));
   }
 
   async #settled(what: string, from: string, caller: Caller, to: string, expected: Expectation): Promise<void> {
