@@ -152,7 +152,7 @@ enum event {
   EVENT_DECISION_LOST,
   /* exempt_tuples is full: a probe lands on ztunnel, and ztunnel's own dial to the application fails. */
   EVENT_EXEMPT_FULL,
-  /* A listener of ztunnel could not be captured: what comes in for its pod is refused. */
+  /* A listener of ztunnel could not be captured: what comes in for its pod waits, and is not accepted. */
   EVENT_LISTENER_LOST,
   /* A datagram for a name server was sent to ztunnel's resolver, by a socket that is not connected. */
   EVENT_DNS_ASKED,

@@ -82,7 +82,7 @@ export const WorkloadStatus = Schema.Struct({
   inbound: Schema.optionalKey(Schema.Literals(['yes', 'no', 'bypassed'])),
   /** Of a pod in the mesh, how what goes out of it is captured. Earlier versions left this out. */
   capture: Schema.optionalKey(Capture),
-  /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `pending: it has no IP yet` */
+  /** `in mesh: namespace label istio.io/dataplane-mode=ambient`, `out: hostNetwork`, `pending: no ztunnel is connected` */
   reason: Schema.String,
   problems: Schema.Array(Schema.String),
 });
