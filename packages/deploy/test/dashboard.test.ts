@@ -24,7 +24,19 @@ describe('deploy/grafana/sluice.json', () => {
   it('shows how pods are captured, and counts every reason for which the datapath refuses', () => {
     const text = JSON.stringify(dashboard);
     expect([...dashboardMetrics(dashboard)]).toContain('sluice_captured_workloads');
-    for (const reason of ['pending', 'no-ztunnel', 'unprepared']) expect(text).toContain(reason);
+    for (const reason of ['pending', 'no-ztunnel', 'unprepared', 'unknown']) expect(text).toContain(reason);
+  });
+
+  it('shows why pods are not served, for how long, and what is missing', () => {
+    for (const name of [
+      'sluice_pods',
+      'sluice_oldest_mismatch_seconds',
+      'sluice_missing',
+      'sluice_repairs_total',
+      'sluice_guard',
+      'sluice_unseen_pods_total',
+    ])
+      expect([...dashboardMetrics(dashboard)]).toContain(name);
   });
 
   it('has panels that do not overlap, each with a number of its own', () => {
