@@ -64,8 +64,8 @@ const BY_TYPE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     get_current_comm: '5.7',
     setsockopt: '5.11', // 427167c0b064: in bind; 5.8 in connect
     getsockopt: '5.11',
-    get_retval: '5.18', // b44123b4a3dc
-    set_retval: '5.18',
+    get_retval: '6.1', // bed89185af0d: 5.18 had them for other cgroup programs only
+    set_retval: '6.1',
   },
   sock_ops: {
     setsockopt: '4.13',
