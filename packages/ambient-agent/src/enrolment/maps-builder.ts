@@ -57,6 +57,10 @@ function nestedProblems({ nested = [] }: Workload): string[] {
   ];
 }
 
+/** Whether nothing of it captures yet what comes in. */
+const isReachedAsBefore = (cookie: bigint | undefined, pending: PendingReason | undefined): boolean =>
+  cookie === undefined || pending?.code === 'entering' || pending?.code === 'not-attached';
+
 /** The result for a pod that is wanted. */
 interface Meshed {
   readonly ips: readonly string[];
@@ -209,7 +213,13 @@ export class MapsBuilder {
       ],
       pending,
       capture,
-      inbound: isInPod ? (netns.cookie === undefined ? 'no' : ambient.bypassInbound ? 'bypassed' : 'yes') : undefined,
+      inbound: isInPod
+        ? isReachedAsBefore(netns.cookie, pending)
+          ? 'no'
+          : ambient.bypassInbound
+            ? 'bypassed'
+            : 'yes'
+        : undefined,
     };
   }
 

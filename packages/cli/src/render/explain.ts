@@ -64,7 +64,7 @@ export function renderInbound({ client, pod, verdict, decidedBy, rows }: Inbound
   return [
     `from      ${client}`,
     `to        ${place(pod)}, ${pod.description}; ${pod.reason}`,
-    `captured  ${pod.isAttached ? 'yes' : 'no: nothing is attached to its network namespace'}`,
+    `program   ${pod.isAttached ? 'attached' : 'not attached'} to its network namespace`,
     '',
     table(['', 'ROW', 'ASKS', 'FOUND'], lines),
     '',
