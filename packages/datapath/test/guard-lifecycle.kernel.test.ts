@@ -270,7 +270,7 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
       mesh.datapath.activate();
       world.guard = world.openGuard({ meshedNamespaces: [MESHED] });
       expect(world.guard.expected()).toContain(id);
-      world.guard.setReachable([id]);
+      world.guard.setReachable([[id, 0n]]);
       using namespace = Netns.open(netns);
       expect(world.guard.letGo(namespace)).toBe(1);
       expect(await dial()).toMatch(/^ok/);
