@@ -58,6 +58,7 @@ describe.skipIf(need.skip)(`how pods are captured${need.label}`, () => {
       obstacles: new Map([[8n, 'an obstacle']]),
       prepared: new Set([7n]),
       listeners: new Map([[7n, 'transparent']]),
+      expected: 'transparent',
       foreignConnect: undefined,
     });
     expect(looked).toEqual([1234]);

@@ -12,7 +12,12 @@ describe.skipIf(need.skip)(`capacities for ten pods, and twelve pods${need.label
   it.each([{ cgroups: 30 }, { netns: 10 }, { localPods: 20 }, { excludedPorts: 10 }])(
     '%j: two are pending with the reason, held both ways, and nobody else is affected',
     async (capacities) => {
-      await using host = await NodeAgent.createInPod({ metrics: { listen: '127.0.0.1:0' }, capacities });
+      await using host = await NodeAgent.createInPod({
+        metrics: { listen: '127.0.0.1:0' },
+        capacities,
+        // Otherwise their connections wait.
+        policy: { pending: 'refuse' },
+      });
       host.node.kubernetes.setNamespace('shop', ambient);
       const kubelet = await host.node.kubelet();
       const ztunnel = await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });

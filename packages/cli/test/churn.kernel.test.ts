@@ -11,6 +11,7 @@ import {
   ManifestDirectory,
   type AgentConfig,
   type Enrolment,
+  type HeldAddress,
   type Workload,
 } from '@sluice/ambient-agent';
 import { CgroupResolver } from '@sluice/cgroup-resolver';
@@ -67,6 +68,13 @@ class PaperPod {
   }
 }
 
+const held = (address: string): HeldAddress => ({
+  address,
+  family: address.includes(':') ? 6 : 4,
+  scope: 'global',
+  tentative: false,
+});
+
 /** What the maps ought to hold, computed from the manifests and the cgroup tree. */
 function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
   const directory = new ManifestDirectory(host.node.kubernetes.path);
@@ -83,7 +91,12 @@ function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
       const netns = isIn(pod.podUid) && ips.length > 0 ? resolver.podNetns(pod) : undefined;
       workloads.set(pod.podUid, { pod, netns });
     }
-    return enrol({ inventory, workloads, ztunnels, kubelets: [], hostNetnsCookie, config });
+    const addresses = new Map(
+      [...workloads.values()].flatMap(({ netns }) =>
+        netns === undefined ? [] : [[netns.cookie, netns.addresses.map(held)] as const],
+      ),
+    );
+    return enrol({ inventory, workloads, ztunnels, kubelets: [], hostNetnsCookie, config, addresses });
   };
   const first = attempt(() => false);
   const inMesh = new Set(first.statuses.filter(({ state }) => state === 'in').map(({ uid }) => uid));

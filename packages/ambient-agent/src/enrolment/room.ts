@@ -2,6 +2,7 @@
 // mesh. Pure.
 import { WorkloadFlag, type Capacities, type CgroupInfo, type DesiredMaps } from '@sluice/datapath';
 import type { Enrolment } from './enrolment.js';
+import type { ServedPod } from './served.js';
 import type { WorkloadStatus } from './status.js';
 
 /**
@@ -33,7 +34,7 @@ const NO_ROOM_FLAGS =
  * only the entries by which it is held.
  */
 export function withinCapacities(enrolment: Enrolment, capacities: Pick<Capacities, Limited>): Enrolment {
-  const { desired, statuses } = enrolment;
+  const { desired, statuses, served } = enrolment;
   const uses = usesOf(desired);
   const used = noUse();
   const lacking = new Map<bigint, string>();
@@ -51,8 +52,18 @@ export function withinCapacities(enrolment: Enrolment, capacities: Pick<Capaciti
     ...enrolment,
     desired: held(desired, new Set(lacking.keys())),
     statuses: statuses.map((status) => withoutRoom(status, lacking)),
+    served: served.map((pod) => (isLacking(pod, enrolment, lacking) ? { ...pod, ...unserved } : pod)),
   };
 }
+
+/** Where ztunnel listened, what the pod dials would not wait. */
+const unserved = { isOffered: false, isAcknowledged: false };
+
+const isLacking = (
+  { cookie }: ServedPod,
+  { desired: { netns } }: Enrolment,
+  lacking: ReadonlyMap<bigint, string>,
+): boolean => lacking.has(netns.get(cookie)?.id ?? 0n);
 
 function withoutRoom(status: WorkloadStatus, lacking: ReadonlyMap<bigint, string>): WorkloadStatus {
   const [podLevel] = status.cgroups;
