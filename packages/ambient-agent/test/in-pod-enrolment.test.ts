@@ -85,6 +85,19 @@ describe('a pod of inPod mode', () => {
     expect(desired.cgroups.size).toBe(3);
   });
 
+  it('is pending while another pod holds the only address that it has', () => {
+    const { statuses } = enrolWorld({
+      pods: [pod('first', { ips: ['10.0.0.2'] }), pod('second', { ips: ['10.0.0.2'] })],
+      workloads: [workload('first', 100n, 7n), workload('second', 200n, 8n)],
+      config: inPod(),
+      served: facts({ acknowledged: new Map([['first', 7n]]) }),
+    });
+    expect(statuses).toMatchObject([
+      { uid: 'first', state: 'in' },
+      { uid: 'second', code: 'address-held', reason: 'pending: its address 10.0.0.2 is held by pod shop/first' },
+    ]);
+  });
+
   it('keeps its entries while no process shows its namespace', () => {
     const { desired, statuses, served } = one(
       {},

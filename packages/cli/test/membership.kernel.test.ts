@@ -93,16 +93,17 @@ describe.skipIf(need.skip)(`a pod in the mesh${need.label}`, () => {
     for (const one of [thief, late]) one.misreport({ 'status.podIP': pod.ip4, 'status.podIPs': [{ ip: pod.ip4 }] });
     await settled();
     await late.start(['sandbox', 'app']);
-    await expect.poll(() => host.workload(late.name)?.code).toBe('address-held');
+    await host.becomes(late.name, 'in');
     await settled();
     const names = [pod, thief, late].map(({ name }) => host.workload(name));
     expect(names).toMatchObject([
       { state: 'in', ips: pod.ips },
       { state: 'in', ips: thief.ips, problems: [expect.stringContaining(`pod shop/${pod.name} holds that`)] },
-      { state: 'pending', reason: `pending: its address ${pod.ip4} is held by pod shop/${pod.name}` },
+      { state: 'in', ips: late.ips, problems: [expect.stringContaining(`pod shop/${pod.name} holds that`)] },
     ]);
     expect(await dialled(pod)).toEqual(meshed);
     expect(await dialled(thief)).toEqual(meshed);
+    expect(await dialled(late)).toEqual(meshed);
   });
 
   it('is served in its new namespace when its sandbox is made anew, and nothing goes directly meanwhile', async () => {

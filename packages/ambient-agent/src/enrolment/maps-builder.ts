@@ -279,8 +279,8 @@ export class MapsBuilder {
     if (cookie === undefined) return pendingFor('no-netns', refused ?? 'its network namespace is not known yet');
     const isAcknowledged = acknowledged.get(pod.uid) === cookie;
     const [taken] = lost;
-    // Who is in the mesh is not sent out of it by what an object says.
-    if (taken !== undefined && !isAcknowledged)
+    // What else its namespace holds is its own, whatever its object says.
+    if (taken !== undefined && own.length === 0)
       return pendingFor('address-held', `its address ${taken.ip} is held by pod ${podName(taken.to)}`);
     if (own.length === 0) return pendingFor('no-address', 'its network namespace has no usable address yet');
     if (entering.has(pod.uid)) return pendingFor('entering', 'its network namespace is being prepared');

@@ -27,7 +27,7 @@ export const PENDING_CODES = [
   /** No process of it is in a network namespace that is verified to be the pod's. */
   'no-netns',
   'no-address',
-  /** Another pod's network namespace holds the address that the API reports. */
+  /** Another pod's network namespace holds the address that the API reports, and it has no other. */
   'address-held',
   /** It was not in the mesh, and its network namespace is being prepared; it connects as before meanwhile. */
   'entering',
