@@ -8,6 +8,7 @@ const LONGEST_MS = 4 * PATIENCE_MS;
 export default defineConfig({
   test: {
     reporters: ['default', './scripts/count-reporter.ts'],
+    setupFiles: ['./scripts/seed-random-tests.ts'],
     testTimeout: LONGEST_MS,
     hookTimeout: LONGEST_MS,
     expect: { poll: { interval: 20, timeout: PATIENCE_MS } },

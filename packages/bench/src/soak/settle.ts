@@ -61,7 +61,7 @@ async function look(world: World, sinceUs: number, hasRoom: boolean): Promise<Lo
     const membership = world.model.membershipOf(name);
     if (membership === undefined) continue;
     const status = workloads.find(({ uid }) => uid === pod.uid || uid === pod.objectUid);
-    const isPending = !hasRoom && membership === 'in' && status?.state === 'pending';
+    const isPending = !hasRoom && membership === 'in' && status?.state === 'pending' && status.code === 'no-room';
     if (isPending) pending.add(name);
     else if (status?.state !== membership)
       missing.push(
