@@ -13,7 +13,7 @@ export { entriesOf, jsonSchemaOf, notInChart, optional, section, setting, type E
 export { settings } from './config/settings.js';
 export { enrol } from './enrolment/enrol.js';
 export type { Enrolment, EnrolmentInput, KubeletCgroup } from './enrolment/enrolment.js';
-export type { HeldAddress } from './enrolment/addresses.js';
+export { heldAddress, type HeldAddress } from './enrolment/addresses.js';
 export type { Workload } from './enrolment/node-pods.js';
 export {
   Capture,
@@ -81,7 +81,7 @@ export { askForLogLevel, followLogLevel, logLevelFile } from './run-directory/lo
 export { logLevels, type LogLevel } from './config/log-levels.js';
 export { Readiness } from './observe/readiness.js';
 export { makeReconciler, type Reconciler, type Request } from './reconcile/reconciler.js';
-export { reconcilePass, type PassPlaces, type PassResult } from './reconcile/pass.js';
+export { finishPass, reconcilePass, type PassPlaces, type PassResult } from './reconcile/pass.js';
 export { fromObservable, type StreamOverrun } from './streams/from-observable.js';
 export { enforced, type EnforcedPod, type Findings } from './reconcile/enforced.js';
 export { reportFailures } from './reconcile/failures.js';

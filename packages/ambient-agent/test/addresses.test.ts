@@ -1,8 +1,8 @@
 // Who owns an address: who holds it, whatever objects say.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addressOwners, type AddressClaim } from '../src/enrolment/addresses.js';
-import { held, pod } from './world.js';
+import { addressOwners, heldAddress, type AddressClaim } from '../src/enrolment/addresses.js';
+import { pod } from './world.js';
 
 const claim = (uid: string, cookie: bigint | undefined, over: Partial<AddressClaim> = {}): AddressClaim => ({
   pod: pod(uid),
@@ -16,7 +16,7 @@ describe('the owner of an address', () => {
   it('has those that it holds of a family of which the API names none, up to a limit, and no others', () => {
     const eks = claim('a', 7n, {
       pod: pod('a', { ips: ['fd00::2'] }),
-      held: ['fd00::9', 'fd00::2', '169.254.172.5', '10.9.9.9', '10.9.9.8', '10.9.9.7', '10.9.9.6'].map(held),
+      held: ['fd00::9', 'fd00::2', '169.254.172.5', '10.9.9.9', '10.9.9.8', '10.9.9.7', '10.9.9.6'].map(heldAddress),
     });
     const own = ['fd00::2', '10.9.9.6', '10.9.9.7', '10.9.9.8', '10.9.9.9'];
     expect(addressOwners([eks], false)(eks.pod)).toEqual({ own, lost: [], absent: [] });
@@ -26,15 +26,15 @@ describe('the owner of an address', () => {
   it('has none that is tentative or of a narrower scope', () => {
     const late = claim('a', 7n, {
       held: [
-        { ...held('fd00::2'), tentative: true },
-        { ...held('fe80::1'), scope: 'link' },
+        { ...heldAddress('fd00::2'), tentative: true },
+        { ...heldAddress('fe80::1'), scope: 'link' },
       ],
     });
     expect(addressOwners([late], false)(late.pod).own).toEqual([]);
   });
 
   it('is told what the API reports and nobody holds', () => {
-    const one = claim('a', 7n, { pod: pod('a', { ips: ['10.0.0.9'] }), held: [held('10.0.0.2')] });
+    const one = claim('a', 7n, { pod: pod('a', { ips: ['10.0.0.9'] }), held: [heldAddress('10.0.0.2')] });
     expect(addressOwners([one], false)(one.pod)).toEqual({ own: ['10.0.0.2'], lost: [], absent: ['10.0.0.9'] });
   });
 
@@ -55,7 +55,7 @@ describe('the owner of an address', () => {
       all.map(({ ips, held: holds, isKnown, isEstablished, bornMs }, index) =>
         claim(`p${index}`, isKnown ? BigInt(index + 5) : undefined, {
           pod: pod(`p${index}`, { ips, bornMs }),
-          held: isKnown ? holds.map(held) : [],
+          held: isKnown ? holds.map(heldAddress) : [],
           isEstablished: isKnown && isEstablished,
         }),
       ),

@@ -84,8 +84,7 @@ describe('whose listeners are let go', () => {
     problems: [],
     ...(netnsCookie === undefined ? {} : { netnsCookie }),
   });
-  const captured = new Set([9n]);
-  const nowhere = new Map<string, ReadonlySet<bigint>>();
+  const inForce = { mode: 'inPod', attached: new Set([9n]), unwritten: new Set<bigint>(), known: new Map() } as const;
 
   it.each<[string, WorkloadStatus, boolean]>([
     ['a pod that is out', status('out'), true],
@@ -96,20 +95,31 @@ describe('whose listeners are let go', () => {
     ['a pod that the inventory does not have', status('unknown'), false],
     ['a pod without a cgroup', { ...status('out'), cgroups: [] }, false],
   ])('%s', (_name, one, isReachable) => {
-    expect(reachablePods([one], captured, 'inPod', nowhere).length).toBe(isReachable ? 1 : 0);
+    expect(reachablePods([one], inForce).length).toBe(isReachable ? 1 : 0);
+  });
+
+  it('is in no case a pod in the mesh whose namespace has no entry, because the inbound program would let everything in', () => {
+    const unwritten = { ...inForce, unwritten: new Set([7n]) };
+    expect(reachablePods([status('in', '9'), status('pending', '9')], unwritten)).toEqual([]);
+    expect(reachablePods([status('out')], unwritten)).toHaveLength(1);
   });
 
   it('is in node mode whoever has been decided about', () => {
-    expect(reachablePods([status('pending')], new Set(), 'node', nowhere)).toEqual([
+    const nodes = { ...inForce, mode: 'node', attached: new Set<bigint>() } as const;
+    expect(reachablePods([status('pending')], nodes)).toEqual([
       { uid: UID, id: 7n, path: '/cg/kubepods/poda', netnsCookie: 0n, known: new Set() },
     ]);
-    expect(reachablePods([status('unknown')], new Set(), 'node', nowhere)).toEqual([]);
+    expect(reachablePods([status('unknown')], nodes)).toEqual([]);
   });
 
   it('is each pod once, and again when a listener came late, it was not reachable meanwhile, or has another namespace', () => {
     const letGo = new LetGo();
     const at = (cookie: string, ...known: bigint[]) =>
-      reachablePods([status('in', cookie)], new Set([8n, 9n]), 'inPod', new Map([[UID, new Set(known)]]));
+      reachablePods([status('in', cookie)], {
+        ...inForce,
+        attached: new Set([8n, 9n]),
+        known: new Map([[UID, new Set(known)]]),
+      });
     const turns = (reachable: ReturnType<typeof at>): number => {
       const due = letGo.due(reachable, new Set([7n]));
       for (const pod of due) letGo.done(pod);

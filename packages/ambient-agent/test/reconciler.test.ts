@@ -199,6 +199,7 @@ describe('the result of a pass', () => {
           ],
         ],
       ]),
+      withoutNetns: new Set(),
       others: [sentence],
       kinds: ['map-full', 'map-full', 'map-full', 'map-full'],
     });

@@ -54,6 +54,8 @@ export class Recorder {
   /** What is there in each namespace. */
   readonly ways = new Map<bigint, RoutedDevices>();
   fails: Failing = {};
+  /** The pod-level cgroups of which the guard was told last that they may be reached. */
+  reachable: readonly bigint[] = [];
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
     const options = { isThorough, done: this.done, missing: new Set<bigint>(), find: () => undefined };
@@ -106,7 +108,11 @@ export class Recorder {
       Layer.succeed(
         NodeGuard,
         NodeGuard.of({
-          keep: () => Effect.succeed({ problems: [], reachable: new Set() }),
+          keep: ({ reachable }) =>
+            Effect.sync(() => {
+              this.reachable = reachable.map(([id]) => id);
+              return { problems: [], reachable: new Set() };
+            }),
           attached: () => [],
           letGo: () => Effect.die('not asked here'),
           listen: () => {},

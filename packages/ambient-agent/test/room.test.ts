@@ -1,4 +1,5 @@
 // Pods beyond the capacities are held as a whole, and nobody else notices.
+import type { NetnsRef } from '@sluice/cgroup-resolver';
 import { WorkloadFlag, type Capacities } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -6,8 +7,11 @@ import { withinCapacities, withReserve, type Enrolment } from '../src/index.js';
 import { config, enrolWorld, pod, workload, ztunnelPod } from './world.js';
 
 const settings = config({ mode: 'inPod' });
-/** Each has three cgroups, one namespace, two IPs and one rule; the oldest first. */
-const full = (count: number): Enrolment => {
+/**
+ * Each has three cgroups, one namespace, two IPs and one rule; the oldest first. `more` says how many namespaces there are inside of each,
+ * and how many of its addresses the API does not report.
+ */
+const full = (count: number, more = { nested: 0, unreported: 0 }): Enrolment => {
   const names = Array.from({ length: count }, (_, i) => `pod-${i}`);
   const cookies = new Map(names.map((name, i) => [name, BigInt(100 + i)]));
   return enrolWorld({
@@ -15,7 +19,7 @@ const full = (count: number): Enrolment => {
     pods: [
       ...names.map((name, i) =>
         pod(name, {
-          ips: [`10.1.0.${i}`, `fd00::1:${i}`],
+          ips: more.unreported > 0 ? [] : [`10.1.0.${i}`, `fd00::1:${i}`],
           annotations: { 'traffic.sidecar.istio.io/excludeOutboundPorts': '9000' },
           bornMs: i,
         }),
@@ -23,11 +27,21 @@ const full = (count: number): Enrolment => {
       ztunnelPod(),
     ],
     workloads: [
-      ...names.map((name, i) => workload(name, BigInt(1000 + 10 * i), cookies.get(name))),
+      ...names.map((name, i) => {
+        const own = workload(name, BigInt(1000 + 10 * i), cookies.get(name));
+        const inside = (_: unknown, n: number): NetnsRef[] =>
+          own.netns === undefined ? [] : [{ ...own.netns, cookie: BigInt(10_000 + 100 * i + n) }];
+        return { ...own, nested: Array.from({ length: more.nested }, inside).flat() };
+      }),
       workload('zt', 1n),
     ],
     served: { acknowledged: cookies, refusals: new Map(), isConnected: true, remembered: new Map() },
-    addresses: new Map([...cookies].map(([, cookie], i) => [cookie, [`10.1.0.${i}`, `fd00::1:${i}`]])),
+    addresses: new Map(
+      [...cookies].map(([, cookie], i) => [
+        cookie,
+        Array.from({ length: 1 + more.unreported }, (_, n) => [`10.1.${n}.${i}`, `fd00::${n + 1}:${i}`]).flat(),
+      ]),
+    ),
   });
 };
 const stateOf = ({ statuses }: Enrolment): Map<string, string> =>
@@ -74,9 +88,10 @@ describe('the capacities', () => {
       fc.property(
         fc.integer({ min: 1, max: 20 }),
         fc.record({ cgroups: size, netns: size, localPods: size, ownAddresses: size, excludedPorts: size }),
-        (count, some) => {
+        fc.record({ nested: fc.nat({ max: 20 }), unreported: fc.nat({ max: 6 }) }),
+        (count, some, more) => {
           const capacities = { ...ample, ...some };
-          const { desired, ...result } = withinCapacities(full(count), capacities);
+          const { desired, ...result } = withinCapacities(full(count, more), capacities);
           const sizes = withReserve(capacities);
           expect(desired.cgroups.size).toBeLessThanOrEqual(sizes.cgroups);
           expect(desired.netns.size).toBeLessThanOrEqual(sizes.netns);
@@ -88,8 +103,14 @@ describe('the capacities', () => {
             const info = desired.cgroups.get(BigInt(cgroups[0]?.id ?? 0));
             if (state === 'pending') expect((info?.flags ?? 0) & WorkloadFlag.PENDING).not.toBe(0);
             else expect(info).toBeDefined();
+            // It has all of its addresses, or those that its probes need.
+            const own = [...desired.localPods.values()].filter(
+              (local) => desired.netns.get(local.netnsCookie)?.id === info?.id,
+            );
+            if (state === 'pending') expect(own.length).toBeLessThanOrEqual(2);
+            if (state === 'pending') expect(desired.localPods.has(info?.ip ?? '')).toBe(true);
           }
-          const fewer = stateOf(withinCapacities(full(count - 1), capacities));
+          const fewer = stateOf(withinCapacities(full(count - 1, more), capacities));
           const all = stateOf({ desired, ...result });
           for (const [name, state] of fewer) expect(all.get(name)).toBe(state);
         },

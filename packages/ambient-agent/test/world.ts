@@ -4,11 +4,11 @@ import * as Result from 'effect/Result';
 import {
   discoverZtunnels,
   enrol,
+  heldAddress,
   resolveConfig,
   type AgentConfig,
   type CaptureFacts,
   type Enrolment,
-  type HeldAddress,
   type InPodFacts,
   type Inventory,
   type KubeletCgroup,
@@ -107,13 +107,6 @@ export interface World {
   readonly addresses?: ReadonlyMap<bigint, readonly string[]>;
 }
 
-export const held = (address: string): HeldAddress => ({
-  address,
-  family: address.includes(':') ? 6 : 4,
-  scope: 'global',
-  tentative: false,
-});
-
 /** What is not said of `inPod` mode is as it is for a pod that is in the mesh. */
 export const facts = (over: Partial<InPodFacts> = {}): InPodFacts => ({
   acknowledged: new Map(),
@@ -148,7 +141,9 @@ export function enrolWorld(world: World): Enrolment {
     kubelets: world.kubelets ?? [],
     hostNetnsCookie: HOST_COOKIE,
     config: settings,
-    addresses: new Map([...reported, ...(world.addresses ?? [])].map(([cookie, all]) => [cookie, all.map(held)])),
+    addresses: new Map(
+      [...reported, ...(world.addresses ?? [])].map(([cookie, all]) => [cookie, all.map(heldAddress)]),
+    ),
     ...(world.served === undefined ? {} : { served: facts(world.served) }),
     ...(world.capture === undefined ? {} : { capture: world.capture }),
   });

@@ -7,11 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   discoverZtunnels,
   enrol,
+  heldAddress,
   loadConfig,
   ManifestDirectory,
   type AgentConfig,
   type Enrolment,
-  type HeldAddress,
   type Workload,
 } from '@sluice/ambient-agent';
 import { CgroupResolver } from '@sluice/cgroup-resolver';
@@ -68,13 +68,6 @@ class PaperPod {
   }
 }
 
-const held = (address: string): HeldAddress => ({
-  address,
-  family: address.includes(':') ? 6 : 4,
-  scope: 'global',
-  tentative: false,
-});
-
 /** What the maps ought to hold, computed from the manifests and the cgroup tree. */
 function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
   const directory = new ManifestDirectory(host.node.kubernetes.path);
@@ -93,7 +86,7 @@ function wanted(host: NodeAgent, config: AgentConfig): DesiredMaps {
     }
     const addresses = new Map(
       [...workloads.values()].flatMap(({ netns }) =>
-        netns === undefined ? [] : [[netns.cookie, netns.addresses.map(held)] as const],
+        netns === undefined ? [] : [[netns.cookie, netns.addresses.map(heldAddress)] as const],
       ),
     );
     return enrol({ inventory, workloads, ztunnels, kubelets: [], hostNetnsCookie, config, addresses });

@@ -1,11 +1,20 @@
 // Which pod owns an address. A pod's addresses are those that its network namespace holds; what the API says of them only tells which
 // one comes first, and is compared.
+import { isIP } from 'node:net';
 import { canonicalAddress } from '@sluice/datapath';
 import type { InterfaceAddress } from '@sluice/linux';
 import type { Pod } from '../inventory/model.js';
 
 /** An address that a network namespace holds. */
 export type HeldAddress = Pick<InterfaceAddress, 'address' | 'family' | 'scope' | 'tentative'>;
+
+/** An address of global scope, as the resolver of cgroups gives it. Pure. */
+export const heldAddress = (address: string): HeldAddress => ({
+  address,
+  family: isIP(address) === 6 ? 6 : 4,
+  scope: 'global',
+  tentative: false,
+});
 
 export interface AddressClaim {
   readonly pod: Pod;

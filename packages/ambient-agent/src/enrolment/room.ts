@@ -1,5 +1,6 @@
 // The limits of the maps, before anything is written: a pod has room in all of them or is held as a whole, so that no pod is half in the
 // mesh. Pure.
+import { isIP } from 'node:net';
 import { WorkloadFlag, type Capacities, type CgroupInfo, type DesiredMaps } from '@sluice/datapath';
 import type { Enrolment } from './enrolment.js';
 import type { ServedPod } from './served.js';
@@ -13,7 +14,7 @@ const HELD_PODS = 448;
 /** The same for ztunnel and the kubelet, whose connections must never be captured, and which come first. */
 export const RESERVED_CGROUPS = 64;
 
-/** The sizes of the maps for the configured numbers. A pod has at most two IPs. */
+/** The sizes of the maps for the configured numbers. Of a pod without room at most one namespace and one IP of each family are written. */
 export const withReserve = (capacities: Capacities): Capacities => ({
   ...capacities,
   cgroups: capacities.cgroups + HELD_PODS + RESERVED_CGROUPS,
@@ -103,7 +104,10 @@ function usesOf({ cgroups, netns, localPods, ownAddresses, rules }: DesiredMaps)
   return uses;
 }
 
-/** These pods have one cgroup's entry, which the cgroups in it share, and those of their namespaces and IPs. */
+/**
+ * These pods have one cgroup's entry, which the cgroups in it share, and those of their namespace and of the IPs that are probed. In a
+ * namespace inside of theirs they are held like everywhere else.
+ */
 function held(desired: DesiredMaps, without: ReadonlySet<bigint>): DesiredMaps {
   const hold = (info: CgroupInfo): CgroupInfo =>
     without.has(info.id) && info.inMesh
@@ -117,8 +121,30 @@ function held(desired: DesiredMaps, without: ReadonlySet<bigint>): DesiredMaps {
         without.has(info.id) && cgroup !== info.id ? [] : [[cgroup, hold(info)] as const],
       ),
     ),
-    netns: new Map([...desired.netns].map(([cookie, info]) => [cookie, hold(info)])),
+    netns: new Map(
+      [...desired.netns].flatMap(([cookie, info]) =>
+        without.has(info.id) && (info.flags & WorkloadFlag.NESTED) !== 0 ? [] : [[cookie, hold(info)] as const],
+      ),
+    ),
+    localPods: withoutFurther(desired.localPods, ofPod),
     ownAddresses: new Map([...desired.ownAddresses].filter(([cookie]) => !ofPod(cookie))),
     rules: desired.rules.filter(({ workload }) => !without.has(workload)),
   };
+}
+
+/** Of these pods, the first address of each family. */
+function withoutFurther(
+  localPods: DesiredMaps['localPods'],
+  isOfThem: (cookie: bigint) => boolean,
+): DesiredMaps['localPods'] {
+  const first = new Set<string>();
+  return new Map(
+    [...localPods].filter(([ip, { netnsCookie }]) => {
+      if (!isOfThem(netnsCookie)) return true;
+      const family = `${netnsCookie} ${isIP(ip)}`;
+      if (first.has(family)) return false;
+      first.add(family);
+      return true;
+    }),
+  );
 }

@@ -4,6 +4,8 @@ import { ownerOfEntry, type ApplyFailure, type AttachFailure, type DesiredMaps }
 export interface FailureReport {
   /** Sentences for the status, by workload id (the pod-level cgroup id). */
   readonly byWorkload: ReadonlyMap<bigint, readonly string[]>;
+  /** Ids of the pods whose namespace's entry is not as it should be. */
+  readonly withoutNetns: ReadonlySet<bigint>;
   /** Failures that belong to no single pod. */
   readonly others: readonly string[];
   /** A short name for each failure, for counting: `map-full`, or the errno. */
@@ -13,6 +15,7 @@ export interface FailureReport {
 /** Pure. One sentence for each map and workload, however many entries failed. */
 export function reportFailures(failures: readonly ApplyFailure[], desired: DesiredMaps): FailureReport {
   const byWorkload = new Map<bigint, string[]>();
+  const withoutNetns = new Set<bigint>();
   const others: string[] = [];
   const kinds: string[] = [];
   for (const failure of failures) {
@@ -22,9 +25,11 @@ export function reportFailures(failures: readonly ApplyFailure[], desired: Desir
     const workload = ownerOfEntry(failure, desired);
     const sentences = workload === undefined ? others : (byWorkload.get(workload) ?? []);
     if (!sentences.includes(text)) sentences.push(text);
-    if (workload !== undefined) byWorkload.set(workload, sentences);
+    if (workload === undefined) continue;
+    byWorkload.set(workload, sentences);
+    if (failure.map === 'netns_info_map') withoutNetns.add(workload);
   }
-  return { byWorkload, others, kinds };
+  return { byWorkload, withoutNetns, others, kinds };
 }
 
 /** Sentences for the status, by the id of the cgroup: those of programs that are for one pod alone. Pure. */

@@ -25,24 +25,30 @@ export interface ReachablePod {
 
 const NOWHERE: ReadonlySet<bigint> = new Set();
 
-/**
- * Those that are not wanted in the mesh, and those whose inbound connections are captured. Pure.
- * @param attached cookies of the network namespaces whose inbound connections are captured
- * @param known inodes of the namespaces that are known of each pod, by UID
- */
+/** What of the datapath is in force for who is reached. */
+export interface InForce {
+  readonly mode: AgentConfig['mode'];
+  /** Cookies of the network namespaces in which the inbound program is attached. */
+  readonly attached: ReadonlySet<bigint>;
+  /** Ids of the pods whose namespace has no entry although it ought to: the inbound program takes it for one that is in no mesh. */
+  readonly unwritten: ReadonlySet<bigint>;
+  /** Inodes of the namespaces that are known of each pod, by UID. */
+  readonly known: ReadonlyMap<string, ReadonlySet<bigint>>;
+}
+
+/** Those that are not wanted in the mesh, and those whose inbound connections are captured. Pure. */
 export function reachablePods(
   statuses: readonly WorkloadStatus[],
-  attached: ReadonlySet<bigint>,
-  mode: AgentConfig['mode'],
-  known: ReadonlyMap<string, ReadonlySet<bigint>>,
+  { mode, attached, unwritten, known }: InForce,
 ): ReachablePod[] {
   return statuses.flatMap(({ uid, state, netnsCookie, cgroups: [podLevel] }) => {
     if (podLevel === undefined) return [];
+    const id = BigInt(podLevel.id);
     const isAnywhere = state === 'out' || (mode === 'node' && state !== 'unknown');
     const cookie = isAnywhere ? 0n : BigInt(netnsCookie ?? 0);
-    const isReachable = isAnywhere || ((state === 'in' || state === 'pending') && attached.has(cookie));
-    const pod = { uid, id: BigInt(podLevel.id), path: podLevel.path, netnsCookie: cookie };
-    return isReachable ? [{ ...pod, known: known.get(uid) ?? NOWHERE }] : [];
+    const isCaptured = (state === 'in' || state === 'pending') && attached.has(cookie) && !unwritten.has(id);
+    const pod = { uid, id, path: podLevel.path, netnsCookie: cookie };
+    return isAnywhere || isCaptured ? [{ ...pod, known: known.get(uid) ?? NOWHERE }] : [];
   });
 }
 

@@ -1,18 +1,18 @@
 // What a pass sees: what is wanted, what runs, and who joins and leaves.
-import type { CaptureFacts } from '../enrolment/capture.js';
-import type { HeldAddress } from '../enrolment/addresses.js';
-import { decidedPods, type DecidedPod } from '../enrolment/decided-pods.js';
-import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
 import * as Result from 'effect/Result';
+import type { AgentConfig } from '../config/config.js';
+import { heldAddress, type HeldAddress } from '../enrolment/addresses.js';
+import type { CaptureFacts } from '../enrolment/capture.js';
+import { decidedPods, type DecidedPod } from '../enrolment/decided-pods.js';
+import { discoverZtunnels, type Ztunnels } from '../enrolment/ztunnel.js';
 import { messageOf } from '../failure/message-of.js';
 import type { KnownPods } from '../inventory/known-pods.js';
 import type { Inventory } from '../inventory/model.js';
 import { InventorySource } from '../inventory/source.js';
 import { NodeViewError } from '../node/node-view-error.js';
 import type { NodeTruth, NodeView } from '../node/node-view.js';
-import type { AgentConfig } from '../config/config.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds } from '../zds/zds.js';
 import type { Leaving } from './leaving.js';
@@ -103,7 +103,7 @@ export const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTru
   const addresses = new Map<bigint, readonly HeldAddress[]>();
   const obstacles = new Map<bigint, string>();
   for (const { netns } of workloads.values())
-    if (netns !== undefined) addresses.set(netns.cookie, netns.addresses.map(asHeld));
+    if (netns !== undefined) addresses.set(netns.cookie, netns.addresses.map(heldAddress));
   for (const cookie of new Set([...addresses.keys(), ...podNetns.changed().keys()])) {
     if (podNetns.get(cookie) === undefined) continue;
     const held = yield* Effect.result(podNetns.addresses(cookie));
@@ -115,14 +115,6 @@ export const lookIntoNetns = Effect.fnUntraced(function* ({ workloads }: NodeTru
     if (words !== undefined) obstacles.set(cookie, words);
   }
   return { addresses, obstacles } satisfies NetnsFacts;
-});
-
-/** An address of global scope, as the resolver gives it. */
-const asHeld = (address: string): HeldAddress => ({
-  address,
-  family: address.includes(':') ? 6 : 4,
-  scope: 'global',
-  tentative: false,
 });
 
 /** A process of a pod that is still in the host's namespace is about to move, or belongs to the runtime. */

@@ -105,6 +105,9 @@ export interface PassPlaces extends LookPlaces {
   readonly routedBefore: ReadonlySet<bigint>;
 }
 
+/** What of it the end of a pass needs. */
+type FinishPlaces = Pick<PassPlaces, 'view' | 'config' | 'doneNetns' | 'out' | 'lacking' | 'letGo'>;
+
 export type PassServices = InventorySource | Enforcement | NodeGuard | PodNetns | Zds | Announcements;
 export type PassError = EnforcementError | NodeViewError | StartupError;
 
@@ -233,32 +236,22 @@ export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
   return applied;
 });
 
-/** Serves the pods whose entries are written, and collects the result. */
+/** Serves the pods whose entries are written, lets those be reached for whom that is in force, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
-  { view, config, doneNetns, out, lacking: unenforced, letGo }: PassPlaces,
+  places: FinishPlaces,
   pass: EnforcedPass,
 ): Effect.fn.Return<PassResult, EnforcementError | StartupError, PassServices> {
-  const { isThorough, ztunnels, inventory, truth, enrolment, plan, applied, attached, inventoryProblems } = pass;
+  const { inventory, truth, enrolment, plan, applied, attached } = pass;
   const enforcement = yield* Enforcement;
   if (attached.failures.length === 0) yield* enforcement.detachOthers(plan);
-  const podNetns = yield* PodNetns;
-  const zds = yield* Zds;
-  const announcements = yield* Announcements;
-  const { desired, isIncomplete } = enrolment;
-  out.clear();
-  for (const { uid, state, cgroups } of enrolment.statuses) if (state === 'out' && cgroups.length > 0) out.add(uid);
-  const present = ztunnels.pods.filter(({ uid }) => truth.workloads.has(uid));
-  zds.admit(new Map(present.map((pod) => [pod.uid, podName(pod)])));
-  const served = yield* serve(enrolment.served, {
-    isThorough,
-    done: doneNetns,
-    missing: new Set(pass.missing.flatMap(({ netnsCookie }) => netnsCookie ?? [])),
-    find: (netns) => view.findNetns(netns, podNetns.lend),
-  });
-  const failures = reportFailures(applied.failures, desired);
+  places.out.clear();
+  for (const { uid, state, cgroups } of enrolment.statuses)
+    if (state === 'out' && cgroups.length > 0) places.out.add(uid);
+  const served = yield* servePods(places, pass);
+  const failures = reportFailures(applied.failures, enrolment.desired);
   const missing = yield* missingNow;
   const lacking = enforced(podsOf(enrolment.statuses), {
-    desired,
+    desired: enrolment.desired,
     plan,
     unwritten: applied.failures,
     unattached: attached.failures,
@@ -266,43 +259,26 @@ export const finishPass = Effect.fnUntraced(function* (
     problems: served.problems,
     missing,
   });
-  // What this pass has decided rests on what the one before had found.
-  const isOtherwise = unenforced.size !== lacking.size || [...unenforced.keys()].some((uid) => !lacking.has(uid));
-  unenforced.clear();
-  for (const [uid, [first]] of lacking) if (first !== undefined) unenforced.set(uid, first);
-  const guard = yield* NodeGuard;
-  const known = knownNetns(truth);
-  const reachable = reachablePods(enrolment.statuses, yield* enforcement.attachedNetns, config.mode, known);
-  const kept = yield* guard.keep({
-    namespaces: expectedNamespaces(inventory, config),
-    podsParents: truth.podsParents.map(({ id }) => id),
-    reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
-  });
-  const unreachable = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
+  const isOtherwise = rememberLacking(places.lacking, lacking);
+  const reached = yield* reachPods(places, pass, failures.withoutNetns);
   const statuses = enrolment.statuses.map((status) =>
-    withFindings(status, lacking.get(status.uid) ?? [], served, unreachable.get(status.uid)),
-  );
-  const inNetns = new Set(enrolment.served.map(({ cookie }) => cookie));
-  const repairs = repairsOf(
-    pass.missing,
-    missing,
-    (part) => isPlanned(part, plan) && (part.netnsCookie === undefined || inNetns.has(part.netnsCookie)),
+    withFindings(status, lacking.get(status.uid) ?? [], served, reached.problems.get(status.uid)),
   );
   const ofNoPod = attached.failures.filter(
     ({ cgroupId }) => !statuses.some(({ cgroups: [podLevel] }) => podLevel?.id === String(cgroupId)),
   );
-  const unsaid = yield* announcements.publish(statuses, inventory);
+  const unsaid = yield* (yield* Announcements).publish(statuses, inventory);
   return {
     statuses,
-    ztunnels,
+    ztunnels: pass.ztunnels,
     kubelets: truth.kubelets,
     hostNetnsCookie: truth.hostNetnsCookie,
-    connections: zds.connections(),
+    connections: (yield* Zds).connections(),
     problems: [
       ...(enforcement.whyNotHeld === undefined ? [] : [enforcement.whyNotHeld]),
-      ...kept.problems,
-      ...inventoryProblems,
-      ...ztunnels.problems,
+      ...reached.ofGuard,
+      ...pass.inventoryProblems,
+      ...pass.ztunnels.problems,
       ...truth.problems,
       ...failures.others,
       ...served.others,
@@ -311,24 +287,86 @@ export const finishPass = Effect.fnUntraced(function* (
       ...(missing.length === 0 ? [] : [`the datapath is in force only in part: ${said(missing)}`]),
     ],
     applied,
-    guard: guard.attached(),
+    guard: (yield* NodeGuard).attached(),
     sighted: [...truth.workloads.values()].map(({ pod }) => ({ podUid: pod.podUid, runs: pod.containers.length > 0 })),
-    known,
+    known: knownNetns(truth),
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
-    repaired: [...repairs, ...served.repaired],
+    repaired: [...repairedIn(pass, missing), ...served.repaired],
     missing,
     dueMs: pass.dueMs,
     isIncomplete:
-      isIncomplete ||
+      enrolment.isIncomplete ||
       isOtherwise ||
       applied.failures.length > 0 ||
       attached.failures.length > 0 ||
       missing.length > 0 ||
-      unreachable.size > 0 ||
+      reached.problems.size > 0 ||
       served.isIncomplete,
   };
 });
+
+const servePods = Effect.fnUntraced(function* (
+  { view, doneNetns }: FinishPlaces,
+  { isThorough, ztunnels, truth, enrolment, missing }: EnforcedPass,
+) {
+  const podNetns = yield* PodNetns;
+  const present = ztunnels.pods.filter(({ uid }) => truth.workloads.has(uid));
+  (yield* Zds).admit(new Map(present.map((pod) => [pod.uid, podName(pod)])));
+  return yield* serve(enrolment.served, {
+    isThorough,
+    done: doneNetns,
+    missing: new Set(missing.flatMap(({ netnsCookie }) => netnsCookie ?? [])),
+    find: (netns) => view.findNetns(netns, podNetns.lend),
+  });
+});
+
+/** For the next pass. Says whether other pods lack something than before: what this pass has decided rests on what the one before had found. */
+function rememberLacking(before: Map<string, string>, lacking: ReadonlyMap<string, readonly string[]>): boolean {
+  const isOtherwise = before.size !== lacking.size || [...before.keys()].some((uid) => !lacking.has(uid));
+  before.clear();
+  for (const [uid, [first]] of lacking) if (first !== undefined) before.set(uid, first);
+  return isOtherwise;
+}
+
+/**
+ * Tells the guard who may be reached now, and lets the listeners go that it has held.
+ * @param unwritten ids of the pods whose namespace's entry could not be written
+ * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
+ */
+const reachPods = Effect.fnUntraced(function* (
+  { config, letGo }: FinishPlaces,
+  { inventory, truth, enrolment }: EnforcedPass,
+  unwritten: ReadonlySet<bigint>,
+) {
+  const attached = yield* (yield* Enforcement).attachedNetns;
+  const reachable = reachablePods(enrolment.statuses, {
+    mode: config.mode,
+    attached,
+    unwritten,
+    known: knownNetns(truth),
+  });
+  const kept = yield* (yield* NodeGuard).keep({
+    namespaces: expectedNamespaces(inventory, config),
+    podsParents: truth.podsParents.map(({ id }) => id),
+    reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
+  });
+  const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
+  return { ofGuard: kept.problems, problems };
+});
+
+/** What was missing before the pass, is still wanted, and is there again. */
+function repairedIn(
+  { missing: before, plan, enrolment }: EnforcedPass,
+  after: readonly MissingPart[],
+): readonly Repair[] {
+  const inNetns = new Set(enrolment.served.map(({ cookie }) => cookie));
+  return repairsOf(
+    before,
+    after,
+    (part) => isPlanned(part, plan) && (part.netnsCookie === undefined || inNetns.has(part.netnsCookie)),
+  );
+}
 
 const podsOf = (statuses: readonly WorkloadStatus[]): EnforcedPod[] =>
   statuses.flatMap(({ uid, cgroups: [podLevel], netnsCookie }) => {

@@ -1,0 +1,111 @@
+// The end of a pass: what follows for the pods from what could be written and attached.
+import { Buffer } from 'node:buffer';
+import type { ApplyFailure } from '@sluice/datapath';
+import { BpfError } from '@sluice/libbpf';
+import * as Effect from 'effect/Effect';
+import * as Layer from 'effect/Layer';
+import { describe, expect, it } from 'vitest';
+import {
+  discoverZtunnels,
+  finishPass,
+  InventorySource,
+  LetGo,
+  noAnnouncements,
+  type PassResult,
+} from '../src/index.js';
+import { Recorder } from './recorder.js';
+import { config, enrolWorld, HOST_COOKIE, inventory, pod, workload } from './world.js';
+
+const settings = config({ mode: 'inPod' });
+/** By their names: the pod-level cgroup, and the namespace. */
+const PODS = { a: [1000n, 100n], b: [2000n, 200n] } as const;
+
+async function finish(failures: readonly ApplyFailure[]): Promise<PassResult & Pick<Recorder, 'reachable'>> {
+  const recorder = new Recorder();
+  const cookies = new Map(Object.entries(PODS).map(([name, [, cookie]]) => [name, cookie]));
+  const pods = [pod('a', { ips: ['10.0.0.2'] }), pod('b', { ips: ['10.0.0.3'] })];
+  const workloads = Object.entries(PODS).map(([name, [base, cookie]]) => workload(name, base, cookie));
+  const enrolment = enrolWorld({ config: settings, pods, workloads, served: { acknowledged: cookies } });
+  const known = inventory(pods);
+  const place = { path: '/cg', id: 1n };
+  const pass = {
+    isThorough: false,
+    ztunnels: discoverZtunnels(known, settings),
+    inventory: known,
+    truth: {
+      workloads: new Map(workloads.map((one) => [one.pod.podUid, one])),
+      kubelets: [],
+      root: place,
+      podsParents: [place],
+      hostNetnsCookie: HOST_COOKIE,
+      hostNetnsInode: 1n,
+      problems: [],
+    },
+    enrolment,
+    needs: {
+      mode: 'inPod',
+      root: place,
+      podsParents: [place],
+      kubelets: [],
+      ztunnels: [],
+      rewritten: [],
+      held: [],
+      capturesDns: false,
+      probesFromHost: false,
+      ztunnelByMark: false,
+    },
+    plan: new Map(),
+    inventoryProblems: [],
+    dueMs: undefined,
+    missing: [],
+    applied: { written: 0, removed: 0, failures, wanted: {} },
+    attached: { attached: [], updated: [], failures: [] },
+  } as const;
+  const places = {
+    view: { findNetns: () => undefined } as never,
+    config: settings,
+    doneNetns: recorder.done,
+    out: new Set<string>(),
+    lacking: new Map<string, string>(),
+    letGo: new LetGo(),
+  };
+  const layers = Layer.mergeAll(
+    recorder.layers(),
+    noAnnouncements,
+    Layer.succeed(InventorySource, InventorySource.of({ current: Effect.die('not asked here') } as never)),
+  );
+  const result = await Effect.runPromise(Effect.provide(finishPass(places, pass), layers));
+  return { ...result, reachable: recorder.reachable };
+}
+
+/** The kernel refuses an entry with such a key, of eight bytes. */
+function refused(map: ApplyFailure['map'], key: bigint): ApplyFailure {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(key);
+  const error = new BpfError('bpf(BPF_MAP_UPDATE_ELEM): E2BIG', { code: 'E2BIG', errno: 7, syscall: 'bpf' });
+  return { map, key: bytes.toString('hex'), error };
+}
+
+const stateOf = ({ statuses }: PassResult, name: string): string | undefined =>
+  statuses.find((status) => status.name === name)?.state;
+
+describe('at the end of a pass', () => {
+  it('pods are in the mesh and may be reached when everything is done', async () => {
+    const result = await finish([]);
+    expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['in', 'in']);
+    expect(result.reachable).toEqual([1000n, 2000n]);
+  });
+
+  it('a pod whose namespace has no entry is pending, and cannot be reached: the inbound program would let everything in', async () => {
+    const result = await finish([refused('netns_info_map', 200n)]);
+    expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['in', 'pending']);
+    expect(result.reachable).toEqual([1000n]);
+    expect(result.isIncomplete).toBe(true);
+  });
+
+  it('a pod that lacks another entry is pending, and is reached as a pending pod is', async () => {
+    const result = await finish([refused('cgroup_info_map', 1000n)]);
+    expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['pending', 'in']);
+    expect(result.reachable).toEqual([1000n, 2000n]);
+  });
+});
