@@ -6,6 +6,7 @@ import * as Queue from 'effect/Queue';
 import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
 import type { PassResult, PassServices } from './pass.js';
+import { HalfOfTheTime } from './half-of-the-time.js';
 
 /** Why a pass is wanted. */
 export type Request =
@@ -27,6 +28,10 @@ const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', '
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5000;
 const LONGEST_PAUSE_MS = 200;
+/** What has come during a pass goes into the next one. */
+const SHORTEST_PAUSE_MS = 1;
+/** After a quiet time, so much may follow without a pause: a pod that starts needs three passes, and soon. */
+const BURST_MS = 400;
 
 export interface PassFailure {
   readonly kind: string;
@@ -105,6 +110,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     const run = Effect.fnUntraced(function* (before: Outlook) {
       let outlook = before;
       let thoroughAt = performance.now();
+      const share = new HalfOfTheTime(BURST_MS, thoroughAt);
       while (true) {
         yield* nextRequest(outlook);
         if (waiting.size === 0) continue;
@@ -113,8 +119,8 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
         outlook = yield* guarded;
-        // In a storm of hints, passes may take half of the time, but not all of it.
-        yield* Effect.sleep(Math.min(performance.now() - started, LONGEST_PAUSE_MS));
+        const pauseMs = share.spent(started, performance.now());
+        yield* Effect.sleep(Math.max(SHORTEST_PAUSE_MS, Math.min(pauseMs, LONGEST_PAUSE_MS)));
       }
     });
     return { request, run };

@@ -1,0 +1,24 @@
+// How long the next pass has to wait: in a storm of hints, passes take half of the time, and not all of it.
+
+/** What was not used is kept for a burst. All times are in milliseconds, of one clock. */
+export class HalfOfTheTime {
+  readonly #burstMs: number;
+  #leftMs: number;
+  /** The end of the newest pass. */
+  #sinceMs: number;
+
+  /** @param burstMs so much may follow without a pause after a quiet time */
+  constructor(burstMs: number, nowMs: number) {
+    this.#burstMs = burstMs;
+    this.#leftMs = burstMs;
+    this.#sinceMs = nowMs;
+  }
+
+  /** After a pass; returns for how long the next one has to wait. */
+  spent(startMs: number, endMs: number): number {
+    const idleMs = startMs - this.#sinceMs;
+    this.#sinceMs = endMs;
+    this.#leftMs = Math.min(this.#burstMs, this.#leftMs + idleMs) - (endMs - startMs);
+    return Math.max(0, -this.#leftMs);
+  }
+}
