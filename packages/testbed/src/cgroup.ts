@@ -50,10 +50,17 @@ export function cgroup2Root(): string {
 /** See Cgroup.remove(). Synchronous, because it also runs when the process is about to exit. */
 export function removeCgroup(path: string): void {
   unlessGone(() => {
-    writeFileSync(join(path, 'cgroup.kill'), '1'); // kernel 5.14; also reaches children and processes that fork
-    blockUntil(`the processes in ${path} have ended`, () => !isPopulated(path));
-    removeTree(path);
+    blockUntil(`the processes in ${path} have ended`, () => {
+      killCgroup(path);
+      return !isPopulated(path);
+    });
+    removeTree(path, killCgroup);
   });
+}
+
+/** Since kernel 5.14; reaches children and processes that fork, and none that enters afterwards. */
+function killCgroup(path: string): void {
+  writeFileSync(join(path, 'cgroup.kill'), '1');
 }
 
 /** Where the hierarchies of cgroup v1 are mounted; none on a machine that has only v2. */
@@ -63,22 +70,24 @@ export function cgroup1Roots(): string[] {
 
 /** Removes a v1 cgroup and those below it. Its processes must have ended before: v1 cannot kill them. */
 export function removeCgroup1(path: string): void {
-  unlessGone(() => removeTree(path));
+  unlessGone(() => removeTree(path, () => {}));
 }
 
 function isPopulated(path: string): boolean {
   return /^populated 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8'));
 }
 
-function removeTree(path: string): void {
-  const children = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  for (const child of children) unlessGone(() => removeTree(join(path, child.name)));
+/** `kill` is called while a cgroup is not empty: a process that was being started may enter it meanwhile. */
+function removeTree(path: string, kill: (path: string) => void): void {
   blockUntil(`${path} is empty`, () => {
+    const children = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    for (const child of children) unlessGone(() => removeTree(join(path, child.name), kill));
     try {
       rmdirSync(path);
       return true;
     } catch (error) {
       if (errorCode(error) !== 'EBUSY') throw error;
+      kill(path);
       return false;
     }
   });

@@ -1,5 +1,6 @@
 // The real node of a soak: takes the steps, tells the model, and observes every connection of every pod.
 import { statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Attempts,
   dialsAtOnce,
@@ -31,6 +32,8 @@ const OUTSIDE_PORT = 80;
 const PAUSE_MS = 30;
 /** Of one probe, in ms: as a readiness probe's by default. */
 const PROBE_TIMEOUT_MS = 1000;
+/** Of a pod, with a kubelet's pauses and on a busy machine, in ms: one that lasts longer waits for something that is not there. */
+const LONGEST_START_MS = 10_000;
 /** Of one dial, in ms: a pod's address may be gone. */
 const TIMEOUT_MS = 3000;
 /** One program that dials again and again. */
@@ -158,8 +161,13 @@ export class World implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // What is being started would make the cgroups anew that are removed.
+    const starting = Promise.allSettled([...this.pods.values()].map((live) => live.starting));
+    const isOver = new AbortController();
+    await Promise.race([starting, sleep(LONGEST_START_MS, undefined, isOver).catch(() => {})]);
+    isOver.abort();
     await this.place[Symbol.asyncDispose]();
-    await Promise.allSettled([...this.pods.values()].map(({ starting }) => starting));
+    await starting;
   }
 
   #judgePod({ pod, name, loops, timeline }: LivePod): void {
@@ -296,7 +304,7 @@ export class World implements AsyncDisposable {
         this.#tell(() => model.apiIsThere(true));
         return true;
       case 'pause':
-        await new Promise((resolve) => setTimeout(resolve, step.ms));
+        await sleep(step.ms);
         return true;
     }
   }
