@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { attachCgroupExclusively, BpfLink, detachCgroup, openObject, queryCgroup } from '@sluice/libbpf';
+import { attachCgroupExclusively, BpfLink, BpfMap, detachCgroup, openObject, queryCgroup } from '@sluice/libbpf';
 import { Netns, writeSysctl } from '@sluice/linux';
 import { endpoint, requires, runToEnd, type DialResult, type Load, type Pod } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
@@ -78,6 +78,16 @@ const faults: readonly Fault[] = [
     name: 'everything unpinned',
     breaks: false,
     make: ({ links }) => rmSync(join(links, '..'), { recursive: true, force: true }),
+  },
+  {
+    kind: 'holder',
+    name: 'the socket that holds connections',
+    breaks: false,
+    make: ({ links }) => {
+      using listeners = BpfMap.openPinned(join(links, '../maps/listeners'));
+      // HOLDING_NETNS and HOLDING_PORT of bpf/maps.h.
+      expect(listeners.delete(Buffer.alloc(listeners.keySize))).toBe(true);
+    },
   },
   {
     kind: 'rule',

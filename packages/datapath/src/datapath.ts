@@ -34,6 +34,8 @@ export class Datapath {
   readonly #held: HeldLinks;
   readonly #netnsLinks: NetnsLinks;
   #plan: AttachPlan = new Map();
+  /** Whether a socket was given that holds connections. */
+  #holds = false;
   readonly #routed: RoutedNetns;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
@@ -106,6 +108,7 @@ export class Datapath {
       pinDirectory: this.#options.pinDirectory,
       held: this.#held,
       mapPins: this.#mapPins,
+      lacksHolder: this.#holds && this.holder() === undefined,
     });
   }
 
@@ -167,6 +170,7 @@ export class Datapath {
    * the place of an earlier one. They wait as long as this process keeps it open; when it closes, they are refused.
    */
   holdBy(socketFd: number): void {
+    this.#holds = true;
     captureListener(this.#maps.listeners, HOLDING.netnsCookie, HOLDING.port, socketFd);
   }
 

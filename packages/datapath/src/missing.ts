@@ -11,9 +11,10 @@ import { canPinIn } from './pins.js';
 
 /**
  * `program`, `inbound`: it is attached no more, at a cgroup or to a network namespace. `replaced`: another program is in the place of ours.
- * `pin`: what was pinned is in force, and would go with the agent. `bpffs`: there is nothing to pin in.
+ * `holder`: what waits for ztunnel is refused. `pin`: what was pinned is in force, and would go with the agent. `bpffs`: there is nothing
+ * to pin in.
  */
-export type MissingKind = 'program' | 'inbound' | 'replaced' | 'pin' | 'bpffs';
+export type MissingKind = 'program' | 'inbound' | 'replaced' | 'holder' | 'pin' | 'bpffs';
 
 export interface MissingPart {
   readonly kind: MissingKind;
@@ -34,7 +35,14 @@ export interface Wanted {
   readonly pinDirectory: string;
   readonly held: HeldLinks;
   readonly mapPins: MapPins;
+  /** Whether a socket was given that holds connections, and is not there any more. */
+  readonly lacksHolder: boolean;
 }
+
+const NO_HOLDER: MissingPart = {
+  kind: 'holder',
+  what: 'the socket that holds connections is not in the map, so that what has to wait for ztunnel is refused',
+};
 
 /**
  * Cheap enough to be asked every second: one call for each link, and one for each pin. Throws BpfError.
@@ -59,7 +67,7 @@ export function missingParts(wanted: Wanted): MissingPart[] {
     const said = { name: 'the inbound program', where: `to the network namespace ${netnsCookie}`, netnsCookie };
     parts.push(...ofLink(one, one.held.programId, 'inbound', said));
   }
-  return [...parts, ...missingPins(wanted, seen)];
+  return [...parts, ...(wanted.lacksHolder ? [NO_HOLDER] : []), ...missingPins(wanted, seen)];
 }
 
 interface Said {

@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfLink, BpfMap, openObject, queryCgroup } from '@sluice/libbpf';
-import { Netns } from '@sluice/linux';
+import { Netns, silentListener } from '@sluice/linux';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, INBOUND_PROGRAM, type MissingKind } from '../src/index.js';
+import { maps as codecs } from '../src/generated/maps.js';
 import { INBOUND_OBJECT_PATH, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, netnsLinkPin } from '../src/layout.js';
 import { InPodNode } from './in-pod-node.js';
 
@@ -115,6 +116,25 @@ describe.skipIf(need.skip)(`what is taken away is put back${need.label}`, () => 
     expect(new Map(PINNED_MAPS.map((name) => [name, idOf(name)]))).toEqual(inForce);
     expect(readdirSync(join(pins(), 'links')).length).toBe(new Set(readdirSync(join(pins(), 'links'))).size);
     expect(queryCgroup(world.mesh.node.cgroup.path, 'cgroup_inet4_connect').programs).toHaveLength(1);
+  });
+
+  it('the socket that holds connections, by whoever has it', () => {
+    const { datapath } = world.mesh;
+    const socket = silentListener();
+    try {
+      expect(missing()).toEqual([]);
+      datapath.holdBy(socket.fd);
+      expect(missing()).toEqual([]);
+      using listeners = BpfMap.openPinned(mapPin(pins(), 'listeners'));
+      listeners.delete(codecs.listeners.encodeKey({ netnsCookie: 0n, port: 0n }));
+      expect(missing()).toEqual(['holder']);
+      datapath.holdBy(socket.fd);
+      expect(missing()).toEqual([]);
+    } finally {
+      socket.close();
+    }
+    // The kernel takes a socket that is closed out of the map.
+    expect(missing()).toEqual(['holder']);
   });
 
   it('in any order, all of them', async () => {

@@ -22,7 +22,7 @@ import { pinDirectory } from '../config/pin-directory.js';
 import { RESERVED_CGROUPS, withReserve } from '../enrolment/room.js';
 import { messageOf } from '../failure/message-of.js';
 import { StartupError } from '../failure/startup-error.js';
-import { holdBy, type HoldingSocket } from './holding-socket.js';
+import { holdAgain, holdBy, type HoldingSocket } from './holding-socket.js';
 
 /** A call of the datapath that failed as a whole. */
 export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
@@ -110,7 +110,11 @@ export const datapathEnforcement = (
         whyNotHeld,
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         activate: (plan) => attempt('activate', () => datapath.activate(plan)),
-        attach: (plan) => attempt('attach', () => datapath.attach(plan)),
+        attach: (plan) =>
+          attempt('attach', () => {
+            holdAgain(datapath, holding);
+            return datapath.attach(plan);
+          }),
         detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),
         missing: attempt('missing', () => datapath.missing()),
         counters: attempt('counters', () => datapath.counters()),

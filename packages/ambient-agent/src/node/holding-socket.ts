@@ -43,3 +43,9 @@ export const holdBy = (datapath: Datapath, socket: HoldingSocket): Effect.Effect
     Effect.catch((message) => Effect.map(failed(message), ({ why }) => why)),
   );
 };
+
+/** After somebody has taken it out of the map, or the agent that stood by has put its own there and ended. Throws BpfError. */
+export function holdAgain(datapath: Datapath, socket: HoldingSocket): void {
+  if (socket === undefined || 'why' in socket) return;
+  if (datapath.holder() === undefined) datapath.holdBy(socket.fd);
+}

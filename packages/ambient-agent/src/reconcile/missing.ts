@@ -17,6 +17,7 @@ const KINDS: Readonly<Record<MissingKind, true>> = {
   program: true,
   inbound: true,
   replaced: true,
+  holder: true,
   pin: true,
   bpffs: true,
 };
