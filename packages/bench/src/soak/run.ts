@@ -4,7 +4,8 @@ import * as Schema from 'effect/Schema';
 import { Model } from './model.js';
 import { settle } from './settle.js';
 import { NAMESPACES, stepText, type Step } from './steps.js';
-import { Violation, World, type Counts } from './world.js';
+import { Violation } from './violation.js';
+import { World, type Counts } from './world.js';
 
 /** How the node of a run is configured. */
 export const RunSettings = Schema.Struct({

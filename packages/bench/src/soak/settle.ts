@@ -8,7 +8,9 @@ import { netnsCookie } from '@sluice/linux';
 import { endpoint, wayOf } from '@sluice/testbed';
 import { nowUs, partyOf } from './judge.js';
 import type { Party } from './model.js';
-import { attemptsSince, cgroupIdOf, Violation, type LivePod, type World } from './world.js';
+import { attemptsSince, cgroupIdOf, type LivePod } from './live-pod.js';
+import { Violation } from './violation.js';
+import type { World } from './world.js';
 
 /** So many dials of a loop, one after the other, have to go where they must. */
 const DIALS = 2;

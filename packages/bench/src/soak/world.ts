@@ -1,5 +1,4 @@
 // The real node of a soak: takes the steps, tells the model, and observes every connection of every pod.
-import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Attempts,
@@ -7,12 +6,8 @@ import {
   endpoint,
   KUBELET_ORDER,
   KUBELET_PAUSES,
-  moved,
-  PATIENCE_MS,
   wayOf,
-  without,
   type Agent,
-  type Attempt,
   type HostProcess,
   type Pod,
   type PodSpec,
@@ -21,8 +16,12 @@ import {
 } from '@sluice/testbed';
 import { createMeshedNode, type MeshedNode } from '../meshed-node.js';
 import { partyOf, Timeline, verdict } from './judge.js';
-import type { Direction, Model } from './model.js';
-import { NAMESPACES, type Lie, type StartKind, type Step, type Waiting } from './steps.js';
+import { liesOf } from './lies.js';
+import { stop, type LivePod } from './live-pod.js';
+import type { Model } from './model.js';
+import { orderOf } from './starts.js';
+import { NAMESPACES, type Lie, type Step, type Waiting } from './steps.js';
+import { Violation, within } from './violation.js';
 
 const LABEL = 'istio.io/dataplane-mode';
 const WAITING = 'sluice/waiting';
@@ -36,29 +35,6 @@ const PROBE_TIMEOUT_MS = 1000;
 const LONGEST_START_MS = 10_000;
 /** Of one dial, in ms: a pod's address may be gone. */
 const TIMEOUT_MS = 3000;
-/** One program that dials again and again. */
-interface Loop {
-  readonly name: string;
-  readonly direction: Direction;
-  readonly attempts: Attempts;
-  /** How many of its attempts have been judged. */
-  judged: number;
-}
-
-export interface LivePod {
-  readonly name: string;
-  readonly pod: Pod;
-  readonly timeline: Timeline;
-  readonly loops: Loop[];
-  /** Addresses beyond its own. */
-  readonly further: string[];
-  /** Fulfilled when it has been started. */
-  starting: Promise<void>;
-  isUp: boolean;
-}
-
-/** A connection went where it must not, or something else happened that never may. */
-export class Violation extends Error {}
 
 export type Counts = Record<'mesh' | 'direct' | 'nobody' | 'failed', number>;
 
@@ -510,86 +486,6 @@ export class World implements AsyncDisposable {
   }
 }
 
-/** Rejects with a Violation if it takes so long that it will never come. */
-async function within<T>(what: string, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Violation(`not within ${PATIENCE_MS / 1000} s: ${what}`)), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function stop({ attempts }: Loop): Promise<void> {
-  await attempts.stop();
-}
-
 function waitingAnnotation(waiting: Waiting): Record<string, string> {
   return waiting === 'no' ? {} : { [WAITING]: waiting };
-}
-
-function orderOf(start: StartKind, hasPauses: boolean): PodStart {
-  const order = hasPauses ? KUBELET_PAUSES : KUBELET_ORDER;
-  switch (start) {
-    case 'object-late':
-      return moved(order, 'object', { after: 'app' });
-    case 'status-never':
-      return without(order, 'status');
-    case 'no-pause':
-      return without(order, 'sandbox');
-    case 'no-logs':
-      return without(order, 'logs');
-    case 'no-logs-object-late':
-      return moved(without(order, 'logs'), 'object', { after: 'app' });
-    case 'addresses-late':
-      return moved(order, 'addresses', { after: 'sandbox' });
-    default:
-      return order;
-  }
-}
-
-function liesOf(lie: Lie, pod: Pod, other: Pod | undefined): Record<string, unknown> {
-  const ips = (list: readonly string[]): { ip: string }[] => list.map((ip) => ({ ip }));
-  switch (lie) {
-    case 'absent':
-      return { 'status.podIP': undefined, 'status.podIPs': undefined };
-    case 'empty-text':
-      return { 'status.podIP': '', 'status.podIPs': [] };
-    case 'empty-list':
-      return { 'status.podIPs': [] };
-    case 'wrong':
-      return { 'status.podIP': '10.66.0.5', 'status.podIPs': ips(['10.66.0.5', 'fd66::5']) };
-    case 'swapped':
-      return { 'status.podIP': other?.ips[0], 'status.podIPs': ips(other?.ips ?? []) };
-    case 'duplicate':
-      return { 'status.podIPs': ips([...pod.ips, ...pod.ips, ...pod.ips.slice(0, 1)]) };
-    case 'ended':
-      return { 'status.phase': 'Succeeded' };
-    case 'node-absent':
-      return { 'spec.nodeName': undefined };
-    case 'truth':
-      return {};
-  }
-}
-
-/** The kernel's id of the pod-level cgroup. */
-export function cgroupIdOf(pod: Pod): bigint {
-  return statSync(pod.cgroup.path, { bigint: true }).ino;
-}
-
-/** The attempts of all loops that began after a moment, by loop. */
-export function attemptsSince(
-  live: LivePod,
-  sinceUs: number,
-): { loop: string; direction: Direction; attempts: Attempt[] }[] {
-  return live.loops
-    .filter(({ attempts }) => attempts.isRunning)
-    .map(({ name, direction, attempts }) => ({
-      loop: name,
-      direction,
-      attempts: attempts.all.filter(({ bornUs, beganUs }) => bornUs + beganUs >= sinceUs),
-    }));
 }
