@@ -43,6 +43,24 @@ describe('known pods', () => {
     expect(gone.namespaces.get('shop')?.labels).not.toEqual({});
   });
 
+  it('are static pods, too, whose cgroup has another UID than the object, until another object shows the same', async () => {
+    const hash = '0123456789abcdef0123456789abcdef';
+    const annotations = { 'kubernetes.io/config.mirror': hash, 'kubernetes.io/config.hash': hash };
+    const mirror = pod('mirror', { annotations });
+    const known = await open();
+    known.complete(inventory([mirror]), new Set([hash]));
+    expect(names(known.complete(inventory([], []), new Set([hash])))).toEqual({
+      pods: ['mirror'],
+      namespaces: ['shop'],
+    });
+    const next = await open();
+    expect([...next.complete(inventory([], []), new Set([hash])).pods.keys()]).toEqual(['mirror']);
+    const another = inventory([pod('another', { annotations })]);
+    expect([...next.complete(another, new Set([hash])).pods.keys()]).toEqual(['another']);
+    expect([...next.complete(inventory([], []), new Set([hash])).pods.keys()]).toEqual(['another']);
+    expect([...next.complete(inventory([], []), new Set()).pods.keys()]).toEqual([]);
+  });
+
   it('are known to the next agent, and the file is not written for what changes all the time', async () => {
     const first = await open();
     first.complete(inventory([cart]), new Set(['cart']));

@@ -6,12 +6,6 @@ import { enablement } from './selector.js';
 /** The annotation that a sidecar injector leaves on a pod that it injected (istio pkg/kube/inject). */
 export const SIDECAR_STATUS_ANNOTATION = 'sidecar.istio.io/status';
 
-// A static pod's cgroup is named by the hash of its manifest, while the API server gives its mirror another UID
-// (kubernetes pkg/kubelet/types).
-const CONFIG_HASH_ANNOTATION = 'kubernetes.io/config.hash';
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
-const manifestHash = /^[0-9a-f]{32}$/;
-
 export type Membership = {
   /** For people, without `in mesh:` or `out:`. */
   readonly because: string;
@@ -39,16 +33,6 @@ export type MembershipConfig = Pick<AgentConfig, 'nodeName' | 'enablementSelecto
 };
 
 const out = (code: OutCode, because: string): Membership => ({ verdict: 'out', code, because });
-
-/**
- * The UID that a static pod's cgroup has, if this is the object by which the API shows one; any other pod's is its own. The object proves
- * nothing: where a pod runs under its own UID, it is no static pod, whatever its annotations say. Pure.
- */
-export function staticPodUid(pod: Pod): string | undefined {
-  const hash = pod.annotations[CONFIG_HASH_ANNOTATION];
-  const isMirror = Object.hasOwn(pod.annotations, MIRROR_ANNOTATION);
-  return isMirror && hash !== undefined && manifestHash.test(hash) ? hash : undefined;
-}
 
 /**
  * Follows cni/pkg/util/enablement_selector.go and cni/pkg/nodeagent/informers.go of Istio, except that a pod whose containers have ended is

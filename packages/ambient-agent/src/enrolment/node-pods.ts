@@ -1,7 +1,7 @@
 // The pods of this node, each with what runs of it.
 import type { NetnsRef, PodCgroup } from '@sluice/cgroup-resolver';
 import type { Inventory, Pod } from '../inventory/model.js';
-import { staticPodUid } from './membership.js';
+import { staticPodUid } from '../inventory/static-pod.js';
 import { newestFirst } from './ztunnel.js';
 
 /** A pod as it runs on this node. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as Schema from 'effect/Schema';
 import { KeptFile } from '../run-directory/kept-file.js';
 import { Namespace, Pod, type Inventory } from './model.js';
+import { staticPodUid } from './static-pod.js';
 
 const KeptPods = Schema.Struct({
   version: Schema.Literal(1),
@@ -32,12 +33,20 @@ export class KnownPods {
   }
 
   /**
-   * The inventory with the pods whose objects are gone although they run, and with their namespaces. What the inventory has counts.
+   * The inventory with the pods whose objects are gone although they run, and with their namespaces. What the inventory has counts: also
+   * another mirror of the same static pod.
    * @param present UIDs of the pods that have a cgroup
    */
   complete({ pods, namespaces }: Inventory, present: ReadonlySet<string>): Inventory {
-    const missing = [...this.#pods.values()].filter(({ uid }) => present.has(uid) && !pods.has(uid));
-    const running = [...[...pods.values()].filter(({ uid }) => present.has(uid)), ...missing];
+    const cgroupOf = (pod: Pod): string | undefined =>
+      [pod.uid, staticPodUid(pod)].find((uid) => uid !== undefined && present.has(uid));
+    const shown = [...pods.values()].filter((pod) => cgroupOf(pod) !== undefined);
+    const taken = new Set(shown.map(cgroupOf));
+    const missing = [...this.#pods.values()].filter((pod) => {
+      const uid = cgroupOf(pod);
+      return uid !== undefined && !taken.has(uid) && !pods.has(pod.uid);
+    });
+    const running = [...shown, ...missing];
     const gone = new Set(running.map(({ namespace }) => namespace).filter((name) => !namespaces.has(name)));
     const remembered = [...this.#namespaces.values()].filter(({ name }) => gone.has(name));
     const completed: Inventory = {

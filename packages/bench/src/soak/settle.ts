@@ -75,7 +75,7 @@ async function look(world: World, sinceUs: number, hasRoom: boolean): Promise<Lo
     if (!isPending) missing.push(...wrongDials(live, sinceUs, membership === 'in' ? 'mesh' : 'direct'));
   }
   missing.push(...wrongEntries(world, meshed, pending));
-  if (missing.length === 0) missing.push(...(await wrongFromFurther(world)));
+  if (missing.length === 0) missing.push(...(await wrongFromFurther(world, pending)));
   return { missing, pending };
 }
 
@@ -90,12 +90,12 @@ function wrongDials(live: LivePod, sinceUs: number, wanted: Party): string[] {
   });
 }
 
-/** Connections from addresses that Kubernetes does not know of. */
-async function wrongFromFurther(world: World): Promise<string[]> {
+/** Connections from addresses that Kubernetes does not know of. Those of a pod without room wait, as from its own. */
+async function wrongFromFurther(world: World, pending: ReadonlySet<string>): Promise<string[]> {
   const missing: string[] = [];
   for (const { name, pod, further } of world.pods.values()) {
     const membership = world.model.membershipOf(name);
-    if (membership === undefined) continue;
+    if (membership === undefined || pending.has(name)) continue;
     for (const ip of further) {
       const result = await pod.dial(endpoint(world.place.node.remote.ip6, 80), {
         bind: endpoint(ip, 0),
