@@ -266,7 +266,8 @@ export class World implements AsyncDisposable {
         await this.ztunnel.start();
         return true;
       case 'ztunnel-roll':
-        return this.agentIsUp && this.ztunnel.process.running && this.#rollZtunnel();
+        // The agent talks only to a ztunnel whose pod it has heard of.
+        return this.agentIsUp && this.apiIsThere && this.ztunnel.process.running && this.#rollZtunnel();
       case 'api-away':
         if (!this.apiIsThere) return false;
         this.apiIsThere = false;
