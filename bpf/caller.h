@@ -13,10 +13,11 @@
 
 /* A process in a pod's cgroup may be in another network namespace than the pod's (a nested container engine, or a
  * runtime that has not moved yet). It does not have the pod's addresses, so ztunnel would take its traffic for another
- * workload's. True as well while the agent does not know the pod's namespace. */
+ * workload's. True as well while the agent does not know the pod's namespace. Of a pod that is out nothing is known: it
+ * may use a socket that a pod in the mesh has passed to it. ztunnel and the kubelet are what they are everywhere. */
 static __always_inline bool in_own_netns(const struct cgroup_info *info, __u64 netns_cookie) {
   if (!info->is_in_mesh)
-    return true;
+    return info->flags & (ZTUNNEL | KUBELET);
 
   struct address ip = {.ip = {info->cgroup_ip[0], info->cgroup_ip[1], info->cgroup_ip[2], info->cgroup_ip[3]}};
   struct local_pod pod;
@@ -47,9 +48,10 @@ static __always_inline bool caller_by_cgroup(__u32 levels, struct cgroup_info *i
   return false;
 }
 
-/* False if the caller is nobody's. In a namespace about which the agent has said nothing, a caller of a pod with its
- * own ztunnel stays the pod's, which is refused there; only in the host's it is nobody's. is_decided: whether the agent
- * has decided about the caller's pod, which it may have about a caller that is nobody's. */
+/* False if the caller is nobody's. A caller that is out counts as what the namespace is. In a namespace about which the
+ * agent has said nothing, a caller of a pod with its own ztunnel stays the pod's, which is refused there; only in the
+ * host's it is nobody's. is_decided: whether the agent has decided about the caller's pod, which it may have about a
+ * caller that is nobody's. */
 static __always_inline bool find_caller(const struct agent_config *config, __u64 netns_cookie, struct cgroup_info *info,
                                         bool *is_decided) {
   bool is_of_cgroup = caller_by_cgroup(config->cgroup_levels, info);
@@ -62,7 +64,9 @@ static __always_inline bool find_caller(const struct agent_config *config, __u64
     *info = of_netns;
     return true;
   }
-  return is_of_cgroup && (info->flags & IN_POD) && netns_cookie != config->host_netns_cookie;
+  if (!is_of_cgroup)
+    return false;
+  return !info->is_in_mesh || ((info->flags & IN_POD) && netns_cookie != config->host_netns_cookie);
 }
 
 #endif

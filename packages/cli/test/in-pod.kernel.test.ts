@@ -2,7 +2,16 @@
 // join the mesh and leave it.
 import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
-import { endpoint, requires, type DialResult, type Pod, type StandInZtunnel } from '@sluice/testbed';
+import {
+  endpoint,
+  enterCommand,
+  LineProcess,
+  peerProgram,
+  requires,
+  type DialResult,
+  type Pod,
+  type StandInZtunnel,
+} from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { netnsPins, plumbingOf } from './in-pod-traces.js';
 import { eventually, NodeAgent } from './node-agent.js';
@@ -44,6 +53,16 @@ describe.skipIf(need.skip)(`the agent in inPod mode${need.label}`, () => {
       expect(result.hops[0]).toMatchObject({ port: 15001, originalDst: to, pod: shop.uid });
       expect(result.peername).toBe(to);
     }
+  });
+
+  it('redirects what a process of another pod dials in its namespace, such as by a socket that was passed to it', async () => {
+    const other = await host.node.pod({ namespace: 'plain', name: 'accomplice' });
+    await host.becomes('accomplice', 'out');
+    const place = { cgroup: other.app.place.cgroup, netns: shop.netns };
+    const dial = await LineProcess.start(enterCommand(place, [peerProgram(), 'dial', '--to', outside()]));
+    expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('ztunnel > remote');
+    expect(wayOf(await other.dial(outside()))).toBe('remote');
+    await other.delete();
   });
 
   it('steers what comes from another node to ztunnel, and the application sees the client', async () => {

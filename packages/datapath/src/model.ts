@@ -68,14 +68,21 @@ export function isOwnAddress(maps: DesiredMaps, netnsCookie: bigint, ip: string)
 export function findCaller(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
   const info = callerByCgroup(maps, query);
   if (info !== undefined && inOwnNetns(maps, info, query.netnsCookie)) return info;
-  return maps.netns.get(query.netnsCookie) ?? astray(maps, info, query.netnsCookie);
+  return maps.netns.get(query.netnsCookie) ?? elsewhere(maps, info, query.netnsCookie);
 }
 
-/** Only the host's namespace is known to be no pod's. In any other one a pod with its own ztunnel stays what it is, and is refused. */
-function astray(maps: DesiredMaps, info: CgroupInfo | undefined, netnsCookie: bigint): CgroupInfo | undefined {
-  const isInPod = info !== undefined && (info.flags & WorkloadFlag.IN_POD) !== 0;
+/**
+ * Who a caller is in a namespace about which nothing is said. Only the host's is known to be no pod's: in any other one a pod with
+ * its own ztunnel stays what it is, and is refused.
+ */
+function elsewhere(maps: DesiredMaps, info: CgroupInfo | undefined, netnsCookie: bigint): CgroupInfo | undefined {
+  if (info === undefined || !info.inMesh) return info;
+  const isInPod = (info.flags & WorkloadFlag.IN_POD) !== 0;
   return isInPod && netnsCookie !== maps.settings.hostNetnsCookie ? info : undefined;
 }
+
+/** They are what they are in every namespace. */
+const EVERYWHERE = WorkloadFlag.ZTUNNEL | WorkloadFlag.KUBELET;
 
 function callerByCgroup(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
   const [current, ...ancestors] = query.cgroups;
@@ -91,7 +98,8 @@ function callerByCgroup(maps: DesiredMaps, query: Query): CgroupInfo | undefined
 }
 
 function inOwnNetns(maps: DesiredMaps, info: CgroupInfo, netnsCookie: bigint): boolean {
-  if (!info.inMesh || info.ip === undefined) return true;
+  if (!info.inMesh) return (info.flags & EVERYWHERE) !== 0;
+  if (info.ip === undefined) return true;
   if (isOwnAddress(maps, netnsCookie, canonicalAddress(info.ip))) return true;
   const pod = maps.localPods.get(canonicalAddress(info.ip));
   return pod === undefined || pod.netnsCookie === 0n || pod.netnsCookie === netnsCookie;

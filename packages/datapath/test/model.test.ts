@@ -5,6 +5,7 @@ const POD = 100n;
 const CONTAINER = 101n;
 const ZTUNNEL = 200n;
 const KUBELET = 300n;
+const OUT = 400n;
 const HOST_NETNS = 1n;
 const POD_NETNS = 7n;
 
@@ -54,7 +55,13 @@ const inPod: Query = {
 const onHost: Query = { ...inPod, cgroups: [{ id: 55n, level: 1 }], netnsCookie: HOST_NETNS };
 /** In a pod about which nobody has decided, and which the guard expects in the mesh. */
 const expected: Query = { ...inPod, cgroups: [{ id: 77n, level: 4 }], netnsCookie: 70n, isExpected: true };
+/** A process of a pod that is out, with a socket of the pod's namespace. */
+const outsider: Query = { ...inPod, cgroups: [{ id: OUT, level: 3 }] };
 const kubelet: Query = { ...onHost, cgroups: [{ id: KUBELET, level: 1 }] };
+const withOut: DesiredMaps = {
+  ...maps,
+  cgroups: new Map([...maps.cgroups, [OUT, { id: OUT, inMesh: false, ip: undefined, flags: 0, detectedFlags: 0 }]]),
+};
 const settings = (change: Partial<DesiredMaps['settings']>): DesiredMaps => ({
   ...maps,
   settings: { ...maps.settings, ...change },
@@ -223,6 +230,15 @@ describe('the decision table', () => {
       'other-netns',
     ],
     ['the same in the loopback', homeless, { ...inPod, netnsCookie: 77n, ip: '127.0.0.1' }, 'pass', 'loopback'],
+    ['a pod that is out, in its own namespace', withOut, { ...outsider, netnsCookie: 77n }, 'pass', 'not-in-mesh'],
+    ['a pod that is out, in the namespace of one in the mesh', withOut, outsider, 'redirect', 'redirect'],
+    [
+      'the kubelet in the namespace of a pod in the mesh',
+      maps,
+      { ...kubelet, netnsCookie: POD_NETNS },
+      'pass',
+      'not-in-mesh',
+    ],
     ['a pod captured by route', routed, { ...inPod, isRouted: true, isListenedFor: true }, 'route', 'redirect'],
     [
       'a pod captured by route, nobody listens',
