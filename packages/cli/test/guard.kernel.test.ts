@@ -1,7 +1,17 @@
 // Pods that come while no agent runs: those of a namespace in the mesh are held until it is back, and others are left alone.
-import { existsSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { endpoint, enterCommand, LineProcess, peerProgram, requires, type DialResult, type Pod } from '@sluice/testbed';
+import { existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import {
+  endpoint,
+  enterCommand,
+  KUBELET_ORDER,
+  LineProcess,
+  peerProgram,
+  requires,
+  without,
+  type DialResult,
+  type Pod,
+} from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
 
@@ -60,6 +70,21 @@ describe.skipIf(need.skip)(`pods that come while no agent runs${need.label}`, ()
       await host.becomes('none', 'out');
       await expect.poll(() => into(none)).toBe('shop/none');
       expect(await out(none)).toBe('remote');
+    });
+
+    it('are held when their directory of logs is older than the guard, as after a reboot, if the agent knew of them', async () => {
+      const pod = host.node.plan({ namespace: 'shop', name: 'rebooted', serve: [8080] });
+      // The kubelet makes no directory that is there (MkdirAll looks first), and this one is made where nothing sees it.
+      symlinkSync(host.node.podLogs, join(host.node.directory, 'elsewhere'));
+      mkdirSync(join(host.node.directory, 'elsewhere', basename(pod.logs)));
+      await pod.start(['object']);
+      await host.becomes('rebooted', 'pending');
+      await host.agent.kill9();
+      await pod.start(without(KUBELET_ORDER, 'object', 'logs'));
+      expect([await out(pod), await into(pod)]).toEqual(['ECONNREFUSED', 'ECONNREFUSED']);
+      await host.agent.start();
+      await host.becomes('rebooted', 'in');
+      await expect.poll(() => into(pod)).toBe('ztunnel > shop/rebooted');
     });
 
     it('are held while the agent runs, too, until it has decided', async () => {

@@ -194,6 +194,24 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(world.guard.setPodsParents([1n])).toEqual([]);
   });
 
+  it('expects a pod of which it was told without a log directory, until it is told otherwise or the cgroup is gone', async () => {
+    const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
+    const begin = (uid: string): Cgroup => new Cgroup(join(world.mesh.node.cgroup.path, `kubepods/pod${uid}`));
+    const isExpected = ({ id }: Cgroup): boolean => world.guard.expected().has(id);
+    expect(world.guard.setAwaited([first, second, 'no-uid'])).toEqual([]);
+    const cgroup = begin(first);
+    expect(isExpected(cgroup)).toBe(true);
+    // The first one has begun, and the second one is not wanted any more.
+    expect(world.guard.setAwaited([third])).toEqual([]);
+    expect(isExpected(cgroup)).toBe(true);
+    expect(isExpected(begin(second))).toBe(false);
+    rmdirSync(cgroup.path);
+    expect(isExpected(begin(first))).toBe(false);
+    world.guard.close();
+    world.guard = world.openGuard();
+    expect(isExpected(begin(third))).toBe(true);
+  });
+
   it('counts the pods for which there is no room, and takes none from another', async () => {
     const { mesh } = world;
     world.leave();

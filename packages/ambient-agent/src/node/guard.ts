@@ -21,6 +21,8 @@ export interface GuardFacts {
   readonly podsParents: readonly bigint[];
   /** The pods whose listeners may be reached, by pod-level cgroup, and the namespace in which: its cookie, or 0n for any. */
   readonly reachable: readonly (readonly [id: bigint, netnsCookie: bigint])[];
+  /** UIDs of the pods that are wanted in the mesh and have no cgroup yet. */
+  readonly awaited: readonly string[];
 }
 
 /** What came of telling it. */
@@ -111,7 +113,7 @@ class RunningGuard {
   }
 
   /** Throws what keeps it from being opened or told. */
-  keep({ namespaces, podsParents, reachable }: GuardFacts): KeptGuard {
+  keep({ namespaces, podsParents, reachable, awaited }: GuardFacts): KeptGuard {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
@@ -126,6 +128,7 @@ class RunningGuard {
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);
+    const unawaited = guard.setAwaited(awaited);
     guard.restore();
     const missing = guard.missing();
     const canLetGo = !missing.some(({ part }) => part === 'let_go');
@@ -135,6 +138,11 @@ class RunningGuard {
       ...(held.length === 0
         ? []
         : [`the guard has no room for ${held.length} pods, whose listeners stay held; raise \`capacities.pods\``]),
+      ...(unawaited.length === 0
+        ? []
+        : [
+            `the guard has no room for ${unawaited.length} pods that have not started, which are held only if their log directories are made anew; raise \`capacities.pods\``,
+          ]),
       ...missing.map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
       ...(namespace === undefined
         ? []

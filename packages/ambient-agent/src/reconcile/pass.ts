@@ -330,7 +330,7 @@ function rememberLacking(before: Map<string, string>, lacking: ReadonlyMap<strin
 }
 
 /**
- * Tells the guard who may be reached now, and lets the listeners go that it has held.
+ * Tells the guard who may be reached now and who is to come, and lets the listeners go that it has held.
  * @param unwritten ids of the pods whose namespace's entry could not be written
  * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
  */
@@ -350,6 +350,7 @@ const reachPods = Effect.fnUntraced(function* (
     namespaces: expectedNamespaces(inventory, config),
     podsParents: truth.podsParents.map(({ id }) => id),
     reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
+    awaited: enrolment.statuses.flatMap(({ code, uid }) => (code === 'no-cgroup' ? [uid] : [])),
   });
   const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
   return { ofGuard: kept.problems, problems };

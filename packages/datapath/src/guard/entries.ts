@@ -20,18 +20,19 @@ export class Entries<Key, Value> {
     );
     const present = new Map([...this.#map.entries()].map(([key, value]) => [key.toString('hex'), value]));
     const others = [...wanted].filter(([hex, { value }]) => present.get(hex)?.equals(value) !== true);
-    const left = others.filter(([, { bytes, value }]) => !this.#add(bytes, value));
+    const left = others.filter(([, { bytes, value }]) => !addEntry(this.#map, bytes, value));
     for (const hex of present.keys()) if (!wanted.has(hex)) this.#map.delete(Buffer.from(hex, 'hex'));
-    return left.filter(([, { bytes, value }]) => !this.#add(bytes, value)).map(([, { key }]) => key);
+    return left.filter(([, { bytes, value }]) => !addEntry(this.#map, bytes, value)).map(([, { key }]) => key);
   }
+}
 
-  #add(key: Buffer, value: Buffer): boolean {
-    try {
-      this.#map.update(key, value);
-      return true;
-    } catch (error) {
-      if (error instanceof BpfError && error.code === 'E2BIG') return false;
-      throw error;
-    }
+/** False if there is no room for it. */
+export function addEntry(map: BpfMap, key: Buffer, value: Buffer): boolean {
+  try {
+    map.update(key, value);
+    return true;
+  } catch (error) {
+    if (error instanceof BpfError && error.code === 'E2BIG') return false;
+    throw error;
   }
 }

@@ -10,18 +10,20 @@ import { openIfPinned } from '../pins.js';
 import { recordOf } from '../records.js';
 import { readPodEvents, type PodEvent } from './events.js';
 import { readExpected } from './expected.js';
+import { AwaitedPods } from './awaited.js';
 import { Entries } from './entries.js';
 import { GuardLinks } from './links.js';
 import type { GuardPart, MissingGuardPart } from './parts.js';
 
 /** The maps that user space writes, and those that it reads. */
 export const GUARD_WRITES = [
+  'expected_pods',
   'guard_config',
   'meshed_namespaces',
   'pods_parents',
   'reachable_pods',
 ] as const satisfies readonly MapName[];
-export const GUARD_READS = ['expected_cgroups', 'pod_events'] as const satisfies readonly MapName[];
+export const GUARD_READS = ['expected_cgroups', 'pod_cgroups', 'pod_events'] as const satisfies readonly MapName[];
 
 export interface GuardOptions {
   /** Where the datapath is pinned, which has to be active: both share their maps. */
@@ -47,6 +49,7 @@ export class Guard {
   readonly #namespaces: Entries<string, typeof PRESENT>;
   readonly #parents: Entries<bigint, typeof PRESENT>;
   readonly #reachable: Entries<bigint, bigint>;
+  readonly #awaited: AwaitedPods;
 
   private constructor(opened: Maps<MapName>, links: GuardLinks, config: GuardConfigValue) {
     this.#maps = opened;
@@ -64,6 +67,7 @@ export class Guard {
       maps.reachable_pods.encodeKey(id),
       maps.reachable_pods.encodeValue(cookie),
     ]);
+    this.#awaited = new AwaitedPods(opened);
   }
 
   /**
@@ -111,6 +115,15 @@ export class Guard {
    */
   setReachable(pods: Iterable<readonly [id: bigint, netnsCookie: bigint]>): readonly bigint[] {
     return this.#reachable.set(pods);
+  }
+
+  /**
+   * The pods by UID that are wanted in the mesh and have no cgroup yet, exactly these from now on. They are expected without the making
+   * of a log directory, because it may be older than the guard: the kubelet makes none that is there, such as after a reboot. Returns
+   * those for which there is no room, which are expected only with it.
+   */
+  setAwaited(uids: Iterable<string>): readonly string[] {
+    return this.#awaited.set(uids);
   }
 
   /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
