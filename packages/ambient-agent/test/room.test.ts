@@ -56,6 +56,23 @@ const needs: Partial<Record<keyof Capacities, number>> = {
 };
 
 describe('the capacities', () => {
+  it('are not used up by one pod that makes cgroups below its own', () => {
+    const greedy = workload('greedy', 1000n, 100n);
+    const otherCgroups = Array.from({ length: 20_000 }, (_, i) => ({
+      cgroupPath: `${greedy.pod.cgroupPath}/c1/n${i}`,
+      cgroupId: BigInt(10_000 + i),
+    }));
+    const { desired, statuses } = enrolWorld({
+      config: settings,
+      pods: [pod('greedy', { ips: ['10.1.0.1'] }), ztunnelPod()],
+      workloads: [{ ...greedy, pod: { ...greedy.pod, otherCgroups } }, workload('zt', 1n)],
+    });
+    const own = [...desired.cgroups].filter(([, { id }]) => id === 1000n).map(([cgroupId]) => cgroupId);
+    expect(own).toHaveLength(64);
+    expect(own).toEqual(expect.arrayContaining([1000n, 1001n]));
+    expect(statuses.find(({ name }) => name === 'greedy')?.cgroups).toHaveLength(20_002);
+  });
+
   it.each(Object.entries(needs))(
     '%s for ten pods, and twelve pods: the two newest are pending, with the reason',
     (name, each) => {

@@ -57,6 +57,12 @@ function nestedProblems({ nested = [] }: Workload): string[] {
   ];
 }
 
+/**
+ * A pod that may write below its cgroup can make any number of cgroups, and the map that holds those of all pods must not be filled by
+ * one. In the others its processes are found by the pod's own cgroup, like those in cgroups that are made after the pass.
+ */
+const MOST_CGROUPS = 64;
+
 /** Whether nothing of it captures yet what comes in. */
 const isReachedAsBefore = (cookie: bigint | undefined, pending: PendingReason | undefined): boolean =>
   cookie === undefined || pending?.code === 'entering' || pending?.code === 'not-attached';
@@ -252,7 +258,7 @@ export class MapsBuilder {
     // A container's cgroup and what is nested in it lie below the pod's. So a lookup that did not find its own cgroup has to try
     // only the pod's level.
     this.#levels.add(pod.level);
-    for (const { cgroupId } of allCgroups(pod)) this.#cgroups.set(cgroupId, info);
+    for (const { cgroupId } of allCgroups(pod).slice(0, MOST_CGROUPS)) this.#cgroups.set(cgroupId, info);
   }
 
   #netnsOf(pod: Pod, { netns }: Workload): KnownNetns {
