@@ -139,6 +139,8 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       await at(kubelet.cgroup, c.netns),
       await at(new Cgroup(`${a.cgroup.path}/nested-netns`), c.netns),
       caller('routed', routed.app.place.cgroup, routed.netns, routed),
+      // Somebody of another pod, with a socket of a's namespace.
+      await at(new Cgroup(`${c.cgroup.path}/accomplice`), a.netns),
     ];
   });
   afterAll(async () => {
@@ -217,7 +219,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
 
   const arbitraryCase = fc.record({
     // The callers of meshed pods come more often, because most rows of the table are about them.
-    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 1, 11, 0, 1, 11),
+    caller: fc.constantFrom(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 11, 0, 1, 11),
     destination: fc.nat({ max: 999 }),
     mapped: fc.boolean(),
     port,
@@ -229,8 +231,10 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
     routes: fc.constantFrom(...ROUTES),
     listens: fc.constantFrom(true, true, true, true, false),
     canHold: fc.constantFrom(true, true, false),
-    /** Whether the agent knows that the namespace of c, which is in no mesh, lies inside a. */
+    /** Whether the agent knows that the namespace of c lies inside a. */
     nested: fc.boolean(),
+    /** Whether the agent has decided that c is in no mesh. */
+    isDecided: fc.boolean(),
     ztunnelKnown: fc.boolean(),
     kubeletKnown: fc.boolean(),
     ipv4: fc.boolean(),
@@ -300,6 +304,7 @@ describe.skipIf(need.skip)(`the decision table in the kernel${need.label}`, () =
       });
     const special = (path: string, flags: number): void =>
       put(path, { id: cgroupId(path), inMesh: false, ip: undefined, flags, detectedFlags: flags });
+    if (world.isDecided) special((pods[2] as Pod).cgroup.path, 0);
     if (world.ztunnelKnown) special(ztunnelPod.cgroup.path, WorkloadFlag.ZTUNNEL);
     if (world.kubeletKnown) special(kubelet.cgroup.path, WorkloadFlag.KUBELET);
     return {
