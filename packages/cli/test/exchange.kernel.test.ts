@@ -1,6 +1,6 @@
 // One agent takes over from another that still runs, as in a rollout that surges: under load, in every way in which either may end.
 import { request } from 'node:http';
-import { existsSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { InstalledDatapath } from '@sluice/datapath';
 import { BpfMap, openObject } from '@sluice/libbpf';
@@ -195,6 +195,15 @@ describe.skipIf(need.skip)(`two agents of one node${need.label}`, () => {
     const next = await successor();
     expect(await next.stop()).toEqual({ code: 0, signal: null });
     expect(host.status().warnings.join()).not.toMatch(/stands by/);
+  });
+
+  it('leaves nothing that `sluice cleanup` does not remove', async () => {
+    const next = await successor();
+    await host.agent.stop();
+    await inCharge(next);
+    await next.stop();
+    expect((await host.sluice('cleanup')).code).toBe(0);
+    expect(readdirSync(host.node.directory)).not.toContain('run');
   });
 
   it('is refused as before without `lock: wait`, and when it could not take over', async () => {

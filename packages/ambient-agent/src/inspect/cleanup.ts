@@ -6,7 +6,7 @@ import { cleanup as cleanupDatapath } from '@sluice/datapath';
 import { connectSeqpacket, errorCode, lockFile, SystemCallError, type FileLock } from '@sluice/linux';
 import { podsFile } from '../inventory/known-pods.js';
 import { manifestsFile } from '../inventory/memory.js';
-import { lockPath, unusableRunDir } from '../run-directory/lock.js';
+import { isAwaited, lockPath, standbyLockPath, unusableRunDir } from '../run-directory/lock.js';
 import { messageOf } from '../failure/message-of.js';
 import { pinDirectory } from '../config/pin-directory.js';
 import { logLevelFile } from '../run-directory/log-level.js';
@@ -154,6 +154,8 @@ function removeAll(given: CleanupPlaces, withdrawal: Withdrawal, lock: FileLock 
   const candidates = [
     ...deadSocket(state?.zds?.socket),
     ...written.flatMap(({ traces }) => traces),
+    // An agent that stands by keeps the file that says so.
+    ...(lock === undefined || isAwaited(runDir) ? [] : [standbyLockPath(runDir)]),
     ...(lock === undefined ? [] : [lockPath(runDir)]),
   ];
   for (const path of candidates) {
