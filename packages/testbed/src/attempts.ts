@@ -24,6 +24,11 @@ export const Attempt = Schema.Struct({
 });
 export type Attempt = typeof Attempt.Type;
 
+/** @param line one line of the program's output */
+export function readAttempt(line: string): Attempt {
+  return parseLine(Attempt, line);
+}
+
 export interface AtOnceOptions {
   /** Between two attempts, in ms. Default 1. */
   readonly pauseMs?: number;
@@ -80,7 +85,7 @@ export class Attempts {
   /** Those that have ended, in order. */
   get all(): readonly Attempt[] {
     const { history } = this.#process;
-    for (let n = this.#read.length; n < history.length; n++) this.#read.push(parseLine(Attempt, history[n] ?? ''));
+    for (let n = this.#read.length; n < history.length; n++) this.#read.push(readAttempt(history[n] ?? ''));
     return this.#read;
   }
 
@@ -93,8 +98,8 @@ export class Attempts {
 
   /** The first that fits, past or future. Rejects if the process ends without one. */
   async until(fits: (attempt: Attempt) => boolean): Promise<Attempt> {
-    const line = await this.#process.until((line) => fits(parseLine(Attempt, line)));
-    return parseLine(Attempt, line);
+    const line = await this.#process.until((line) => fits(readAttempt(line)));
+    return readAttempt(line);
   }
 }
 

@@ -1,6 +1,15 @@
 // The testbed's public surface, for tests, the demo and the benchmarks.
 export { Agent, type AgentOptions } from './agent.js';
-export { Attempts, dialsAtOnce, usurps, wayOf, type AtOnceOptions, type Attempt, type Way } from './attempts.js';
+export {
+  Attempts,
+  dialsAtOnce,
+  readAttempt,
+  usurps,
+  wayOf,
+  type AtOnceOptions,
+  type Attempt,
+  type Way,
+} from './attempts.js';
 export {
   dialSourcePorts,
   Load,

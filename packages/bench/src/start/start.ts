@@ -12,7 +12,6 @@ import {
   type Pod,
   type PodStart,
 } from '@sluice/testbed';
-import Table from 'cli-table3';
 import { thisMachine, type Machine } from '../machine.js';
 import { createMeshedNode, MESHED, type MeshedNode } from '../meshed-node.js';
 import { distributionSvg } from '../plots.js';
@@ -21,6 +20,7 @@ import { randomFrom } from '../random.js';
 import type { StartOptions } from './options.js';
 import { sampleOf, type Sample } from './sample.js';
 import { summaryOf, type StartSummary } from './summary.js';
+import { startTable } from './table.js';
 
 /** A pod is observed until so many of its dials have been accepted by somebody. */
 const SUCCESSES = 5;
@@ -38,7 +38,7 @@ export async function benchStart(options: StartOptions): Promise<boolean> {
   process.stdout.write(
     options.output === 'json'
       ? `${JSON.stringify({ machine, seed: options.seed, ...summary })}\n`
-      : `${asTable(summary)}\n`,
+      : `${startTable(summary)}\n`,
   );
   return summary.isAsPromised;
 }
@@ -134,19 +134,4 @@ function keep(
     marked: values.length === 0 ? {} : { median: median ?? 0, p99: p99 ?? 0, max: max ?? 0 },
   });
   writeFileSync(join(out, 'wait.svg'), svg);
-}
-
-function asTable({ starts, dials, pods, firstInMesh, neverInMesh, waitMs }: StartSummary): string {
-  const counts = new Table({ head: ['', 'in the mesh', 'direct', 'refused', 'failed'] });
-  counts.push(
-    ['dials', dials.mesh, dials.direct, dials.refused, dials.failed],
-    ['pods with such a dial', pods.mesh, pods.direct, pods.refused, pods.failed],
-  );
-  const waits = new Table({ head: ['wait until the first dial in the mesh has ended', ...Object.keys(waitMs)] });
-  waits.push(['ms', ...Object.values(waitMs).map((value) => value.toFixed(2))]);
-  return [
-    counts.toString(),
-    waits.toString(),
-    `${starts} pods; ${firstInMesh} of them were in the mesh with their first dial, ${neverInMesh} never were`,
-  ].join('\n');
 }
