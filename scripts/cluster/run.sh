@@ -24,6 +24,7 @@ if "$setup" || [ ! -e "$archive" ]; then archive=$(bash scripts/cluster/image.sh
 # CNI plugins come last: one of them has the name of the machine's own bridge(8).
 export PATH=$kubernetes:$debian/usr/bin:$PATH:/usr/sbin:/sbin:$debian/usr/lib/cni
 export SLUICE_IMAGE_ARCHIVE=$archive
+for program in kubelet containerd runc etcd; do "$program" --version | sed -n '1s/^/cluster: /p' >&2; done
 # Something missing is a failure here, not a reason to skip.
 export CI=true
 npx --no-install vitest run --project cluster "$@"

@@ -213,7 +213,7 @@ describe.skipIf(need.skip)(`Sluice in a real cluster${need.label}`, () => {
   });
 
   test('ztunnel is replaced', async () => {
-    // A DaemonSet of 1.20 ends the old pod before it starts the new one. On a busy machine that takes so long that
+    // This DaemonSet ends the old pod before it starts the new one. On a busy machine that takes so long that
     // the agent sends Events to the owners of pods.
     applications.excuse(/ztunnel does not listen for it|no ztunnel is connected/);
     await run('rollout', 'restart', '-n', NAMESPACE, 'daemonset/ztunnel');

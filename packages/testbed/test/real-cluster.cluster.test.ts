@@ -29,6 +29,8 @@ const FILES = [
   '/var/log/pods',
   '/run/containerd',
   '/opt/cni',
+  '/opt/containerd',
+  '/opt/nri',
 ];
 const SYSCTLS = ['net/ipv4/ip_forward', 'vm/overcommit_memory', 'kernel/panic', 'kernel/panic_on_oops'];
 

@@ -19,6 +19,11 @@ export interface ContainerdPlace {
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
 const CONFIG = '/var/lib/containerd/config.toml';
 const CNI_CONFIG = '/var/lib/cni/conf';
+/** Those that use /opt of the machine, or look for devices and file systems of it. */
+const DISABLED_PLUGINS = [
+  'internal.v1.opt',
+  ...['blockfile', 'btrfs', 'devmapper', 'erofs', 'zfs'].map((name) => `snapshotter.v1.${name}`),
+];
 
 export class Containerd {
   readonly daemon: Daemon;
@@ -63,24 +68,26 @@ export class Containerd {
 
 function configuration(sandboxImage: string): string {
   const text = JSON.stringify;
-  return `version = 2
+  return `version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper"]
+disabled_plugins = [${DISABLED_PLUGINS.map((name) => text(`io.containerd.${name}`)).join(', ')}]
 
 [grpc]
   address = ${text(CONTAINERD_SOCKET)}
 
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = ${text(sandboxImage)}
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = ${text(sandboxImage)}
+
+[plugins."io.containerd.cri.v1.runtime"]
   # Without CAP_SYS_RESOURCE nobody can make a process less likely to be killed.
   restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = ${text(dirname(clusterProgram('host-local')))}
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = [${text(dirname(clusterProgram('host-local')))}]
     conf_dir = ${text(CNI_CONFIG)}
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
       SystemdCgroup = false
 `;
 }
@@ -94,5 +101,5 @@ function bridgeNetwork(network: ClusterNetwork): unknown {
   };
   // As a gateway it gives pods a default route, which leads to the node and no further: the machine does not forward.
   const bridge = { type: 'bridge', bridge: network.bridge, isGateway: true, ipMasq: false, hairpinMode: true, ipam };
-  return { cniVersion: '0.4.0', name: 'testbed', plugins: [bridge] };
+  return { cniVersion: '1.0.0', name: 'testbed', plugins: [bridge] };
 }

@@ -138,7 +138,6 @@ export class ControlPlane {
       `--kubeconfig=${this.kubeconfig}`,
       `--bind-address=${this.#network.nodeIp}`,
       `--secure-port=${port}`,
-      '--port=0',
       `--cert-dir=${join(this.#directory, `certificates-${port}`)}`,
       '--leader-elect=false',
       '--profiling=false',

@@ -54,9 +54,6 @@ export class Kubelet {
       `--config=${CONFIG}`,
       `--kubeconfig=${KUBECONFIG}`,
       `--root-dir=${ROOT}`,
-      '--container-runtime=remote',
-      `--container-runtime-endpoint=unix://${CONTAINERD_SOCKET}`,
-      `--containerd=${CONTAINERD_SOCKET}`,
       `--hostname-override=${this.node}`,
       `--node-ip=${network.nodeIp}`,
     ];
@@ -80,9 +77,12 @@ function configuration({ nodeIp }: ClusterNetwork, cgroupRoot: string): unknown 
     address: nodeIp,
     readOnlyPort: 0,
     healthzBindAddress: nodeIp,
+    containerRuntimeEndpoint: `unix://${CONTAINERD_SOCKET}`,
     cgroupDriver: 'cgroupfs',
     cgroupRoot,
     cgroupsPerQOS: true,
+    // Its controllers may be in hierarchies of version 1 on this machine; pods are in the unified one, too.
+    failCgroupV1: false,
     enforceNodeAllocatable: [],
     failSwapOn: false,
     // It must not use the machine's: no iptables chains, no directories below /usr.
@@ -92,7 +92,9 @@ function configuration({ nodeIp }: ClusterNetwork, cgroupRoot: string): unknown 
     clusterDNS: [nodeIp],
     resolvConf: '/dev/null',
     // A full disk of the machine does not concern this cluster; imported images could not be pulled again.
-    evictionHard: { 'nodefs.available': '0%', 'nodefs.inodesFree': '0%', 'imagefs.available': '0%' },
+    evictionHard: Object.fromEntries(
+      ['nodefs.available', 'nodefs.inodesFree', 'imagefs.available', 'imagefs.inodesFree'].map((of) => [of, '0%']),
+    ),
     imageGCHighThresholdPercent: 100,
     nodeStatusUpdateFrequency: '2s',
   };
