@@ -111,18 +111,13 @@ function removeClsactIfEmpty(netns: Netns, device: string): TcDetached['qdisc'] 
   );
 }
 
-function deleteFilter(
-  { fd, path }: Netns,
-  device: string,
-  direction: TcDirection,
-  priority: number,
-  handle: number,
-): void {
+function deleteFilter(netns: Netns, device: string, direction: TcDirection, priority: number, handle: number): void {
   unless(
     () => {
-      native.deleteTcFilter(fd, path, device, direction === 'egress', priority, handle);
+      native.deleteTcFilter(netns.fd, netns.path, device, direction === 'egress', priority, handle);
       return true;
     },
-    (code) => (code === 'ENOENT' ? true : undefined),
+    // Another caller has removed it meanwhile, or the qdisc with it.
+    (code) => code === 'ENOENT' || (code === 'EINVAL' && qdiscKind(netns, device) === undefined) || undefined,
   );
 }
