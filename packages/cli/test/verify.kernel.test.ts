@@ -93,6 +93,8 @@ async function tells(host: NodeAgent, breakage: Breakage): Promise<void> {
   } finally {
     if (undo === undefined) {
       await host.agent.start();
+      // Its first pass may have found too little, and a pass that is killed has not told yet what it has done.
+      await host.becomes('cart', 'in');
       await noDifference(host);
       await host.agent.kill9();
     } else await undo();
