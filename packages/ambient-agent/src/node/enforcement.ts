@@ -111,10 +111,10 @@ export const datapathEnforcement = (
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         activate: (plan) => attempt('activate', () => datapath.activate(plan)),
         attach: (plan) =>
-          attempt('attach', () => {
-            holdAgain(datapath, holding);
-            return datapath.attach(plan);
-          }),
+          Effect.andThen(
+            holdAgain(datapath, holding),
+            attempt('attach', () => datapath.attach(plan)),
+          ),
         detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),
         missing: attempt('missing', () => datapath.missing()),
         counters: attempt('counters', () => datapath.counters()),

@@ -44,8 +44,12 @@ export const holdBy = (datapath: Datapath, socket: HoldingSocket): Effect.Effect
   );
 };
 
-/** After somebody has taken it out of the map, or the agent that stood by has put its own there and ended. Throws BpfError. */
-export function holdAgain(datapath: Datapath, socket: HoldingSocket): void {
-  if (socket === undefined || 'why' in socket) return;
-  if (datapath.holder() === undefined) datapath.holdBy(socket.fd);
-}
+/**
+ * After somebody has taken it out of the map, or the agent that stood by has put its own there and ended. If that fails, it stays missing,
+ * and what has to wait is refused.
+ */
+export const holdAgain = (datapath: Datapath, socket: HoldingSocket): Effect.Effect<unknown> =>
+  Effect.try({ try: () => datapath.holder() === undefined, catch: messageOf }).pipe(
+    Effect.flatMap((isGone) => (isGone ? holdBy(datapath, socket) : Effect.void)),
+    Effect.catch(failed),
+  );

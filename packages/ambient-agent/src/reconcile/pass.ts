@@ -34,7 +34,7 @@ import { reportFailures } from './failures.js';
 import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
 import type { LingeringAddresses } from './lingering-addresses.js';
 import type { ListenerSights } from './listener-sights.js';
-import { letListenersGo, reachablePods, type LetGo } from './let-go.js';
+import { letListenersGo, reachablePods, type InForce, type LetGo } from './let-go.js';
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
@@ -260,7 +260,8 @@ export const finishPass = Effect.fnUntraced(function* (
     missing,
   });
   const isOtherwise = rememberLacking(places.lacking, lacking);
-  const reached = yield* reachPods(places, pass, failures.withoutNetns);
+  const known = knownNetns(truth);
+  const reached = yield* reachPods(places, pass, { known, unwritten: failures.withoutNetns });
   const statuses = enrolment.statuses.map((status) =>
     withFindings(status, lacking.get(status.uid) ?? [], served, reached.problems.get(status.uid)),
   );
@@ -289,7 +290,7 @@ export const finishPass = Effect.fnUntraced(function* (
     applied,
     guard: (yield* NodeGuard).attached(),
     sighted: [...truth.workloads.values()].map(({ pod }) => ({ podUid: pod.podUid, runs: pod.containers.length > 0 })),
-    known: knownNetns(truth),
+    known,
     plan,
     failureKinds: [...failures.kinds, ...attached.failures.map(() => 'attach')],
     repaired: [...repairedIn(pass, missing), ...served.repaired],
@@ -331,21 +332,15 @@ function rememberLacking(before: Map<string, string>, lacking: ReadonlyMap<strin
 
 /**
  * Tells the guard who may be reached now and who is to come, and lets the listeners go that it has held.
- * @param unwritten ids of the pods whose namespace's entry could not be written
  * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
  */
 const reachPods = Effect.fnUntraced(function* (
   { config, letGo }: FinishPlaces,
   { inventory, truth, enrolment }: EnforcedPass,
-  unwritten: ReadonlySet<bigint>,
+  found: Pick<InForce, 'known' | 'unwritten'>,
 ) {
   const attached = yield* (yield* Enforcement).attachedNetns;
-  const reachable = reachablePods(enrolment.statuses, {
-    mode: config.mode,
-    attached,
-    unwritten,
-    known: knownNetns(truth),
-  });
+  const reachable = reachablePods(enrolment.statuses, { mode: config.mode, attached, ...found });
   const kept = yield* (yield* NodeGuard).keep({
     namespaces: expectedNamespaces(inventory, config),
     podsParents: truth.podsParents.map(({ id }) => id),

@@ -5,8 +5,8 @@ import * as Effect from 'effect/Effect';
 import * as Queue from 'effect/Queue';
 import { messageOf } from '../failure/message-of.js';
 import { metrics } from '../observe/metrics.js';
-import type { PassResult, PassServices } from './pass.js';
 import { HalfOfTheTime } from './half-of-the-time.js';
+import type { PassResult, PassServices } from './pass.js';
 
 /** Why a pass is wanted. */
 export type Request =
@@ -110,7 +110,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     const run = Effect.fnUntraced(function* (before: Outlook) {
       let outlook = before;
       let thoroughAt = performance.now();
-      const share = new HalfOfTheTime(BURST_MS, thoroughAt);
+      const share = new HalfOfTheTime(BURST_MS, LONGEST_PAUSE_MS, thoroughAt);
       while (true) {
         yield* nextRequest(outlook);
         if (waiting.size === 0) continue;
@@ -120,7 +120,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         if (waiting.has('timer')) thoroughAt = started;
         outlook = yield* guarded;
         const pauseMs = share.spent(started, performance.now());
-        yield* Effect.sleep(Math.max(SHORTEST_PAUSE_MS, Math.min(pauseMs, LONGEST_PAUSE_MS)));
+        yield* Effect.sleep(Math.max(SHORTEST_PAUSE_MS, pauseMs));
       }
     });
     return { request, run };
