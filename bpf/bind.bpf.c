@@ -97,7 +97,7 @@ static __always_inline int see_bind(struct bpf_sock_addr *ctx, bool may_be_on_lo
   if (ctx->protocol != IPPROTO_TCP || !ctx->sk || !q.config)
     return 1;
 
-  bool is_known = READ(&netns_info_map, &netns_cookie, &pod);
+  bool is_known = READ(&netns_info_map, &netns_cookie, &pod) && pod.is_in_mesh;
   bool may_be_ztunnels = is_known && (pod.flags & IN_POD) && is_ztunnel_port(bpf_ntohs(ctx->user_port));
   if (may_be_ztunnels || !is_known || (pod.flags & PENDING)) {
     bool is_decided;

@@ -60,7 +60,7 @@ static __always_inline bool find_caller(const struct agent_config *config, __u64
   *is_decided = is_of_cgroup;
   if (is_of_cgroup && in_own_netns(info, netns_cookie))
     return true;
-  if (READ(&netns_info_map, &netns_cookie, &of_netns)) {
+  if (READ(&netns_info_map, &netns_cookie, &of_netns) && of_netns.is_in_mesh) {
     *info = of_netns;
     return true;
   }

@@ -97,7 +97,11 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
   barrier_var(is_from_pod);
   if (is_from_pod && goes_elsewhere(arrival))
     return inbound_steer(INBOUND_OUTBOUND, ZTUNNEL_OUTBOUND_PORT);
-  if (!READ(&netns_info_map, &arrival->netns_cookie, &pod) || !(pod.flags & IN_POD))
+  /* The program is attached before a pod enters the mesh and until it has left, and an entry says when that is so:
+   * one that could not be written must not let anything in. */
+  if (!READ(&netns_info_map, &arrival->netns_cookie, &pod))
+    pod = (struct cgroup_info){.flags = IN_POD | PENDING};
+  if (!(pod.flags & IN_POD))
     return inbound_pass(INBOUND_NOT_IN_MESH);
   if (arrival->is_on_loopback && goes_elsewhere(arrival))
     return inbound_steer(INBOUND_OUTBOUND, ZTUNNEL_OUTBOUND_PORT);
@@ -121,8 +125,8 @@ static __always_inline struct inbound_decision decide_inbound(const struct arriv
 }
 
 /* What a decision to steer becomes when ztunnel has no such listener. What the pod itself has dialled is not let
- * through, because connect() has sent it to ztunnel already. A pod without an entry leaves the mesh: what it has
- * dialled by route goes directly as soon as the rules are gone. */
+ * through, because connect() has sent it to ztunnel already. What a pod has dialled by route that leaves the mesh goes
+ * directly as soon as the rules are gone. */
 static __always_inline struct inbound_decision without_listener(const struct arrival *arrival,
                                                                 struct inbound_decision decision) {
   struct cgroup_info pod;

@@ -423,7 +423,8 @@ struct {
   __type(value, struct agent_config);
 } config SEC(".maps");
 
-/* Callers whose cgroup tells nothing, such as a process that entered the pod. */
+/* Callers whose cgroup tells nothing, such as a process that entered the pod. A namespace whose pod enters the mesh or
+ * leaves it may have an entry that is not in the mesh, for what comes in alone. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, NETNS_CAPACITY);

@@ -8,6 +8,7 @@
 #include "bind.bpf.c"
 #include "sockops.bpf.c"
 #include "hold.bpf.c"
+#include "refuse.bpf.c"
 #include "listen.bpf.c"
 #include "getsockopt.bpf.c"
 #include "getpeername.bpf.c"

@@ -23,6 +23,7 @@ import {
   decidePass,
   finishPass,
   reconcilePass,
+  refusingUnwritten,
   type PassPlaces,
   type PassResult,
   type PassServices,
@@ -213,10 +214,11 @@ const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const started = performance.now();
   const failed = ({ _tag, message }: { readonly _tag: string; readonly message: string }): StartupError =>
     new StartupError({ check: _tag === 'NodeViewError' ? 'cgroup2' : 'datapath', message });
-  const decided = yield* Effect.mapError(decidePass(places, true), failed);
-  const { desired } = decided.enrolment;
+  const before = yield* Effect.mapError(decidePass(places, true), failed);
+  const { desired } = before.enrolment;
   const meanwhile = withFormerRoutes(desired, places.routedBefore);
   const written = yield* Effect.mapError(applyPass(meanwhile ?? desired), failed);
+  const decided = refusingUnwritten(before, written);
   yield* prepareAgain(decided.enrolment.served, places.doneNetns);
   const attached = yield* Effect.mapError(attachedForAll(decided, enforcement.activate(decided.plan)), failed);
   const applied = meanwhile === undefined ? written : yield* Effect.mapError(applyPass(desired), failed);

@@ -50,6 +50,7 @@ async function finish(failures: readonly ApplyFailure[]): Promise<PassResult & P
       ztunnels: [],
       rewritten: [],
       held: [],
+      refused: [],
       capturesDns: false,
       probesFromHost: false,
       ztunnelByMark: false,

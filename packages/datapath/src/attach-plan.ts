@@ -25,6 +25,8 @@ export interface Needs {
   readonly rewritten: readonly Place[];
   /** The pod-level cgroups of the pods whose connections may have to wait for ztunnel. */
   readonly held: readonly Place[];
+  /** The pod-level cgroups of the pods that are to be in the mesh and have no entry by which they could be told. */
+  readonly refused: readonly Place[];
   /** Whether the DNS of any pod is captured. */
   readonly capturesDns: boolean;
   /** Whether every process of the host counts as a prober, and not only the kubelet. */
@@ -37,6 +39,8 @@ const CONNECT = ['sluice_connect4', 'sluice_connect6'];
 const LISTEN = ['sluice_listen'];
 const BIND = ['sluice_bind4', 'sluice_bind6'];
 const HOLD = 'sluice_hold';
+/** What a pod dials is refused where these are attached. */
+export const REFUSE: readonly string[] = ['sluice_refuse4', 'sluice_refuse6'];
 const GETPEERNAME = ['sluice_getpeername4', 'sluice_getpeername6'];
 const DATAGRAMS = [
   'sluice_sendmsg4',
@@ -54,18 +58,19 @@ const DATAGRAMS = [
 export function attachPlan(needs: Needs): AttachPlan {
   const { mode, root, kubelets, rewritten, capturesDns } = needs;
   // `to-mesh` is for callers anywhere on the node, and so is whatever is told by its mark.
-  const held: AttachPlan = needs.held.length === 0 ? new Map() : new Map([[HOLD, uppermost(needs.held)]]);
+  const where = (condition: boolean, places: readonly Place[]): readonly Place[] => (condition ? places : []);
+  const ofPods: readonly (readonly [readonly string[], readonly Place[]])[] = [
+    [[HOLD], needs.held],
+    [REFUSE, needs.refused],
+  ];
   if (mode === 'node' || needs.ztunnelByMark)
-    return new Map(
-      [...everythingAt(root)].flatMap(([name, at]) => (name === HOLD ? [...held] : [[name, at] as const])),
-    );
+    return planOf([[[...everythingAt(root).keys()].filter((name) => name !== HOLD), [root]], ...ofPods]);
   // While no pod has been seen nobody is in the mesh, and whichever comes first is seen by the program above it.
   const pods = needs.podsParents.length === 0 ? [root] : needs.podsParents;
   const probers = needs.probesFromHost ? [root] : kubelets;
   const { ztunnels } = needs;
   const isAnyRewritten = rewritten.length > 0;
-  const where = (condition: boolean, places: readonly Place[]): readonly Place[] => (condition ? places : []);
-  const wanted: readonly (readonly [readonly string[], readonly Place[]])[] = [
+  return planOf([
     [CONNECT, [...pods, ...probers]],
     // Exemptions of what ztunnel and the kubelet dial, ztunnel's listeners, and the hand-off of the original destination.
     [['sluice_sockops'], [...ztunnels, ...probers, ...rewritten]],
@@ -76,18 +81,20 @@ export function attachPlan(needs: Needs): AttachPlan {
     [['sluice_getsockopt'], where(isAnyRewritten, ztunnels)],
     [GETPEERNAME, where(isAnyRewritten || capturesDns, pods)],
     [DATAGRAMS, where(capturesDns, pods)],
-  ];
-  return new Map([
-    ...wanted
-      .filter(([, places]) => places.length > 0)
-      .flatMap(([programs, places]) => programs.map((name) => [name, uppermost(places)] as const)),
-    ...held,
+    ...ofPods,
   ]);
 }
 
-/** Every program at one cgroup. */
+const planOf = (wanted: readonly (readonly [readonly string[], readonly Place[]])[]): AttachPlan =>
+  new Map(
+    wanted
+      .filter(([, places]) => places.length > 0)
+      .flatMap(([programs, places]) => programs.map((name) => [name, uppermost(places)] as const)),
+  );
+
+/** Every program at one cgroup, except for those that refuse everything. */
 export function everythingAt(place: Place): AttachPlan {
-  return new Map(PROGRAMS.map((program) => [program, [place]]));
+  return planOf([[PROGRAMS.filter((name) => !REFUSE.includes(name)), [place]]]);
 }
 
 /** Whether a cgroup is the other one, or inside it. */

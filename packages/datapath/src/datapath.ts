@@ -119,7 +119,7 @@ export class Datapath {
   }
 
   /**
-   * Captures what comes in to a pod, as its entries of `netns` say; while it has none with IN_POD, everything passes.
+   * Captures what comes in to a pod, as its entry of `netns` says. With one without IN_POD, everything passes; with none, everything waits.
    * Returns `present` if it was captured already. The namespace is lent for the call. Call {@link activate} first. Throws
    * DatapathError.
    */

@@ -26,6 +26,12 @@ export interface CgroupInfo {
   readonly detectedFlags: number;
 }
 
+/**
+ * For a namespace with the inbound program whose pod enters or leaves the mesh: everything passes there. Who calls from it is found as if
+ * there were no entry.
+ */
+export const NOT_IN_MESH: CgroupInfo = { id: 0n, inMesh: false, ip: undefined, flags: 0, detectedFlags: 0 };
+
 /** The value of `local_pods`: a pod of this node that is in the mesh, by one of its IPs. */
 export interface LocalPod {
   /** Cookie of the pod's network namespace (SO_NETNS_COOKIE); 0n while it is not known. */

@@ -1,8 +1,13 @@
 // To which pod an entry of a map belongs, for what could not be written.
 import { addressText } from './address.js';
+import type { ApplyFailure } from './apply.js';
 import type { DesiredMaps } from './desired.js';
 import { numberOf, type WrittenMap } from './entries.js';
 import { maps } from './generated/maps.js';
+
+/** The cgroup whose entry it is; undefined if it is another map's. Pure. */
+export const cgroupOfEntry = ({ map, key }: Pick<ApplyFailure, 'map' | 'key'>): bigint | undefined =>
+  map === 'cgroup_info_map' ? maps.cgroup_info_map.decodeKey(Buffer.from(key, 'hex')) : undefined;
 
 /**
  * The workload id of an entry's pod; undefined if it belongs to no pod, or to none that is wanted. Pure.

@@ -49,16 +49,25 @@ export interface InboundDecision {
   readonly rows: readonly InboundRowTrace[];
 }
 
+/** A namespace without an entry counts as that of a pending pod: the pod's entry could not be written. */
+const WITHOUT_ENTRY: CgroupInfo = {
+  id: 0n,
+  inMesh: true,
+  ip: undefined,
+  flags: WorkloadFlag.IN_POD | WorkloadFlag.PENDING,
+  detectedFlags: 0,
+};
+
 interface Facts {
   readonly maps: DesiredMaps;
   readonly query: InboundQuery;
-  readonly pod: CgroupInfo | undefined;
+  readonly pod: CgroupInfo;
   /** Canonical, un-mapped. */
   readonly ip: string;
   readonly clientIp: string;
 }
 
-const hasFlag = (facts: Facts, flag: number): boolean => ((facts.pod?.flags ?? 0) & flag) !== 0;
+const hasFlag = (facts: Facts, flag: number): boolean => (facts.pod.flags & flag) !== 0;
 
 const hasListener = (facts: Facts, port: number): boolean =>
   (facts.query.listeners ?? [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT]).includes(port);
@@ -201,7 +210,7 @@ const TABLE: readonly Row[] = [
   {
     reason: 'excluded',
     question: 'is the port excluded for the pod?',
-    matches: ({ maps, pod, query }) => pod !== undefined && isExcludedInbound(maps, pod, query.port),
+    matches: ({ maps, pod, query }) => isExcludedInbound(maps, pod, query.port),
     verdict: past,
     finding: ({ query }, matched) => `port ${query.port} is ${matched ? '' : 'not '}excluded`,
   },
@@ -226,7 +235,7 @@ export function decideInbound(maps: DesiredMaps, query: InboundQuery): InboundDe
   const facts: Facts = {
     maps,
     query,
-    pod: maps.netns.get(query.netnsCookie),
+    pod: maps.netns.get(query.netnsCookie) ?? WITHOUT_ENTRY,
     ip: canonicalAddress(query.ip),
     clientIp: canonicalAddress(query.clientIp),
   };

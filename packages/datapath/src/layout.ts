@@ -47,6 +47,8 @@ export const PROGRAMS: readonly string[] = [
   'sluice_getsockopt',
   'sluice_sockops',
   'sluice_hold',
+  'sluice_refuse4',
+  'sluice_refuse6',
   'sluice_getpeername4',
   'sluice_getpeername6',
   'sluice_listen',

@@ -68,7 +68,8 @@ export function isOwnAddress(maps: DesiredMaps, netnsCookie: bigint, ip: string)
 export function findCaller(maps: DesiredMaps, query: Query): CgroupInfo | undefined {
   const info = callerByCgroup(maps, query);
   if (info !== undefined && inOwnNetns(maps, info, query.netnsCookie)) return info;
-  return maps.netns.get(query.netnsCookie) ?? elsewhere(maps, info, query.netnsCookie);
+  const ofNetns = maps.netns.get(query.netnsCookie);
+  return ofNetns?.inMesh === true ? ofNetns : elsewhere(maps, info, query.netnsCookie);
 }
 
 /**

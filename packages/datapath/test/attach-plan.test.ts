@@ -1,7 +1,15 @@
 // Where programs are attached: who needs what, and never one program twice in the path of a call.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { attachPlan, everythingAt, isWithin, type AttachPlan, type Needs, type Place } from '../src/attach-plan.js';
+import {
+  REFUSE,
+  attachPlan,
+  everythingAt,
+  isWithin,
+  type AttachPlan,
+  type Needs,
+  type Place,
+} from '../src/attach-plan.js';
 import { PROGRAMS } from '../src/layout.js';
 
 let lastId = 1n;
@@ -22,6 +30,7 @@ const inPod: Needs = {
   ztunnels: [ztunnel],
   rewritten: [],
   held: [],
+  refused: [],
   capturesDns: false,
   probesFromHost: false,
   ztunnelByMark: false,
@@ -44,7 +53,7 @@ const everythingButHold = new Map([...everythingAt(root)].filter(([program]) => 
 describe('the plan', () => {
   it('of node mode has everything at the configured cgroup', () => {
     expect(attachPlan({ ...inPod, mode: 'node' })).toEqual(everythingButHold);
-    expect([...everythingAt(root).keys()]).toEqual(PROGRAMS);
+    expect([...everythingAt(root).keys(), ...REFUSE].toSorted()).toEqual([...PROGRAMS].toSorted());
   });
 
   it('of inPod mode with capture by route: the decision above pods and kubelet, ports above pods, the rest at ztunnel', () => {
@@ -75,6 +84,12 @@ describe('the plan', () => {
       bind: [kubepods.path],
       listen: [kubepods.path],
     });
+  });
+
+  it('of a pod without an entry: what refuses its connections, at the pod alone', () => {
+    const { refuse } = pathsOf(attachPlan({ ...inPod, refused: [meshed] }));
+    expect(refuse).toEqual([meshed.path]);
+    expect(attachPlan({ ...inPod, mode: 'node', refused: [meshed] }).get('sluice_refuse4')).toEqual([meshed]);
   });
 
   it('of a pod whose DNS is captured', () => {
@@ -135,6 +150,7 @@ describe('any plan', () => {
     ztunnels: places,
     rewritten: places,
     held: places,
+    refused: places,
     capturesDns: fc.boolean(),
     probesFromHost: fc.boolean(),
     ztunnelByMark: fc.boolean(),
@@ -162,6 +178,11 @@ describe('any plan', () => {
         covers('sluice_sockops', [...needs.ztunnels, ...needs.kubelets, ...needs.rewritten]);
         covers('sluice_bind6', needs.ztunnels);
         covers('sluice_hold', needs.held);
+        for (const program of REFUSE) {
+          covers(program, needs.refused);
+          const isAsked = (at: Place): boolean => needs.refused.some(({ path }) => path === at.path);
+          expect(plan.get(program)?.every(isAsked)).not.toBe(false);
+        }
         if (needs.rewritten.length > 0) {
           covers('sluice_getsockopt', needs.ztunnels);
           covers('sluice_getpeername6', needs.podsParents);

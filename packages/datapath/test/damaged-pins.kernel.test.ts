@@ -6,10 +6,12 @@ import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
 import { loadObject, pinFresh } from '../src/open.js';
-import { PINNED_MAPS, PROGRAMS, linkPin } from '../src/layout.js';
+import { everythingAt } from '../src/attach-plan.js';
+import { PINNED_MAPS, linkPin } from '../src/layout.js';
 import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const PROGRAMS = [...everythingAt({ path: '/', id: 0n }).keys()];
 const OBJECT = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
 
 describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {

@@ -23,7 +23,7 @@ import {
   type Pod,
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WorkloadFlag, decide, decideInbound } from '../src/index.js';
+import { NOT_IN_MESH, WorkloadFlag, decide, decideInbound } from '../src/index.js';
 import type {
   CgroupInfo,
   Decision,
@@ -117,7 +117,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
 
   /** How one pod may appear in the maps. */
   const standing = fc.record({
-    known: fc.constantFrom(true, true, true, true, false),
+    /** `out`: it enters the mesh or leaves it. */
+    known: fc.constantFrom('yes', 'yes', 'yes', 'yes', 'yes', 'yes', 'no', 'out'),
     inPod: fc.constantFrom(true, true, true, true, false),
     pending: fc.constantFrom(false, false, false, true),
     waiting: fc.constantFrom(0, 0, WorkloadFlag.REFUSE_WAITING, WorkloadFlag.OPEN_WAITING),
@@ -158,7 +159,8 @@ describe.skipIf(need.skip)(`the inbound table in the kernel${need.label}`, () =>
       levels.add(levelOf(path));
     };
     const stand = (pod: Pod, how: Standing): void => {
-      if (!how.known) return;
+      if (how.known === 'out') netns.set(netnsCookie(pod.netns), NOT_IN_MESH);
+      if (how.known !== 'yes') return;
       const id = cgroupId(pod.cgroup.path);
       const flags =
         WorkloadFlag.AMBIENT |

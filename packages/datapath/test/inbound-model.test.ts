@@ -1,6 +1,6 @@
 // The inbound table as a pure function: each row, in its order.
 import { describe, expect, it } from 'vitest';
-import { WorkloadFlag, decideInbound } from '../src/index.js';
+import { NOT_IN_MESH, WorkloadFlag, decideInbound } from '../src/index.js';
 import type { DesiredMaps, InboundQuery } from '../src/index.js';
 
 const COOKIE = 7n;
@@ -51,9 +51,17 @@ describe('the inbound table', () => {
 
   it('leaves alone what is not captured, and the loopback', () => {
     expect(ask(WorkloadFlag.AMBIENT)).toBe('pass not-in-mesh');
-    expect(ask(CAPTURED, { netnsCookie: 8n })).toBe('pass not-in-mesh');
+    expect(ask(0, {}, { netns: new Map([[COOKIE, NOT_IN_MESH]]) })).toBe('pass not-in-mesh');
     for (const ip of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1'])
       expect(ask(CAPTURED, { ip })).toBe('pass loopback');
+  });
+
+  it('lets nothing but probes in to a namespace without an entry', () => {
+    const netns = new Map();
+    expect(ask(0, {}, { netns })).toBe('refuse pending');
+    expect(ask(0, { canHold: true }, { netns })).toBe('hold pending');
+    expect(ask(0, { port: 15001, canHold: true }, { netns })).toBe('refuse outbound-listener');
+    expect(ask(0, { exempt: true }, { netns })).toBe('pass exempt');
   });
 
   it('knows which connections may pass', () => {

@@ -96,7 +96,7 @@ describe.skipIf(need.skip)(`what comes in to a pod${need.label}`, () => {
     world.withdraw(bare);
     await world.ztunnel.event('removed', (event) => event.pod === bare.uid);
     expect(await client.dial(endpoint(bare.ip4, 80))).toMatchObject({ error: 'ECONNREFUSED' });
-    // Without its entry the pod is out of the mesh at once; without the program it stays so.
+    // As soon as its entry says so, the pod is out of the mesh; without the program it stays so.
     world.mesh.leave(bare);
     world.mesh.apply();
     expect(await acceptors(client, endpoint(bare.ip4, 80))).toEqual(['default/bare']);

@@ -5,10 +5,12 @@ import { BpfError, attachCgroupExclusively, openObject, queryCgroup } from '@slu
 import { Cgroup, cgroup2Root, endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, InstalledDatapath, type DatapathError, WorkloadFlag, cleanup } from '../src/index.js';
-import { PINNED_MAPS, PROGRAMS } from '../src/layout.js';
+import { everythingAt } from '../src/attach-plan.js';
+import { PINNED_MAPS } from '../src/layout.js';
 import { MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const PROGRAMS = [...everythingAt({ path: '/', id: 0n }).keys()];
 const OBJECT = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
 
 describe.skipIf(need.skip)(`the datapath's life${need.label}`, () => {

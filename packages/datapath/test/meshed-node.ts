@@ -4,7 +4,14 @@ import { statSync } from 'node:fs';
 import { BpfMap } from '@sluice/libbpf';
 import { netnsCookie } from '@sluice/linux';
 import { TestNode, cgroup2Root, type HostProcess, type Pod, type StandInZtunnel } from '@sluice/testbed';
-import { Datapath, WorkloadFlag, type CgroupInfo, type DesiredMaps, type TrafficRule } from '../src/index.js';
+import {
+  Datapath,
+  NOT_IN_MESH,
+  WorkloadFlag,
+  type CgroupInfo,
+  type DesiredMaps,
+  type TrafficRule,
+} from '../src/index.js';
 
 /** Depth of a directory below the cgroup2 root: the level of bpf_get_current_ancestor_cgroup_id(). */
 export function levelOf(path: string): number {
@@ -79,7 +86,10 @@ export class MeshedNode implements AsyncDisposable {
 
   leave(pod: Pod): void {
     this.#cgroups.delete(cgroupId(pod.cgroup.path));
-    (this.#netns as Map<bigint, CgroupInfo>).delete(netnsCookie(pod.netns));
+    const netns = this.#netns as Map<bigint, CgroupInfo>;
+    const cookie = netnsCookie(pod.netns);
+    if (this.datapath.attachedNetns().has(cookie)) netns.set(cookie, NOT_IN_MESH);
+    else netns.delete(cookie);
     for (const ip of pod.ips) this.#localPods.delete(ip);
     this.ownAddresses.delete(netnsCookie(pod.netns));
   }

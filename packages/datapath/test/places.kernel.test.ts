@@ -13,12 +13,14 @@ import {
   type Needs,
   type Place,
 } from '../src/index.js';
-import { PROGRAMS, linkPin } from '../src/layout.js';
+import { everythingAt } from '../src/attach-plan.js';
+import { linkPin } from '../src/layout.js';
 import { ForeignPrograms } from './foreign-programs.js';
 import { InPodNode } from './in-pod-node.js';
 import { cgroupId, MeshedNode } from './meshed-node.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const PROGRAMS = [...everythingAt({ path: '/', id: 0n }).keys()];
 const OBJECT = fileURLToPath(new URL('../dist/sluice.bpf.o', import.meta.url));
 /** As in foreign.bpf.c, which translates them to the other node. */
 const SERVICE = { ip4: '192.0.2.10', ip6: '2001:db8::10' };
@@ -51,6 +53,7 @@ describe.skipIf(need.skip)(`programs where they are needed${need.label}`, () => 
     ztunnels: [place(world.ztunnel.pod.cgroup.path)],
     rewritten: [place(pod.cgroup.path)],
     held: [place(pod.cgroup.path)],
+    refused: [],
     capturesDns: true,
     probesFromHost: false,
     ztunnelByMark: false,
@@ -289,6 +292,7 @@ describe.skipIf(need.skip).each(['before', 'after'] as const)(
         ztunnels: [place(world.ztunnel.pod.cgroup.path)],
         rewritten: [place(pod.cgroup.path)],
         held: [],
+        refused: [],
         capturesDns: false,
         probesFromHost: false,
         ztunnelByMark: false,

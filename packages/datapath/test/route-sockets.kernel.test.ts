@@ -37,6 +37,7 @@ describe.skipIf(need.skip)(`sockets of a pod that is captured by route${need.lab
       ztunnels: [place(node.ztunnel.pod.cgroup)],
       rewritten: [],
       held: [],
+      refused: [],
       capturesDns: false,
       probesFromHost: false,
       ztunnelByMark: false,

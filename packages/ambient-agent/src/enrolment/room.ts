@@ -7,8 +7,8 @@ import type { ServedPod } from './served.js';
 import type { WorkloadStatus } from './status.js';
 
 /**
- * Entries beside those that are configured, so that pods without room can be held, and their probes answered. They are as many as a
- * kubelet runs pods at most.
+ * Entries beside those that are configured, so that pods without room can be held, and their probes answered. They are as many as most
+ * kubelets run pods at most; a pod beyond that has no entry (`refusedPods` of reconcile).
  */
 const HELD_PODS = 448;
 /** The same for ztunnel and the kubelet, whose connections must never be captured, and which come first. */

@@ -5,6 +5,7 @@ import {
   canonicalAddress,
   decideInbound,
   InstalledDatapath,
+  NOT_IN_MESH,
   ZTUNNEL_INBOUND_PORT,
   ZTUNNEL_OUTBOUND_PORT,
   type InboundDecision,
@@ -71,8 +72,9 @@ export function explainInbound(state: AgentState, client: string, to: PodPort): 
   );
   const maps = installed.read();
   const query = { netnsCookie, ip, port: to.port, clientIp: client, listeners, canHold: installed.canHold() };
-  // Without the program, a connection goes as if the namespace were in no map.
-  const { verdict, reason, rows } = decideInbound(isAttached ? maps : { ...maps, netns: new Map() }, query);
+  // Without the program, a connection goes as if no pod of the namespace were in the mesh.
+  const netns = isAttached ? maps.netns : new Map([[netnsCookie, NOT_IN_MESH]]);
+  const { verdict, reason, rows } = decideInbound({ ...maps, netns }, query);
   return {
     client,
     pod: {

@@ -8,6 +8,8 @@ import {
   decide,
   findCaller,
   InstalledDatapath,
+  isLoopback,
+  REFUSE,
   WorkloadFlag,
   ZTUNNEL_OUTBOUND_PORT,
   type CgroupInfo,
@@ -151,6 +153,7 @@ export function explain(
   };
   const entry = findCaller(maps, query);
   const { verdict, reason, target, rows } = decide(maps, query);
+  const isRefused = !isLoopback(canonicalAddress(to.ip)) && isRefusedAt(state, cgroups);
   return {
     caller: {
       description: place.description,
@@ -161,16 +164,24 @@ export function explain(
       capture: captureOf(entry, place.capture),
     },
     destination: to,
-    verdict,
+    verdict: isRefused ? 'refuse' : verdict,
     decidedBy: reason,
     target,
-    note:
-      verdict === 'route' && !hasFamilyOf(maps.ownAddresses.get(place.netnsCookie) ?? [], to.ip)
+    note: isRefused
+      ? WITHOUT_ENTRY
+      : verdict === 'route' && !hasFamilyOf(maps.ownAddresses.get(place.netnsCookie) ?? [], to.ip)
         ? NO_ADDRESS
         : undefined,
     rows,
   };
 }
+
+/** Whether the agent has attached there, or above, what refuses connections of pods without an entry. */
+const isRefusedAt = ({ programs = {} }: AgentState, cgroups: Query['cgroups']): boolean =>
+  REFUSE.some((program) => programs[program]?.some((place) => cgroups.some(({ id }) => String(id) === place.id)));
+
+const WITHOUT_ENTRY =
+  'the pod is to be in the mesh and its entry could not be written, so that a program at its cgroup refuses the connection, whatever the table says';
 
 const NO_ADDRESS =
   "the pod has no address of the destination's family: the kernel answers EHOSTUNREACH, as it would without a mesh";

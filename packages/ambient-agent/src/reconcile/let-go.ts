@@ -30,7 +30,7 @@ export interface InForce {
   readonly mode: AgentConfig['mode'];
   /** Cookies of the network namespaces in which the inbound program is attached. */
   readonly attached: ReadonlySet<bigint>;
-  /** Ids of the pods whose namespace has no entry although it ought to: the inbound program takes it for one that is in no mesh. */
+  /** Ids of the pods whose namespace's entry is not as it should be: the inbound program may go by an older one. */
   readonly unwritten: ReadonlySet<bigint>;
   /** Inodes of the namespaces that are known of each pod, by UID. */
   readonly known: ReadonlyMap<string, ReadonlySet<bigint>>;

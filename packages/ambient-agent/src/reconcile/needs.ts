@@ -36,6 +36,8 @@ export function needsOf(
     ztunnels: cgroupsOf(ztunnels.pods.map(({ uid }) => uid)),
     rewritten: cgroupsOf(served.filter(({ capture }) => capture.by === 'rewrite').map(({ podUid }) => podUid)),
     held: cgroupsOf(waiting).filter(({ id }) => ((desired.cgroups.get(id)?.flags ?? 0) & WAITING_FLAGS) === 0),
+    // Only writing shows whose entries there is no room for.
+    refused: [],
     capturesDns: [...desired.cgroups.values()].some(({ flags }) => (flags & WorkloadFlag.DNS_CAPTURE) !== 0),
     probesFromHost: probes.exempt === 'host',
     ztunnelByMark: ztunnel.byMark,

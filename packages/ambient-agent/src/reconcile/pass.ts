@@ -38,6 +38,7 @@ import { letListenersGo, reachablePods, type InForce, type LetGo } from './let-g
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
+import { refusedPods, withThoseOut } from './without-entry.js';
 import type { SightedPod } from './sightings.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
@@ -122,7 +123,9 @@ export const reconcilePass = (
     // A pod, ztunnel or the kubelet finds its programs when its entries are written.
     const attached = yield* attachedForAll(decided, enforcement.attach(decided.plan));
     const applied = yield* applyPass(decided.enrolment.desired);
-    return yield* finishPass(places, { ...decided, applied, attached });
+    const refusing = refusingUnwritten(decided, applied);
+    const all = refusing === decided ? attached : yield* attachedForAll(refusing, enforcement.attach(refusing.plan));
+    return yield* finishPass(places, { ...refusing, applied, attached: all });
   });
 
 /**
@@ -181,7 +184,8 @@ export const decidePass = Effect.fnUntraced(function* (
   const stillOverdue = new Set(waiting.filter((uid) => overdue.has(uid)));
   const decided = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
   const { desired, isLeft } = places.lingering.extend(decided.desired, (cookie) => podNetns.changed().has(cookie));
-  const enrolment = { ...decided, desired };
+  const captured = [...served.attached, ...decided.served.map(({ cookie }) => cookie)];
+  const enrolment = { ...decided, desired: withThoseOut(desired, captured) };
   // Announcements of pods that leave are withdrawn before anything is taken from the pods.
   yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
@@ -235,6 +239,13 @@ export const applyPass = Effect.fnUntraced(function* (desired: DesiredMaps) {
   yield* countEntries(desired);
   return applied;
 });
+
+/** The same, with what refuses connections at the pods that have no entry. */
+export function refusingUnwritten(decided: DecidedPass, { failures }: ApplyResult): DecidedPass {
+  const { needs, enrolment, truth } = decided;
+  const refused = refusedPods(failures, enrolment.desired, truth.workloads);
+  return refused.length === 0 ? decided : { ...decided, plan: attachPlan({ ...needs, refused }) };
+}
 
 /** Serves the pods whose entries are written, lets those be reached for whom that is in force, and collects the result. */
 export const finishPass = Effect.fnUntraced(function* (
