@@ -4,6 +4,7 @@ import { WorkloadFlag, type Capacities } from '@sluice/datapath';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { withinCapacities, withReserve, type Enrolment } from '../src/index.js';
+import { LingeringAddresses } from '../src/reconcile/lingering-addresses.js';
 import { config, enrolWorld, pod, workload, ztunnelPod } from './world.js';
 
 const settings = config({ mode: 'inPod' });
@@ -97,6 +98,18 @@ describe('the capacities', () => {
   it('change nothing while they suffice', () => {
     const enrolment = full(12);
     expect(withinCapacities(enrolment, ample)).toBe(enrolment);
+  });
+
+  it('have a reserve for the addresses of pods that have lost their room to older ones', () => {
+    const capacities = { ...ample, ownAddresses: 20 };
+    const lingering = new LingeringAddresses();
+    const { desired } = withinCapacities(full(20), capacities);
+    const withRoom = [...desired.ownAddresses];
+    const ofYounger = new Map(withRoom.map(([cookie, ips]) => [cookie + 10n, ips]));
+    lingering.extend({ ...desired, ownAddresses: ofYounger }, () => true);
+    const { ownAddresses } = lingering.extend(desired, () => true).desired;
+    expect([...ownAddresses.values()].flat()).toHaveLength(40);
+    expect(withReserve(capacities).ownAddresses).toBeGreaterThanOrEqual(40);
   });
 
   it('are never exceeded beyond the reserve, every pod is in the mesh or held, and who is in does not depend on later pods', () => {

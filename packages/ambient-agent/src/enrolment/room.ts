@@ -14,12 +14,19 @@ const HELD_PODS = 448;
 /** The same for ztunnel and the kubelet, whose connections must never be captured, and which come first. */
 export const RESERVED_CGROUPS = 64;
 
-/** The sizes of the maps for the configured numbers. Of a pod without room at most one namespace and one IP of each family are written. */
+/** Addresses of a pod, as many as the default capacities expect (OWN_ADDRESS_CAPACITY of bpf/maps.h). */
+const ADDRESSES_OF_POD = 4;
+
+/**
+ * The sizes of the maps for the configured numbers. Of a pod without room at most one namespace and one IP of each family are written. If
+ * it was in the mesh before, its own addresses stay (`LingeringAddresses` of reconcile) while others have been given its room.
+ */
 export const withReserve = (capacities: Capacities): Capacities => ({
   ...capacities,
   cgroups: capacities.cgroups + HELD_PODS + RESERVED_CGROUPS,
   netns: capacities.netns + HELD_PODS,
   localPods: capacities.localPods + 2 * HELD_PODS,
+  ownAddresses: capacities.ownAddresses + ADDRESSES_OF_POD * HELD_PODS,
 });
 
 /** The capacities that pods use up, and how many entries of each a pod takes. */
