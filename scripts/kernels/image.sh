@@ -44,8 +44,8 @@ if ! modules=$(npm ls --omit=dev --all --parseable --loglevel=error 2>"$root/npm
 fi
 rm "$root/npm.log"
 # Tests that run in the guest as they are need vitest, and the sources of the package that they test.
-if ! vitest=$(node scripts/kernels/closure.mjs vitest); then exit 1; fi
-tested=(vitest.config.ts vitest.workspace.ts scripts/count-reporter.ts
+if ! vitest=$(node scripts/kernels/closure.mjs vitest fast-check); then exit 1; fi
+tested=(vitest.config.ts vitest.workspace.ts scripts/count-reporter.ts scripts/seed-random-tests.ts
   packages/testbed/src/patience.ts packages/datapath/src packages/datapath/test)
 
 # Only what runs of the packages: no sources, no types, no maps, no tests' objects.
