@@ -7,8 +7,9 @@
 #include <bpf/bpf_endian.h>
 #include "maps.h"
 
-/* AF_INET: <sys/socket.h> is not for BPF. */
-#define FAMILY_INET 2
+/* AF_INET, AF_INET6: <sys/socket.h> is not for BPF. */
+#define FAMILY_INET  2
+#define FAMILY_INET6 10
 
 /* ::ffff:0:0/96 (RFC 4291 2.5.5.2). */
 #define V4_MAPPED_WORD bpf_htonl(0x0000ffff)

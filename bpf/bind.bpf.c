@@ -5,7 +5,6 @@
 #include "caller.h"
 #include "decision.h"
 #include "exempt.h"
-#include "expected.h"
 #include "held.h"
 #include "socket_option.h"
 #include "ztunnel.h"
@@ -74,16 +73,6 @@ static __always_inline bool mark_held(struct bpf_sock_addr *ctx, __u64 pod, bool
     return false;
   }
   return hold_at_bind(ctx, held, may_be_on_loopback);
-}
-
-/* The pod whose listeners may have to be held; 0 for most callers. caller: zero if it is nobody's. A pod with its own
- * ztunnel may be in a namespace of which the agent has not heard yet. */
-static __always_inline __u64 pod_to_hold(const struct cgroup_info *caller, bool is_decided, bool is_known_netns) {
-  if (!caller->id)
-    return is_decided ? 0 : expected_pod();
-  if (!caller->is_in_mesh)
-    return 0;
-  return (caller->flags & PENDING) || (!is_known_netns && (caller->flags & IN_POD)) ? caller->id : 0;
 }
 
 /* Returns 1 to let the bind() go on, or 0 to refuse it. In the namespace of a pod that is not pending, the caller does

@@ -11,7 +11,6 @@
 #define ORIGINAL_DST 80
 #define LEVEL_IP     0
 #define LEVEL_IPV6   41
-#define FAMILY_INET6 10
 
 /* Leaves the answer of the kernel, or of a program that ran before, as it is. Length 0 keeps an answer of the kernel
  * that is longer than the buffer that programs get (a page, or what the caller asked for): unchanged, that length is

@@ -5,8 +5,11 @@
  * The kubelet makes a cgroup for each pod and a directory for its logs, before the runtime makes anything of it. The
  * directory's name tells the pod's namespace and UID, the cgroup's name its UID. A pod is expected when both have been
  * seen, in whichever order, and its namespace is in the mesh; until its cgroup is removed. What the pod's own label
- * says only the agent knows, and its entry for the pod's cgroup has the last word. */
+ * says only the agent knows, and its entry for the pod's cgroup has the last word.
+ *
+ * It lets the listeners of such pods go (held.h), too, and refuses those that could not be held. */
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
@@ -37,8 +40,38 @@ struct seq_file;
 struct bpf_iter_meta {
   struct seq_file *seq;
 } KERNEL;
+struct user_namespace;
+struct net {
+  struct user_namespace *user_ns;
+  __u64 net_cookie;
+} KERNEL;
+typedef struct {
+  struct net *net;
+} possible_net_t;
 struct sock_common {
+  unsigned short skc_family;
   unsigned char skc_state;
+  int skc_bound_dev_if;
+  __u16 skc_num;
+  possible_net_t skc_net;
+} KERNEL;
+struct sock {
+  struct sock_common __sk_common;
+  __u16 sk_protocol;
+} KERNEL;
+struct socket {
+  struct sock *sk;
+} KERNEL;
+/* kernel_cap_t, whose members have changed and whose size has not (6.3). */
+struct capabilities {
+  __u32 low, high;
+};
+struct cred {
+  struct capabilities cap_effective;
+  struct user_namespace *user_ns;
+} KERNEL;
+struct task_struct {
+  const struct cred *cred;
 } KERNEL;
 struct bpf_iter__tcp {
   struct bpf_iter_meta *meta;
@@ -47,6 +80,15 @@ struct bpf_iter__tcp {
 
 /* include/net/tcp_states.h */
 #define STATE_LISTEN 10
+
+/* linux/in.h: IPPROTO_MPTCP; older headers lack it. */
+#define PROTOCOL_MPTCP 262
+
+/* linux/capability.h: CAP_NET_RAW. */
+#define NET_RAW (1U << 13)
+
+/* A negative errno: what bind() says, too, of what could not be held. */
+#define NOT_PERMITTED (-1)
 
 /* On hybrid machines cgroups of the first version have hierarchies of their own. */
 #define UNIFIED_HIERARCHY 0
@@ -268,6 +310,63 @@ int sluice_let_go(struct bpf_iter__tcp *ctx) {
   held->is_held = !let_go;
   bpf_seq_write(ctx->meta->seq, &let_go, sizeof(let_go));
   return 0;
+}
+
+static __always_inline bool is_tcp(const struct sock *sk) {
+  __u16 family = sk->__sk_common.skc_family;
+
+  return (family == FAMILY_INET || family == FAMILY_INET6) &&
+         (sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == PROTOCOL_MPTCP);
+}
+
+/* Whether the kernel would let the calling task take a socket of the namespace from its device (sock_bindtoindex_locked
+ * of net/core/sock.c). A task of a user namespace above the namespace's owner might, too. */
+static __always_inline bool may_unbind(const struct net *net) {
+  const struct cred *cred = ((struct task_struct *)bpf_get_current_task_btf())->cred;
+
+  return cred->user_ns == net->user_ns && (cred->cap_effective.low & NET_RAW);
+}
+
+/* True for a socket that listen.bpf.c could not bind to the loopback: without a bind() nobody has marked it, and only
+ * who has CAP_NET_RAW takes it from another device, which it may have got since. A device is an MPTCP socket's own,
+ * too. */
+static __always_inline bool cannot_be_held(const struct sock *sk) {
+  int device = sk->__sk_common.skc_bound_dev_if;
+
+  if (!sk->__sk_common.skc_num)
+    return true;
+  return device && device != LOOPBACK_INDEX && !may_unbind(sk->__sk_common.skc_net.net);
+}
+
+/* As bind() sees it: in the namespace of a pod that is not pending, the caller does not matter. */
+static __always_inline bool is_of_held_pod(__u64 netns_cookie) {
+  __u32 zero = 0;
+  const struct agent_config *agent = bpf_map_lookup_elem(&config, &zero);
+  struct cgroup_info caller = {}, of_netns = {};
+  bool is_decided;
+
+  if (!agent)
+    return false;
+
+  bool is_known = READ(&netns_info_map, &netns_cookie, &of_netns) && of_netns.is_in_mesh;
+  if (is_known && !(of_netns.flags & PENDING))
+    return false;
+  if (!find_caller(agent, netns_cookie, &caller, &is_decided))
+    caller = (struct cgroup_info){};
+
+  __u64 pod = pod_to_hold(&caller, is_decided, is_known);
+  return pod && !is_let_go(pod, netns_cookie);
+}
+
+/* Runs before security_socket_listen() of the kernel, whose answer it may give instead. No socket storage can be read
+ * here (bpf_sk_storage_tracing_allowed), so that it asks who listens and not who has called bind(). */
+SEC("fmod_ret/security_socket_listen")
+int BPF_PROG(sluice_refuse_listen, struct socket *socket) {
+  const struct sock *sk = socket->sk;
+
+  if (!sk || !is_tcp(sk) || sk->__sk_common.skc_state == STATE_LISTEN || !cannot_be_held(sk))
+    return 0;
+  return is_of_held_pod(sk->__sk_common.skc_net.net->net_cookie) ? NOT_PERMITTED : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

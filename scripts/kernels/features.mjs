@@ -111,6 +111,22 @@ const checks = {
       object.close();
     }
   },
+  '@sluice/datapath: no part of the guard is missing': () =>
+    inOwnCgroup(async (cgroup) => {
+      const { Datapath, Guard, cleanup } = await import('@sluice/datapath');
+      const pinDirectory = '/sys/fs/bpf/sluice-features';
+      const datapath = Datapath.open({ pinDirectory, cgroup });
+      datapath.activate();
+      const guard = Guard.open({ pinDirectory, cgroup, podLogs: '/var/log/pods' });
+      try {
+        expect(guard.missing().length === 0, JSON.stringify(guard.missing()));
+        return guard.attached().join(' ');
+      } finally {
+        guard.close();
+        datapath.close();
+        cleanup(pinDirectory, cgroup);
+      }
+    }),
   '@sluice/datapath: a question to a name server is answered by the resolver': () =>
     inOwnCgroup(async (cgroup) => {
       const { Datapath, WorkloadFlag, cleanup } = await import('@sluice/datapath');

@@ -110,11 +110,14 @@ describe.skipIf(need.skip)(`pods that come while no agent runs${need.label}`, ()
       expect(wayOf(JSON.parse(await dial.nextLine()) as DialResult)).toBe('remote');
     });
 
-    it('what guards them is in the metrics, without a problem, and goes with the rest', async () => {
+    it('what guards them is in the metrics, and goes with the rest', async () => {
       const { body } = await host.get('/metrics');
       for (const part of ['mkdirat', 'cgroup_mkdir', 'cgroup_rmdir', 'let_go'])
         expect(body).toMatch(new RegExp(`^sluice_guard\\{part="${part}"\\} 1$`, 'm'));
-      expect(host.status().state.problems).toEqual([]);
+      // Some kernels let no program answer for their functions.
+      const canRefuse = /^sluice_guard\{part="refuse_listen"\} 1$/m.test(body);
+      const lacking = expect.stringContaining('the guard lacks refuse_listen');
+      expect(host.status().state.problems).toEqual(canRefuse ? [] : [lacking]);
       await host.node.pod({ namespace: 'plain', name: 'another' });
       await expect
         .poll(async () => (await host.get('/metrics')).body)

@@ -1,12 +1,19 @@
 // The listeners of held pods: who lets them go, when, and what they are like afterwards.
+import { execFileSync } from 'node:child_process';
 import { Netns } from '@sluice/linux';
 import { requires, type Pod } from '@sluice/testbed';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WorkloadFlag, type PodEvent } from '../src/index.js';
-import { GuardedNode, PodProcess, clientIn, type GuardedPod } from './guarded-node.js';
+import { GuardedNode, PodProcess, canRefuseListen, clientIn, type GuardedPod } from './guarded-node.js';
 import { levelOf } from './meshed-node.js';
 
+/** Of the pod in which the listeners are. */
+const LINK_LOCAL = 'fe80::77';
+
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
+const refusing = canRefuseListen
+  ? { skip: false, label: '' }
+  : { skip: true, label: ' [skipped: needs a kernel that lets programs answer for its functions]' };
 
 describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
   let world: GuardedNode;
@@ -23,6 +30,8 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
     elsewhere = await world.mesh.node.pod({ name: 'elsewhere' });
     client = await clientIn(world, elsewhere);
     netns = Netns.open(home.netns);
+    const address = [`${LINK_LOCAL}/64`, 'dev', 'eth0', 'nodad'];
+    execFileSync('nsenter', [`--net=${home.netns}`, 'ip', 'address', 'add', ...address]);
   });
   afterAll(async () => {
     netns?.close();
@@ -165,7 +174,7 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
 
   it('get back the device that they were bound to', async () => {
     const number = nextPort();
-    const id = Number((await held.process.run('socket', '0.0.0.0')).split(' ')[1]);
+    const id = await held.process.socket('0.0.0.0');
     expect(await held.process.run('set', id, 'device', 'eth0')).toBe('ok');
     expect(await held.process.run('bind', id, '0.0.0.0', number)).toBe('ok');
     expect(await held.process.run('listen', id)).toBe('ok');
@@ -178,7 +187,7 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
 
   it('cannot be bound to a device by a process that cannot be held for it', async () => {
     expect(await held.process.run('setuid', 65_534)).toBe('ok');
-    const id = Number((await held.process.run('socket', '0.0.0.0')).split(' ')[1]);
+    const id = await held.process.socket('0.0.0.0');
     expect(await held.process.run('set', id, 'device', 'eth0')).toBe('ok');
     expect(await held.process.run('bind', id, '0.0.0.0', nextPort())).toBe('EPERM');
     // All others of such a process are held like anybody's.
@@ -188,6 +197,104 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
     world.decide(held);
     expect(world.guard.letGo(netns)).toBe(1);
     expect(await client.dial(home.ip4, number)).toBe(`ok ${plain}`);
+  });
+
+  describe('of a process without CAP_NET_RAW', () => {
+    beforeEach(async () => {
+      expect(await held.process.run('setuid', 65_534)).toBe('ok');
+    });
+
+    it.each([
+      ['TCP', []],
+      ['TCP with a shared port', ['reuseport']],
+      ['MPTCP', ['mptcp']],
+    ] as const)('stay on the loopback, whatever it does: %s', async (_name, options) => {
+      const number = nextPort();
+      const id = await held.process.listen('0.0.0.0', number, options);
+      for (const way of ['device', 'ifindex'] as const)
+        expect(await held.process.run('set', id, way, 'eth0')).toBe('EPERM');
+      expect(await held.process.run('listen', id)).toBe('ok');
+      expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
+      world.decide(held);
+      expect(world.guard.letGo(netns)).toBe(1);
+      expect(await client.dial(home.ip4, number)).toBe(`ok ${id}`);
+    });
+
+    describe.skipIf(refusing.skip)(`are refused where they could not be held${refusing.label}`, () => {
+      /** Nobody reaches it, and `listen()` fails until the pod has been decided about. */
+      async function refused(id: number, ip: string, number?: number): Promise<void> {
+        expect(await held.process.run('listen', id)).toBe('EPERM');
+        world.decide(held);
+        expect(await held.process.run('listen', id)).toBe('ok');
+        expect(await client.dial(ip, number ?? (await held.process.portOf(id)))).toBe(`ok ${id}`);
+      }
+
+      it.each([
+        ['by its name', '0.0.0.0', [], 'device'],
+        ['by its index', '::', [], 'ifindex'],
+        ['of MPTCP', '::', ['mptcp'], 'device'],
+        ['that shares its port', 'ip6', ['reuseport'], 'device'],
+        ['by a link-local address', LINK_LOCAL, [], undefined],
+      ] as const)('bound to a device after bind(): %s', async (_name, at, options, way) => {
+        const [number, address] = [nextPort(), at === 'ip6' ? home.ip6 : at];
+        const id = await held.process.bind(address, number, options);
+        if (way !== undefined) expect(await held.process.run('set', id, way, 'eth0')).toBe('ok');
+        await refused(id, at === LINK_LOCAL ? at : at === '0.0.0.0' ? home.ip4 : home.ip6, number);
+      });
+
+      it.each([
+        ['IPv4', '0.0.0.0', []],
+        ['IPv6', '::', []],
+        ['MPTCP', '::', ['mptcp']],
+      ] as const)('never bound: %s', async (_name, at, protocol) => {
+        const id = await held.process.socket(at, ...protocol);
+        await refused(id, at === '0.0.0.0' ? home.ip4 : home.ip6);
+      });
+
+      it('of a socket that was connected', async () => {
+        const number = nextPort();
+        const listener = await held.process.listen('::', number);
+        expect(await held.process.run('keep')).toBe('ok');
+        const inside = await PodProcess.start({ cgroup: held.container.path, netns: home.netns });
+        const dialled = await inside.socket('::');
+        expect(await inside.run('connect', dialled, loopback6, number)).toBe('ok');
+        const accepted = listener + 1;
+        expect(await held.process.run('device', accepted)).toBe('ok lo');
+        for (const [process, id] of [
+          [held.process, accepted],
+          [inside, dialled],
+        ] as const) {
+          expect(await process.run('disconnect', id)).toBe('ok');
+          expect(await process.run('listen', id)).toBe('EPERM');
+        }
+        await inside.stop();
+      });
+    });
+  });
+
+  it('are held although they were bound to a device after bind(), by a process that may take them from it', async () => {
+    const number = nextPort();
+    const id = await held.process.bind('0.0.0.0', number);
+    expect(await held.process.run('set', id, 'device', 'eth0')).toBe('ok');
+    expect(await held.process.run('listen', id)).toBe('ok');
+    expect(await client.dial(home.ip4, number)).toBe('ECONNREFUSED');
+    world.decide(held);
+    expect(world.guard.letGo(netns)).toBe(1);
+    expect(await held.process.run('device', id)).toBe('ok eth0');
+    expect(await client.dial(home.ip4, number)).toBe(`ok ${id}`);
+  });
+
+  it('of pods that are in no namespace of the mesh are anything that the kernel allows', async () => {
+    const free = await world.pod({ namespace: 'other', netns: home.netns });
+    expect(await free.process.run('setuid', 65_534)).toBe('ok');
+    const unbound = await free.process.socket('::');
+    const number = nextPort();
+    const bound = await free.process.bind('0.0.0.0', number);
+    expect(await free.process.run('set', bound, 'device', 'eth0')).toBe('ok');
+    for (const id of [unbound, bound]) expect(await free.process.run('listen', id)).toBe('ok');
+    expect(await client.dial(home.ip4, number)).toBe(`ok ${bound}`);
+    expect(await client.dial(home.ip4, await free.process.portOf(unbound))).toBe(`ok ${unbound}`);
+    await free.process.stop();
   });
 
   it('are not held with the policy open, and those that are can be let go', async () => {

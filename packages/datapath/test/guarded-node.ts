@@ -3,11 +3,27 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openObject } from '@sluice/libbpf';
 import { LineProcess, enterCommand, type Cgroup, type Pod } from '@sluice/testbed';
 import { Guard, WorkloadFlag, type CgroupInfo, type Datapath, type GuardOptions } from '../src/index.js';
+import { parts } from '../src/guard/parts.js';
+import { GUARD_OBJECT_PATH } from '../src/layout.js';
 import { MeshedNode, levelOf } from './meshed-node.js';
 
 const PROGRAM = fileURLToPath(new URL('../build/test/pod-process', import.meta.url));
+
+/** Whether this kernel lets programs answer for its functions. Some forbid it; the guard goes without that part there. */
+export const canRefuseListen = ((): boolean => {
+  const { program } = parts.refuse_listen;
+  using object = openObject(GUARD_OBJECT_PATH, { autoload: (name) => name === program });
+  try {
+    object.load();
+    using link = object.program(program).attachTracing();
+    return link.info().id > 0;
+  } catch {
+    return false;
+  }
+})();
 
 /** The namespace that is in the mesh. */
 export const MESHED = 'shop';
@@ -39,12 +55,17 @@ export class PodProcess {
     return this.run('dial', ip, port);
   }
 
+  /** Makes a socket of the family of an address; the number that it answers with. */
+  async socket(ip: string, ...protocol: readonly string[]): Promise<number> {
+    return numberIn(await this.run('socket', ip, ...protocol));
+  }
+
   /** Makes a socket with options, and binds it; the number that it answers with. */
   async bind(ip: string, port: number, options: readonly string[] = []): Promise<number> {
-    const [, number] = (await this.run('socket', ip, ...options.filter((option) => option === 'mptcp'))).split(' ');
-    for (const option of options) if (option !== 'mptcp') must(await this.run('set', Number(number), option));
-    must(await this.run('bind', Number(number), ip, port));
-    return Number(number);
+    const id = await this.socket(ip, ...options.filter((option) => option === 'mptcp'));
+    for (const option of options) if (option !== 'mptcp') must(await this.run('set', id, option));
+    must(await this.run('bind', id, ip, port));
+    return id;
   }
 
   /** The same, and it listens. */
@@ -54,9 +75,19 @@ export class PodProcess {
     return number;
   }
 
+  async portOf(id: number): Promise<number> {
+    return numberIn(await this.run('port', id));
+  }
+
   stop(): Promise<unknown> {
     return this.#process.stop();
   }
+}
+
+function numberIn(line: string): number {
+  const [, number] = /^ok (\d+)$/.exec(line) ?? [];
+  if (number === undefined) throw new Error(line);
+  return Number(number);
 }
 
 function must(line: string): void {

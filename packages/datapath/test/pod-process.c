@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ static int count;
 /* poll(2) reports one that neither listens nor is connected at once and for ever, so only these are waited for. */
 static struct pollfd listeners[SOCKETS + 1];
 static nfds_t listening = 1;
+/* Whether what is accepted stays open, as a socket with a number. */
+static bool keeps;
 
 static const char *error_name(int error) {
   const char *name = strerrorname_np(error);
@@ -43,6 +46,8 @@ static socklen_t address_of(const char *ip, const char *port, struct sockaddr_st
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons((uint16_t)atoi(port));
     inet_pton(AF_INET6, ip, &v6->sin6_addr);
+    if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
+      v6->sin6_scope_id = if_nametoindex("eth0");
     return sizeof *v6;
   }
   v4->sin_family = AF_INET;
@@ -68,6 +73,8 @@ static void set_option(int fd, const char *option, const char *value) {
     answer(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
   else if (!strcmp(option, "v6only"))
     answer(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
+  else if (!strcmp(option, "ifindex"))
+    answer(setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &(int){(int)if_nametoindex(value)}, sizeof(int)));
   else
     answer(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, value, (socklen_t)strlen(value) + 1));
 }
@@ -78,9 +85,23 @@ static void bind_socket(int fd, const char *ip, const char *port) {
   answer(bind(fd, (struct sockaddr *)&address, length));
 }
 
+static void connect_socket(int fd, const char *ip, const char *port) {
+  struct sockaddr_storage address;
+  const socklen_t length = address_of(ip, port, &address);
+  answer(connect(fd, (struct sockaddr *)&address, length));
+}
+
+/* Of a connected socket, which is as if it were new afterwards. */
+static void disconnect(int fd) {
+  answer(connect(fd, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr)));
+}
+
 static void listen_on(int fd) {
   const int failed = listen(fd, 16);
-  if (!failed)
+  bool is_new = !failed;
+  for (nfds_t i = 1; i < listening; i++)
+    is_new = is_new && listeners[i].fd != fd;
+  if (is_new)
     listeners[listening++] = (struct pollfd){.fd = fd, .events = POLLIN};
   answer(failed);
 }
@@ -92,6 +113,15 @@ static void show_device(int fd) {
     answer(1);
   else
     printf("ok %s\n", length == 0 ? "" : name);
+}
+
+static void show_port(int fd) {
+  struct sockaddr_storage address;
+  socklen_t length = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+    answer(1);
+  else /* Both families have it at the same place. */
+    printf("ok %d\n", ntohs(((struct sockaddr_in *)&address)->sin_port));
 }
 
 static void dial(const char *ip, const char *port) {
@@ -148,8 +178,16 @@ static void run(char *line) {
     bind_socket(fd, words[2], words[3]);
   else if (!strcmp(command, "listen"))
     listen_on(fd);
+  else if (!strcmp(command, "keep"))
+    answer(!(keeps = true));
+  else if (!strcmp(command, "connect"))
+    connect_socket(fd, words[2], words[3]);
+  else if (!strcmp(command, "disconnect"))
+    disconnect(fd);
   else if (!strcmp(command, "device"))
     show_device(fd);
+  else if (!strcmp(command, "port"))
+    show_port(fd);
   else if (!strcmp(command, "dial"))
     dial(words[1], words[2]);
   else
@@ -175,7 +213,10 @@ int main(void) {
       if (fd < 0)
         continue;
       dprintf(fd, "%d", number_of(listeners[i].fd));
-      close(fd);
+      if (keeps)
+        sockets[count++] = fd;
+      else
+        close(fd);
     }
     if (!listeners[0].revents)
       continue;

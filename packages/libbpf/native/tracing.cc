@@ -67,7 +67,7 @@ Napi::Value linkTracepoint(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-// linkRawTracepoint(programFd) -> fd; the program says which tracepoint it is for.
+// linkRawTracepoint(programFd) -> fd; the program says which tracepoint or function it is for.
 Napi::Value linkRawTracepoint(const Napi::CallbackInfo &info) {
   const int fd = bpf_raw_tracepoint_open(nullptr, intArgument(info, 0));
   if (fd < 0)

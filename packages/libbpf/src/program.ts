@@ -102,9 +102,9 @@ export class BpfProgram {
     return this.#attachTo(`tracepoint ${name}`, () => native.linkTracepoint(this.fd, name));
   }
 
-  /** Attaches a program of a section 'tp_btf/...' to the tracepoint that the section names. */
-  attachRawTracepoint(): BpfLink {
-    return this.#attachTo('its tracepoint', () => native.linkRawTracepoint(this.fd));
+  /** Attaches a program of a section 'tp_btf/...' or 'fmod_ret/...' to the tracepoint or the function that the section names. */
+  attachTracing(): BpfLink {
+    return this.#attachTo('what its section names', () => native.linkRawTracepoint(this.fd));
   }
 
   /** Makes a link for a program of a section 'iter/...', which {@link BpfLink.iterate} runs. */

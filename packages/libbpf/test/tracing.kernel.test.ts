@@ -49,7 +49,7 @@ describe.skipIf(need.skip)(`programs that follow the kernel${need.label}`, () =>
       CGROUP,
       openCgroup,
       'raw_tracepoint',
-      () => object.program('see_cgroup').attachRawTracepoint(),
+      () => object.program('see_cgroup').attachTracing(),
     ],
   ] as const)(
     'run at %s, outlive their process by a pin, and end when it is closed',
@@ -88,8 +88,8 @@ describe.skipIf(need.skip)(`programs that follow the kernel${need.label}`, () =>
     expect(messageOf(() => object.program('see_cgroup').attachTracepoint('syscalls/sys_enter_openat'))).toBe(
       "cannot attach program 'see_cgroup' to tracepoint syscalls/sys_enter_openat: bpf(BPF_LINK_CREATE): Invalid argument (EINVAL)",
     );
-    expect(messageOf(() => object.program('see_openat').attachRawTracepoint())).toBe(
-      "cannot attach program 'see_openat' to its tracepoint: bpf(BPF_RAW_TRACEPOINT_OPEN): Invalid argument (EINVAL)",
+    expect(messageOf(() => object.program('see_openat').attachTracing())).toBe(
+      "cannot attach program 'see_openat' to what its section names: bpf(BPF_RAW_TRACEPOINT_OPEN): Invalid argument (EINVAL)",
     );
   });
 

@@ -58,6 +58,8 @@ const WITHOUT: Readonly<Record<GuardPart, string>> = {
   mkdir: 'a new pod whose log directory is made by mkdir(2) is not held before the agent has decided about it',
   let_go:
     'the listeners of a new pod are not held before the agent has decided about it, and those that an earlier agent has held stay held',
+  refuse_listen:
+    'a listener of a new pod that was never bound, or is bound to a device by a process without CAP_NET_RAW, is not held before the agent has decided about it',
 };
 
 /** @param cgroup the one that all pods of the node are in */

@@ -142,7 +142,7 @@ export class Guard {
 
   /**
    * What cannot be had of the guard here. Without `mkdirat` or `cgroup_mkdir` no new pod is held; without `cgroup_rmdir` the room for
-   * pods is used up in the end; without `let_go` no listener is held.
+   * pods is used up in the end; without `let_go` no listener is held; without `refuse_listen` some cannot be.
    */
   missing(): readonly MissingGuardPart[] {
     return this.#links.missing;

@@ -12,12 +12,12 @@ export interface Part {
 const PARTS = {
   cgroup_rmdir: {
     program: 'sluice_cgroup_rmdir',
-    attach: (program) => program.attachRawTracepoint(),
+    attach: (program) => program.attachTracing(),
     isOptional: false,
   },
   cgroup_mkdir: {
     program: 'sluice_cgroup_mkdir',
-    attach: (program) => program.attachRawTracepoint(),
+    attach: (program) => program.attachTracing(),
     isOptional: false,
   },
   mkdirat: {
@@ -32,12 +32,27 @@ const PARTS = {
     isOptional: true,
   },
   let_go: { program: 'sluice_let_go', attach: (program) => program.attachIterator(), isOptional: false },
+  refuse_listen: {
+    program: 'sluice_refuse_listen',
+    attach: (program) => program.attachTracing(),
+    isOptional: false,
+  },
 } as const satisfies Record<string, Part>;
 
-/** `cgroup_mkdir` sees pods' cgroups come, and `cgroup_rmdir` go; `mkdirat` and `mkdir` see their log directories; `let_go` lets listeners go. */
+/**
+ * `cgroup_mkdir` sees pods' cgroups come, and `cgroup_rmdir` go; `mkdirat` and `mkdir` see their log directories; `let_go` lets
+ * listeners go; `refuse_listen` refuses those that cannot be held.
+ */
 export type GuardPart = keyof typeof PARTS;
 export const parts: Readonly<Record<GuardPart, Part>> = PARTS;
-export const GUARD_PARTS: readonly GuardPart[] = ['cgroup_rmdir', 'cgroup_mkdir', 'mkdirat', 'mkdir', 'let_go'];
+export const GUARD_PARTS: readonly GuardPart[] = [
+  'cgroup_rmdir',
+  'cgroup_mkdir',
+  'mkdirat',
+  'mkdir',
+  'let_go',
+  'refuse_listen',
+];
 
 /** A part that cannot be had, and why. */
 export interface MissingGuardPart {
