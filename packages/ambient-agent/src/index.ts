@@ -9,7 +9,16 @@ export { makeRedirectionWriter, type RedirectionWish, type RedirectionWriter } f
 export type { AgentConfig, Mode } from './config/config.js';
 export { ConfigError } from './config/errors.js';
 export { loadConfig, resolveConfig } from './config/load.js';
-export { entriesOf, jsonSchemaOf, notInChart, optional, section, setting, type Entry } from './config/declare.js';
+export {
+  entriesOf,
+  jsonSchemaOf,
+  notInChart,
+  optional,
+  section,
+  setting,
+  typeOf,
+  type Entry,
+} from './config/declare.js';
 export { settings } from './config/settings.js';
 export { enrol } from './enrolment/enrol.js';
 export type { Enrolment, EnrolmentInput, KubeletCgroup } from './enrolment/enrolment.js';

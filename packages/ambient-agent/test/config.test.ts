@@ -1,6 +1,6 @@
 // Which configuration files are accepted, and the messages for the others.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as Duration from 'effect/Duration';
 import * as Effect from 'effect/Effect';
@@ -32,6 +32,10 @@ describe('defaults', () => {
       metrics: { listen: undefined },
     });
   });
+  it('have the host’s name for an empty one', () => {
+    vi.stubEnv('NODE_NAME', '');
+    expect(Result.getOrThrow(resolveConfig({}, 'test')).nodeName).toBe(hostname());
+  });
   it('stand for empty sections', () => {
     expect(problemsOf({ policy: null, ztunnel: {}, exclude: { outboundPorts: null } })).toEqual([]);
     expect(problemsOf({ enablementSelectors: [{ podSelector: null }] })).toEqual([]);
@@ -54,8 +58,8 @@ describe('a file', () => {
 
 describe('a value that is written in a form of its own', () => {
   it.each([
-    [30, 30_000],
-    [0.25, 250],
+    ['30s', 30_000],
+    ['0.25s', 250],
     ['1.5s', 1500],
     ['500ms', 500],
     ['5m', 300_000],
@@ -97,7 +101,9 @@ describe('a setting that was renamed', () => {
   it('cannot be set by both names', () => {
     expect(renamed({ policy: { pending: 'b', waiting: 'c' } }, declared)).toEqual({
       tree: { policy: { waiting: 'c' } },
-      problems: ['`policy.pending` and `policy.waiting` are the same setting; remove `policy.pending`'],
+      problems: [
+        { keys: ['policy', 'pending'], text: 'is the same setting as `policy.waiting`; remove `policy.pending`' },
+      ],
     });
   });
 });
@@ -118,28 +124,41 @@ describe('problems', () => {
     [
       'socket',
       { zds: { socket: 'ztunnel.sock' } },
-      ['`zds.socket`: an absolute path of at most 107 bytes is expected'],
+      ['`zds.socket` cannot be "ztunnel.sock"; write an absolute path of at most 107 bytes, such as /run/ztunnel.sock'],
     ],
-    ['duration', { resyncInterval: 'often' }, ['`resyncInterval`: often is not a duration; write it like 30s or 5m']],
+    [
+      'duration',
+      { resyncInterval: 'often' },
+      [
+        '`resyncInterval` cannot be "often"; write a duration longer than 0, with its unit (ms, s, m or h), such as 30s',
+      ],
+    ],
     [
       'duration of nothing',
       { inventory: { watchSilence: 0 } },
-      ['`inventory.watchSilence`: 0 is not a duration; write it like 30s or 5m'],
+      [
+        '`inventory.watchSilence` cannot be 0; write a duration longer than 0, with its unit (ms, s, m or h), such as 30s',
+      ],
+    ],
+    [
+      'duration without a unit',
+      { policy: { holdLimit: 10 } },
+      ['`policy.holdLimit` cannot be 10; write a duration longer than 0, with its unit (ms, s, m or h), such as 10s'],
     ],
     [
       'port of nothing',
       { metrics: { listen: '127.0.0.1:65536' } },
-      ['`metrics.listen`: 127.0.0.1:65536 is not an address and port; write it like 127.0.0.1:15014'],
+      ['`metrics.listen` cannot be "127.0.0.1:65536"; write an address and port, such as 127.0.0.1:15014'],
     ],
     [
       'listen',
       { metrics: { listen: '9090' } },
-      ['`metrics.listen`: 9090 is not an address and port; write it like 127.0.0.1:15014'],
+      ['`metrics.listen` cannot be "9090"; write an address and port, such as 127.0.0.1:15014'],
     ],
     [
       'range',
       { exclude: { outboundCIDRs: ['10.0.0.0/99'] } },
-      ['`exclude.outboundCIDRs[0]`: 10.0.0.0/99 is not a CIDR; write it like 10.0.0.0/8 or fd00::/8'],
+      ['`exclude.outboundCIDRs[0]` cannot be "10.0.0.0/99"; write a CIDR, such as 10.0.0.0/8'],
     ],
     [
       'unknown name in a selector, which would match every pod without it',
@@ -161,15 +180,20 @@ describe('problems', () => {
     [
       'a label without a value, without which a selector would match more',
       {
-        ztunnel: { labels: { app: null } },
+        ztunnel: { labels: { app: null, tier: 'mesh' } },
         enablementSelectors: [{ podSelector: { matchLabels: { a: null, b: '' } } }],
       },
       [
-        "`enablementSelectors[0].podSelector.matchLabels`: the label `a` has no value; write '' for the empty one",
-        "`ztunnel.labels`: the label `app` has no value; write '' for the empty one",
+        "`enablementSelectors[0].podSelector.matchLabels.a` has no value; write '' for the empty label",
+        "`ztunnel.labels.app` has no value; write '' for the empty label",
       ],
     ],
-    ['not a mapping', ['a'], ['a mapping of settings is expected, such as `nodeName: node-1`']],
+    [
+      'no labels, which every pod of the service account would match',
+      { ztunnel: { labels: {} } },
+      ['`ztunnel.labels` cannot be empty; write a mapping of strings, such as {app: ztunnel}'],
+    ],
+    ['not a mapping', ['a'], ['cannot be a list; write a mapping of settings, such as {nodeName: node-1}']],
   ];
   it.each(cases)('%s', (_name, tree, problems) => expect(problemsOf(tree)).toEqual(problems));
 
@@ -232,6 +256,6 @@ describe('a file', () => {
     const messageOf = (path: string): Promise<string> =>
       Effect.runPromise(Effect.flip(loadConfig(path)).pipe(Effect.map(({ message }) => message)));
     await expect(messageOf('/nonexistent.yaml')).resolves.toMatch(/^\/nonexistent.yaml: cannot be read .*--config/);
-    await expect(messageOf(write('a: [1\nb: 2'))).resolves.toMatch(/sluice.yaml: not YAML: .*line 2/);
+    await expect(messageOf(write('a: [1\nb: 2'))).resolves.toMatch(/sluice.yaml: line 2: not YAML: /);
   });
 });

@@ -77,7 +77,7 @@ describe('the command', () => {
     const { code, stderr } = await sluice('run', '--config', path);
     expect([code, stderr]).toEqual([
       2,
-      `sluice: ${path}: 2 problems\n  - \`ztunnel.namspace\` is not a setting; did you mean \`namespace\`?\n  - \`mode\`: Expected "node" | "inPod"\n`,
+      `sluice: ${path}: 2 problems\n  - line 1: \`mode\` cannot be "sidecar"; write \`node\` or \`inPod\`\n  - line 3: \`ztunnel.namspace\` is not a setting; did you mean \`namespace\`?\n`,
     ]);
   });
 

@@ -1,5 +1,5 @@
 // Generates, from the declaration of the agent's settings, the files that show the settings or pass them on.
-import { entriesOf, type Entry } from '@sluice/ambient-agent';
+import { entriesOf, typeOf, type Entry } from '@sluice/ambient-agent';
 import * as Schema from 'effect/Schema';
 import { Document, isMap, isScalar, parseDocument, stringify, visit, type Pair, type Scalar } from 'yaml';
 
@@ -34,11 +34,6 @@ export function exampleFile(declared: Entry): string {
   }
   const text = document.toString(layout).replaceAll(new RegExp(`^( *)(.*) #${OFF}$`, 'gm'), '$1# $2');
   return `# ${declared.description} Written by npm run generate.\n${text}`;
-}
-
-function typeOf({ enum: values, items, title, type }: Entry): string {
-  if (values !== undefined) return values.map((value) => `\`${value}\``).join(' or ');
-  return items === undefined ? (title ?? type ?? 'anything') : `list of ${typeOf(items)}s`;
 }
 
 const LONGEST_CELL = 60;

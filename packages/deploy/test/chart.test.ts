@@ -343,6 +343,8 @@ describe.skipIf(helm === undefined)(`the chart${label}`, () => {
       },
       'operator',
     ],
+    ['a duration without a unit', { policy: { holdLimit: 10 } }, 'policy.holdLimit'],
+    ['a duration of nothing', { resyncInterval: '0s' }, 'resyncInterval'],
     ['a relative path', { host: { runDir: 'run' } }, 'host.runDir'],
     ['a port that is none', { exclude: { outboundPorts: [70_000] } }, 'exclude.outboundPorts'],
   ])('refuses %s, by name', (_, values, name) => {

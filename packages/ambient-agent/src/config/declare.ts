@@ -73,8 +73,22 @@ export interface Entry extends About<unknown> {
   readonly enum?: readonly string[];
   readonly items?: Entry;
   readonly properties?: Readonly<Record<string, Entry>>;
+  /** What the values of a mapping with any names are; false if it has only its {@link properties}. */
+  readonly additionalProperties?: Entry | false;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly pattern?: string;
   readonly default?: unknown;
   readonly isOneValue?: boolean;
+}
+
+/** What may be written, in words. */
+export function typeOf({ enum: values, items, title, type, properties }: Partial<Entry>): string {
+  if (values !== undefined) return values.map((value) => `\`${value}\``).join(' or ');
+  if (title !== undefined) return title;
+  if (items !== undefined) return `list of ${typeOf(items).replace(/\w+/, '$&s')}`;
+  if (properties !== undefined) return `mapping of ${Object.keys(properties).join(', ')}`;
+  return type === 'boolean' ? '`true` or `false`' : (type ?? 'anything');
 }
 
 export function jsonSchemaOf(declared: Schema.Constraint): Entry {

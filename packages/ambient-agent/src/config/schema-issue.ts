@@ -8,7 +8,7 @@ export interface FieldIssue {
   readonly text: string;
 }
 
-type Key = string | number;
+export type Key = string | number;
 
 /** `spec.containers[0].ports` of its keys; '' if there are none. Pure. */
 export const pathText = (keys: readonly Key[]): string =>

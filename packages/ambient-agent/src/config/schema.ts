@@ -6,88 +6,94 @@ import * as SchemaGetter from 'effect/SchemaGetter';
 import * as SchemaIssue from 'effect/SchemaIssue';
 import { rangeOf } from './cidr.js';
 
-export const labels = Schema.Record(Schema.String, Schema.String).annotate({ title: 'mapping of strings' });
-export const port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65535 })).annotate({ title: 'port' });
-export const count = (atLeast: number) =>
-  Schema.Int.check(Schema.isGreaterThanOrEqualTo(atLeast)).annotate({ title: `integer, at least ${atLeast}` });
+// The checks are on what is read, because a check of what is written would hide the annotations of the setting.
+export const text = Schema.String.pipe(Schema.decodeTo(Schema.String.check(Schema.isNonEmpty())));
 
-interface Form<Written, Value> {
-  readonly written: Schema.Codec<Written>;
+const strings = Schema.Record(Schema.String, Schema.String);
+export const labels = strings.annotate({ title: 'mapping of strings' });
+export const someLabels = labels.pipe(Schema.decodeTo(strings.check(Schema.isMinProperties(1))));
+
+const integer = (title: string, minimum: number, maximum: number) =>
+  Schema.Int.check(Schema.isBetween({ minimum, maximum })).annotate({
+    title: `${title} from ${minimum} to ${maximum}`,
+  });
+
+export const port = integer('port', 1, 65535).annotate({ examples: [8080] });
+
+/** The largest hash map that a kernel makes (htab_map_alloc of kernel/bpf/hashtab.c). */
+const LARGEST_COUNT = 2 ** 31;
+
+export const count = (atLeast: number) => integer('integer', atLeast, LARGEST_COUNT);
+
+interface Form<Value> {
   readonly value: Schema.Codec<Value>;
   /** Undefined if it does not have this form. */
-  readonly parse: (written: Written) => Value | undefined;
-  /** The message for that case. */
-  readonly complaint: (written: Written) => string;
-  /** The form as far as a JSON schema can express it. */
+  readonly parse: (written: string) => Value | undefined;
+  readonly examples: readonly string[];
+  /** The form as far as a JSON schema can express it, in what JavaScript and Go have in common. */
   readonly pattern?: string;
 }
 
 /** A value that people write as text in some form, and that the agent reads as something else. */
-const read = <Written, Value>(title: string, { written, value, parse, complaint, pattern }: Form<Written, Value>) =>
-  written.annotate({ title, pattern }).pipe(
+const read = <Value>(title: string, { value, parse, examples, pattern }: Form<Value>) =>
+  Schema.String.annotate({ title, examples, pattern }).pipe(
     Schema.decodeTo(value, {
-      decode: SchemaGetter.transformEffect((text: Written) => {
-        const parsed = parse(text);
-        if (parsed === undefined) return Effect.fail(new SchemaIssue.InvalidValue({ message: complaint(text) }));
-        return Effect.succeed(parsed);
+      decode: SchemaGetter.transformEffect((written: string) => {
+        const parsed = parse(written);
+        return parsed === undefined ? Effect.fail(new SchemaIssue.InvalidValue()) : Effect.succeed(parsed);
       }),
       encode: SchemaGetter.forbidden(() => 'a configuration is only read'),
     }),
   );
 
-// sun_path of unix(7) has 108 bytes, the last of which is 0.
-const LONGEST_SOCKET_PATH = 107;
-
-export const socketPath = read('absolute path', {
-  written: Schema.String,
-  value: Schema.String,
-  parse: (path) => (path.startsWith('/') && Buffer.byteLength(path) <= LONGEST_SOCKET_PATH ? path : undefined),
-  complaint: () => `an absolute path of at most ${LONGEST_SOCKET_PATH} bytes is expected`,
-});
-
-/** The most bytes that the guard compares (guard_config of bpf/maps.h has room for one more). */
-const LONGEST_LOGS_PATH = 127;
-
-export const logsPath = read('absolute path', {
-  written: Schema.String,
-  value: Schema.String,
-  parse: (path) => (/^\/+[^/]/.test(path) && Buffer.byteLength(path) <= LONGEST_LOGS_PATH ? path : undefined),
-  complaint: () => `an absolute path of at most ${LONGEST_LOGS_PATH} bytes is expected`,
-});
-
-const durationForm = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
-const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-const durationThat = (isAllowed: (ms: number) => boolean) =>
-  read('duration', {
-    written: Schema.Union([Schema.Finite, Schema.String]),
-    value: Schema.Duration,
-    pattern: durationForm.source,
-    parse: (written) => {
-      const text = typeof written === 'string' ? durationForm.exec(written.trim()) : [undefined, written, 's'];
-      const ms = Number(text?.[1]) * (durationUnits[text?.[2] ?? ''] ?? Number.NaN);
-      return isAllowed(ms) ? Duration.millis(ms) : undefined;
-    },
-    complaint: (written) => `${written} is not a duration; write it like 30s or 5m`,
+const absolutePath = (longest: number, form: RegExp, example: string) =>
+  read(`absolute path of at most ${longest} bytes`, {
+    value: Schema.String,
+    parse: (path) => (form.test(path) && Buffer.byteLength(path) <= longest ? path : undefined),
+    examples: [example],
   });
 
-/** `30s`, `5m`, `500ms`, or a bare number of seconds; above 0. */
-export const duration = durationThat((ms) => ms > 0);
-/** The same, and 0. */
-export const durationOrNone = durationThat((ms) => ms >= 0);
+// sun_path of unix(7) has 108 bytes, the last of which is 0.
+export const socketPath = absolutePath(107, /^\//, '/run/ztunnel.sock');
+
+/** As many bytes as the guard compares (guard_config of bpf/maps.h has room for one more). */
+export const logsPath = absolutePath(127, /^\/+[^/]/, '/var/log/pods');
+
+/** Milliseconds. */
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+const durationOf = (title: string, number: string, examples: readonly string[]) => {
+  const form = new RegExp(`^(${number})(ms|s|m|h)$`);
+  return read(`${title} with its unit (ms, s, m or h)`, {
+    value: Schema.Duration,
+    examples,
+    pattern: form.source,
+    parse: (written) => {
+      const [, digits, unit = ''] = form.exec(written) ?? [];
+      const ms = Number(digits) * (durationUnits[unit] ?? Number.NaN);
+      return Number.isFinite(ms) ? Duration.millis(ms) : undefined;
+    },
+  });
+};
+
+/** `30s`, `5m`, `500ms`; above 0. */
+export const duration = durationOf('duration longer than 0,', '\\d*[1-9]\\d*(?:\\.\\d+)?|\\d+\\.\\d*[1-9]\\d*', [
+  '30s',
+]);
+/** The same, and `0s`. */
+export const durationOrNone = durationOf('duration', '\\d+(?:\\.\\d+)?', ['2s']);
 
 const listenForm = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):(\d{1,5})$/;
 
 /** `127.0.0.1:9090`, `[::1]:9090` or `:9090` (every address). */
 export const listenAddress = read('address and port', {
-  written: Schema.String,
   value: Schema.Struct({ host: Schema.String, port: Schema.Int }),
+  examples: ['127.0.0.1:15014'],
   parse: (written) => {
     const [, ipv6, name, number] = listenForm.exec(written) ?? [];
     const isPort = number !== undefined && Number(number) <= 65535;
     return isPort ? { host: ipv6 || name || '::', port: Number(number) } : undefined;
   },
-  complaint: (written) => `${written} is not an address and port; write it like 127.0.0.1:15014`,
 });
 
 /** What becomes of connections that cannot reach ztunnel now. */
@@ -102,12 +108,7 @@ export const formerlyClosed = Schema.Literals(['hold', 'refuse', 'open', 'closed
 );
 
 /** A range of addresses, or one address; as canonical text. */
-export const cidr = read('CIDR', {
-  written: Schema.String,
-  value: Schema.String,
-  parse: rangeOf,
-  complaint: (written) => `${written} is not a CIDR; write it like 10.0.0.0/8 or fd00::/8`,
-});
+export const cidr = read('CIDR', { value: Schema.String, parse: rangeOf, examples: ['10.0.0.0/8'] });
 
 /** A Kubernetes label selector: every requirement of it must hold. */
 export const LabelSelector = Schema.Struct({
@@ -115,7 +116,7 @@ export const LabelSelector = Schema.Struct({
   matchExpressions: Schema.optionalKey(
     Schema.Array(
       Schema.Struct({
-        key: Schema.String,
+        key: text,
         operator: Schema.Literals(['In', 'NotIn', 'Exists', 'DoesNotExist']),
         values: Schema.optionalKey(Schema.Array(Schema.String)),
       }),
@@ -128,5 +129,5 @@ export type LabelSelector = typeof LabelSelector.Type;
 export const EnablementSelector = Schema.Struct({
   podSelector: Schema.optionalKey(LabelSelector),
   namespaceSelector: Schema.optionalKey(LabelSelector),
-}).annotate({ title: 'selector pair' });
+}).annotate({ title: 'pair of selectors' });
 export type EnablementSelector = typeof EnablementSelector.Type;

@@ -14,11 +14,12 @@ import {
   durationOrNone,
   EnablementSelector,
   formerlyClosed,
-  labels,
   listenAddress,
   port,
   logsPath,
   socketPath,
+  someLabels,
+  text,
   waiting,
 } from './schema.js';
 
@@ -28,7 +29,7 @@ const DATAPLANE_MODE_LABEL = 'istio.io/dataplane-mode';
 const isEnrolled = { matchLabels: { [DATAPLANE_MODE_LABEL]: 'ambient' } };
 const isNotExempt = { matchExpressions: [{ key: DATAPLANE_MODE_LABEL, operator: 'NotIn', values: ['none'] }] } as const;
 
-const nameOfThisNode = Effect.sync(() => process.env['NODE_NAME'] ?? hostname());
+const nameOfThisNode = Effect.sync(() => process.env['NODE_NAME'] || hostname());
 
 /** What the datapath's maps limit, by the names of their capacities. */
 const limited: Readonly<Record<keyof Capacities, string>> = {
@@ -54,7 +55,7 @@ export const settings = section('Every setting of Sluice at its default. All of 
     description:
       "inPod mode: how a meshed pod's connections reach ztunnel. route: a route in the pod brings them there with their destination unchanged; a pod for which that is not safe is captured by rewrite, and `sluice status` says why. rewrite: connect() is given ztunnel's address instead of the destination, for every pod.",
   }),
-  nodeName: setting(Schema.String, nameOfThisNode, {
+  nodeName: setting(text, nameOfThisNode, {
     description: "The node whose pods (by spec.nodeName) the agent enrols. Default: $NODE_NAME, or the host's name.",
     examples: ['node-1'],
     chart: notInChart,
@@ -65,12 +66,12 @@ export const settings = section('Every setting of Sluice at its default. All of 
         'static: ordinary manifests in a directory, which is watched for changes. kubernetes: the API server, which is also told whether each pod is in the mesh.',
       chart: { writes: 'kubernetes' },
     }),
-    directory: setting(Schema.String, '/etc/sluice/inventory', {
+    directory: setting(text, '/etc/sluice/inventory', {
       description:
         'The directory of the manifests. Write them under another name, and rename them when they are complete.',
       chart: notInChart,
     }),
-    kubeconfig: optional(Schema.String, {
+    kubeconfig: optional(text, {
       description:
         "The kubeconfig for the API server. Default: $KUBECONFIG, or the pod's service account, or ~/.kube/config.",
       examples: ['/etc/sluice/kubeconfig'],
@@ -92,20 +93,20 @@ export const settings = section('Every setting of Sluice at its default. All of 
       chart: { value: 'ambient.enablementSelectors', writes: '{{- include "sluice.enablementSelectors" . }}' },
     },
   ),
-  excludeNamespaces: setting(Schema.Array(Schema.String), ['kube-system'], {
+  excludeNamespaces: setting(Schema.Array(text), ['kube-system'], {
     description: 'Namespaces that are never in the mesh, whatever their labels.',
   }),
   ztunnel: section('How ztunnel is recognised.', {
-    namespace: setting(Schema.String, 'istio-system', {
+    namespace: setting(text, 'istio-system', {
       description: "The namespace of ztunnel's pods; their labels and their service account must match as well.",
       chart: { schema: { minLength: 1 } },
     }),
     labels: setting(
-      labels,
+      someLabels,
       { app: 'ztunnel' },
       { description: "Labels of ztunnel's pods.", chart: { schema: { minProperties: 1 } } },
     ),
-    serviceAccount: setting(Schema.String, 'ztunnel', {
+    serviceAccount: setting(text, 'ztunnel', {
       description: "The service account of ztunnel's pods.",
       chart: { schema: { minLength: 1 } },
     }),
@@ -167,26 +168,26 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
   }),
   paths: section('Where things are.', {
-    proc: setting(Schema.String, '/proc', {
+    proc: setting(text, '/proc', {
       description:
         "Where proc is mounted. In a container this has to be the host's, because the container's own proc/sys is read-only.",
       chart: { writes: '/host/proc' },
     }),
-    bpffs: setting(Schema.String, '/sys/fs/bpf', {
+    bpffs: setting(text, '/sys/fs/bpf', {
       description: 'The BPF file system that the datapath is pinned in, so that it outlives the agent.',
       chart: { writes: '/sys/fs/bpf' },
     }),
-    runDir: setting(Schema.String, '/run/sluice', {
+    runDir: setting(text, '/run/sluice', {
       description: "The directory of the agent's lock and state.",
       chart: { writes: '/run/sluice' },
     }),
-    cgroupRoot: optional(Schema.String, {
+    cgroupRoot: optional(text, {
       description:
         'The cgroup below which pods are looked for. Programs are attached to it or to cgroups in it. Default: the cgroup2 mount.',
       examples: ['/sys/fs/cgroup'],
       chart: notInChart,
     }),
-    hostNetns: optional(Schema.String, {
+    hostNetns: optional(text, {
       description: "The file of the host's network namespace. Default: that of pid 1.",
       examples: ['/proc/1/ns/net'],
       chart: notInChart,
@@ -199,11 +200,11 @@ export const settings = section('Every setting of Sluice at its default. All of 
     }),
   }),
   kubelet: section('How the kubelet is recognised.', {
-    names: setting(Schema.Array(Schema.String), ['kubelet', 'kubelite', 'k3s', 'k3s-server', 'k3s-agent', 'rke2'], {
+    names: setting(Schema.Array(text), ['kubelet', 'kubelite', 'k3s', 'k3s-server', 'k3s-agent', 'rke2'], {
       description: 'Names (comm) of the process that is the kubelet.',
       chart: { default: [] },
     }),
-    cgroup: optional(Schema.String, {
+    cgroup: optional(text, {
       description:
         "The kubelet's cgroup directory as the agent sees it. If it is set, the agent does not search for the kubelet.",
       examples: ['/sys/fs/cgroup/system.slice/kubelet.service'],
@@ -243,7 +244,7 @@ export const settings = section('Every setting of Sluice at its default. All of 
       examples: ['127.0.0.1:15014'],
       chart: { default: '0.0.0.0:15014', schema: { pattern: '^$|:[0-9]{1,5}$' } },
     }),
-    socket: optional(Schema.String, {
+    socket: optional(text, {
       description:
         'A Unix socket at which the same is served, also by an agent that stands by (`lock: wait`); `sluice-ready` asks there. Its directory must be this agent’s own.',
       examples: ['/run/sluice-agent/metrics.sock'],
