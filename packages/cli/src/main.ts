@@ -4,12 +4,9 @@ import * as Cause from 'effect/Cause';
 import * as Effect from 'effect/Effect';
 import * as Exit from 'effect/Exit';
 import * as Fiber from 'effect/Fiber';
-import { CliConfig, Command, GlobalFlag } from 'effect/cli';
+import { runCommandLine } from './command-line.js';
 import { CommandFailure, ExitCode } from './exit.js';
 import { watchOutput, whenWritten } from './output.js';
-import { platform } from './platform.js';
-import { sluice } from './sluice.js';
-import { CLI_VERSION } from './version.js';
 
 function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
   // `run` and `watch` end only by an interruption.
@@ -18,10 +15,6 @@ function exitCodeOf(exit: Exit.Exit<void, unknown>): number {
   if (error instanceof CommandFailure) {
     if (error.message !== '') console.error(`sluice: ${error.message}`);
     return error.exitCode;
-  }
-  // effect/cli has printed it already.
-  if (typeof error === 'object' && error !== null && '_tag' in error && error._tag === 'ShowHelp') {
-    return 'errors' in error && Array.isArray(error.errors) && error.errors.length > 0 ? ExitCode.usage : ExitCode.ok;
   }
   console.error(`sluice: this should not happen: ${Cause.pretty(exit.cause)}`);
   return ExitCode.failure;
@@ -34,11 +27,7 @@ watchOutput((cause) => {
   process.exit(ExitCode.failure);
 });
 
-const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] as const;
-const program = Command.runWith(sluice, { version: CLI_VERSION })(process.argv.slice(2)).pipe(
-  Effect.provide([platform, CliConfig.layer({ builtIns })]),
-);
-const fiber = Effect.runFork(program);
+const fiber = Effect.runFork(runCommandLine(process.argv.slice(2)));
 let isSignalled = false;
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => {

@@ -37,8 +37,28 @@ describe('the command', () => {
   });
 
   const usage: [string, string[], RegExp][] = [
-    ['unknown subcommand', ['stats'], /Unknown subcommand "stats"[^]*status/],
-    ['unknown flag', ['status', '--wat'], /--wat/],
+    [
+      'unknown subcommand',
+      ['statsu'],
+      /^sluice: "statsu" is not a command; did you mean `status`\? See `sluice --help`\n$/,
+    ],
+    [
+      'unknown level',
+      ['log-level', 'loud'],
+      /^sluice: <level> cannot be "loud"; write `debug` or .* or `configured`; see `sluice log-level --help`\n$/,
+    ],
+    ['unknown flag', ['status', '--wat'], /^sluice: `--wat` is not an option of `sluice status`; see .*\n$/],
+    ['help with a value', ['--help=x'], /^sluice: --help cannot be "x"; write `true` or .*; see `sluice --help`\n$/],
+    [
+      'destination left out',
+      ['explain', '--from-host'],
+      /^sluice: --to is missing; write --to 10.0.0.1:80 or \[fd00::1\]:80\n$/,
+    ],
+    [
+      'client left out',
+      ['explain', '--to-pod', 'a/b:80'],
+      /^sluice: --from is missing; write --from 10.0.0.1 or fd00::1\n$/,
+    ],
     [
       'no caller',
       ['explain', '--to', '10.0.0.1:80'],

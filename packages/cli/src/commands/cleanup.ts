@@ -1,15 +1,15 @@
 // `sluice cleanup`: removes everything of Sluice from the node.
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
-import { Command, Flag } from 'effect/cli';
+import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
-import { configOf, output, placeFlags } from './flags.js';
+import { configOf, output, placeFlags, toggle } from './flags.js';
 
 const flags = {
   ...placeFlags,
   output,
-  force: Flag.Boolean('force').pipe(Flag.withDescription('Clean up even while an agent runs'), Flag.withDefault(false)),
+  force: toggle('force', 'Clean up even while an agent runs'),
 };
 
 export const cleanup = Command.make('cleanup', flags, (given) =>

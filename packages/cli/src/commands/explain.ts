@@ -2,43 +2,24 @@
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
-import { Command, Flag } from 'effect/cli';
+import * as Result from 'effect/Result';
+import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
-import { configOf, output, placeFlags, type FlagValues } from './flags.js';
+import { configOf, output, placeFlags, text, toggle, type FlagValues } from './flags.js';
 
 const flags = {
   ...placeFlags,
   output,
-  pod: Flag.String('pod').pipe(
-    Flag.withMetavar('NAMESPACE/NAME'),
-    Flag.withDescription('The caller is a pod of this node'),
-    Flag.optional,
-  ),
-  fromHost: Flag.Boolean('from-host').pipe(
-    Flag.withDescription('The caller is a process of the host'),
-    Flag.withDefault(false),
-  ),
-  fromKubelet: Flag.Boolean('from-kubelet').pipe(
-    Flag.withDescription('The caller is the kubelet'),
-    Flag.withDefault(false),
-  ),
-  to: Flag.String('to').pipe(
-    Flag.withMetavar('IP:PORT'),
-    Flag.withDescription('The address that the caller dials: 10.0.0.1:80 or [fd00::1]:80'),
-    Flag.optional,
-  ),
-  from: Flag.String('from').pipe(
-    Flag.withMetavar('IP'),
-    Flag.withDescription('The address of a client anywhere; with --to-pod'),
-    Flag.optional,
-  ),
-  toPod: Flag.String('to-pod').pipe(
-    Flag.withMetavar('NAMESPACE/NAME:PORT'),
-    Flag.withDescription(
-      'The pod of this node and the port that the client dials (inPod mode): shop/cart:8080; with --from',
-    ),
-    Flag.optional,
+  pod: text('pod', 'NAMESPACE/NAME', 'The caller is a pod of this node'),
+  fromHost: toggle('from-host', 'The caller is a process of the host'),
+  fromKubelet: toggle('from-kubelet', 'The caller is the kubelet'),
+  to: text('to', 'IP:PORT', 'The address that the caller dials: 10.0.0.1:80 or [fd00::1]:80'),
+  from: text('from', 'IP', 'The address of a client anywhere; with --to-pod'),
+  toPod: text(
+    'to-pod',
+    'NAMESPACE/NAME:PORT',
+    'The pod of this node and the port that the client dials (inPod mode): shop/cart:8080; with --from',
   ),
 };
 
@@ -72,26 +53,47 @@ type Given = CallerFlags &
     readonly toPod: Option.Option<string>;
   };
 
+/** What a flag says, or what is wrong with it: a flag that is missing is not one that is written wrongly. */
+function valueOf<Value>(
+  name: string,
+  given: Option.Option<string>,
+  parse: (text: string) => Value | undefined,
+  { what, example }: { readonly what: string; readonly example: string },
+): Result.Result<Value, string> {
+  if (Option.isNone(given)) return Result.fail(`--${name} is missing; write --${name} ${example}`);
+  const value = parse(given.value);
+  if (value === undefined) return Result.fail(`--${name} ${given.value} is not ${what}; write ${example}`);
+  return Result.succeed(value);
+}
+
+const failuresOf = (...results: readonly Result.Result<unknown, string>[]): string[] =>
+  results.flatMap((result) => (Result.isFailure(result) ? [result.failure] : []));
+
 /** Explains a connection that comes to a pod. */
 const explainToPod = (given: Given): Effect.Effect<void, CommandFailure> =>
   Effect.gen(function* () {
     const agent = yield* loadAgent;
-    const from = Option.getOrElse(given.from, () => '');
-    const toPod = Option.getOrElse(given.toPod, () => '');
-    const client = agent.parseClient(from);
-    const pod = agent.parsePodPort(toPod);
+    const client = valueOf('from', given.from, agent.parseClient, {
+      what: 'an address',
+      example: '10.0.0.1 or fd00::1',
+    });
+    const pod = valueOf('to-pod', given.toPod, agent.parsePodPort, {
+      what: 'a pod and a port',
+      example: 'shop/cart:8080',
+    });
     const isMixed = Option.isSome(given.to) || Option.isSome(given.pod) || given.fromHost || given.fromKubelet;
-    if (client === undefined || pod === undefined || isMixed) {
-      const problems = [
-        ...(isMixed ? ['--from and --to-pod can only be combined with each other'] : []),
-        ...(client === undefined ? [`--from ${from} is not an address; write 10.0.0.1 or fd00::1`] : []),
-        ...(pod === undefined ? [`--to-pod ${toPod} is not a pod and a port; write shop/cart:8080`] : []),
-      ];
-      return yield* usage(problems.join('; '));
+    if (Result.isFailure(client) || Result.isFailure(pod) || isMixed) {
+      const mixed = isMixed ? ['--from and --to-pod can only be combined with each other'] : [];
+      return yield* usage([...mixed, ...failuresOf(client, pod)].join('; '));
     }
     const config = yield* configOf(given);
     const explanation = yield* Effect.try({
-      try: () => agent.explainInbound(agent.readNodeStatus(config.paths.runDir, config.paths.proc).state, client, pod),
+      try: () =>
+        agent.explainInbound(
+          agent.readNodeStatus(config.paths.runDir, config.paths.proc).state,
+          client.success,
+          pod.success,
+        ),
       catch: failureOf,
     });
     if (given.output === 'json') return yield* Console.log(JSON.stringify(explanation));
@@ -104,18 +106,19 @@ export const explain = Command.make('explain', flags, (given) =>
     if (Option.isSome(given.from) || Option.isSome(given.toPod)) return yield* explainToPod(given);
     const caller = callerOf(given);
     const agent = yield* loadAgent;
-    const dialled = Option.getOrElse(given.to, () => '');
-    const to = agent.parseDestination(dialled);
-    if (typeof caller === 'string' || to === undefined) {
-      const notTo = `--to ${dialled} is not an address and a port; write 10.0.0.1:80 or [fd00::1]:80`;
-      const problems = [...(typeof caller === 'string' ? [caller] : []), ...(to === undefined ? [notTo] : [])];
-      return yield* usage(problems.join('; '));
+    const to = valueOf('to', given.to, agent.parseDestination, {
+      what: 'an address and a port',
+      example: '10.0.0.1:80 or [fd00::1]:80',
+    });
+    if (typeof caller === 'string' || Result.isFailure(to)) {
+      const problems = typeof caller === 'string' ? [caller] : [];
+      return yield* usage([...problems, ...failuresOf(to)].join('; '));
     }
     const config = yield* configOf(given);
     const explanation = yield* Effect.try({
       try: () => {
         const { state } = agent.readNodeStatus(config.paths.runDir, config.paths.proc);
-        return agent.explain(state, caller, to, config.paths.proc);
+        return agent.explain(state, caller, to.success, config.paths.proc);
       },
       catch: failureOf,
     });

@@ -3,21 +3,55 @@ import { existsSync } from 'node:fs';
 import type { AgentConfig } from '@sluice/ambient-agent';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
-import { Flag } from 'effect/cli';
+import { CliError, Flag } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { failureOf, type CommandFailure } from '../exit.js';
 
 /** Read when --config is not given, if it exists. */
 export const DEFAULT_CONFIG = '/etc/sluice/config.yaml';
 
-export const output = Flag.Literals('output', ['table', 'json']).pipe(
-  Flag.withAlias('o'),
-  Flag.withDescription('How to print: a table for people, or JSON'),
-  Flag.withDefault('table'),
-);
+const refused = (message: string) => Effect.fail(new CliError.ValidationError({ message }));
 
-const text = (name: string, metavar: string, description: string): Flag.Flag<Option.Option<string>> =>
-  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional);
+/** A flag that is refused when it is given more than once, because only one of its values could count. */
+const once = <A>(name: string, description: string, flag: Flag.Flag<A>): Flag.Flag<Option.Option<A>> =>
+  flag.pipe(
+    Flag.withDescription(description),
+    Flag.atLeast(0),
+    Flag.mapEffect(([value, ...more]) =>
+      more.length > 0
+        ? refused(`--${name} is given ${more.length + 1} times; give it once`)
+        : Effect.succeed(Option.fromUndefinedOr(value)),
+    ),
+  );
+
+/** @param metavar what the help calls the value */
+export const text = (name: string, metavar: string, description: string): Flag.Flag<Option.Option<string>> => {
+  const flag = Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
+    Flag.mapEffect((value) => (value === '' ? refused(`--${name} needs a value: ${metavar}`) : Effect.succeed(value))),
+  );
+  return once(name, description, flag);
+};
+
+const choice = <const Word extends string>(
+  name: string,
+  words: readonly Word[],
+  description: string,
+  alias?: string,
+) => {
+  const flag = Flag.Literals(name, words);
+  return once(name, description, alias === undefined ? flag : Flag.withAlias(flag, alias));
+};
+
+export const toggle = (name: string, description: string, alias?: string): Flag.Flag<boolean> => {
+  const flag = Flag.Boolean(name);
+  const named = alias === undefined ? flag : Flag.withAlias(flag, alias);
+  return once(name, description, named).pipe(Flag.map(Option.getOrElse(() => false)));
+};
+
+export const output = choice('output', ['table', 'json'], 'How to print: a table for people, or JSON', 'o').pipe(
+  Flag.map(Option.getOrElse(() => 'table' as const)),
+);
 
 /** Paths, for every command that looks at a node. */
 export const placeFlags = {
@@ -39,18 +73,11 @@ export const runFlags = {
   ),
   hostNetns: text('host-netns', 'FILE', "The host's network namespace (default: that of pid 1)"),
   metrics: text('metrics', 'ADDRESS:PORT', 'Serve /metrics, /healthz and /readyz at this address'),
-  logLevel: Flag.Literals('log-level', ['debug', 'info', 'warn', 'error']).pipe(
-    Flag.withDescription('The lowest level that is logged'),
-    Flag.optional,
-  ),
-  logFormat: Flag.Literals('log-format', ['json', 'pretty']).pipe(
-    Flag.withAlias('o'),
-    Flag.withDescription('The format of log lines'),
-    Flag.optional,
-  ),
+  logLevel: choice('log-level', ['debug', 'info', 'warn', 'error'], 'The lowest level that is logged'),
+  logFormat: choice('log-format', ['json', 'pretty'], 'The format of log lines', 'o'),
 };
 
-export type FlagValues = Partial<Record<Exclude<keyof typeof runFlags, never>, Option.Option<string>>>;
+export type FlagValues = Partial<Record<keyof typeof runFlags, Option.Option<string>>>;
 
 /** The settings of the file, overridden by those of the command line. */
 export const configOf = (flags: FlagValues): Effect.Effect<AgentConfig, CommandFailure> =>

@@ -2,19 +2,17 @@
 import type { NodeStatus, Verification } from '@sluice/ambient-agent';
 import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
-import { Command, Flag } from 'effect/cli';
+import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { CommandFailure, ExitCode, failureOf } from '../exit.js';
-import { configOf, output, placeFlags } from './flags.js';
+import { configOf, output, placeFlags, toggle } from './flags.js';
 
 const flags = {
   ...placeFlags,
   output,
-  verify: Flag.Boolean('verify').pipe(
-    Flag.withDescription(
-      'Also compare what the agent says with the maps, links, rules and listeners in the kernel (as root)',
-    ),
-    Flag.withDefault(false),
+  verify: toggle(
+    'verify',
+    'Also compare what the agent says with the maps, links, rules and listeners in the kernel (as root)',
   ),
 };
 

@@ -3,27 +3,21 @@ import * as Console from 'effect/Console';
 import * as Effect from 'effect/Effect';
 import * as Option from 'effect/Option';
 import * as Stream from 'effect/Stream';
-import { Command, Flag } from 'effect/cli';
+import { Command } from 'effect/cli';
 import { loadAgent } from '../agent.js';
 import { failureOf } from '../exit.js';
-import { configOf, output, runFlags, placeFlags } from './flags.js';
+import { configOf, output, placeFlags, runFlags, toggle } from './flags.js';
 
 const flags = {
   ...placeFlags,
   cgroupRoot: runFlags.cgroupRoot,
   hostNetns: runFlags.hostNetns,
   output,
-  decisions: Flag.Boolean('decisions').pipe(
-    Flag.withDescription(
-      'Also print the decisions that the datapath reports (one in `sampling`, a setting of the agent)',
-    ),
-    Flag.withDefault(false),
+  decisions: toggle(
+    'decisions',
+    'Also print the decisions that the datapath reports (one in `sampling`, a setting of the agent)',
   ),
-  all: Flag.Boolean('all').pipe(
-    Flag.withAlias('a'),
-    Flag.withDescription('Also print processes that are in no pod'),
-    Flag.withDefault(false),
-  ),
+  all: toggle('all', 'Also print processes that are in no pod', 'a'),
 };
 
 export const watch = Command.make('watch', flags, (given) =>
