@@ -51,6 +51,11 @@ static __always_inline bool is_prober(const struct query *q) {
   return has_flag(q, KUBELET) || ((q->config->policy & POLICY_PROBES_FROM_HOST) && !is_in_mesh(q));
 }
 
+/* What is for the loopback leaves the pod if the socket is bound to another device. */
+static __always_inline bool stays_in_pod(const struct query *q) {
+  return is_loopback(q->destination.ip) && (!q->bound_device || q->bound_device == LOOPBACK_INDEX);
+}
+
 /* destination is zero if it is not a meshed pod of this node. */
 static __always_inline bool is_self(const struct query *q, const struct local_pod *destination) {
   return same_address(q->destination.ip, q->caller.cgroup_ip) ||
@@ -171,9 +176,9 @@ static __always_inline struct decision to_ztunnel(const struct query *q, enum ve
 
 /* Only the pod itself is reached, whatever its namespace is: nobody has prepared it. */
 static __always_inline struct decision unknown(const struct query *q) {
-  if ((q->config->policy & POLICY_UNKNOWN_OPEN) || is_loopback(q->destination.ip))
+  if ((q->config->policy & POLICY_UNKNOWN_OPEN) || stays_in_pod(q))
     return pass(REASON_UNKNOWN);
-  return (struct decision){.verdict = VERDICT_REFUSE, .reason = REASON_UNKNOWN};
+  return refusal(REASON_UNKNOWN);
 }
 
 static __always_inline struct decision decide(const struct query *q) {
@@ -195,7 +200,7 @@ static __always_inline struct decision decide(const struct query *q) {
   if (!is_in_mesh(q))
     return pass(REASON_NOT_IN_MESH);
   if (is_loopback(q->destination.ip))
-    return pass(REASON_LOOPBACK);
+    return stays_in_pod(q) ? pass(REASON_LOOPBACK) : refusal(REASON_LOOPBACK);
   if (is_self(q, &pod))
     return pass(REASON_SELF);
 

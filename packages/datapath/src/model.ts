@@ -16,6 +16,8 @@ const DNS_PORT = 53;
 /** ztunnel's socket mark and the bits of it that count (ztunnel src/inpod/config.rs). */
 const ZTUNNEL_MARK = 0x539;
 const ZTUNNEL_MARK_MASK = 0xfff;
+/** In every namespace (LOOPBACK_IFINDEX of the kernel's net/flow.h). */
+const LOOPBACK_INDEX = 1;
 
 /** A connect() of a TCP socket, or of a UDP socket to a name server, as the kernel sees it. */
 export interface Query {
@@ -25,8 +27,8 @@ export interface Query {
   readonly netnsCookie: bigint;
   /** The socket's mark; 0 if it has none. */
   readonly mark: number;
-  /** Whether the socket is bound to a device (SO_BINDTODEVICE), which keeps it from the loopback. */
-  readonly isBoundToDevice?: boolean;
+  /** The ifindex of the device that the socket is bound to (SO_BINDTODEVICE); 0 or left out if it is bound to none. */
+  readonly device?: number;
   /** Whether `routed_netns` has the namespace, for the destination's family and the device that the socket is bound to. */
   readonly isRouted?: boolean;
   /** Whether `expected_cgroups` has the caller's cgroup or one above it. It counts only while the agent has not decided about the pod. */
@@ -173,12 +175,18 @@ const isAstray = (facts: Facts): boolean =>
 
 const isUnprepared = (facts: Facts): boolean => isAstray(facts) || (isByRoute(facts) && !isRouted(facts));
 
+const isBound = (facts: Facts): boolean => (facts.query.device ?? 0) !== 0;
+
+/** What is for the loopback leaves the pod if the socket is bound to another device. */
+const staysInPod = (facts: Facts): boolean =>
+  isLoopback(facts.destination) && (!isBound(facts) || facts.query.device === LOOPBACK_INDEX);
+
 /** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
   facts.query.port === DNS_PORT &&
   hasFlag(facts, WorkloadFlag.DNS_CAPTURE) &&
   hasFlag(facts, WorkloadFlag.IN_POD) &&
-  facts.query.isBoundToDevice !== true;
+  !isBound(facts);
 
 /** As with a sidecar, any server's DNS is captured: an excluded port takes it out of the mesh, an excluded range does not. */
 const isExcluded = ({ caller, ...facts }: Facts): boolean =>
@@ -248,7 +256,7 @@ const TABLE: readonly Row[] = [
     reason: 'unknown',
     question: "is the caller's pod expected in the mesh, and has nobody decided about it yet?",
     matches: isUnknown,
-    verdict: (facts) => (facts.maps.settings.unknown === 'open' || isLoopback(facts.destination) ? 'pass' : 'refuse'),
+    verdict: (facts) => (facts.maps.settings.unknown === 'open' || staysInPod(facts) ? 'pass' : 'refuse'),
     finding: (facts, matched) =>
       matched
         ? `the caller's namespace is in the mesh, and the agent has not decided about its pod; the policy is ${facts.maps.settings.unknown}`
@@ -281,8 +289,11 @@ const TABLE: readonly Row[] = [
     reason: 'loopback',
     question: 'is the destination loopback?',
     matches: (facts) => isInMesh(facts) && isLoopback(facts.destination),
-    verdict: pass,
-    finding: (facts, matched) => `${facts.destination} is ${matched ? '' : 'not '}loopback`,
+    verdict: (facts) => (staysInPod(facts) ? 'pass' : 'refuse'),
+    finding: (facts, matched) =>
+      matched && !staysInPod(facts)
+        ? `${facts.destination} is loopback, and the socket is bound to another device`
+        : `${facts.destination} is ${matched ? '' : 'not '}loopback`,
   },
   {
     reason: 'self',

@@ -177,6 +177,23 @@ describe.skipIf(need.skip)(`the guard${need.label}`, () => {
     await held.process.stop();
   });
 
+  it('lets nothing out that a device takes from the loopback', async () => {
+    const { process } = await pod();
+    const at = nextPort();
+    await process.listen('::', at);
+    for (const [ip, device, answer] of [
+      ['127.0.0.1', 'eth0', 'ECONNREFUSED'],
+      ['::1', 'eth0', 'ECONNREFUSED'],
+      ['127.0.0.1', 'lo', 'ok'],
+      ['::1', 'lo', 'ok'],
+    ] as const) {
+      const id = await process.socket(ip);
+      expect(await process.run('set', id, 'device', device)).toBe('ok');
+      expect(await process.run('connect', id, ip, at)).toBe(answer);
+    }
+    await process.stop();
+  });
+
   it('refuses the kubelet, too: a pod that cannot be served is not ready', async () => {
     const { process } = await pod();
     const at = nextPort();

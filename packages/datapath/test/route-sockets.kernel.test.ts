@@ -10,6 +10,7 @@ import { addressOf, FAMILIES, segmentsReceived, type Family } from './route-case
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns');
 const EXCLUDED_PORT = 443;
+const LOOPBACK = { ip4: ['127.0.0.1', '0.0.0.0'], ip6: ['::1', '::'] };
 /** A pod of the other node, and a destination that nobody has. */
 const NOWHERE = { ip4: '203.0.113.9', ip6: '2001:db8::9' };
 /** As the pod would have it without a mesh: what it sets, and never our bit. */
@@ -179,6 +180,14 @@ describe.skipIf(need.skip)(`sockets of a pod that is captured by route${need.lab
 
       it('one that the agent has not prepared: refused', async () => {
         expect(await pod.dial(first(), { device: 'net2' })).toMatchObject({ error: 'ECONNREFUSED', device: 'net2' });
+      });
+
+      it('and to the loopback: refused, unless it is bound to that', async () => {
+        for (const ip of LOOPBACK[family]) {
+          const to = endpoint(ip, 8080);
+          expect(await pod.dial(to, { device: 'eth0', timeout: 500 })).toMatchObject({ error: 'ECONNREFUSED' });
+          expect(await pod.dial(to, { device: 'lo' })).toMatchObject({ error: '', hops: [{ by: 'default/a' }] });
+        }
       });
 
       it('the loopback: nothing gets out', async () => {
