@@ -17,6 +17,8 @@ const HELPERS: Readonly<Record<string, { access: MapAccess['access']; returnsVal
   map_lookup_elem: { access: 'read', returnsValue: true },
   map_update_elem: { access: 'write' },
   map_delete_elem: { access: 'write' },
+  // What the callback does to the values is not followed.
+  for_each_map_elem: { access: 'read' },
   ringbuf_reserve: { access: 'write' },
   ringbuf_output: { access: 'write' },
   sk_storage_get: { access: 'read', returnsValue: true },

@@ -1,7 +1,7 @@
 // Iterates over a map that others change meanwhile.
 import { native } from './native.js';
 import { attempt, BpfError } from './error.js';
-import { lookupBatch } from './map-batch.js';
+import { lookupBatch, type LookupBatch } from './map-batch.js';
 import type { BpfMap } from './map.js';
 
 /**
@@ -10,6 +10,7 @@ import type { BpfMap } from './map.js';
  */
 const BUCKET_BATCHES: ReadonlySet<string> = new Set(['hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash']);
 const BATCH = 256;
+const SNAPSHOT_BATCH = 1024;
 /** A walk by key starts over when its present key is deleted meanwhile; this many rounds over the map are enough. */
 const MOST_ROUNDS = 16;
 
@@ -25,6 +26,15 @@ export function* entriesOf(map: BpfMap): Generator<[Buffer, Buffer], undefined> 
   }
 }
 
+/** Equal to that of another time if nobody has written the map in between, and only if it held the same at both. */
+export function snapshotOf(map: BpfMap): Buffer {
+  if (!BUCKET_BATCHES.has(map.type)) return Buffer.concat([...entriesOf(map)].flat());
+  const parts: Buffer[] = [];
+  for (const { count, keys, values } of batchesOf(map, SNAPSHOT_BATCH))
+    parts.push(Buffer.from(Uint32Array.of(count).buffer), keys, values);
+  return Buffer.concat(parts);
+}
+
 export function* keysOf(map: BpfMap): Generator<Buffer, undefined> {
   if (BUCKET_BATCHES.has(map.type)) {
     for (const [key] of bucketEntries(map)) yield key;
@@ -34,15 +44,21 @@ export function* keysOf(map: BpfMap): Generator<Buffer, undefined> {
 }
 
 function* bucketEntries(map: BpfMap): Generator<[Buffer, Buffer], undefined> {
-  let cursor: Buffer | undefined;
-  do {
-    const batch = lookupBatch(map, BATCH, cursor);
+  for (const batch of batchesOf(map, BATCH)) {
     for (let at = 0; at < batch.count; at++) {
       yield [
         batch.keys.subarray(at * map.keySize, (at + 1) * map.keySize),
         batch.values.subarray(at * map.valueBytes, (at + 1) * map.valueBytes),
       ];
     }
+  }
+}
+
+function* batchesOf(map: BpfMap, count: number): Generator<LookupBatch, undefined> {
+  let cursor: Buffer | undefined;
+  do {
+    const batch = lookupBatch(map, count, cursor);
+    yield batch;
     cursor = batch.cursor;
   } while (cursor !== undefined);
 }

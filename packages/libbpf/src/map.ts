@@ -8,7 +8,7 @@ import { mapFacts } from './info.js';
 import type { MapInfo } from './info.js';
 import { openPin, pinAt, unpinAt } from './pin.js';
 import { updateBatch } from './map-batch.js';
-import { entriesOf, keysOf } from './map-iteration.js';
+import { entriesOf, keysOf, snapshotOf } from './map-iteration.js';
 import { valueBytes } from './per-cpu.js';
 import { TypedMap } from './typed-map.js';
 import type { MapCodec } from './typed-map.js';
@@ -110,6 +110,14 @@ export class BpfMap {
   /** Every key, each at most once; with the guarantees of entries(). */
   keys(): IterableIterator<Buffer> {
     return keysOf(this);
+  }
+
+  /**
+   * All keys and values as bytes, for a cheap look whether anything has changed: two snapshots are equal if nobody has written the map in
+   * between, and only if it held the same at both.
+   */
+  snapshot(): Buffer {
+    return snapshotOf(this);
   }
 
   /**

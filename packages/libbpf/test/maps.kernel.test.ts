@@ -44,6 +44,20 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(messageOf(() => object.map('nowhere'))).toContain("has no map 'nowhere'; it has records");
   });
 
+  it('a snapshot tells whether anything has changed', () => {
+    load();
+    const map = object.map('small_hash');
+    const empty = map.snapshot();
+    map.update(u64(1n), u32(1));
+    const one = map.snapshot();
+    expect(one.equals(empty)).toBe(false);
+    expect(map.snapshot().equals(one)).toBe(true);
+    map.update(u64(1n), u32(2));
+    expect(map.snapshot().equals(one)).toBe(false);
+    map.delete(u64(1n));
+    expect(map.snapshot().equals(empty)).toBe(true);
+  });
+
   it('a hash stores, replaces, refuses by mode, and deletes', () => {
     load();
     const map = object.map('small_hash');
