@@ -132,6 +132,32 @@ static __always_inline void remember(void *map, const void *key, const void *val
     count_event(EVENT_EXPECTED_FULL);
 }
 
+struct waiting_pod {
+  struct pod_uid uid;
+  __u64 since;
+};
+
+static long find_longest_waiting(void *map, const struct pod_uid *uid, const __u64 *since,
+                                 struct waiting_pod *longest) {
+  if (*since < longest->since)
+    *longest = (struct waiting_pod){.uid = *uid, .since = *since};
+  return 0;
+}
+
+/* Pods that never get a cgroup, or whose logs are made after its end, leave their entries behind until an agent comes.
+ * So when there is no room, the one goes that has waited longest. */
+static __always_inline void expect_pod(const struct pod_uid *uid) {
+  struct waiting_pod longest = {.since = ~0ULL};
+  __u64 now = bpf_ktime_get_ns();
+
+  if (!bpf_map_update_elem(&expected_pods, uid, &now, BPF_ANY))
+    return;
+  count_event(EVENT_EXPECTED_FULL);
+  bpf_for_each_map_elem(&expected_pods, find_longest_waiting, &longest, 0);
+  bpf_map_delete_elem(&expected_pods, &longest.uid);
+  bpf_map_update_elem(&expected_pods, uid, &now, BPF_ANY);
+}
+
 /* Where the log directory and the cgroup are made at once on two processors, each has to see what the other has
  * written before it looked. */
 static __always_inline void see_others(void) {
@@ -141,10 +167,12 @@ static __always_inline void see_others(void) {
   asm volatile("" : : "r"(&anything) : "memory");
 }
 
-static __always_inline void expect_cgroup(__u64 cgroup) {
+/* Whichever came second, the log directory or the cgroup: from now on the cgroup tells. */
+static __always_inline void expect_cgroup(const struct pod_uid *uid, __u64 cgroup) {
   __u32 expected = 1;
 
   remember(&expected_cgroups, &cgroup, &expected);
+  bpf_map_delete_elem(&expected_pods, uid);
 }
 
 static __always_inline void see_directory(const char *user_path) {
@@ -169,11 +197,11 @@ static __always_inline void see_directory(const char *user_path) {
       !bpf_map_lookup_elem(&meshed_namespaces, &namespace) || !is_believed())
     return;
 
-  __u64 now = bpf_ktime_get_ns(), cgroup;
-  remember(&expected_pods, &uid, &now);
+  __u64 cgroup;
+  expect_pod(&uid);
   see_others();
   if (READ(&pod_cgroups, &uid, &cgroup))
-    expect_cgroup(cgroup);
+    expect_cgroup(&uid, cgroup);
 }
 
 /* Documentation/trace/ftrace.rst: the arguments of a system call's tracepoint. */
@@ -269,7 +297,7 @@ int BPF_PROG(sluice_cgroup_mkdir, struct cgroup *cgroup, const char *path) {
     remember(&pod_cgroups, &seen.uid, &seen.id);
     see_others();
     if (bpf_map_lookup_elem(&expected_pods, &seen.uid))
-      expect_cgroup(seen.id);
+      expect_cgroup(&seen.uid, seen.id);
   }
   report_cgroup(&seen, POD_EVENT_CGROUP_MADE);
   return 0;
@@ -286,6 +314,7 @@ int BPF_PROG(sluice_cgroup_rmdir, struct cgroup *cgroup, const char *path) {
   bpf_map_delete_elem(&expected_cgroups, &seen.id);
   if (seen.is_pod && READ(&pod_cgroups, &seen.uid, &known) && known == seen.id) {
     bpf_map_delete_elem(&pod_cgroups, &seen.uid);
+    /* The agent may have told of it when it was there already. */
     bpf_map_delete_elem(&expected_pods, &seen.uid);
   }
   if (is_believed())

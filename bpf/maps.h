@@ -158,7 +158,8 @@ enum event {
   EVENT_DNS_ASKED,
   /* An answer of ztunnel's resolver was given the address of the name server that had been asked. */
   EVENT_DNS_ANSWERED,
-  /* expected_pods, pod_cgroups or expected_cgroups is full: a new pod is not held while nobody has decided about it. */
+  /* expected_pods is full: the pod that has waited longest for its cgroup is given up. Or pod_cgroups or
+   * expected_cgroups is: a new pod is not held while nobody has decided about it. */
   EVENT_EXPECTED_FULL,
   /* The path of a new directory could not be read: if it was that of a pod's logs, the pod is not held. */
   EVENT_PATH_UNREAD,
@@ -580,8 +581,9 @@ struct {
   __type(value, __u8);
 } pods_parents SEC(".maps");
 
-/* The pods whose log directory has been made, in a namespace of the mesh. Neither this map nor the next two are an LRU:
- * what they forget would not be held. */
+/* The pods whose log directory has been made, in a namespace of the mesh, or of which the agent has told, and that have
+ * no cgroup yet. Neither this map nor the next two are an LRU: what they forget would not be held. When this one is
+ * full, the pod goes that has waited longest. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, POD_CAPACITY);
