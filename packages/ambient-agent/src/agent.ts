@@ -130,7 +130,13 @@ const agent = (
     const passes: PassPlaces = {
       view,
       config,
-      doneNetns: { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() },
+      doneNetns: {
+        attached: new Set(),
+        plumbed: new Map(),
+        disturbed: new Set(),
+        prepared: new Set(),
+        listeners: new Map(),
+      },
       sights: new ListenerSights(routed),
       lasting: new LastingNeeds(),
       known: new KnownPods(podsFile(runDir), yield* podsFile(runDir).recall),

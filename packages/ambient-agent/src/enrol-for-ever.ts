@@ -187,8 +187,8 @@ export const enrolForEver = (
         attached: attached.attached.length,
         updated: attached.updated.length,
       });
-      const { disturbed } = places.doneNetns;
-      return yield* Effect.raceFirst(reconciler.run(first), watchMissing({ last: missing, reconciler, disturbed }));
+      const { doneNetns } = places;
+      return yield* Effect.raceFirst(reconciler.run(first), watchMissing({ last: missing, reconciler, doneNetns }));
     });
     const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
     return yield* Effect.raceFirst(

@@ -150,7 +150,7 @@ describe('a step that fails', () => {
     node.fails = { listeners: true };
     const failure = await node.serve([served('a', 5n, { isAcknowledged: true })]).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(EnforcementError);
-    expect(failure).toMatchObject({ call: 'missingListeners' });
+    expect(failure).toMatchObject({ call: 'listeners' });
   });
 
   it('for a pod that ztunnel already has does not take the pod from ztunnel', async () => {

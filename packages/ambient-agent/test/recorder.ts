@@ -28,6 +28,12 @@ export interface Failing {
 const RULE = { kind: 'rule', name: 'IPv4 rule' } as const;
 const ROUTED: RoutedDevices = new Map([[0, { ipv4: true, ipv6: true }]]);
 
+/** In every namespace. */
+const LISTENERS = new Map([
+  [15001, 1n],
+  [15006, 2n],
+]);
+
 /** What every namespace holds. */
 const ADDRESS: InterfaceAddress = {
   ifindex: 2,
@@ -45,7 +51,13 @@ const lent = (cookie: bigint): Netns => ({ cookie, fd: -1 }) as unknown as Netns
 
 export class Recorder {
   readonly log: string[] = [];
-  readonly done: DoneNetns = { attached: new Set(), plumbed: new Map(), disturbed: new Set(), prepared: new Set() };
+  readonly done: DoneNetns = {
+    attached: new Set(),
+    plumbed: new Map(),
+    disturbed: new Set(),
+    prepared: new Set(),
+    listeners: new Map(),
+  };
   /** What was said of each namespace by which marked connections reach ztunnel. */
   readonly routed = new Map<bigint, RoutedDevices>();
   readonly attached = new Set<bigint>();
@@ -102,7 +114,8 @@ export class Recorder {
           },
           routed: () => new Map(this.routed),
           captureListener: () => Effect.void,
-          missingListeners: () => (this.fails.listeners ? enforcementFails('missingListeners') : Effect.succeed([])),
+          listeners: () => (this.fails.listeners ? enforcementFails('listeners') : Effect.succeed(LISTENERS)),
+          missingListeners: () => Effect.succeed([]),
         }),
       ),
       Layer.succeed(
@@ -113,6 +126,7 @@ export class Recorder {
               this.reachable = reachable.map(([id]) => id);
               return { problems: [], reachable: new Set() };
             }),
+          disturbed: Effect.succeed([]),
           attached: () => [],
           letGo: () => Effect.die('not asked here'),
           listen: () => {},

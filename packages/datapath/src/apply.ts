@@ -1,6 +1,6 @@
 // Makes the maps what they ought to be, in an order in which no pod leaves the mesh or is sent nowhere on the way.
 import { constants } from 'node:os';
-import { BpfError, type BpfMap } from '@sluice/libbpf';
+import { BpfError } from '@sluice/libbpf';
 import {
   REFERRED_TO,
   WORKLOADS,
@@ -10,11 +10,13 @@ import {
   encodeConfig,
   encodeMaps,
   isNeverRedirected,
+  tableOfConfig,
   type AppliedMap,
   type EntryTable,
   type WrittenMap,
 } from './entries.js';
 import type { DatapathSettings, DesiredMaps } from './desired.js';
+import { readTable } from './kept-map.js';
 import type { Maps } from './layout.js';
 import { wantedEntries, type WantedEntries } from './wanted-entries.js';
 import { recordOf } from './records.js';
@@ -47,8 +49,13 @@ export type AppliedMaps = Maps<AppliedMap>;
  * that is not known to be one would be sent to itself.
  *
  * @param reservedCgroups entries of `cgroup_info_map` that pods leave to ztunnel and the kubelet
+ * @returns with what the maps hold now
  */
-export function applyDesired(maps: AppliedMaps, desired: DesiredMaps, reservedCgroups = 0): ApplyResult {
+export function applyDesired(
+  maps: AppliedMaps,
+  desired: DesiredMaps,
+  reservedCgroups = 0,
+): ApplyResult & { readonly tables: Readonly<Record<AppliedMap, EntryTable>> } {
   const wanted = encodeMaps(desired);
   const changes = new Changes(maps, readTables(maps), reservedCgroups);
   // While entries come and go, a lookup tries the depths of both the old entries and the new.
@@ -64,7 +71,11 @@ export function applyDesired(maps: AppliedMaps, desired: DesiredMaps, reservedCg
   for (const map of WORKLOADS) changes.removeOthers(map, wanted[map], isNeverRedirected);
   changes.retryFailures();
   changes.writeConfig(desired.settings);
-  return { ...changes.result(), wanted: wantedEntries(desired, wanted) };
+  const result = changes.result();
+  const tables = { ...wanted, config: tableOfConfig(desired.settings) };
+  const all = wantedEntries(desired, wanted);
+  for (const { map, key } of result.failures) tables[map].delete(key);
+  return { ...result, wanted: all, tables };
 }
 
 /** Selects entries by their values. */
@@ -157,10 +168,4 @@ class Changes {
 /** What the maps hold now. */
 export function readTables(maps: Maps<WrittenMap>): Record<WrittenMap, EntryTable> {
   return recordOf(WRITTEN_MAPS, (name) => readTable(maps[name]));
-}
-
-export function readTable(map: BpfMap): EntryTable {
-  const table: EntryTable = new Map();
-  for (const [key, value] of map.entries()) table.set(key.toString('hex'), { key, value });
-  return table;
 }

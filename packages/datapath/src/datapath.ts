@@ -6,10 +6,11 @@ import { attachPrograms, detachOthers, type AttachResult } from './attach.js';
 import { everythingAt, type AttachPlan } from './attach-plan.js';
 import { COUNTER_MAPS, readCounters, type CounterMaps, type Counters } from './counters.js';
 import type { DesiredMaps } from './desired.js';
-import { APPLIED_MAPS } from './entries.js';
+import { APPLIED_MAPS, type AppliedMap } from './entries.js';
 import { HeldLinks } from './held-links.js';
 import { InboundPrograms } from './inbound-programs.js';
 import { INBOUND_OBJECT_PATH, linksDirectory, type MapName, type Maps } from './layout.js';
+import { KeptMap } from './kept-map.js';
 import { HOLDING, captureListener, capturedListener } from './listeners.js';
 import { MapPins } from './map-pins.js';
 import { missingParts, type MissingPart } from './missing.js';
@@ -36,7 +37,11 @@ export class Datapath {
   #plan: AttachPlan = new Map();
   /** Whether a socket was given that holds connections. */
   #holds = false;
+  /** The cookie of that socket, once it is in the map. */
+  #holder: bigint | undefined;
   readonly #routed: RoutedNetns;
+  readonly #kept: ReadonlyMap<string, KeptMap>;
+  readonly #applied: Readonly<Record<AppliedMap, KeptMap>>;
 
   private constructor(options: DatapathOptions, loaded: LoadedObject) {
     const { object } = loaded;
@@ -44,6 +49,8 @@ export class Datapath {
     this.#loaded = loaded;
     this.#maps = recordOf([...USER_SPACE_WRITES, ...COUNTER_MAPS], (name) => object.map(name));
     this.#routed = new RoutedNetns(this.#maps.routed_netns);
+    this.#applied = recordOf(APPLIED_MAPS, (name) => new KeptMap(object.map(name)));
+    this.#kept = new Map([...Object.entries(this.#applied), ['routed_netns', this.#routed.kept]]);
     const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
     this.#mapPins = new MapPins(object, options.pinDirectory);
     this.#held = new HeldLinks(linksDirectory(options.pinDirectory));
@@ -62,7 +69,9 @@ export class Datapath {
 
   /** Makes the maps what they ought to be; what cannot be written is in the result, and the rest is written. */
   apply(desired: DesiredMaps): ApplyResult {
-    return applyDesired(this.#maps, desired, this.#options.reservedCgroups);
+    const { tables, ...result } = applyDesired(this.#maps, desired, this.#options.reservedCgroups);
+    for (const name of APPLIED_MAPS) this.#applied[name].expect(tables[name]);
+    return result;
   }
 
   /**
@@ -86,20 +95,21 @@ export class Datapath {
   }
 
   /**
-   * Attaches what is in the plan and not attached yet or not any more, pins again what somebody has unpinned, and detaches nothing.
-   * Call {@link activate} first, and this before {@link apply} writes entries that need more programs. What could not be attached is
+   * Attaches what is in the plan and not attached yet or not any more, pins again what somebody has unpinned, writes again what
+   * {@link setRouted} has written, and detaches nothing. Call {@link activate} first, and this before {@link apply} writes entries that need more programs. What could not be attached is
    * in the result.
    */
   attach(plan: AttachPlan): AttachResult {
     const { pinDirectory, cgroup } = this.#options;
     this.#plan = plan;
     this.#mapPins.pinAgain();
+    this.#routed.kept.putRight();
     return attachPrograms(this.#loaded.object, plan, pinDirectory, cgroup, this.#held);
   }
 
   /**
-   * What somebody has taken away since the last call of {@link attach} or {@link attachNetns} put it there, which put it back when they
-   * are called again. Asks the kernel: one call for each link and pin.
+   * What somebody has taken away or changed since the last call of {@link attach}, {@link attachNetns}, {@link apply} or {@link holdBy} put
+   * it there, which put it back when they are called again. Asks the kernel: one call for each link and pin, and the maps.
    */
   missing(): readonly MissingPart[] {
     return missingParts({
@@ -108,7 +118,8 @@ export class Datapath {
       pinDirectory: this.#options.pinDirectory,
       held: this.#held,
       mapPins: this.#mapPins,
-      lacksHolder: this.#holds && this.holder() === undefined,
+      lacksHolder: this.lacksHolder(),
+      kept: this.#kept,
     });
   }
 
@@ -172,6 +183,13 @@ export class Datapath {
   holdBy(socketFd: number): void {
     this.#holds = true;
     captureListener(this.#maps.listeners, HOLDING.netnsCookie, HOLDING.port, socketFd);
+    this.#holder = this.holder();
+  }
+
+  /** Whether the socket that {@link holdBy} was given last is not the one that holds connections. */
+  lacksHolder(): boolean {
+    const now = this.holder();
+    return this.#holds && (now === undefined || now !== this.#holder);
   }
 
   /** The socket cookie (SO_COOKIE) of the socket that holds connections, of this agent or another one; undefined if there is none. */

@@ -192,6 +192,11 @@ export function encodeConfig(settings: DatapathSettings): { key: Buffer; value: 
   return { key: configKey(), value: maps.config.encodeValue(value) };
 }
 
+export function tableOfConfig(settings: DatapathSettings): EntryTable {
+  const entry = encodeConfig(settings);
+  return new Map([[entry.key.toString('hex'), entry]]);
+}
+
 /** The settings other than ztunnel's addresses, as the kernel has them; those of a zeroed `config` if it cannot be read. */
 export function decodeConfig(value: Buffer | undefined, ipv4?: string, ipv6?: string): DatapathSettings {
   const config = maps.config.decodeValue(value ?? Buffer.alloc(maps.config.valueSize));

@@ -6,15 +6,16 @@ import type { BpfObject } from '@sluice/libbpf';
 import type { AttachPlan } from './attach-plan.js';
 import { isAttached, type HeldLinks, type SeenLink } from './held-links.js';
 import { linkPin, linksDirectory, mapPin, netnsCookieOf } from './layout.js';
+import type { KeptMap } from './kept-map.js';
 import type { MapPins } from './map-pins.js';
 import { canPinIn } from './pins.js';
 
 /**
  * `program`, `inbound`: it is attached no more, at a cgroup or to a network namespace. `replaced`: another program is in the place of ours.
- * `holder`: what waits for ztunnel is refused. `pin`: what was pinned is in force, and would go with the agent. `bpffs`: there is nothing
- * to pin in.
+ * `holder`: what waits for ztunnel is refused. `entry`: a map does not hold what was written. `pin`: what was pinned is in force, and would
+ * go with the agent. `bpffs`: there is nothing to pin in.
  */
-export type MissingKind = 'program' | 'inbound' | 'replaced' | 'holder' | 'pin' | 'bpffs';
+export type MissingKind = 'program' | 'inbound' | 'replaced' | 'holder' | 'entry' | 'pin' | 'bpffs';
 
 export interface MissingPart {
   readonly kind: MissingKind;
@@ -37,6 +38,8 @@ export interface Wanted {
   readonly mapPins: MapPins;
   /** Whether a socket was given that holds connections, and is not there any more. */
   readonly lacksHolder: boolean;
+  /** By the names of the maps. */
+  readonly kept: Iterable<readonly [name: string, map: Pick<KeptMap, 'difference'>]>;
 }
 
 const NO_HOLDER: MissingPart = {
@@ -44,8 +47,18 @@ const NO_HOLDER: MissingPart = {
   what: 'the socket that holds connections is not in the map, so that what has to wait for ztunnel is refused',
 };
 
+/** One for each map that does not hold what was written. Throws BpfError. */
+export function otherEntries(kept: Wanted['kept']): MissingPart[] {
+  return [...kept].flatMap(([name, map]) => {
+    const difference = map.difference();
+    return difference === undefined
+      ? []
+      : [{ kind: 'entry' as const, what: `entries of the map ${name} are not as they were written: ${difference}` }];
+  });
+}
+
 /**
- * Cheap enough to be asked every second: one call for each link, and one for each pin. Throws BpfError.
+ * Cheap enough to be asked every second: one call for each link, one for each pin, and one for each thousand entries. Throws BpfError.
  */
 export function missingParts(wanted: Wanted): MissingPart[] {
   const { object, plan, held } = wanted;
@@ -67,7 +80,12 @@ export function missingParts(wanted: Wanted): MissingPart[] {
     const said = { name: 'the inbound program', where: `to the network namespace ${netnsCookie}`, netnsCookie };
     parts.push(...ofLink(one, one.held.programId, 'inbound', said));
   }
-  return [...parts, ...(wanted.lacksHolder ? [NO_HOLDER] : []), ...missingPins(wanted, seen)];
+  return [
+    ...parts,
+    ...(wanted.lacksHolder ? [NO_HOLDER] : []),
+    ...otherEntries(wanted.kept),
+    ...missingPins(wanted, seen),
+  ];
 }
 
 interface Said {

@@ -2,6 +2,7 @@
 import type { BpfMap } from '@sluice/libbpf';
 import { RoutedFamily, maps } from './generated/maps.js';
 import { numberOf, wordsOf } from './entries.js';
+import { KeptMap, readTable } from './kept-map.js';
 
 /** The families whose rules and routes are there. */
 export interface RoutedFamilies {
@@ -18,11 +19,12 @@ const FAMILIES = (1n << COOKIE_SHIFT) - 1n;
 
 /** Owns the entries of the map. */
 export class RoutedNetns {
-  readonly #map: BpfMap;
+  readonly kept: KeptMap;
   readonly #present: Map<bigint, Map<number, number>>;
 
   constructor(map: BpfMap) {
-    this.#map = map;
+    this.kept = new KeptMap(map);
+    this.kept.expect(readTable(map));
     this.#present = present(map);
   }
 
@@ -35,7 +37,7 @@ export class RoutedNetns {
     for (const [ifindex, families] of devices) {
       const bits = bitsOf(families);
       if (bits === 0 || known.get(ifindex) === bits) continue;
-      this.#map.update(
+      this.kept.put(
         keyOf(netnsCookie, ifindex),
         maps.routed_netns.encodeValue((netnsCookie << COOKIE_SHIFT) | BigInt(bits)),
       );
@@ -49,7 +51,7 @@ export class RoutedNetns {
   }
 
   #delete(netnsCookie: bigint, known: Map<number, number>, ifindex: number): void {
-    this.#map.delete(keyOf(netnsCookie, ifindex));
+    this.kept.remove(keyOf(netnsCookie, ifindex));
     known.delete(ifindex);
   }
 }

@@ -11,12 +11,12 @@ import {
   queryCgroup,
   type LinkInfo,
 } from '@sluice/libbpf';
-import { readTable } from './apply.js';
 import type { AppliedMap } from './entries.js';
 import { entryDifferences, type EntryDifference } from './entry-differences.js';
 import { maps } from './generated/maps.js';
 import type { AttachPlan, Place } from './attach-plan.js';
 import { INBOUND_PROGRAM, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, nameInKernel, type MapName } from './layout.js';
+import { readTable } from './kept-map.js';
 import { capturedListener } from './listeners.js';
 import { linksOfSluice, unlessGone } from './links-of-sluice.js';
 import { openIfPinned } from './pins.js';

@@ -1,6 +1,6 @@
 // What the maps ought to hold, as bytes in plain JSON. An agent leaves it for a later comparison with the kernel.
 import type { DesiredMaps } from './desired.js';
-import { APPLIED_MAPS, decodeMaps, encodeConfig, encodeMaps, type AppliedMap, type EntryTable } from './entries.js';
+import { APPLIED_MAPS, decodeMaps, encodeMaps, tableOfConfig, type AppliedMap, type EntryTable } from './entries.js';
 import { maps } from './generated/maps.js';
 import { recordOf } from './records.js';
 
@@ -9,8 +9,7 @@ export type WantedEntries = Readonly<Record<string, Readonly<Record<string, read
 
 /** Pure. `encoded` is what {@link encodeMaps} makes of `desired`, for a caller that has it already. */
 export function wantedEntries(desired: DesiredMaps, encoded = encodeMaps(desired)): WantedEntries {
-  const config = encodeConfig(desired.settings);
-  const tables = { ...encoded, config: new Map([[config.key.toString('hex'), config]]) };
+  const tables = { ...encoded, config: tableOfConfig(desired.settings) };
   return Object.fromEntries(Object.entries(tables).map(([map, table]) => [map, keysByValue(table)]));
 }
 

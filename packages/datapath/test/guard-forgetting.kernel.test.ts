@@ -1,4 +1,4 @@
-// What the guard's maps hold of pods that are gone, without an agent: nothing for long. A pod that comes has room, and is held.
+// What the guard's maps hold of pods that are gone: nothing for long, with an agent or without one. A pod that comes has room, and is held.
 import { randomUUID } from 'node:crypto';
 import { rmdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +7,8 @@ import { Cgroup, requires } from '@sluice/testbed';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, InstalledDatapath } from '../src/index.js';
+import { maps } from '../src/generated/maps.js';
+import { endLink, guardPin } from '../src/guard/links.js';
 import { mapPin } from '../src/layout.js';
 import { GuardedNode, MESHED, type Order } from './guarded-node.js';
 
@@ -55,6 +57,15 @@ describe.skipIf(need.skip)(`pods of the guard that are gone${need.label}`, () =>
     rmdirSync(cgroup.path);
   };
   const begin = (uid: string): Cgroup => new Cgroup(join(world.mesh.node.cgroup.path, `kubepods/pod${uid}`));
+  const here = (...pods: readonly { readonly id: bigint; readonly cgroup: Cgroup }[]): Map<bigint, string> =>
+    new Map(pods.map(({ id, cgroup }) => [id, cgroup.path]));
+  /** As if all that is expected had been so for an hour. */
+  const age = (): void => {
+    using expected = map('expected_pods');
+    const seen = process.hrtime.bigint() - 3_600_000_000_000n;
+    for (const key of Array.from(expected.keys())) expected.update(key, maps.expected_pods.encodeValue(seen));
+  };
+
   it.each(ORDERS)('%s: leave nothing', async (order) => {
     const pod = await world.pod({ order });
     expect([isHeld(pod.id), sizes()]).toEqual([true, [0, 1, 1]]);
@@ -88,5 +99,39 @@ describe.skipIf(need.skip)(`pods of the guard that are gone${need.label}`, () =>
       ),
       { numRuns: 4 },
     );
+  });
+
+  it('are forgotten when they have been expected for long and have no cgroup, by this agent and by the next one', async () => {
+    const [told, former] = [randomUUID(), randomUUID()];
+    const present = new Map<bigint, string>();
+    for (const isNext of [false, true]) {
+      await world.makeLogs(randomUUID());
+      world.guard.setPods({ awaited: [told, former], present });
+      if (isNext) open();
+      world.guard.setPods({ awaited: [told], present });
+      // Those of the earlier agent and the one whose logs were made may still come.
+      expect(sizes()).toEqual([isNext ? 3 : 2, 0, 0]);
+      age();
+      world.guard.setPods({ awaited: [told], present });
+      expect(sizes()).toEqual([1, 0, 0]);
+    }
+    expect(isHeld(begin(told).id)).toBe(true);
+  });
+
+  it('are forgotten when the guard was not there at their end, and no other is', async () => {
+    const [first, second, stays] = [await world.pod({}), await world.pod({}), await world.pod({})];
+    endLink(guardPin(world.mesh.pinDirectory, 'cgroup_rmdir'));
+    for (const pod of [first, second]) remove(pod);
+    open();
+    expect(sizes()).toEqual([0, 3, 3]);
+    world.guard.setPods({ awaited: [], present: here(stays) });
+    // A cgroup that was not seen may have come after the look.
+    const late = await world.pod({});
+    expect(sizes()).toEqual([0, 4, 4]);
+    world.guard.setPods({ awaited: [], present: here(stays) });
+    expect([isHeld(late.id), isHeld(stays.id), sizes()]).toEqual([true, true, [0, 2, 2]]);
+    world.guard.setPods({ awaited: [], present: here(stays, late) });
+    world.guard.setPods({ awaited: [], present: here(stays) });
+    expect(sizes()).toEqual([0, 2, 2]);
   });
 });

@@ -193,11 +193,12 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
     const begin = (uid: string): Cgroup => new Cgroup(join(world.mesh.node.cgroup.path, `kubepods/pod${uid}`));
     const isExpected = ({ id }: Cgroup): boolean => world.guard.expected().has(id);
-    expect(world.guard.setAwaited([first, second, 'no-uid'])).toEqual([]);
+    expect(world.guard.setPods({ awaited: [first, second, 'no-uid'], present: new Map() })).toEqual([]);
     const cgroup = begin(first);
+    const present = new Map([[cgroup.id, cgroup.path]]);
     expect(isExpected(cgroup)).toBe(true);
     // The first one has begun, and the second one is not wanted any more.
-    expect(world.guard.setAwaited([third])).toEqual([]);
+    expect(world.guard.setPods({ awaited: [third], present })).toEqual([]);
     expect(isExpected(cgroup)).toBe(true);
     expect(isExpected(begin(second))).toBe(false);
     rmdirSync(cgroup.path);

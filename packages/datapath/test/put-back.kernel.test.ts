@@ -8,6 +8,7 @@ import { endpoint, requires, type Pod } from '@sluice/testbed';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, INBOUND_PROGRAM, type MissingKind } from '../src/index.js';
+import { APPLIED_MAPS } from '../src/entries.js';
 import { maps as codecs } from '../src/generated/maps.js';
 import { INBOUND_OBJECT_PATH, OBJECT_PATH, PINNED_MAPS, linkPin, mapPin, netnsLinkPin } from '../src/layout.js';
 import { InPodNode } from './in-pod-node.js';
@@ -130,11 +131,66 @@ describe.skipIf(need.skip)(`what is taken away is put back${need.label}`, () => 
       expect(missing()).toEqual(['holder']);
       datapath.holdBy(socket.fd);
       expect(missing()).toEqual([]);
+      {
+        // One of somebody else's, which may accept what it gets.
+        using other = silentListener();
+        const descriptor = codecs.listeners.encodeValue(BigInt(other.fd));
+        listeners.update(codecs.listeners.encodeKey({ netnsCookie: 0n, port: 0n }), descriptor);
+        expect(missing()).toEqual(['holder']);
+      }
+      datapath.holdBy(socket.fd);
+      expect(missing()).toEqual([]);
     } finally {
       socket.close();
     }
     // The kernel takes a socket that is closed out of the map.
     expect(missing()).toEqual(['holder']);
+  });
+
+  it('entries of the maps, whatever is deleted, changed or added', async () => {
+    const { datapath, desired } = world.mesh;
+    datapath.setRouted(netns.cookie, new Map([0, 2].map((device) => [device, { ipv4: true, ipv6: true }])));
+    const written = [...APPLIED_MAPS, 'routed_netns'] as const;
+    const entries = written.flatMap((name) => {
+      using map = BpfMap.openPinned(mapPin(pins(), name));
+      return [...map.entries()].map(([key, value]) => ({ name, key: Buffer.from(key), value: Buffer.from(value) }));
+    });
+    expect(new Set(entries.map(({ name }) => name))).toContain('routed_netns');
+    const fault = fc.record({
+      entry: fc.constantFrom(...entries),
+      what: fc.constantFrom('deleted', 'changed', 'added'),
+      byte: fc.nat(),
+      bits: fc.integer({ min: 1, max: 255 }),
+    });
+    const flipped = (bytes: Buffer, byte: number, bits: number): Buffer =>
+      Buffer.from(bytes.map((each, at) => (at === byte % bytes.length ? each ^ bits : each)));
+    fc.assert(
+      fc.property(fault, ({ entry: { name, key, value }, what, byte, bits }) => {
+        using map = BpfMap.openPinned(mapPin(pins(), name));
+        if (what === 'changed') map.update(key, flipped(value, byte, bits));
+        // The first bytes of a range's key are its length, and an array has no other keys.
+        else if (map.type === 'array' || map.type === 'lpm_trie') return;
+        else if (what === 'deleted') map.delete(key);
+        else map.update(flipped(key, byte, bits), value);
+        expect(datapath.missing()).toEqual([
+          {
+            kind: 'entry',
+            what: `entries of the map ${name} are not as they were written: 1 ${what === 'deleted' ? 'missing' : what}`,
+          },
+        ]);
+        datapath.attach(datapath.everything());
+        datapath.apply(desired);
+        expect(datapath.missing()).toEqual([]);
+      }),
+    );
+    expect(await bothWays()).toEqual(inTheMesh);
+    // What is there is right, however it came there.
+    using map = BpfMap.openPinned(mapPin(pins(), 'netns_info_map'));
+    for (const [key, value] of Array.from(map.entries())) {
+      map.delete(key);
+      map.update(key, value);
+    }
+    expect(datapath.missing()).toEqual([]);
   });
 
   it('in any order, all of them', async () => {

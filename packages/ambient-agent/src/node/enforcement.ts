@@ -37,6 +37,7 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
     'attachedNetns',
     'setRouted',
     'captureListener',
+    'listeners',
     'missingListeners',
     'missing',
   ]),
@@ -71,6 +72,8 @@ export class Enforcement extends Context.Service<
     readonly routed: () => ReadonlyMap<bigint, RoutedDevices>;
     /** Captures a listening socket of ztunnel, so that connections are steered to it. */
     readonly captureListener: (cookie: bigint, port: number, socketFd: number) => Effect.Effect<void, EnforcementError>;
+    /** The captured listeners of ztunnel in a namespace: SO_COOKIE by port. */
+    readonly listeners: (cookie: bigint) => Effect.Effect<ReadonlyMap<number, bigint>, EnforcementError>;
     /** The ports of ztunnel that have no captured listener in a namespace. */
     readonly missingListeners: (cookie: bigint) => Effect.Effect<readonly number[], EnforcementError>;
   }
@@ -125,6 +128,17 @@ export const datapathEnforcement = (
         routed: () => datapath.routed(),
         captureListener: (cookie, port, fd) =>
           attempt('captureListener', () => datapath.captureListener(cookie, port, fd)),
+        listeners: (cookie) =>
+          attempt(
+            'listeners',
+            () =>
+              new Map(
+                LISTENER_PORTS.flatMap((port) => {
+                  const socket = datapath.capturedListener(cookie, port);
+                  return socket === undefined ? [] : [[port, socket] as const];
+                }),
+              ),
+          ),
         missingListeners: (cookie) =>
           attempt('missingListeners', () =>
             LISTENER_PORTS.filter((port) => datapath.capturedListener(cookie, port) === undefined),

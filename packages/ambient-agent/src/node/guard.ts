@@ -1,6 +1,6 @@
 // The guard as a service of the agent: it holds the pods of the mesh about which nobody has decided. The end of the scope leaves it in
 // force. Nothing depends on it: where it cannot be had, the agent says so and goes on.
-import { GUARD_PARTS, Guard, type GuardPart, type PodEvent } from '@sluice/datapath';
+import { GUARD_PARTS, Guard, type GuardPart, type MissingPart, type PodEvent } from '@sluice/datapath';
 import type { Netns } from '@sluice/linux';
 import * as Context from 'effect/Context';
 import * as Effect from 'effect/Effect';
@@ -23,6 +23,8 @@ export interface GuardFacts {
   readonly reachable: readonly (readonly [id: bigint, netnsCookie: bigint])[];
   /** UIDs of the pods that are wanted in the mesh and have no cgroup yet. */
   readonly awaited: readonly string[];
+  /** The paths of the pod-level cgroups that are there, by their ids. */
+  readonly present: ReadonlyMap<bigint, string>;
 }
 
 /** What came of telling it. */
@@ -41,6 +43,8 @@ export class NodeGuard extends Context.Service<
   {
     /** Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. */
     readonly keep: (facts: GuardFacts) => Effect.Effect<KeptGuard>;
+    /** What somebody has taken away or changed of it since; {@link keep} puts it back. */
+    readonly disturbed: Effect.Effect<readonly MissingPart[]>;
     /** The parts that are attached. */
     readonly attached: () => readonly GuardPart[];
     /** Lets the listeners of reachable pods in a namespace go; says how many. */
@@ -88,6 +92,13 @@ export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<Node
             });
             return kept;
           }),
+        disturbed: Effect.try({ try: () => running.disturbed(), catch: messageOf }).pipe(
+          Effect.catch((message) =>
+            Effect.as(metrics.error('guard'), [
+              { kind: 'entry' as const, what: `the maps of the guard cannot be read: ${message}` },
+            ]),
+          ),
+        ),
         attached: () => running.attached(),
         letGo: (netns) =>
           Effect.try({
@@ -115,7 +126,7 @@ class RunningGuard {
   }
 
   /** Throws what keeps it from being opened or told. */
-  keep({ namespaces, podsParents, reachable, awaited }: GuardFacts): KeptGuard {
+  keep({ namespaces, podsParents, reachable, awaited, present }: GuardFacts): KeptGuard {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
@@ -130,7 +141,7 @@ class RunningGuard {
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);
-    const unawaited = guard.setAwaited(awaited);
+    const unawaited = guard.setPods({ awaited, present });
     guard.restore();
     const missing = guard.missing();
     const canLetGo = !missing.some(({ part }) => part === 'let_go');
@@ -158,6 +169,10 @@ class RunningGuard {
           ]),
     ];
     return { problems, reachable: told };
+  }
+
+  disturbed(): readonly MissingPart[] {
+    return this.#guard?.disturbed() ?? [];
   }
 
   attached(): readonly GuardPart[] {

@@ -49,7 +49,7 @@ export const holdBy = (datapath: Datapath, socket: HoldingSocket): Effect.Effect
  * and what has to wait is refused.
  */
 export const holdAgain = (datapath: Datapath, socket: HoldingSocket): Effect.Effect<unknown> =>
-  Effect.try({ try: () => datapath.holder() === undefined, catch: messageOf }).pipe(
+  Effect.try({ try: () => datapath.lacksHolder(), catch: messageOf }).pipe(
     Effect.flatMap((isGone) => (isGone ? holdBy(datapath, socket) : Effect.void)),
     Effect.catch(failed),
   );

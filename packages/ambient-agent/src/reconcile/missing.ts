@@ -3,6 +3,7 @@
 import { isWithin, type AttachPlan, type MissingKind, type MissingPart, type Place } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import { Enforcement } from '../node/enforcement.js';
+import { NodeGuard } from '../node/guard.js';
 import { metrics } from '../observe/metrics.js';
 import type { Part } from '../pod-netns/parts.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
@@ -18,6 +19,7 @@ const KINDS: Readonly<Record<MissingKind, true>> = {
   inbound: true,
   replaced: true,
   holder: true,
+  entry: true,
   pin: true,
   bpffs: true,
 };
@@ -25,8 +27,9 @@ const KINDS: Readonly<Record<MissingKind, true>> = {
 /** Asks the kernel. */
 export const missingNow = Effect.gen(function* () {
   const { missing } = yield* Enforcement;
+  const guard = yield* NodeGuard;
   const podNetns = yield* PodNetns;
-  const parts = yield* missing;
+  const parts = [...(yield* missing), ...(yield* guard.disturbed)];
   // A link ends with its network namespace, which stays as long as it is open here.
   return parts.filter(({ netnsCookie }) => netnsCookie === undefined || podNetns.get(netnsCookie) !== undefined);
 });

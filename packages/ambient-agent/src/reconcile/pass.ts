@@ -260,6 +260,8 @@ export const finishPass = Effect.fnUntraced(function* (
     if (state === 'out' && cgroups.length > 0) places.out.add(uid);
   const served = yield* servePods(places, pass);
   const failures = reportFailures(applied.failures, enrolment.desired);
+  const known = knownNetns(truth);
+  const reached = yield* reachPods(places, pass, { known, unwritten: failures.withoutNetns });
   const missing = yield* missingNow;
   const lacking = enforced(podsOf(enrolment.statuses), {
     desired: enrolment.desired,
@@ -271,8 +273,6 @@ export const finishPass = Effect.fnUntraced(function* (
     missing,
   });
   const isOtherwise = rememberLacking(places.lacking, lacking);
-  const known = knownNetns(truth);
-  const reached = yield* reachPods(places, pass, { known, unwritten: failures.withoutNetns });
   const statuses = enrolment.statuses.map((status) =>
     withFindings(status, lacking.get(status.uid) ?? [], served, reached.problems.get(status.uid)),
   );
@@ -357,6 +357,7 @@ const reachPods = Effect.fnUntraced(function* (
     podsParents: truth.podsParents.map(({ id }) => id),
     reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
     awaited: enrolment.statuses.flatMap(({ code, uid }) => (code === 'no-cgroup' ? [uid] : [])),
+    present: new Map([...truth.workloads.values()].map(({ pod }) => [pod.cgroupId, pod.cgroupPath] as const)),
   });
   const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
   return { ofGuard: kept.problems, problems };

@@ -14,7 +14,7 @@ import type { WantedCapture } from '../pod-netns/netns-state.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { Zds, type OfferedPod } from '../zds/zds.js';
 import type { Repair } from './missing.js';
-import { recapture } from './recapture.js';
+import { recapture, type SeenListeners } from './recapture.js';
 
 /** Cookies of namespaces. */
 export interface DoneNetns {
@@ -26,6 +26,8 @@ export interface DoneNetns {
   readonly disturbed: Set<bigint>;
   /** The namespaces in which marked connections have reached ztunnel. */
   readonly prepared: Set<bigint>;
+  /** Of the pods that ztunnel has acknowledged. */
+  readonly listeners: SeenListeners;
 }
 
 export interface ServeOptions {
@@ -94,8 +96,10 @@ export const serve = Effect.fnUntraced(function* (
   const restored = yield* restoreOthers(served, options);
   yield* (yield* PodNetns).closeUnused(served);
 
-  const unheard = yield* recapture(pods.filter(({ isAcknowledged }) => isAcknowledged));
-  for (const [uid, text] of unheard) complain(uid, text);
+  const acknowledged = pods.filter(({ isAcknowledged }) => isAcknowledged);
+  const recaptured = yield* recapture(acknowledged, options.done.listeners);
+  for (const [uid, text] of recaptured.unheard) complain(uid, text);
+  repaired.push(...recaptured.repaired);
   const after = new Set([...attached, ...options.done.attached]);
   return {
     problems,

@@ -2,10 +2,13 @@
 // set back. It only looks; a pass puts back what is missing.
 import * as Effect from 'effect/Effect';
 import type { Enforcement } from '../node/enforcement.js';
+import type { NodeGuard } from '../node/guard.js';
 import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { missingNow, type LastLook } from './missing.js';
+import { areListenersOther } from './recapture.js';
 import type { Reconciler } from './reconciler.js';
+import type { DoneNetns } from './serve.js';
 
 const EVERY_MS = 1000;
 
@@ -15,16 +18,16 @@ const NETNS_AT_ONCE = 8;
 export interface MissingWatch {
   readonly last: LastLook;
   readonly reconciler: Pick<Reconciler, 'request'>;
-  /** Where a pass learns that it has to look into a namespace. */
-  readonly disturbed: Set<bigint>;
+  /** Where a pass learns that it has to look into a namespace, and which listeners it has seen. */
+  readonly doneNetns: Pick<DoneNetns, 'disturbed' | 'listeners'>;
 }
 
 /** Runs for ever. A look that fails is counted, and the next pass says why. */
 export const watchMissing = ({
   last,
   reconciler,
-  disturbed,
-}: MissingWatch): Effect.Effect<never, never, Enforcement | PodNetns> =>
+  doneNetns: { disturbed, listeners },
+}: MissingWatch): Effect.Effect<never, never, Enforcement | NodeGuard | PodNetns> =>
   Effect.gen(function* () {
     const podNetns = yield* PodNetns;
     let turn: readonly bigint[] = [];
@@ -37,6 +40,7 @@ export const watchMissing = ({
     };
     const look = Effect.gen(function* () {
       if (yield* last.take(yield* missingNow)) reconciler.request('missing');
+      if (yield* areListenersOther(listeners)) reconciler.request('listener');
       for (const cookie of nextNetns()) {
         const off = yield* podNetns.switchedOff(cookie);
         if (off.length === 0) continue;

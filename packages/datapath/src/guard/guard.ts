@@ -8,22 +8,25 @@ import { maps, type GuardConfig as GuardConfigValue } from '../generated/maps.js
 import { GUARD_OBJECT_PATH, PINNED_MAPS, mapPin, type MapName, type Maps } from '../layout.js';
 import { openIfPinned } from '../pins.js';
 import { recordOf } from '../records.js';
+import { KeptMap } from '../kept-map.js';
+import { otherEntries, type MissingPart } from '../missing.js';
 import { readPodEvents, type PodEvent } from './events.js';
-import { readExpected } from './expected.js';
-import { AwaitedPods } from './awaited.js';
+import { ExpectedPods, readExpected, type KnownPods } from './expected.js';
 import { Entries } from './entries.js';
 import { GuardLinks } from './links.js';
 import type { GuardPart, MissingGuardPart } from './parts.js';
 
+/** The maps that user space alone writes. */
+const KEPT = ['guard_config', 'meshed_namespaces', 'pods_parents', 'reachable_pods'] as const;
+
 /** The maps that user space writes, and those that it reads. */
 export const GUARD_WRITES = [
+  ...KEPT,
   'expected_pods',
-  'guard_config',
-  'meshed_namespaces',
-  'pods_parents',
-  'reachable_pods',
+  'pod_cgroups',
+  'expected_cgroups',
 ] as const satisfies readonly MapName[];
-export const GUARD_READS = ['expected_cgroups', 'pod_cgroups', 'pod_events'] as const satisfies readonly MapName[];
+export const GUARD_READS = [...GUARD_WRITES, 'pod_events'] as const satisfies readonly MapName[];
 
 export interface GuardOptions {
   /** Where the datapath is pinned, which has to be active: both share their maps. */
@@ -49,25 +52,27 @@ export class Guard {
   readonly #namespaces: Entries<string, typeof PRESENT>;
   readonly #parents: Entries<bigint, typeof PRESENT>;
   readonly #reachable: Entries<bigint, bigint>;
-  readonly #awaited: AwaitedPods;
+  readonly #kept: Readonly<Record<(typeof KEPT)[number], KeptMap>>;
+  readonly #expected: ExpectedPods;
 
   private constructor(opened: Maps<MapName>, links: GuardLinks, config: GuardConfigValue) {
     this.#maps = opened;
     this.#config = config;
     this.#links = links;
-    this.#namespaces = new Entries(opened.meshed_namespaces, (name, value) => [
+    this.#kept = recordOf(KEPT, (name) => new KeptMap(opened[name]));
+    this.#namespaces = new Entries(this.#kept.meshed_namespaces, (name, value) => [
       encodeNamespace(name),
       maps.meshed_namespaces.encodeValue(value),
     ]);
-    this.#parents = new Entries(opened.pods_parents, (id, value) => [
+    this.#parents = new Entries(this.#kept.pods_parents, (id, value) => [
       maps.pods_parents.encodeKey(id),
       maps.pods_parents.encodeValue(value),
     ]);
-    this.#reachable = new Entries(opened.reachable_pods, (id, cookie) => [
+    this.#reachable = new Entries(this.#kept.reachable_pods, (id, cookie) => [
       maps.reachable_pods.encodeKey(id),
       maps.reachable_pods.encodeValue(cookie),
     ]);
-    this.#awaited = new AwaitedPods(opened);
+    this.#expected = new ExpectedPods(opened);
   }
 
   /**
@@ -81,7 +86,7 @@ export class Guard {
     const opened = openMaps(pinDirectory);
     const guard = new Guard(opened, new GuardLinks(pinDirectory, objectPath, opened), config);
     try {
-      opened.guard_config.update(configKey(), maps.guard_config.encodeValue(config));
+      guard.#configure(config);
       if (meshedNamespaces !== undefined) guard.setMeshedNamespaces(meshedNamespaces);
       if (podsParents !== undefined) guard.setPodsParents(podsParents);
       guard.#attach();
@@ -118,12 +123,13 @@ export class Guard {
   }
 
   /**
-   * The pods by UID that are wanted in the mesh and have no cgroup yet, exactly these from now on. They are expected without the making
-   * of a log directory, because it may be older than the guard: the kubelet makes none that is there, such as after a reboot. Returns
-   * those for which there is no room, which are expected only with it.
+   * The awaited pods, exactly these from now on, are expected without the making of a log directory, because it may be older than the guard:
+   * the kubelet makes none that is there, such as after a reboot. Forgotten are the pods that are gone and whose end the guard has not
+   * seen, so that they take no room: those whose cgroup is not there at this call nor was at the one before, and those that have been
+   * expected for ten minutes, have no cgroup and are not awaited. Returns the UIDs of the awaited pods for which there is no room.
    */
-  setAwaited(uids: Iterable<string>): readonly string[] {
-    return this.#awaited.set(uids);
+  setPods(pods: KnownPods): readonly string[] {
+    return this.#expected.set(pods);
   }
 
   /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
@@ -153,10 +159,26 @@ export class Guard {
     return this.#links.attached;
   }
 
-  /** Puts back what somebody has unpinned, which has ended it; returns what that was. Throws BpfError. */
+  /**
+   * What somebody has taken away or changed since it was attached or written, as `missing` of the datapath: {@link restore} puts it back.
+   * Throws BpfError.
+   */
+  disturbed(): readonly MissingPart[] {
+    const ended = this.#links
+      .lost()
+      .map((part): MissingPart => ({ kind: 'program', what: `the guard’s ${part} is not attached` }));
+    return [...ended, ...otherEntries([...Object.entries(this.#kept), ...this.#expected.kept()])];
+  }
+
+  /**
+   * Puts back what somebody has unpinned, which has ended it, and what is in the maps no more; returns the parts that had ended. Throws
+   * BpfError.
+   */
   restore(): readonly GuardPart[] {
     const lost = this.#links.lost();
     if (lost.length > 0) this.#attach();
+    for (const map of Object.values(this.#kept)) map.putRight();
+    this.#expected.putRight();
     return lost;
   }
 
@@ -169,8 +191,11 @@ export class Guard {
     this.#links.attach();
     // What nobody could let go must not be held.
     const isStuck = this.missing().some(({ part }) => part === 'let_go');
-    const config = { ...this.#config, letsAllGo: isStuck ? 1 : 0 };
-    this.#maps.guard_config.update(configKey(), maps.guard_config.encodeValue(config));
+    this.#configure({ ...this.#config, letsAllGo: isStuck ? 1 : 0 });
+  }
+
+  #configure(config: GuardConfigValue): void {
+    this.#kept.guard_config.put(configKey(), maps.guard_config.encodeValue(config));
   }
 
   /** Leaves it in force. */
