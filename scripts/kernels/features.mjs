@@ -113,13 +113,14 @@ const checks = {
   },
   '@sluice/datapath: no part of the guard is missing': () =>
     inOwnCgroup(async (cgroup) => {
-      const { Datapath, Guard, cleanup } = await import('@sluice/datapath');
+      const { Datapath, GUARD_PARTS, Guard, cleanup } = await import('@sluice/datapath');
       const pinDirectory = '/sys/fs/bpf/sluice-features';
       const datapath = Datapath.open({ pinDirectory, cgroup });
       datapath.activate();
       const guard = Guard.open({ pinDirectory, cgroup, podLogs: '/var/log/pods' });
       try {
-        expect(guard.missing().length === 0, JSON.stringify(guard.missing()));
+        const absent = GUARD_PARTS.filter((part) => !guard.attached().includes(part));
+        expect(absent.length === 0, `${absent.join(' ')}: ${JSON.stringify(guard.missing())}`);
         return guard.attached().join(' ');
       } finally {
         guard.close();

@@ -4,38 +4,41 @@ import { BpfError, type BpfLink, type BpfProgram } from '@sluice/libbpf';
 export interface Part {
   readonly program: string;
   readonly attach: (program: BpfProgram) => BpfLink;
-  /** Whether there are architectures without it, which do not miss it. */
-  readonly isOptional: boolean;
+  /** Whether a failure to attach says that this kind of machine does not have it: nothing is amiss then. */
+  readonly isAbsent: (failure: BpfError) => boolean;
 }
+
+const never = (): boolean => false;
 
 /** In the order of attachment: a pod's cgroup is known before its log directory asks for it. */
 const PARTS = {
   cgroup_rmdir: {
     program: 'sluice_cgroup_rmdir',
     attach: (program) => program.attachTracing(),
-    isOptional: false,
+    isAbsent: never,
   },
   cgroup_mkdir: {
     program: 'sluice_cgroup_mkdir',
     attach: (program) => program.attachTracing(),
-    isOptional: false,
+    isAbsent: never,
   },
   mkdirat: {
     program: 'sluice_mkdirat',
     attach: (program) => program.attachTracepoint('syscalls/sys_enter_mkdirat'),
-    isOptional: false,
+    isAbsent: never,
   },
   // arm64 has no mkdir(2), and its programs use mkdirat(2).
   mkdir: {
     program: 'sluice_mkdir',
     attach: (program) => program.attachTracepoint('syscalls/sys_enter_mkdir'),
-    isOptional: true,
+    isAbsent: ({ syscall, code }) => syscall === 'openat' && code === 'ENOENT',
   },
-  let_go: { program: 'sluice_let_go', attach: (program) => program.attachIterator(), isOptional: false },
+  let_go: { program: 'sluice_let_go', attach: (program) => program.attachIterator(), isAbsent: never },
+  // Some kernels let no program answer for their functions.
   refuse_listen: {
     program: 'sluice_refuse_listen',
     attach: (program) => program.attachTracing(),
-    isOptional: false,
+    isAbsent: ({ code }) => code === 'EPERM',
   },
 } as const satisfies Record<string, Part>;
 
@@ -60,7 +63,5 @@ export interface MissingGuardPart {
   readonly why: string;
 }
 
-/** Whether a failure to attach says that this machine has no such system call. */
-export function isNotOfThisMachine(part: Part, error: unknown): boolean {
-  return part.isOptional && error instanceof BpfError && error.syscall === 'openat' && error.code === 'ENOENT';
-}
+export const isNotOfThisMachine = (part: Part, error: unknown): boolean =>
+  error instanceof BpfError && part.isAbsent(error);
