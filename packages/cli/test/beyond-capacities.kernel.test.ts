@@ -68,6 +68,7 @@ describe.skipIf(need.skip)(`more pods than there are entries for${need.label}`, 
       expect(wayOf(await cart.dial(endpoint(remote.ip6, 80)))).toBe('ECONNREFUSED');
       await expect.poll(() => into()).toBe('ETIMEDOUT');
       expect(wayOf(await cart.dial('127.0.0.1:8080'))).toBe('shop/cart');
+      expect(wayOf(await cart.dial('127.0.0.1:8080', { device: 'eth0' }))).toBe('ECONNREFUSED');
       expect([await out(plain), await into(plain)]).toEqual(['remote', 'default/plain']);
       const explained = await host.explain('--pod', 'shop/cart', '--to', `${remote.ip4}:80`);
       expect(explained).toMatchObject({ verdict: 'refuse', note: expect.stringContaining('could not be written') });

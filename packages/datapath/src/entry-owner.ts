@@ -1,7 +1,7 @@
 // To which pod an entry of a map belongs, for what could not be written.
 import { addressText } from './address.js';
 import type { ApplyFailure } from './apply.js';
-import type { DesiredMaps } from './desired.js';
+import { NOT_IN_MESH, type DesiredMaps } from './desired.js';
 import { numberOf, type WrittenMap } from './entries.js';
 import { maps } from './generated/maps.js';
 
@@ -18,8 +18,10 @@ export function ownerOfEntry(
   desired: Pick<DesiredMaps, 'cgroups' | 'netns' | 'localPods'>,
 ): bigint | undefined {
   const bytes = Buffer.from(key, 'hex');
-  const ofNetns = (cookie: bigint | undefined): bigint | undefined =>
-    cookie === undefined ? undefined : desired.netns.get(cookie)?.id;
+  const ofNetns = (cookie: bigint | undefined): bigint | undefined => {
+    const id = cookie === undefined ? undefined : desired.netns.get(cookie)?.id;
+    return id === NOT_IN_MESH.id ? undefined : id;
+  };
   switch (map) {
     case 'cgroup_info_map':
       return desired.cgroups.get(maps.cgroup_info_map.decodeKey(bytes))?.id;

@@ -206,6 +206,12 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     world.guard.close();
     world.guard = world.openGuard();
     expect(isExpected(begin(third))).toBe(true);
+    // Its cgroup comes between the agent's look and its word.
+    const fourth = randomUUID();
+    const early = begin(fourth);
+    expect(isExpected(early)).toBe(false);
+    expect(world.guard.setPods({ awaited: [fourth], present: new Map([[early.id, early.path]]) })).toEqual([]);
+    expect(isExpected(early)).toBe(true);
   });
 
   it('counts the pods for which there is no room, and takes none from another', async () => {

@@ -27,8 +27,6 @@ export const withReserve = (capacities: Capacities): Capacities => ({
   netns: capacities.netns + HELD_PODS,
   localPods: capacities.localPods + 2 * HELD_PODS,
   ownAddresses: capacities.ownAddresses + ADDRESSES_OF_POD * HELD_PODS,
-  // All pods at a time that a kubelet can run.
-  pods: capacities.pods + HELD_PODS,
 });
 
 /** The capacities that pods use up, and how many entries of each a pod takes. */

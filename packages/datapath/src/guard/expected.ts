@@ -108,8 +108,10 @@ export class ExpectedPods {
       });
     this.#seen = { pod_cgroups: seen(pods), expected_cgroups: seen(ofExpected) };
     this.#absent = absent;
+    const waiting = [...expected.entries()];
+    // Read after the entries, or one that the kernel has just written would be from the future.
     const now = process.hrtime.bigint();
-    for (const [key, value] of expected.entries()) {
+    for (const [key, value] of waiting) {
       const age = now - maps.expected_pods.decodeValue(value);
       const isRecent = age >= 0n && age < GIVEN_UP_AFTER_NS;
       if (!isRecent && !awaited.has(String(key))) expected.delete(key);
@@ -121,6 +123,15 @@ export class ExpectedPods {
     const value = maps.expected_pods.encodeValue(process.hrtime.bigint());
     const lacking = this.#awaited.filter((key) => expected.lookup(key) === undefined);
     this.#left = new Set(lacking.filter((key) => !addEntry(expected, key, value)));
+    for (const key of lacking) this.#expectCgroup(key);
+  }
+
+  /** For a pod whose cgroup came before it was told of: the kernel looks only once, when the second of the two comes. */
+  #expectCgroup(key: Buffer): void {
+    const { pod_cgroups: cgroups, expected_cgroups: expectedCgroups } = this.#maps;
+    const cgroup = cgroups.lookup(key);
+    if (cgroup === undefined) return;
+    addEntry(expectedCgroups, maps.expected_cgroups.encodeKey(maps.pod_cgroups.decodeValue(cgroup)), PRESENT);
   }
 
   /** The awaited pods that are not expected. The entry of one that has a cgroup ends with that. */
