@@ -52,8 +52,8 @@ static __always_inline bool is_prober(const struct query *q) {
 }
 
 /* What is for the loopback leaves the pod if the socket is bound to another device. */
-static __always_inline bool stays_in_pod(const struct query *q) {
-  return is_loopback(q->destination.ip) && (!q->bound_device || q->bound_device == LOOPBACK_INDEX);
+static __always_inline bool stays_in_pod(const __u32 destination[4], __u32 bound_device) {
+  return is_loopback(destination) && (!bound_device || bound_device == LOOPBACK_INDEX);
 }
 
 /* destination is zero if it is not a meshed pod of this node. */
@@ -176,7 +176,7 @@ static __always_inline struct decision to_ztunnel(const struct query *q, enum ve
 
 /* Only the pod itself is reached, whatever its namespace is: nobody has prepared it. */
 static __always_inline struct decision unknown(const struct query *q) {
-  if ((q->config->policy & POLICY_UNKNOWN_OPEN) || stays_in_pod(q))
+  if ((q->config->policy & POLICY_UNKNOWN_OPEN) || stays_in_pod(q->destination.ip, q->bound_device))
     return pass(REASON_UNKNOWN);
   return refusal(REASON_UNKNOWN);
 }
@@ -200,7 +200,7 @@ static __always_inline struct decision decide(const struct query *q) {
   if (!is_in_mesh(q))
     return pass(REASON_NOT_IN_MESH);
   if (is_loopback(q->destination.ip))
-    return stays_in_pod(q) ? pass(REASON_LOOPBACK) : refusal(REASON_LOOPBACK);
+    return stays_in_pod(q->destination.ip, q->bound_device) ? pass(REASON_LOOPBACK) : refusal(REASON_LOOPBACK);
   if (is_self(q, &pod))
     return pass(REASON_SELF);
 

@@ -4,21 +4,22 @@
 #include "address.h"
 #include "query.h"
 
-/* As the row `loopback` of the decision table: what a socket that is bound to another device sends leaves the pod. */
-static __always_inline bool stays(const struct bpf_sock *sk, const __u32 ip[4]) {
-  return sk && is_loopback(ip) && (!sk->bound_dev_if || sk->bound_dev_if == LOOPBACK_INDEX);
+static __always_inline int refuse_all_but_loopback(const struct bpf_sock_addr *ctx, const __u32 destination[4]) {
+  const struct bpf_sock *sk = ctx->sk;
+
+  return ctx->protocol != IPPROTO_TCP || (sk && stays_in_pod(destination, sk->bound_dev_if)) ? 1 : refuse();
 }
 
 SEC("cgroup/connect4")
 int sluice_refuse4(struct bpf_sock_addr *ctx) {
   const struct address destination = mapped(ctx->user_ip4);
 
-  return ctx->protocol != IPPROTO_TCP || stays(ctx->sk, destination.ip) ? 1 : refuse();
+  return refuse_all_but_loopback(ctx, destination.ip);
 }
 
 SEC("cgroup/connect6")
 int sluice_refuse6(struct bpf_sock_addr *ctx) {
   const __u32 ip[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
 
-  return ctx->protocol != IPPROTO_TCP || stays(ctx->sk, ip) ? 1 : refuse();
+  return refuse_all_but_loopback(ctx, ip);
 }

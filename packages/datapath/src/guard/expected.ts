@@ -122,16 +122,22 @@ export class ExpectedPods {
     const { expected_pods: expected } = this.#maps;
     const value = maps.expected_pods.encodeValue(process.hrtime.bigint());
     const lacking = this.#awaited.filter((key) => expected.lookup(key) === undefined);
-    this.#left = new Set(lacking.filter((key) => !addEntry(expected, key, value)));
-    for (const key of lacking) this.#expectCgroup(key);
+    const isTold = (key: Buffer): boolean => {
+      const isWritten = addEntry(expected, key, value);
+      return this.#expectCgroup(key) ?? isWritten;
+    };
+    this.#left = new Set(lacking.filter((key) => !isTold(key)));
   }
 
-  /** For a pod whose cgroup came before it was told of: the kernel looks only once, when the second of the two comes. */
-  #expectCgroup(key: Buffer): void {
+  /**
+   * For a pod whose cgroup came before it was told of: the kernel looks only once, when the second of the two comes. False if there is no
+   * room, undefined if there is no cgroup.
+   */
+  #expectCgroup(key: Buffer): boolean | undefined {
     const { pod_cgroups: cgroups, expected_cgroups: expectedCgroups } = this.#maps;
     const cgroup = cgroups.lookup(key);
-    if (cgroup === undefined) return;
-    addEntry(expectedCgroups, maps.expected_cgroups.encodeKey(maps.pod_cgroups.decodeValue(cgroup)), PRESENT);
+    if (cgroup === undefined) return undefined;
+    return addEntry(expectedCgroups, maps.expected_cgroups.encodeKey(maps.pod_cgroups.decodeValue(cgroup)), PRESENT);
   }
 
   /** The awaited pods that are not expected. The entry of one that has a cgroup ends with that. */
