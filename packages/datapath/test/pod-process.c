@@ -91,6 +91,16 @@ static void connect_socket(int fd, const char *ip, const char *port) {
   answer(connect(fd, (struct sockaddr *)&address, length));
 }
 
+/* Does not wait for an answer. */
+static void begin(int fd, const char *ip, const char *port) {
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  connect_socket(fd, ip, port);
+}
+
+static void send_text(int fd, const char *text) {
+  answer(send(fd, text, strlen(text), MSG_NOSIGNAL) < 0);
+}
+
 /* Of a connected socket, which is as if it were new afterwards. */
 static void disconnect(int fd) {
   answer(connect(fd, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr)));
@@ -182,6 +192,10 @@ static void run(char *line) {
     answer(!(keeps = true));
   else if (!strcmp(command, "connect"))
     connect_socket(fd, words[2], words[3]);
+  else if (!strcmp(command, "begin"))
+    begin(fd, words[2], words[3]);
+  else if (!strcmp(command, "send"))
+    send_text(fd, words[2]);
   else if (!strcmp(command, "disconnect"))
     disconnect(fd);
   else if (!strcmp(command, "device"))
