@@ -351,7 +351,8 @@ struct guard_config {
   /* The kubelet's podLogsDir, without a slash at its end. */
   char pod_logs[POD_LOGS_BYTES];
   __u32 pod_logs_length;
-  /* 1: no listener is held, because nobody could let it go, or because the guard is about to be removed. */
+  /* 1: no listener is held or refused, by policy, because nobody could let it go, or because the guard is about to be
+   * removed. */
   __u32 lets_all_go;
 };
 

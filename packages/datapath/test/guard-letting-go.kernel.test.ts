@@ -308,6 +308,8 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
     try {
       const second = await held.process.listen('::', after);
       expect(await client.dial(home.ip4, after)).toBe(`ok ${second}`);
+      const unbound = await held.process.socket('::');
+      expect(await held.process.run('listen', unbound)).toBe('ok');
       expect(await client.dial(home.ip4, before)).toBe('ECONNREFUSED');
       expect(world.guard.letGo(netns)).toBe(1);
       expect(await client.dial(home.ip4, before)).toBe(`ok ${first}`);
@@ -317,6 +319,30 @@ describe.skipIf(need.skip)(`the listeners of held pods${need.label}`, () => {
     } finally {
       setPolicy('hold');
     }
+  });
+
+  describe('with the policy open', () => {
+    const reopen = (unknown: 'hold' | 'open'): void => {
+      world.guard.close();
+      world.guard = world.openGuard({ unknown });
+    };
+    beforeEach(() => reopen('open'));
+    afterEach(() => reopen('hold'));
+
+    it('are held nowhere and refused nowhere, also when an older agent has followed that does not know the policy', async () => {
+      // Its settings have no such bit.
+      expect(world.mesh.settings.unknown).toBe('hold');
+      const [plain, bound] = [nextPort(), nextPort()];
+      const first = await held.process.listen('::', plain);
+      expect(await client.dial(home.ip4, plain)).toBe(`ok ${first}`);
+      expect(await held.process.run('setuid', 65_534)).toBe('ok');
+      const onDevice = await held.process.bind('0.0.0.0', bound);
+      expect(await held.process.run('set', onDevice, 'device', 'eth0')).toBe('ok');
+      const unbound = await held.process.socket('::');
+      for (const id of [onDevice, unbound]) expect(await held.process.run('listen', id)).toBe('ok');
+      expect(await client.dial(home.ip4, bound)).toBe(`ok ${onDevice}`);
+      expect(await client.dial(home.ip4, await held.process.portOf(unbound))).toBe(`ok ${unbound}`);
+    });
   });
 
   it('stay reachable from inside the pod all the while', async () => {

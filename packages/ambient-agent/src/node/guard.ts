@@ -132,6 +132,7 @@ class RunningGuard {
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
         cgroup: this.#cgroup,
         podLogs: this.#config.guard.podLogs,
+        unknown: this.#config.policy.unknown,
         meshedNamespaces: namespaces,
         podsParents,
       });

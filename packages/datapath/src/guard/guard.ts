@@ -35,6 +35,11 @@ export interface GuardOptions {
   readonly cgroup: string;
   /** The kubelet's podLogsDir as the kubelet names it: an absolute path on the host. It need not exist. */
   readonly podLogs: string;
+  /**
+   * The policy about pods of which nobody has decided. With `open` no listener is held or refused, and the guard remembers it by itself: an older agent
+   * that does not know it does not write this policy into the settings. Default 'hold'.
+   */
+  readonly unknown?: 'hold' | 'open';
   /** What is known of the mesh already; without it, what an earlier agent has said stays, until it is set. */
   readonly meshedNamespaces?: Iterable<string>;
   readonly podsParents?: Iterable<bigint>;
@@ -191,7 +196,7 @@ export class Guard {
     this.#links.attach();
     // What nobody could let go must not be held.
     const isStuck = this.missing().some(({ part }) => part === 'let_go');
-    this.#configure({ ...this.#config, letsAllGo: isStuck ? 1 : 0 });
+    this.#configure(isStuck ? { ...this.#config, letsAllGo: 1 } : this.#config);
   }
 
   #configure(config: GuardConfigValue): void {
@@ -234,7 +239,7 @@ export const configKey = (): Buffer => maps.guard_config.encodeKey(0);
 const POD_LOGS_BYTES = 128;
 
 /** Throws RangeError. */
-function configOf({ podLogs, cgroup }: GuardOptions): GuardConfigValue {
+function configOf({ podLogs, cgroup, unknown }: GuardOptions): GuardConfigValue {
   const text = Buffer.from(podLogs.replace(/\/+$/, ''));
   if (!podLogs.startsWith('/') || text.length === 0 || text.length >= POD_LOGS_BYTES)
     throw new RangeError(
@@ -244,7 +249,7 @@ function configOf({ podLogs, cgroup }: GuardOptions): GuardConfigValue {
     root: statSync(cgroup, { bigint: true }).ino,
     podLogs: Buffer.concat([text], POD_LOGS_BYTES),
     podLogsLength: text.length,
-    letsAllGo: 0,
+    letsAllGo: unknown === 'open' ? 1 : 0,
   };
 }
 
