@@ -8,8 +8,11 @@ import type { BpfMap } from './map.js';
 /** The kernel's own ENOTSUPP (include/linux/errno.h), which BPF_MAP_*_BATCH return for a type without batches. */
 const ENOTSUPP = 524;
 const ENOENT = 2;
+const EINTR = 4;
 const ENOSPC = 28;
 const DEFAULT_COUNT = 256;
+/** A batch of a walk by key gives up when the keys that come next are deleted while it is at them (generic_map_lookup_batch). */
+const MOST_INTERRUPTIONS = 16;
 
 /** Elements back to back. */
 export interface LookupBatch {
@@ -22,10 +25,15 @@ export interface LookupBatch {
 
 export function lookupBatch(map: BpfMap, count = DEFAULT_COUNT, cursor?: Buffer): LookupBatch {
   const what = `read map '${map.name}' in batches`;
-  for (let room = Math.max(1, count); ; room *= 2) {
+  let room = Math.max(1, count);
+  for (let interruptions = 0; ;) {
     const outcome = attempt(what, () => native.mapLookupBatch(map.fd, cursor, map.keySize, map.valueBytes, room));
     // ENOSPC: the next bucket of the hash has more elements than fit into the buffer.
-    if (outcome.errno === ENOSPC && room < map.maxEntries * 2) continue;
+    if (outcome.errno === ENOSPC && room < map.maxEntries * 2) {
+      room *= 2;
+      continue;
+    }
+    if (outcome.errno === EINTR && interruptions++ < MOST_INTERRUPTIONS) continue;
     if (outcome.errno !== 0 && outcome.errno !== ENOENT) throw batchError(what, 'BPF_MAP_LOOKUP_BATCH', outcome);
     return {
       count: outcome.done,

@@ -2,10 +2,11 @@
 import { join } from 'node:path';
 import { requires } from '@sluice/testbed';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BpfError, BpfMap, mapInfo, openObject, possibleCpus, splitPerCpu } from '../src/index.js';
 import type { BpfObject } from '../src/index.js';
 import { keysOf } from '../src/map-iteration.js';
+import { native } from '../src/native.js';
 import { objectPath } from './support/objects.js';
 import { messageOf, mountBpffs } from './support/places.js';
 
@@ -206,6 +207,66 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(new Set(seen).size).toBe(seen.length);
     expect(seen.length).toBe(42);
     expect([...map.keys()]).toEqual([]);
+  });
+
+  describe('an LPM trie with more elements than a batch has', () => {
+    const COUNT = 3000;
+    const host = (n: number): Buffer => Buffer.concat([u32(32), Buffer.from([10, 0, n >> 8, n & 255])]);
+    let large: BpfObject;
+    let map: BpfMap;
+    beforeEach(() => {
+      large = openObject(objectPath('maps'), { maps: { prefixes: { maxEntries: 2 * COUNT } } });
+      large.load();
+      map = large.map('prefixes');
+      for (let n = 0; n < COUNT; n++) map.update(host(n), u32(n));
+    });
+    afterEach(() => {
+      vi.restoreAllMocks();
+      large.close();
+    });
+
+    it('is read by some calls and not by one for each key', () => {
+      const steps = vi.spyOn(native, 'mapNextKey');
+      const batches = vi.spyOn(native, 'mapLookupBatch');
+      expect([...map.entries()].map(([, value]) => value.readUInt32LE()).toSorted(ascending)).toEqual(
+        Array.from({ length: COUNT }, (_, n) => n),
+      );
+      expect(new Set([...map.keys()].map((key) => key.toString('hex'))).size).toBe(COUNT);
+      map.snapshot();
+      expect(steps).not.toHaveBeenCalled();
+      expect(batches.mock.calls.length).toBeLessThan(COUNT / 50);
+    });
+
+    it('has a snapshot that tells whether anything has changed, wherever', () => {
+      const right = map.snapshot();
+      expect(map.snapshot().equals(right)).toBe(true);
+      fc.assert(
+        fc.property(fc.nat({ max: COUNT - 1 }), (n) => {
+          map.update(host(n), u32(n + 1));
+          expect(map.snapshot().equals(right)).toBe(false);
+          map.delete(host(n));
+          expect(map.snapshot().equals(right)).toBe(false);
+          map.update(host(COUNT + n), u32(n));
+          expect(map.snapshot().equals(right)).toBe(false);
+          map.delete(host(COUNT + n));
+          map.update(host(n), u32(n));
+          expect(map.snapshot().equals(right)).toBe(true);
+        }),
+        { numRuns: 20 },
+      );
+    });
+
+    it('is walked although elements come and go meanwhile, and each that stays comes once', () => {
+      const seen: number[] = [];
+      for (const [key, value] of map.entries()) {
+        seen.push(value.readUInt32LE());
+        // What the walk has come to is what it goes on from.
+        if (value.readUInt32LE() % 2 === 1) map.delete(key);
+        map.update(host(COUNT + (seen.length % 50)), u32(COUNT));
+      }
+      const staying = seen.filter((value) => value < COUNT && value % 2 === 0);
+      expect(staying.toSorted(ascending)).toEqual(Array.from({ length: COUNT / 2 }, (_, n) => 2 * n));
+    });
   });
 
   it('a full LPM trie reports it as a hash does', () => {
