@@ -38,20 +38,31 @@ class Crowd implements Disposable {
   }
 }
 
+/** A node on which there are no more entries than the crowd takes, whose namespace `shop` has the labels. */
+async function smallNode(labels: Record<string, string>): Promise<NodeAgent> {
+  const host = await NodeAgent.createInPod({ capacities: { cgroups: 1, netns: 1 } });
+  host.node.kubernetes.setNamespace('crowd', ambient);
+  host.node.kubernetes.setNamespace('shop', labels);
+  await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+  return host;
+}
+
+/** Starts the agent; fulfilled when it knows all of the crowd. */
+async function startWithCrowd(host: NodeAgent): Promise<void> {
+  await host.agent.start();
+  const isSeen = ({ namespace, netnsCookie }: { namespace: string; netnsCookie?: string | undefined }): boolean =>
+    namespace === 'crowd' && netnsCookie !== undefined;
+  await expect.poll(() => host.status().state.workloads.filter(isSeen).length).toBe(CROWD);
+}
+
 describe.skipIf(need.skip)(`more pods than there are entries for${need.label}`, () => {
   it('the one that has none reaches nobody past the mesh, and nobody reaches it, until there is room for its entry', async () => {
-    await using host = await NodeAgent.createInPod({ capacities: { cgroups: 1, netns: 1 } });
-    const { kubernetes, remote } = host.node;
-    kubernetes.setNamespace('crowd', ambient);
     // So nobody expects it in the mesh when it starts.
-    kubernetes.setNamespace('shop', {});
-    await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
+    await using host = await smallNode({});
+    const { kubernetes, remote } = host.node;
     const crowd = new Crowd(host, CROWD);
     try {
-      await host.agent.start();
-      const isSeen = ({ namespace, netnsCookie }: { namespace: string; netnsCookie?: string | undefined }): boolean =>
-        namespace === 'crowd' && netnsCookie !== undefined;
-      await expect.poll(() => host.status().state.workloads.filter(isSeen).length).toBe(CROWD);
+      await startWithCrowd(host);
       const plain = await host.node.pod({ name: 'plain', serve: [8080] });
       const cart = await host.node.pod({ namespace: 'shop', name: 'cart', serve: [8080] });
       const out = async (pod = cart): Promise<string> =>
@@ -88,6 +99,38 @@ describe.skipIf(need.skip)(`more pods than there are entries for${need.label}`, 
       kubernetes.setNamespace('shop', {});
       await host.becomes('cart', 'out');
       expect([await out(), await into()]).toEqual(['remote', 'shop/cart']);
+    } finally {
+      crowd[Symbol.dispose]();
+    }
+  });
+
+  it('one that is not wanted in the mesh needs none, also in a namespace whose pods the guard expects there', async () => {
+    await using host = await smallNode(ambient);
+    const { remote } = host.node;
+    const crowd = new Crowd(host, CROWD);
+    try {
+      await startWithCrowd(host);
+      const none = await host.node.pod({
+        namespace: 'shop',
+        name: 'none',
+        labels: { 'istio.io/dataplane-mode': 'none' },
+        serve: [8080],
+      });
+      const { problems } = (await host.becomes('none', 'out')) ?? {};
+      expect(problems?.join('\n')).toMatch(/cgroup_info_map.*E2BIG/);
+      const ways = async (): Promise<string[]> => [
+        wayOf(await none.dial(endpoint(remote.ip4, 80), { timeout: IMPATIENT })),
+        wayOf(await remote.dial(endpoint(none.ip4, 8080), { timeout: IMPATIENT })),
+      ];
+      await expect.poll(ways).toEqual(['remote', 'shop/none']);
+      // Nobody puts it back among the expected, neither this agent nor the next one.
+      await host.agent.stop();
+      expect(await ways()).toEqual(['remote', 'shop/none']);
+      await host.agent.start();
+      await host.becomes('none', 'out');
+      expect(await ways()).toEqual(['remote', 'shop/none']);
+      await none.serve([8081]);
+      expect(wayOf(await remote.dial(endpoint(none.ip4, 8081)))).toBe('shop/none');
     } finally {
       crowd[Symbol.dispose]();
     }

@@ -117,7 +117,7 @@ export class InstalledDatapath {
     return readRouted(this.#maps.routed_netns);
   }
 
-  /** The pod-level cgroups of the pods that are expected in the mesh, whether somebody has decided about them or not. */
+  /** The pod-level cgroups of the expected pods that exist: nobody has decided about them, or they are wanted in the mesh. */
   expected(): ReadonlySet<bigint> {
     return readExpected(this.#maps.expected_cgroups);
   }

@@ -106,13 +106,13 @@ describe.skipIf(need.skip)(`pods of the guard that are gone${need.label}`, () =>
     const present = new Map<bigint, string>();
     for (const isNext of [false, true]) {
       await world.makeLogs(randomUUID());
-      world.guard.setPods({ awaited: [told, former], present });
+      world.guard.setPods({ awaited: [told, former], present, out: [] });
       if (isNext) open();
-      world.guard.setPods({ awaited: [told], present });
+      world.guard.setPods({ awaited: [told], present, out: [] });
       // Those of the earlier agent and the one whose logs were made may still come.
       expect(sizes()).toEqual([isNext ? 3 : 2, 0, 0]);
       age();
-      world.guard.setPods({ awaited: [told], present });
+      world.guard.setPods({ awaited: [told], present, out: [] });
       expect(sizes()).toEqual([1, 0, 0]);
     }
     expect(isHeld(begin(told).id)).toBe(true);
@@ -124,14 +124,37 @@ describe.skipIf(need.skip)(`pods of the guard that are gone${need.label}`, () =>
     for (const pod of [first, second]) remove(pod);
     open();
     expect(sizes()).toEqual([0, 3, 3]);
-    world.guard.setPods({ awaited: [], present: here(stays) });
+    world.guard.setPods({ awaited: [], present: here(stays), out: [] });
     // A cgroup that was not seen may have come after the look.
     const late = await world.pod({});
     expect(sizes()).toEqual([0, 4, 4]);
-    world.guard.setPods({ awaited: [], present: here(stays) });
+    world.guard.setPods({ awaited: [], present: here(stays), out: [] });
     expect([isHeld(late.id), isHeld(stays.id), sizes()]).toEqual([true, true, [0, 2, 2]]);
-    world.guard.setPods({ awaited: [], present: here(stays, late) });
-    world.guard.setPods({ awaited: [], present: here(stays) });
+    world.guard.setPods({ awaited: [], present: here(stays, late), out: [] });
+    world.guard.setPods({ awaited: [], present: here(stays), out: [] });
+    expect(sizes()).toEqual([0, 2, 2]);
+  });
+
+  it('are not expected any more when somebody has decided that they are out, and are not put back as if somebody had deleted them', async () => {
+    const [out, others] = [await world.pod({}), [await world.pod({}), await world.pod({})]];
+    const present = here(out, ...others);
+    world.guard.setPods({ awaited: [], present, out: [] });
+    expect(isHeld(out.id)).toBe(true);
+    for (let pass = 0; pass < 2; pass++) {
+      world.guard.setPods({ awaited: [], present, out: [out.id, 12_345n] });
+      expect(world.guard.disturbed()).toEqual([]);
+      expect(world.guard.restore()).toEqual([]);
+      expect([isHeld(out.id), ...others.map(({ id }) => isHeld(id))]).toEqual([false, true, true]);
+    }
+    // The kubelet makes the directory anew: the guard expects the pod again, until the next pass.
+    rmdirSync(world.logsOf(out.uid));
+    await world.makeLogs(out.uid);
+    expect(isHeld(out.id)).toBe(true);
+    world.guard.setPods({ awaited: [], present, out: [out.id] });
+    expect(isHeld(out.id)).toBe(false);
+    // What the kernel itself forgets is not put back, either.
+    remove(out);
+    world.guard.setPods({ awaited: [], present: here(...others), out: [] });
     expect(sizes()).toEqual([0, 2, 2]);
   });
 });

@@ -193,12 +193,12 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
     const begin = (uid: string): Cgroup => new Cgroup(join(world.mesh.node.cgroup.path, `kubepods/pod${uid}`));
     const isExpected = ({ id }: Cgroup): boolean => world.guard.expected().has(id);
-    expect(world.guard.setPods({ awaited: [first, second, 'no-uid'], present: new Map() })).toEqual([]);
+    expect(world.guard.setPods({ awaited: [first, second, 'no-uid'], present: new Map(), out: [] })).toEqual([]);
     const cgroup = begin(first);
     const present = new Map([[cgroup.id, cgroup.path]]);
     expect(isExpected(cgroup)).toBe(true);
     // The first one has begun, and the second one is not wanted any more.
-    expect(world.guard.setPods({ awaited: [third], present })).toEqual([]);
+    expect(world.guard.setPods({ awaited: [third], present, out: [] })).toEqual([]);
     expect(isExpected(cgroup)).toBe(true);
     expect(isExpected(begin(second))).toBe(false);
     rmdirSync(cgroup.path);
@@ -210,7 +210,7 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     const fourth = randomUUID();
     const early = begin(fourth);
     expect(isExpected(early)).toBe(false);
-    expect(world.guard.setPods({ awaited: [fourth], present: new Map([[early.id, early.path]]) })).toEqual([]);
+    expect(world.guard.setPods({ awaited: [fourth], present: new Map([[early.id, early.path]]), out: [] })).toEqual([]);
     expect(isExpected(early)).toBe(true);
   });
 

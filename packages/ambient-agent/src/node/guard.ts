@@ -25,6 +25,8 @@ export interface GuardFacts {
   readonly awaited: readonly string[];
   /** The paths of the pod-level cgroups that are there, by their ids. */
   readonly present: ReadonlyMap<bigint, string>;
+  /** Ids of the pod-level cgroups of the pods that are not wanted in the mesh. */
+  readonly out: readonly bigint[];
 }
 
 /** What came of telling it. */
@@ -126,7 +128,7 @@ class RunningGuard {
   }
 
   /** Throws what keeps it from being opened or told. */
-  keep({ namespaces, podsParents, reachable, awaited, present }: GuardFacts): KeptGuard {
+  keep({ namespaces, podsParents, reachable, awaited, present, out }: GuardFacts): KeptGuard {
     if (this.#guard === undefined) {
       this.#guard = Guard.open({
         pinDirectory: pinDirectory(this.#config.paths.bpffs),
@@ -142,7 +144,7 @@ class RunningGuard {
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);
-    const unawaited = guard.setPods({ awaited, present });
+    const unawaited = guard.setPods({ awaited, present, out });
     guard.restore();
     const missing = guard.missing();
     const canLetGo = !missing.some(({ part }) => part === 'let_go');

@@ -358,6 +358,9 @@ const reachPods = Effect.fnUntraced(function* (
     reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
     awaited: enrolment.statuses.flatMap(({ code, uid }) => (code === 'no-cgroup' ? [uid] : [])),
     present: new Map([...truth.workloads.values()].map(({ pod }) => [pod.cgroupId, pod.cgroupPath] as const)),
+    out: enrolment.statuses.flatMap(({ state, cgroups: [podLevel] }) =>
+      state === 'out' && podLevel !== undefined ? [BigInt(podLevel.id)] : [],
+    ),
   });
   const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
   return { ofGuard: kept.problems, problems };

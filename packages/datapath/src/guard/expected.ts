@@ -17,6 +17,8 @@ export interface KnownPods {
   readonly awaited: Iterable<string>;
   /** The paths of the pod-level cgroups that are there, by their ids. */
   readonly present: ReadonlyMap<bigint, string>;
+  /** The pod-level cgroups of those about which it has decided that they are not wanted in the mesh. */
+  readonly out: Iterable<bigint>;
 }
 
 /** As the kernel's side reads it out of paths. Nothing else names a cgroup. */
@@ -55,13 +57,13 @@ export class ExpectedPods {
   }
 
   /** See `setPods` of the guard. */
-  set({ awaited, present }: KnownPods): string[] {
+  set({ awaited, present, out }: KnownPods): string[] {
     this.putRight();
     const before = this.#awaited;
     this.#awaited = [...awaited].filter((uid) => UID.test(uid)).map(keyOf);
     const now = new Set(this.#awaited.map(String));
     for (const key of before) if (!now.has(String(key))) this.#maps.expected_pods.delete(key);
-    this.#forgetOthers(present, now);
+    this.#forgetOthers(present, now, new Set(out));
     this.#tell();
     return [...this.#left].map(String);
   }
@@ -84,18 +86,21 @@ export class ExpectedPods {
     this.#tell();
   }
 
-  #forgetOthers(present: KnownPods['present'], awaited: ReadonlySet<string>): void {
+  #forgetOthers(present: KnownPods['present'], awaited: ReadonlySet<string>, out: ReadonlySet<bigint>): void {
     const { expected_pods: expected, pod_cgroups: cgroups, expected_cgroups: expectedCgroups } = this.#maps;
     const pods = [...cgroups.entries()].map(([key, value]) => ({
       key,
       value,
       id: maps.pod_cgroups.decodeValue(value),
     }));
-    const ofExpected = [...readExpected(expectedCgroups)].map((id) => ({
+    const all = [...readExpected(expectedCgroups)].map((id) => ({
       key: maps.expected_cgroups.encodeKey(id),
       value: PRESENT,
       id,
     }));
+    // One for whose entry of cgroup_info_map there is no room would be held for ever.
+    for (const { key } of all.filter(({ id }) => out.has(id))) expectedCgroups.delete(key);
+    const ofExpected = all.filter(({ id }) => !out.has(id));
     const absent = new Set([...pods, ...ofExpected].map(({ id }) => id).filter((id) => !present.has(id)));
     // One that is not there at a single call may have come after the look.
     const isGone = ({ id }: { readonly id: bigint }): boolean => absent.has(id) && this.#absent.has(id);

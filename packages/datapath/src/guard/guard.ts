@@ -131,13 +131,13 @@ export class Guard {
    * The awaited pods, exactly these from now on, are expected without the making of a log directory, because it may be older than the guard:
    * the kubelet makes none that is there, such as after a reboot. Forgotten are the pods that are gone and whose end the guard has not
    * seen, so that they take no room: those whose cgroup is not there at this call nor was at the one before, and those that have been
-   * expected for ten minutes, have no cgroup and are not awaited. Returns the UIDs of the awaited pods for which there is no room.
+   * expected for ten minutes, have no cgroup and are not awaited. Those that are out are expected no more. Returns the UIDs of the awaited pods for which there is no room.
    */
   setPods(pods: KnownPods): readonly string[] {
     return this.#expected.set(pods);
   }
 
-  /** The pod-level cgroups of the expected pods that exist, whether somebody has decided about them or not. */
+  /** The pod-level cgroups of the expected pods that exist: nobody has decided about them, or they are wanted in the mesh. */
   expected(): ReadonlySet<bigint> {
     return readExpected(this.#maps.expected_cgroups);
   }
