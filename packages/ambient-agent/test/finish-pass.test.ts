@@ -13,6 +13,7 @@ import {
   noAnnouncements,
   type PassResult,
 } from '../src/index.js';
+import { withThoseOut } from '../src/reconcile/without-entry.js';
 import { Recorder } from './recorder.js';
 import { config, enrolWorld, HOST_COOKIE, inventory, pod, workload } from './world.js';
 
@@ -20,12 +21,24 @@ const settings = config({ mode: 'inPod' });
 /** By their names: the pod-level cgroup, and the namespace. */
 const PODS = { a: [1000n, 100n], b: [2000n, 200n] } as const;
 
-async function finish(failures: readonly ApplyFailure[]): Promise<PassResult & Pick<Recorder, 'reachable'>> {
+/** `entering`: UIDs of pods that were out until now. */
+async function finish(
+  failures: readonly ApplyFailure[],
+  entering: readonly string[] = [],
+): Promise<PassResult & Pick<Recorder, 'reachable' | 'log'>> {
   const recorder = new Recorder();
   const cookies = new Map(Object.entries(PODS).map(([name, [, cookie]]) => [name, cookie]));
   const pods = [pod('a', { ips: ['10.0.0.2'] }), pod('b', { ips: ['10.0.0.3'] })];
   const workloads = Object.entries(PODS).map(([name, [base, cookie]]) => workload(name, base, cookie));
-  const enrolment = enrolWorld({ config: settings, pods, workloads, served: { acknowledged: cookies } });
+  const isIn = (uid: string): boolean => !entering.includes(uid);
+  const acknowledged = new Map([...cookies].filter(([uid]) => isIn(uid)));
+  const wished = enrolWorld({
+    config: settings,
+    pods,
+    workloads,
+    served: { acknowledged, entering: new Set(entering) },
+  });
+  const enrolment = { ...wished, desired: withThoseOut(wished.desired, cookies.values()) };
   const known = inventory(pods);
   const place = { path: '/cg', id: 1n };
   const pass = {
@@ -76,7 +89,7 @@ async function finish(failures: readonly ApplyFailure[]): Promise<PassResult & P
     Layer.succeed(InventorySource, InventorySource.of({ current: Effect.die('not asked here') } as never)),
   );
   const result = await Effect.runPromise(Effect.provide(finishPass(places, pass), layers));
-  return { ...result, reachable: recorder.reachable };
+  return { ...result, reachable: recorder.reachable, log: recorder.log };
 }
 
 /** The kernel refuses an entry with such a key, of eight bytes. */
@@ -97,7 +110,7 @@ describe('at the end of a pass', () => {
     expect(result.reachable).toEqual([1000n, 2000n]);
   });
 
-  it('a pod whose namespace has no entry is pending, and cannot be reached: the inbound program would let everything in', async () => {
+  it('a pod whose namespace has no entry is pending, and cannot be reached', async () => {
     const result = await finish([refused('netns_info_map', 200n)]);
     expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['in', 'pending']);
     expect(result.reachable).toEqual([1000n]);
@@ -108,5 +121,26 @@ describe('at the end of a pass', () => {
     const result = await finish([refused('cgroup_info_map', 1000n)]);
     expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['pending', 'in']);
     expect(result.reachable).toEqual([1000n, 2000n]);
+  });
+
+  describe('a pod that enters the mesh', () => {
+    it('connects as before, and gets the inbound program', async () => {
+      const result = await finish([], ['a']);
+      expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['pending', 'in']);
+      expect(result.log).toContain('attach 100');
+    });
+
+    it('does not get the inbound program as long as no entry says that it is reached as before, and says why', async () => {
+      const result = await finish([refused('netns_info_map', 100n)], ['a']);
+      expect(stateOf(result, 'a')).toBe('pending');
+      expect(result.log).toContain('plumb 100');
+      expect(result.log).not.toContain('attach 100');
+      expect(result.log).toContain('attach 200');
+      const { problems = [], inbound } = result.statuses.find(({ name }) => name === 'a') ?? {};
+      expect(problems.join('\n')).toMatch(/inbound program is not attached.*netns_info_map/);
+      expect(inbound).toBe('no');
+      expect(result.problems.join('\n')).toMatch(/E2BIG/);
+      expect(result.isIncomplete).toBe(true);
+    });
   });
 });

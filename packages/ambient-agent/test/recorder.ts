@@ -70,7 +70,13 @@ export class Recorder {
   reachable: readonly bigint[] = [];
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
-    const options = { isThorough, done: this.done, missing: new Set<bigint>(), find: () => undefined };
+    const options = {
+      isThorough,
+      done: this.done,
+      missing: new Set<bigint>(),
+      withoutWayIn: new Set<bigint>(),
+      find: () => undefined,
+    };
     return Effect.runPromise(Effect.provide(serve(pods, options), this.layers()));
   }
 

@@ -2,7 +2,7 @@
 import { NOT_IN_MESH, WorkloadFlag, type ApplyFailure } from '@sluice/datapath';
 import { BpfError } from '@sluice/libbpf';
 import { describe, expect, it } from 'vitest';
-import { refusedPods, withThoseOut } from '../src/reconcile/without-entry.js';
+import { refusedPods, withThoseOut, withoutWayIn } from '../src/reconcile/without-entry.js';
 import { WAITING_ANNOTATION } from '../src/enrolment/waiting.js';
 import { config, enrolWorld, pod, workload } from './world.js';
 
@@ -54,5 +54,16 @@ describe('the namespaces with the inbound program', () => {
 
   it('need no other if all of their pods have one', () => {
     expect(withThoseOut(desired, [7n])).toBe(desired);
+  });
+
+  it('that lack the one that says so are told apart from those that lack the entry of a pod in the mesh', () => {
+    const all = withThoseOut(desired, [7n, 8n, 9n]);
+    const failures = [
+      unwritten('netns_info_map', 7n),
+      unwritten('netns_info_map', 8n),
+      unwritten('cgroup_info_map', 9n),
+    ];
+    expect(withoutWayIn(failures, all)).toEqual(new Set([8n]));
+    expect(withoutWayIn([], all)).toEqual(new Set());
   });
 });

@@ -9,6 +9,10 @@ import { maps } from './generated/maps.js';
 export const cgroupOfEntry = ({ map, key }: Pick<ApplyFailure, 'map' | 'key'>): bigint | undefined =>
   map === 'cgroup_info_map' ? maps.cgroup_info_map.decodeKey(Buffer.from(key, 'hex')) : undefined;
 
+/** The cookie of the network namespace whose entry it is; undefined if it is another map's. Pure. */
+export const netnsOfEntry = ({ map, key }: Pick<ApplyFailure, 'map' | 'key'>): bigint | undefined =>
+  map === 'netns_info_map' ? maps.netns_info_map.decodeKey(Buffer.from(key, 'hex')) : undefined;
+
 /**
  * The workload id of an entry's pod; undefined if it belongs to no pod, or to none that is wanted. Pure.
  * @param key hexadecimal, as in {@link ApplyFailure}

@@ -3,7 +3,7 @@ export { Datapath } from './datapath.js';
 export type { DatapathOptions } from './open.js';
 export { defaultCapacities } from './layout.js';
 export type { Capacities } from './layout.js';
-export { cgroupOfEntry, ownerOfEntry } from './entry-owner.js';
+export { cgroupOfEntry, netnsOfEntry, ownerOfEntry } from './entry-owner.js';
 export type { ApplyFailure, ApplyResult } from './apply.js';
 export type { AttachFailure, AttachResult, Attachment } from './attach.js';
 export { REFUSE, attachPlan, isWithin } from './attach-plan.js';

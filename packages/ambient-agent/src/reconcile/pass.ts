@@ -38,7 +38,7 @@ import { letListenersGo, reachablePods, type InForce, type LetGo } from './let-g
 import { isPlanned, missingNow, repairsOf, said, type Repair } from './missing.js';
 import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
-import { refusedPods, withThoseOut } from './without-entry.js';
+import { refusedPods, withThoseOut, withoutWayIn } from './without-entry.js';
 import type { SightedPod } from './sightings.js';
 import { serve, type DoneNetns, type Served } from './serve.js';
 
@@ -320,7 +320,7 @@ export const finishPass = Effect.fnUntraced(function* (
 
 const servePods = Effect.fnUntraced(function* (
   { view, doneNetns }: FinishPlaces,
-  { isThorough, ztunnels, truth, enrolment, missing }: EnforcedPass,
+  { isThorough, ztunnels, truth, enrolment, applied, missing }: EnforcedPass,
 ) {
   const podNetns = yield* PodNetns;
   const present = ztunnels.pods.filter(({ uid }) => truth.workloads.has(uid));
@@ -329,6 +329,7 @@ const servePods = Effect.fnUntraced(function* (
     isThorough,
     done: doneNetns,
     missing: new Set(missing.flatMap(({ netnsCookie }) => netnsCookie ?? [])),
+    withoutWayIn: withoutWayIn(applied.failures, enrolment.desired),
     find: (netns) => view.findNetns(netns, podNetns.lend),
   });
 });

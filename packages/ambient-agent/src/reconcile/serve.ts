@@ -37,6 +37,8 @@ export interface ServeOptions {
   readonly done: DoneNetns;
   /** Cookies of the namespaces whose inbound program somebody has taken away. */
   readonly missing: ReadonlySet<bigint>;
+  /** Cookies of the namespaces that must not get the inbound program yet (`withoutWayIn` of without-entry.ts). */
+  readonly withoutWayIn: ReadonlySet<bigint>;
   /** Finds the namespace of a pod that is no longer served; undefined if it is gone. */
   readonly find: (netns: ChangedNetns) => NetnsRef | 'unknown' | undefined;
 }
@@ -79,7 +81,11 @@ export const serve = Effect.fnUntraced(function* (
   const repaired: Repair[] = [];
   for (const cookie of options.missing) options.done.attached.delete(cookie);
   for (const pod of pods) {
-    const outcome = yield* Effect.result(prepare(pod, attached, options.done, due.has(pod.cookie)));
+    const isReachable = attached.has(pod.cookie) || !options.withoutWayIn.has(pod.cookie);
+    if (!isReachable) complain(pod.uid, NOT_REACHABLE);
+    const outcome = yield* Effect.result(
+      prepare(pod, attached, options.done, { isDue: due.has(pod.cookie), isReachable }),
+    );
     if (Result.isFailure(outcome)) complain(pod.uid, outcome.failure.message);
     else {
       prepared.add(pod.cookie);
@@ -115,12 +121,19 @@ export const serve = Effect.fnUntraced(function* (
   };
 });
 
-/** Opens the pod's namespace, plumbs it, and attaches the inbound program. */
+const NOT_REACHABLE =
+  'the inbound program is not attached yet: nobody would reach the pod, because netns_info_map has no entry for its network namespace';
+
+/**
+ * Opens the pod's namespace, plumbs it, and attaches the inbound program.
+ * @param isDue whether to look at what was done before
+ * @param isReachable whether the inbound program would let in what the pod's entries say
+ */
 const prepare = Effect.fnUntraced(function* (
   pod: ServedPod,
   attached: ReadonlySet<bigint>,
   done: DoneNetns,
-  isDue: boolean,
+  { isDue, isReachable }: { readonly isDue: boolean; readonly isReachable: boolean },
 ): Effect.fn.Return<readonly Repair[], PodNetnsError | EnforcementError, Enforcement | PodNetns> {
   const enforcement = yield* Enforcement;
   const podNetns = yield* PodNetns;
@@ -133,7 +146,7 @@ const prepare = Effect.fnUntraced(function* (
   if (pod.netns === undefined && podNetns.get(cookie) === undefined && attached.has(cookie)) return [];
   const { netns, plumbed } = yield* plumb(pod, wanted, done);
   // The program is attached even if that failed, because a pending pod is held in both directions.
-  if (!isAttached) {
+  if (!isAttached && isReachable) {
     yield* enforcement.attachNetns(netns);
     done.attached.add(cookie);
   }

@@ -3,6 +3,7 @@ import {
   NOT_IN_MESH,
   WorkloadFlag,
   cgroupOfEntry,
+  netnsOfEntry,
   type ApplyFailure,
   type DesiredMaps,
   type Place,
@@ -35,4 +36,16 @@ export function withThoseOut(desired: DesiredMaps, captured: Iterable<bigint>): 
   const out = [...captured].filter((cookie) => !desired.netns.has(cookie));
   if (out.length === 0) return desired;
   return { ...desired, netns: new Map([...desired.netns, ...out.map((cookie) => [cookie, NOT_IN_MESH] as const)]) };
+}
+
+/**
+ * Cookies of the namespaces that have no such entry although they ought to. A pod that enters the mesh connects as before until its namespace is
+ * prepared; with the inbound program nobody would reach it meanwhile.
+ */
+export function withoutWayIn(
+  failures: readonly ApplyFailure[],
+  { netns }: Pick<DesiredMaps, 'netns'>,
+): ReadonlySet<bigint> {
+  const unwritten = failures.flatMap((failure) => netnsOfEntry(failure) ?? []);
+  return new Set(unwritten.filter((cookie) => netns.get(cookie) === NOT_IN_MESH));
 }
