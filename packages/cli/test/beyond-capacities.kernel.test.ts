@@ -83,6 +83,9 @@ describe.skipIf(need.skip)(`more pods than there are entries for${need.label}`, 
       expect([await out(plain), await into(plain)]).toEqual(['remote', 'default/plain']);
       const explained = await host.explain('--pod', 'shop/cart', '--to', `${remote.ip4}:80`);
       expect(explained).toMatchObject({ verdict: 'refuse', note: expect.stringContaining('could not be written') });
+      const itself = ['--pod', 'shop/cart', '--to', '127.0.0.1:8080'];
+      expect(await host.explain(...itself)).toMatchObject({ verdict: 'pass' });
+      expect(await host.explain(...itself, '--device', 'eth0')).toMatchObject({ verdict: 'refuse' });
 
       // The same without an agent, and with the next one. Nobody can be held while there is none.
       await host.agent.stop();

@@ -212,6 +212,7 @@ describe('explain', () => {
       inMaps: 'in the mesh',
       reason: 'in mesh: pod label',
       capture: undefined,
+      device: undefined,
     },
     destination: { ip: 'fd00::1', port: 80 },
     verdict: 'redirect',
@@ -237,6 +238,11 @@ describe('explain', () => {
     expect(lines[8]).toBe(
       'redirect: decided by `redirect`; the connection goes to ztunnel at [fd00::9]:15001, which learns the original destination',
     );
+  });
+
+  it('says which device the socket is bound to', () => {
+    const caller = { ...explanation.caller, device: 'net1' };
+    expect(renderExplanation({ ...explanation, caller }).split('\n')[2]).toBe('device    net1');
   });
 
   it('says how the pod’s connections are captured, and why', () => {

@@ -54,7 +54,14 @@ export type {
   ReasonName as Reason,
   VerdictName as Verdict,
 } from './generated/maps.js';
-export { ZTUNNEL_DNS_PORT, ZTUNNEL_INBOUND_PORT, ZTUNNEL_OUTBOUND_PORT, decide, findCaller } from './model.js';
+export {
+  ZTUNNEL_DNS_PORT,
+  ZTUNNEL_INBOUND_PORT,
+  ZTUNNEL_OUTBOUND_PORT,
+  decide,
+  findCaller,
+  staysInPod,
+} from './model.js';
 export type { Decision, Query, RowTrace } from './model.js';
 export { ZTUNNEL_HBONE_PORT, decideInbound } from './inbound-model.js';
 export type { InboundDecision, InboundQuery, InboundRowTrace } from './inbound-model.js';

@@ -176,10 +176,17 @@ const isAstray = (facts: Facts): boolean =>
 const isUnprepared = (facts: Facts): boolean => isAstray(facts) || (isByRoute(facts) && !isRouted(facts));
 
 const isBound = (facts: Facts): boolean => (facts.query.device ?? 0) !== 0;
+const forDevice = (facts: Facts): string => (isBound(facts) ? ' for a socket that is bound to this device' : '');
 
-/** What is for the loopback leaves the pod if the socket is bound to another device. */
-const staysInPod = (facts: Facts): boolean =>
-  isLoopback(facts.destination) && (!isBound(facts) || facts.query.device === LOOPBACK_INDEX);
+/**
+ * What is for the loopback leaves the pod if the socket is bound to another device.
+ * @param destination canonical text
+ * @param device as in {@link Query}
+ */
+export const staysInPod = (destination: string, device = 0): boolean =>
+  isLoopback(destination) && (device === 0 || device === LOOPBACK_INDEX);
+
+const isForPodItself = ({ destination, query }: Facts): boolean => staysInPod(destination, query.device);
 
 /** Only a ztunnel in the pod has a resolver for it: on the pod's loopback. */
 const isCapturedDns = (facts: Facts): boolean =>
@@ -256,7 +263,7 @@ const TABLE: readonly Row[] = [
     reason: 'unknown',
     question: "is the caller's pod expected in the mesh, and has nobody decided about it yet?",
     matches: isUnknown,
-    verdict: (facts) => (facts.maps.settings.unknown === 'open' || staysInPod(facts) ? 'pass' : 'refuse'),
+    verdict: (facts) => (facts.maps.settings.unknown === 'open' || isForPodItself(facts) ? 'pass' : 'refuse'),
     finding: (facts, matched) =>
       matched
         ? `the caller's namespace is in the mesh, and the agent has not decided about its pod; the policy is ${facts.maps.settings.unknown}`
@@ -289,9 +296,9 @@ const TABLE: readonly Row[] = [
     reason: 'loopback',
     question: 'is the destination loopback?',
     matches: (facts) => isInMesh(facts) && isLoopback(facts.destination),
-    verdict: (facts) => (staysInPod(facts) ? 'pass' : 'refuse'),
+    verdict: (facts) => (isForPodItself(facts) ? 'pass' : 'refuse'),
     finding: (facts, matched) =>
-      matched && !staysInPod(facts)
+      matched && !isForPodItself(facts)
         ? `${facts.destination} is loopback, and the socket is bound to another device`
         : `${facts.destination} is ${matched ? '' : 'not '}loopback`,
   },
@@ -337,7 +344,9 @@ const TABLE: readonly Row[] = [
       matched
         ? "port 53, to ztunnel's resolver on the pod's loopback"
         : facts.query.port === DNS_PORT
-          ? "the pod's DNS is not captured here"
+          ? isBound(facts) && hasFlag(facts, WorkloadFlag.DNS_CAPTURE)
+            ? "the socket is bound to a device, and cannot reach the resolver on the pod's loopback"
+            : "the pod's DNS is not captured here"
           : `port ${facts.query.port} is not that of a name server`,
   },
   {
@@ -351,8 +360,8 @@ const TABLE: readonly Row[] = [
         : !isByRoute(facts)
           ? 'the pod is not captured by route'
           : isRouted(facts)
-            ? 'the rules and routes of the namespace lead to ztunnel'
-            : 'the agent has not found rules and routes in the namespace that lead to ztunnel',
+            ? `the rules and routes of the namespace lead to ztunnel${forDevice(facts)}`
+            : `the agent has not found rules and routes in the namespace that lead to ztunnel${forDevice(facts)}`,
   },
   {
     reason: 'no-ztunnel',

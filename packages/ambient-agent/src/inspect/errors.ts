@@ -1,7 +1,7 @@
 // Why `status`, `explain`, `watch` or `cleanup` cannot do its work.
 
 export type InspectErrorKind =
-  'no-state' | 'no-such-pod' | 'no-cgroup' | 'agent-running' | 'run-directory' | 'not-root' | 'kernel';
+  'no-state' | 'no-such-pod' | 'no-cgroup' | 'no-device' | 'agent-running' | 'run-directory' | 'not-root' | 'kernel';
 
 export class InspectError extends Error {
   override readonly name = 'InspectError';

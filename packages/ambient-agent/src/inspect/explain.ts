@@ -8,14 +8,15 @@ import {
   decide,
   findCaller,
   InstalledDatapath,
-  isLoopback,
   REFUSE,
+  staysInPod,
   WorkloadFlag,
   ZTUNNEL_OUTBOUND_PORT,
   type CgroupInfo,
   type Decision,
   type Query,
 } from '@sluice/datapath';
+import { Netns } from '@sluice/linux';
 import { levelOf } from '../node/kubelet.js';
 import type { Capture } from '../enrolment/capture.js';
 import type { DatedStatus } from '../enrolment/status.js';
@@ -39,6 +40,8 @@ export interface Explanation {
     readonly reason: string | undefined;
     /** For a pod in the mesh, how its connections are captured, by the maps; the reason is in the agent's words. */
     readonly capture: Capture | undefined;
+    /** The device that its socket is bound to. */
+    readonly device: string | undefined;
   };
   readonly destination: { readonly ip: string; readonly port: number };
   readonly verdict: Decision['verdict'];
@@ -68,6 +71,8 @@ interface Place {
   readonly description: string;
   readonly cgroup: string;
   readonly netnsCookie: bigint;
+  /** A path to its network namespace; undefined if no process shows it now. */
+  readonly netns: string | undefined;
   readonly reason: string | undefined;
   /** As the agent says. */
   readonly capture?: Capture | undefined;
@@ -89,6 +94,7 @@ function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string
     description: `pod ${namespace}/${name}`,
     cgroup: container?.path ?? podLevel.path,
     netnsCookie: found.netnsCookie === undefined ? (netns?.cookie ?? 0n) : BigInt(found.netnsCookie),
+    netns: netns?.path,
     reason: found.reason,
     capture: found.capture,
   };
@@ -96,10 +102,8 @@ function podPlace(state: AgentState, resolver: CgroupResolver, namespace: string
 
 function placeOf(caller: Caller, state: AgentState, resolver: CgroupResolver): Place {
   if (caller.kind === 'pod') return podPlace(state, resolver, caller.namespace, caller.name);
-  const netnsCookie = BigInt(state.node.hostNetnsCookie);
-  if (caller.kind === 'host') {
-    return { description: 'a process of the host', cgroup: resolver.cgroupRoot, netnsCookie, reason: undefined };
-  }
+  const place = { netnsCookie: BigInt(state.node.hostNetnsCookie), netns: state.node.hostNetns, reason: undefined };
+  if (caller.kind === 'host') return { ...place, description: 'a process of the host', cgroup: resolver.cgroupRoot };
   const [kubelet] = state.kubelets;
   if (kubelet === undefined) {
     throw new InspectError(
@@ -107,7 +111,25 @@ function placeOf(caller: Caller, state: AgentState, resolver: CgroupResolver): P
       'the agent has found no kubelet on this node; name its cgroup with `kubelet.cgroup`, or its process with `kubelet.names`',
     );
   }
-  return { description: 'the kubelet', cgroup: kubelet.path, netnsCookie, reason: undefined };
+  return { ...place, description: 'the kubelet', cgroup: kubelet.path };
+}
+
+/** The index of a device that the caller's socket may be bound to. */
+function deviceIndex({ description, netns: path, netnsCookie }: Place, name: string): number {
+  if (path === undefined)
+    throw new InspectError(
+      'no-device',
+      `no process shows the network namespace of ${description}; ask again when it runs`,
+    );
+  using netns = Netns.open(path, netnsCookie);
+  const devices = netns.devices();
+  const found = devices.find((device) => device.name === name);
+  if (found !== undefined) return found.ifindex;
+  const names = devices.map((device) => device.name).join(', ');
+  throw new InspectError(
+    'no-device',
+    `there is no device ${name} in the network namespace of ${description}; these are there: ${names}`,
+  );
 }
 
 function describeEntry(flags: number, inMesh: boolean): string {
@@ -126,25 +148,28 @@ function captureOf(entry: CgroupInfo | undefined, said: Capture | undefined): Ca
 
 /**
  * Evaluates the model of the decision table on what the kernel enforces now.
+ * @param device the name of the device that the caller's socket is bound to, if it is bound to one
  * @throws InspectError, DatapathError not-installed, CgroupError
  */
 export function explain(
   state: AgentState,
   caller: Caller,
-  to: { readonly ip: string; readonly port: number },
+  { device, ...to }: { readonly ip: string; readonly port: number; readonly device?: string | undefined },
   procPath = '/proc',
 ): Explanation {
   using installed = InstalledDatapath.open(state.node.pinDirectory);
   const maps = installed.read();
   const resolver = new CgroupResolver({ procPath, cgroupRoot: state.node.cgroupRoot, hostNetns: state.node.hostNetns });
   const place = placeOf(caller, state, resolver);
-  const routed = installed.routed().get(place.netnsCookie)?.get(0);
+  const ifindex = device === undefined ? 0 : deviceIndex(place, device);
+  const routed = installed.routed().get(place.netnsCookie)?.get(ifindex);
   const cgroups = chainOf(resolver, place.cgroup);
   const expected = installed.expected();
   const query: Query = {
     cgroups,
     netnsCookie: place.netnsCookie,
     mark: 0,
+    device: ifindex,
     isRouted: (canonicalAddress(to.ip).includes(':') ? routed?.ipv6 : routed?.ipv4) === true,
     isExpected: cgroups.some(({ id }) => expected.has(id)),
     isListenedFor: installed.capturedListener(place.netnsCookie, ZTUNNEL_OUTBOUND_PORT) !== undefined,
@@ -153,7 +178,7 @@ export function explain(
   };
   const entry = findCaller(maps, query);
   const { verdict, reason, target, rows } = decide(maps, query);
-  const isRefused = !isLoopback(canonicalAddress(to.ip)) && isRefusedAt(state, cgroups);
+  const isRefused = !staysInPod(canonicalAddress(to.ip), ifindex) && isRefusedAt(state, cgroups);
   return {
     caller: {
       description: place.description,
@@ -162,6 +187,7 @@ export function explain(
       inMaps: entry === undefined ? 'not in the maps' : describeEntry(entry.flags, entry.inMesh),
       reason: place.reason,
       capture: captureOf(entry, place.capture),
+      device,
     },
     destination: to,
     verdict: isRefused ? 'refuse' : verdict,

@@ -15,6 +15,7 @@ const flags = {
   fromHost: toggle('from-host', 'The caller is a process of the host'),
   fromKubelet: toggle('from-kubelet', 'The caller is the kubelet'),
   to: text('to', 'IP:PORT', 'The address that the caller dials: 10.0.0.1:80 or [fd00::1]:80'),
+  device: text('device', 'NAME', "The device that the caller's socket is bound to (SO_BINDTODEVICE): eth0"),
   from: text('from', 'IP', 'The address of a client anywhere; with --to-pod'),
   toPod: text(
     'to-pod',
@@ -49,6 +50,7 @@ type Given = CallerFlags &
   FlagValues & {
     readonly output: 'table' | 'json';
     readonly to: Option.Option<string>;
+    readonly device: Option.Option<string>;
     readonly from: Option.Option<string>;
     readonly toPod: Option.Option<string>;
   };
@@ -81,7 +83,8 @@ const explainToPod = (given: Given): Effect.Effect<void, CommandFailure> =>
       what: 'a pod and a port',
       example: 'shop/cart:8080',
     });
-    const isMixed = Option.isSome(given.to) || Option.isSome(given.pod) || given.fromHost || given.fromKubelet;
+    const outbound = [given.to, given.pod, given.device];
+    const isMixed = outbound.some(Option.isSome) || given.fromHost || given.fromKubelet;
     if (Result.isFailure(client) || Result.isFailure(pod) || isMixed) {
       const mixed = isMixed ? ['--from and --to-pod can only be combined with each other'] : [];
       return yield* usage([...mixed, ...failuresOf(client, pod)].join('; '));
@@ -118,7 +121,8 @@ export const explain = Command.make('explain', flags, (given) =>
     const explanation = yield* Effect.try({
       try: () => {
         const { state } = agent.readNodeStatus(config.paths.runDir, config.paths.proc);
-        return agent.explain(state, caller, to.success, config.paths.proc);
+        const device = Option.getOrUndefined(given.device);
+        return agent.explain(state, caller, { ...to.success, device }, config.paths.proc);
       },
       catch: failureOf,
     });
@@ -134,6 +138,10 @@ export const explain = Command.make('explain', flags, (given) =>
   ),
   Command.withExamples([
     { command: 'sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080', description: 'From a pod' },
+    {
+      command: 'sluice explain --pod shop/cart-7d4b9 --to 10.1.2.3:8080 --device net1',
+      description: 'By a socket that is bound to a device',
+    },
     {
       command: "sluice explain --from-host --to '[fd00::12]:8080'",
       description: 'From a process of the host, by IPv6',

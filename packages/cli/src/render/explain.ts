@@ -42,6 +42,7 @@ export function renderExplanation({
     `from      ${caller.description} (${caller.inMaps})${caller.reason === undefined ? '' : `; ${caller.reason}`}`,
     `cgroup    ${caller.cgroup}`,
     ...captureLine(caller),
+    ...(caller.device === undefined ? [] : [`device    ${caller.device}`]),
     `to        ${place(destination)}`,
     '',
     table(['', 'ROW', 'ASKS', 'FOUND'], lines),
