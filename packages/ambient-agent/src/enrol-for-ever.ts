@@ -22,6 +22,7 @@ import {
   attachedForAll,
   decidePass,
   finishPass,
+  firstFacts,
   reconcilePass,
   refusingUnwritten,
   type PassPlaces,
@@ -220,6 +221,9 @@ const takeOver = Effect.fnUntraced(function* (places: PassPlaces) {
   const written = yield* Effect.mapError(applyPass(meanwhile ?? desired), failed);
   const decided = refusingUnwritten(before, written);
   yield* prepareAgain(decided.enrolment.served, places.doneNetns);
+  // The programs find in the guard's maps whom it expects, on other maps than before, too.
+  yield* Effect.mapError(enforcement.pinMaps, failed);
+  yield* (yield* NodeGuard).begin(firstFacts(decided, places.config));
   const attached = yield* Effect.mapError(attachedForAll(decided, enforcement.activate(decided.plan)), failed);
   const applied = meanwhile === undefined ? written : yield* Effect.mapError(applyPass(desired), failed);
   const first = yield* finishPass(places, { ...decided, applied, attached }).pipe(

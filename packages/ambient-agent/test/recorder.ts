@@ -97,6 +97,7 @@ export class Recorder {
           adopted: [],
           whyNotHeld: undefined,
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
+          pinMaps: Effect.die('not asked here'),
           activate: () => Effect.die('not asked here'),
           attach: () => Effect.as(says('attach programs'), { attached: [], updated: [], failures: [] }),
           detachOthers: () => says('detach programs'),
@@ -127,6 +128,7 @@ export class Recorder {
       Layer.succeed(
         NodeGuard,
         NodeGuard.of({
+          begin: () => Effect.die('not asked here'),
           keep: ({ reachable }) =>
             Effect.sync(() => {
               this.reachable = reachable.map(([id]) => id);

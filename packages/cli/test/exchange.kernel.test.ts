@@ -2,10 +2,20 @@
 import { request } from 'node:http';
 import { existsSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { InstalledDatapath } from '@sluice/datapath';
+import { InstalledDatapath, defaultCapacities } from '@sluice/datapath';
 import { BpfMap, openObject } from '@sluice/libbpf';
 import { connectSeqpacket, errorCode } from '@sluice/linux';
-import { endpoint, requires, type Agent, type Crowd, type Load, type Pod, type StandInZtunnel } from '@sluice/testbed';
+import {
+  KUBELET_ORDER,
+  endpoint,
+  requires,
+  without,
+  type Agent,
+  type Crowd,
+  type Load,
+  type Pod,
+  type StandInZtunnel,
+} from '@sluice/testbed';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
@@ -221,8 +231,15 @@ describe.skipIf(need.skip)(`two agents of one node${need.label}`, () => {
   it('upgrades and downgrades maps of another size without a gap', async () => {
     const under = await loads();
     const crowd = await shop.crowd([endpoint(host.node.remote.ip4, ECHO)], 100);
+    // A pod that the API does not show yet: only the guard knows that it is expected.
+    const late = await host.node.pod({
+      namespace: 'shop',
+      name: 'late',
+      start: without(KUBELET_ORDER, 'object', 'status'),
+    });
+    const held = await late.load([outside(), endpoint(host.node.remote.ip6, 80)]);
     let agent = host.agent;
-    for (const capacities of [{ cgroups: 100, netns: 50, localPods: 60, ownAddresses: 70 }, {}]) {
+    for (const capacities of [Object.fromEntries(Object.keys(defaultCapacities).map((name) => [name, 100])), {}]) {
       const next = await successor({ capacities });
       await agent.stop();
       await inCharge(next);
@@ -230,6 +247,8 @@ describe.skipIf(need.skip)(`two agents of one node${need.label}`, () => {
     }
     await nothingLost(under);
     expect(await crowd.echo()).toEqual({ alive: 100, broken: {} });
+    const { attempts, refused, direct } = await held.stop();
+    expect({ refused, direct }).toEqual({ refused: attempts, direct: 0 });
     await agent.stop();
   });
 

@@ -37,6 +37,7 @@ export class Datapath {
   #plan: AttachPlan = new Map();
   /** Whether a socket was given that holds connections. */
   #holds = false;
+  #arePinned = false;
   /** The cookie of that socket, once it is in the map. */
   #holder: bigint | undefined;
   readonly #routed: RoutedNetns;
@@ -75,16 +76,34 @@ export class Datapath {
   }
 
   /**
+   * Pins the maps where the guard and the next agent look for them, with what the kernel has written in former ones. Returns those that
+   * have no room for all of that. The attached programs go on with theirs until {@link activate}, before which the guard is opened where one
+   * ought to be: it has to write the maps before anybody asks them. Idempotent. Throws BpfError.
+   */
+  pinMaps(): ReadonlySet<MapName> {
+    if (this.#arePinned) return new Set();
+    const full = this.#loaded.former.carry();
+    pinFresh(this.#loaded, this.#options.pinDirectory);
+    this.#mapPins.remember();
+    this.#arePinned = true;
+    return full;
+  }
+
+  /**
    * Puts the programs in force: attaches and pins them as planned, by default to the configured cgroup, gives the links that
    * an earlier agent pinned the new programs, those of network namespaces included, and detaches what is not in the plan.
    * If anything could not be attached, nothing is detached.
    */
   activate(plan: AttachPlan = this.everything()): AttachResult {
-    pinFresh(this.#loaded, this.#options.pinDirectory);
-    this.#mapPins.remember();
+    this.pinMaps();
+    const { former } = this.#loaded;
+    // What a guard has written before the new one was there, and then what the replaced programs have.
+    former.carry();
     const result = this.attach(plan);
     if (result.failures.length === 0) this.detachOthers(plan);
     this.#netnsLinks.adopt();
+    former.carry();
+    former.close();
     return result;
   }
 
@@ -203,6 +222,7 @@ export class Datapath {
 
   close(): void {
     this.#held.close();
+    this.#loaded.former.close();
     this.#loaded.object.close();
   }
 

@@ -28,5 +28,7 @@ export function mapsInUse(pinDirectory: string): ReadonlyMap<string, number> {
   const mapIds = [...guarding, ...inNetns, ...atCgroups].flatMap(
     (id) => unlessGone(() => programInfo(id).mapIds) ?? [],
   );
-  return new Map(mapIds.flatMap((id) => unlessGone(() => [[mapInfo(id).name, id] as const]) ?? []));
+  // Thousands of programs share some thirty maps.
+  const last = [...new Set(mapIds.toReversed())].toReversed();
+  return new Map(last.flatMap((id) => unlessGone(() => [[mapInfo(id).name, id] as const]) ?? []));
 }

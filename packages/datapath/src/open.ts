@@ -16,6 +16,7 @@ import {
   type Capacities,
   type MapName,
 } from './layout.js';
+import { FormerMaps } from './former-maps.js';
 import { unlessGone } from './links-of-sluice.js';
 import { mapsInUse } from './maps-in-use.js';
 import { canPinIn, clearPin, openIfPinned } from './pins.js';
@@ -48,6 +49,8 @@ export interface LoadedObject {
   readonly adopted: readonly MapName[];
   /** Maps that are not pinned, most of them new; {@link pinFresh} pins them when they are filled. */
   readonly fresh: readonly MapName[];
+  /** What the attached programs work on instead. The owner of this closes it. */
+  readonly former: FormerMaps;
 }
 
 /** Throws DatapathError: not-bpffs, not-cgroup2, load. */
@@ -68,11 +71,10 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     const mapOptions: Record<string, { maxEntries?: number; reuse?: BpfMap }> = { ...sized };
     const adopted: MapName[] = [];
     const fresh: MapName[] = [];
-    let inUse: ReadonlyMap<string, number> | undefined;
+    const inUse = mapsInUse(pinDirectory);
     for (const name of PINNED_MAPS) {
       const pinned = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
-      if (pinned === undefined) inUse ??= mapsInUse(pinDirectory);
-      const id = inUse?.get(nameInKernel(name));
+      const id = inUse.get(nameInKernel(name));
       const map = pinned ?? (id === undefined ? undefined : unlessGone(() => BpfMap.openId(id)));
       if (map !== undefined) opened.push(map);
       if (map === undefined || !fits(map, definitions.get(name))) {
@@ -87,7 +89,7 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     const rodata = { first_retransmission: first, retransmissions: times };
     const object = openObject(objectPath, { maps: mapOptions, rodata });
     object.load();
-    return { object, adopted, fresh };
+    return { object, adopted, fresh, former: new FormerMaps(object, inUse) };
   } catch (error) {
     throw DatapathError.because('load', 'the BPF programs could not be loaded', error);
   } finally {

@@ -68,7 +68,8 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     for (const part of GUARD_PARTS) endLink(guardPin(pinDirectory, part));
     const script = `
       const { Guard } = await import(${JSON.stringify(DIST)});
-      Guard.open(${JSON.stringify({ pinDirectory, cgroup: world.mesh.node.cgroup.path, podLogs: world.podLogs, meshedNamespaces: [MESHED] })});
+      const guard = Guard.open(${JSON.stringify({ pinDirectory, cgroup: world.mesh.node.cgroup.path, podLogs: world.podLogs, meshedNamespaces: [MESHED] })});
+      guard.endFormer();
     `;
     const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -174,7 +175,7 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(nothing.missing()[0]?.why).toContain("has no program 'sluice_cgroup_rmdir'");
     const open = (): Guard => world.openGuard({ pinDirectory: join(world.mesh.pinDirectory, 'x') });
     expect(open).toThrow(DatapathError);
-    expect(open).toThrow(/Activate the datapath first/);
+    expect(open).toThrow(/Pin the maps of the datapath first/);
     expect(() => world.openGuard({ podLogs: 'var/log/pods' })).toThrow(/absolute path of at most 127 bytes/);
     expect(() => world.openGuard({ podLogs: `/${'x'.repeat(127)}` })).toThrow(RangeError);
   });

@@ -102,6 +102,7 @@ export interface NewPod {
   readonly qos?: 'guaranteed' | 'besteffort';
   readonly order?: Order;
   readonly by?: 'mkdirat' | 'mkdir';
+  /** Of one that has begun. */
   readonly uid?: string;
   /** Without it there is no process. */
   readonly netns?: string;
@@ -149,8 +150,23 @@ export class GuardedNode implements AsyncDisposable {
   }
 
   openGuard(options: Partial<GuardOptions> = {}): Guard {
+    const guard = this.openBeside(options);
+    guard.endFormer();
+    return guard;
+  }
+
+  /** Leaves the former one in force. */
+  openBeside(options: Partial<GuardOptions> = {}): Guard {
     const { pinDirectory, node } = this.mesh;
     return Guard.open({ pinDirectory, cgroup: node.cgroup.path, podLogs: this.podLogs, ...options });
+  }
+
+  /** Makes the first of a pod's log directory and its cgroup; {@link pod}, given the UID that this returns, makes the other. */
+  async begin(spec: NewPod = {}): Promise<string> {
+    const uid = randomUUID();
+    if (spec.order === 'directory first') await this.makeLogs(uid, spec);
+    else this.#podCgroup(uid, spec);
+    return uid;
   }
 
   /** What stays of an agent that has ended. */
@@ -163,10 +179,9 @@ export class GuardedNode implements AsyncDisposable {
   async pod(spec: NewPod & { readonly netns: string }): Promise<GuardedPod>;
   async pod(spec: NewPod): Promise<Omit<GuardedPod, 'process'>>;
   async pod(spec: NewPod): Promise<Omit<GuardedPod, 'process'> & { process?: PodProcess }> {
-    const { uid = randomUUID(), order = 'cgroup first', netns } = spec;
-    if (order === 'directory first') await this.makeLogs(uid, spec);
-    const cgroup = this.#podCgroup(uid, spec);
+    const { uid = await this.begin(spec), order = 'cgroup first', netns } = spec;
     if (order === 'cgroup first') await this.makeLogs(uid, spec);
+    const cgroup = this.#podCgroup(uid, spec);
     const container = cgroup.child(randomBytes(32).toString('hex'));
     const pod = { uid, cgroup, id: cgroup.id, container };
     return netns === undefined ? pod : { ...pod, process: await PodProcess.start({ cgroup: container.path, netns }) };

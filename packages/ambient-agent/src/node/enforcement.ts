@@ -28,6 +28,7 @@ import { holdAgain, holdBy, type HoldingSocket } from './holding-socket.js';
 export class EnforcementError extends Schema.TaggedError<EnforcementError>()('EnforcementError', {
   call: Schema.Literals([
     'apply',
+    'pinMaps',
     'activate',
     'attach',
     'detachOthers',
@@ -52,6 +53,8 @@ export class Enforcement extends Context.Service<
     /** Why connections that cannot reach ztunnel are refused instead of held; undefined if they are held. */
     readonly whyNotHeld: string | undefined;
     readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
+    /** Pins the maps, so that the guard can be opened before the programs ask what it knows; logs which of them cannot carry over all that it knew. */
+    readonly pinMaps: Effect.Effect<void, EnforcementError>;
     /** Puts the programs in force, once, after the maps have been filled. */
     readonly activate: (plan: AttachPlan) => Effect.Effect<AttachResult, EnforcementError>;
     /** Attaches what a plan has in addition, before the maps say that it is needed. */
@@ -112,6 +115,15 @@ export const datapathEnforcement = (
         adopted: datapath.adopted,
         whyNotHeld,
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
+        pinMaps: attempt('pinMaps', () => datapath.pinMaps()).pipe(
+          Effect.flatMap((full) =>
+            full.size === 0
+              ? Effect.void
+              : Effect.logWarning('maps are too small for what the former ones have, so that some of it is lost', {
+                  maps: [...full],
+                }),
+          ),
+        ),
         activate: (plan) => attempt('activate', () => datapath.activate(plan)),
         attach: (plan) =>
           Effect.andThen(

@@ -13,12 +13,16 @@ import { metrics } from '../observe/metrics.js';
 
 export class GuardError extends Schema.TaggedError<GuardError>()('GuardError', { message: Schema.String }) {}
 
-/** What the guard has to know. */
-export interface GuardFacts {
+/** What the guard has to know to see pods. */
+export interface FirstFacts {
   /** Names of the namespaces whose pods are in the mesh unless their own labels say otherwise. */
   readonly namespaces: readonly string[];
   /** Ids of the cgroups that hold all pods. */
   readonly podsParents: readonly bigint[];
+}
+
+/** What the guard has to know. */
+export interface GuardFacts extends FirstFacts {
   /** The pods whose listeners may be reached, by pod-level cgroup, and the namespace in which: its cookie, or 0n for any. */
   readonly reachable: readonly (readonly [id: bigint, netnsCookie: bigint])[];
   /** UIDs of the pods that are wanted in the mesh and have no cgroup yet. */
@@ -43,6 +47,11 @@ export type OnPodEvents = (batch: readonly PodEvent[], dropped: number) => void;
 export class NodeGuard extends Context.Service<
   NodeGuard,
   {
+    /**
+     * Attaches the guard beside what an earlier agent attached. Call it when the maps are pinned and before the datapath is in force, which
+     * asks the guard's maps. What goes wrong is tried again, and said, by {@link keep}.
+     */
+    readonly begin: (facts: FirstFacts) => Effect.Effect<void>;
     /** Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. */
     readonly keep: (facts: GuardFacts) => Effect.Effect<KeptGuard>;
     /** What somebody has taken away or changed of it since; {@link keep} puts it back. */
@@ -78,6 +87,7 @@ export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<Node
         (guard) => Effect.sync(() => guard.close()),
       );
       return NodeGuard.of({
+        begin: (facts) => Effect.ignore(Effect.try({ try: () => running.open(facts), catch: messageOf })),
         keep: (facts) =>
           Effect.gen(function* () {
             const kept = yield* Effect.try({ try: () => running.keep(facts), catch: messageOf }).pipe(
@@ -114,7 +124,6 @@ export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<Node
     }),
   );
 
-/** Opened when the datapath is in force, on whose maps it works. */
 class RunningGuard {
   onEvents: OnPodEvents = () => {};
   readonly #config: AgentConfig;
@@ -127,20 +136,26 @@ class RunningGuard {
     this.#cgroup = cgroup;
   }
 
+  /** Throws what keeps it from being opened. */
+  open({ namespaces, podsParents }: FirstFacts): Guard {
+    if (this.#guard !== undefined) return this.#guard;
+    const guard = Guard.open({
+      pinDirectory: pinDirectory(this.#config.paths.bpffs),
+      cgroup: this.#cgroup,
+      podLogs: this.#config.guard.podLogs,
+      unknown: this.#config.policy.unknown,
+      meshedNamespaces: namespaces,
+      podsParents,
+    });
+    this.#guard = guard;
+    this.#reader = guard.events((batch, dropped) => this.onEvents(batch, dropped));
+    return guard;
+  }
+
   /** Throws what keeps it from being opened or told. */
   keep({ namespaces, podsParents, reachable, awaited, present, out }: GuardFacts): KeptGuard {
-    if (this.#guard === undefined) {
-      this.#guard = Guard.open({
-        pinDirectory: pinDirectory(this.#config.paths.bpffs),
-        cgroup: this.#cgroup,
-        podLogs: this.#config.guard.podLogs,
-        unknown: this.#config.policy.unknown,
-        meshedNamespaces: namespaces,
-        podsParents,
-      });
-      this.#reader = this.#guard.events((batch, dropped) => this.onEvents(batch, dropped));
-    }
-    const guard = this.#guard;
+    const guard = this.open({ namespaces, podsParents });
+    guard.endFormer();
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);

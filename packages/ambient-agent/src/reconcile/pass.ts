@@ -21,7 +21,7 @@ import { expectedNamespaces } from '../enrolment/membership.js';
 import { podName, type Inventory } from '../inventory/model.js';
 import type { InventorySource } from '../inventory/source.js';
 import { Enforcement, EnforcementError } from '../node/enforcement.js';
-import { NodeGuard } from '../node/guard.js';
+import { NodeGuard, type FirstFacts } from '../node/guard.js';
 import type { NodeViewError } from '../node/node-view-error.js';
 import type { NodeTruth } from '../node/node-view.js';
 import type { StartupError } from '../failure/startup-error.js';
@@ -342,6 +342,15 @@ function rememberLacking(before: Map<string, string>, lacking: ReadonlyMap<strin
   return isOtherwise;
 }
 
+/** What the guard has to know to see pods. Pure. */
+export const firstFacts = (
+  { inventory, truth }: Pick<DecidedPass, 'inventory' | 'truth'>,
+  config: PassPlaces['config'],
+): FirstFacts => ({
+  namespaces: expectedNamespaces(inventory, config),
+  podsParents: truth.podsParents.map(({ id }) => id),
+});
+
 /**
  * Tells the guard who may be reached now and who is to come, and lets the listeners go that it has held.
  * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
@@ -354,8 +363,7 @@ const reachPods = Effect.fnUntraced(function* (
   const attached = yield* (yield* Enforcement).attachedNetns;
   const reachable = reachablePods(enrolment.statuses, { mode: config.mode, attached, ...found });
   const kept = yield* (yield* NodeGuard).keep({
-    namespaces: expectedNamespaces(inventory, config),
-    podsParents: truth.podsParents.map(({ id }) => id),
+    ...firstFacts({ inventory, truth }, config),
     reachable: reachable.map(({ id, netnsCookie }) => [id, netnsCookie] as const),
     awaited: enrolment.statuses.flatMap(({ code, uid }) => (code === 'no-cgroup' ? [uid] : [])),
     present: new Map([...truth.workloads.values()].map(({ pod }) => [pod.cgroupId, pod.cgroupPath] as const)),

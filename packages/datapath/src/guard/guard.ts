@@ -82,8 +82,8 @@ export class Guard {
 
   /**
    * Attaches and pins every part that this kernel has; {@link missing} names the others. What an earlier agent attached stays if it
-   * is of this version and on the same maps, and is replaced otherwise, the new part first.
-   * @throws DatapathError not-installed if the datapath is not pinned; RangeError for a `podLogs` that no pod's could be
+   * is of this version and on the same maps, and otherwise goes on beside until {@link endFormer}.
+   * @throws DatapathError not-installed if the maps are not pinned (`pinMaps` of the datapath); RangeError for a `podLogs` that no pod's could be
    */
   static open(options: GuardOptions): Guard {
     const { pinDirectory, meshedNamespaces, podsParents, objectPath = GUARD_OBJECT_PATH } = options;
@@ -100,6 +100,11 @@ export class Guard {
       guard.close();
       throw error;
     }
+  }
+
+  /** Ends what an earlier agent attached. Call it when the datapath is active: until then its programs ask the former maps. Idempotent. */
+  endFormer(): void {
+    this.#links.endFormer();
   }
 
   /**
@@ -221,7 +226,7 @@ function openMaps(pinDirectory: string): Maps<MapName> {
     return recordOf(PINNED_MAPS, (name) => {
       const map = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
       if (map === undefined) {
-        const message = `the guard works on the maps of the datapath, and the map ${name} is not pinned at ${pinDirectory}. Activate the datapath first`;
+        const message = `the guard works on the maps of the datapath, and the map ${name} is not pinned at ${pinDirectory}. Pin the maps of the datapath first`;
         throw new DatapathError('not-installed', message);
       }
       opened.push(map);

@@ -10,15 +10,16 @@ import { GUARD_PARTS, isNotOfThisMachine, parts, type GuardPart, type MissingGua
 
 export const guardPin = (pinDirectory: string, part: GuardPart): string => join(guardDirectory(pinDirectory), part);
 
-/** Where a link waits that is to take the place of another one. */
-const nextPin = (pin: string): string => `${pin}-next`;
+/** Where a link is pinned that is to take the place of another one. There are several if agents have ended before they could do that. */
+const nextPin = (pin: string, number: number): string => `${pin}-next-${number}`;
 
 export class GuardLinks {
   readonly #pinDirectory: string;
   readonly #objectPath: string;
   readonly #maps: Readonly<Record<string, BpfMap>>;
   readonly #missing: MissingGuardPart[] = [];
-  readonly #attached: GuardPart[] = [];
+  /** Where the parts are pinned that are attached. */
+  readonly #pins = new Map<GuardPart, string>();
   #letGo: BpfLink | undefined;
 
   /** `maps`: those of the datapath by their names in C, which must stay open as long as this is used. */
@@ -34,41 +35,45 @@ export class GuardLinks {
 
   /** The parts that were attached and are not pinned any more, which has ended them. */
   lost(): readonly GuardPart[] {
-    return this.#attached.filter((part) => !existsSync(guardPin(this.#pinDirectory, part)));
+    return this.attached.filter((part) => !existsSync(this.#pins.get(part) ?? ''));
   }
 
   /**
-   * Attaches what is not attached. Every new part is attached before an old one ends: a pod that comes meanwhile is seen by all of either set, whose
-   * maps may differ.
+   * Attaches what is not attached. What an earlier agent attached goes on beside it, whose maps may differ, until {@link endFormer}: a pod
+   * that comes meanwhile is seen by both.
    */
   attach(): void {
     this.close();
     this.#missing.length = 0;
-    this.#attached.length = 0;
+    this.#pins.clear();
     mkdirSync(guardDirectory(this.#pinDirectory), { recursive: true, mode: 0o700 });
-    const renewed: GuardPart[] = [];
     for (const part of GUARD_PARTS) {
       try {
-        if (this.#attachNext(part)) renewed.push(part);
-        this.#attached.push(part);
+        this.#pins.set(part, this.#attachBeside(part));
       } catch (error) {
         if (!isNotOfThisMachine(parts[part], error))
           this.#missing.push({ part, why: error instanceof Error ? error.message : String(error) });
       }
     }
-    for (const part of renewed) {
+    const why = whyNotLetGo();
+    const isMissing = this.#missing.some(({ part }) => part === 'let_go');
+    if (why !== undefined && !isMissing) this.#missing.push({ part: 'let_go', why });
+    const letGo = this.#pins.get('let_go');
+    if (why === undefined && letGo !== undefined) this.#letGo = BpfLink.openPinned(letGo);
+  }
+
+  /** Ends what an earlier agent attached, when the programs that ask the maps ask those of this one. Idempotent. */
+  endFormer(): void {
+    for (const [part, own] of this.#pins) {
       const pin = guardPin(this.#pinDirectory, part);
+      if (own === pin) continue;
       endLink(pin);
-      renameSync(nextPin(pin), pin);
+      renameSync(own, pin);
+      this.#pins.set(part, pin);
     }
     const known: readonly string[] = GUARD_PARTS;
     for (const name of readdirSync(guardDirectory(this.#pinDirectory)))
       if (!known.includes(name)) endLink(join(guardDirectory(this.#pinDirectory), name));
-    const why = whyNotLetGo();
-    const isMissing = this.#missing.some(({ part }) => part === 'let_go');
-    if (why !== undefined && !isMissing) this.#missing.push({ part: 'let_go', why });
-    if (why === undefined)
-      this.#letGo = openIfPinned(guardPin(this.#pinDirectory, 'let_go'), (pin) => BpfLink.openPinned(pin));
   }
 
   /** How many listeners. */
@@ -89,7 +94,7 @@ export class GuardLinks {
   }
 
   get attached(): readonly GuardPart[] {
-    return this.#attached;
+    return [...this.#pins.keys()];
   }
 
   close(): void {
@@ -97,17 +102,22 @@ export class GuardLinks {
     this.#letGo = undefined;
   }
 
-  /** False if what is pinned will do. Each is loaded by itself, so that a kernel without one has the others. */
-  #attachNext(part: GuardPart): boolean {
+  /** Where it is pinned. What is there already and will do stays. Each is loaded by itself, so that a kernel without one has the others. */
+  #attachBeside(part: GuardPart): string {
     const { program: name, attach } = parts[part];
     const pin = guardPin(this.#pinDirectory, part);
     using object = this.#load(name);
     const program = object.program(name);
-    if (isCurrent(pin, program)) return false;
-    clearPin(nextPin(pin));
+    if (isCurrent(pin, program)) return pin;
+    let own = pin;
+    for (let number = 1; isLink(own); number += 1) {
+      own = nextPin(pin, number);
+      if (isCurrent(own, program)) return own;
+    }
     using link = attach(program);
-    link.pin(nextPin(pin));
-    return true;
+    clearPin(own);
+    link.pin(own);
+    return own;
   }
 
   #load(name: string): BpfObject {
@@ -134,6 +144,11 @@ function whyNotLetGo(): string | undefined {
   return (BigInt(`0x${effective}`) & NET_RAW) === 0n
     ? 'this process lacks CAP_NET_RAW, without which a listener that is held could not be let go'
     : undefined;
+}
+
+function isLink(pin: string): boolean {
+  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
+  return link !== undefined;
 }
 
 /** Whether the program that is pinned is the same one on the same maps. */
