@@ -134,6 +134,7 @@ const agent = (
         attached: new Set(),
         plumbed: new Map(),
         disturbed: new Set(),
+        begun: new Set(),
         prepared: new Set(),
         listeners: new Map(),
       },

@@ -37,6 +37,7 @@ import { ProcessHints, type SettledPod, type WatchedEvent } from './reconcile/pr
 import { makeReconciler, type Reconciler } from './reconcile/reconciler.js';
 import { Sightings, type Source } from './reconcile/sightings.js';
 import { prepareAgain } from './reconcile/serve.js';
+import { stockUp } from './reconcile/stock-up.js';
 import type { StateKeeper } from './state/keeper.js';
 import { Zds } from './zds/zds.js';
 
@@ -109,6 +110,7 @@ export const enrolForEver = (
       last = result;
       const settled = settledCgroups(result);
       hints.settle(settled);
+      hints.keep(new Set(result.sighted.map(({ podUid }) => podUid)));
       podHints.settle(new Set([...settled.values()].map(({ podUid }) => podUid)));
       const active = new Set<Source>([
         'process-events',
@@ -189,7 +191,13 @@ export const enrolForEver = (
         updated: attached.updated.length,
       });
       const { doneNetns } = places;
-      return yield* Effect.raceFirst(reconciler.run(first), watchMissing({ last: missing, reconciler, doneNetns }));
+      return yield* Effect.raceFirst(
+        reconciler.run(first),
+        Effect.raceFirst(
+          watchMissing({ last: missing, reconciler, doneNetns }),
+          config.mode === 'inPod' ? stockUp : Effect.never,
+        ),
+      );
     });
     const inventoryHints = Stream.runForEach(source.changes, () => Effect.sync(() => reconciler.request('inventory')));
     return yield* Effect.raceFirst(

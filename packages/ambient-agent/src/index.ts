@@ -77,7 +77,7 @@ export { pinDirectory } from './config/pin-directory.js';
 export { PodNetnsError } from './pod-netns/errors.js';
 export { PodNetns } from './pod-netns/pod-netns.js';
 export { isUninstalled } from './node/own-daemonset.js';
-export { serve, type DoneNetns, type Served, type ServeOptions } from './reconcile/serve.js';
+export { prepareNew, serve, type DoneNetns, type Served, type ServeOptions } from './reconcile/serve.js';
 export { Removals } from './zds/removals.js';
 export { Acknowledgements } from './zds/acknowledgements.js';
 export { ztunnelOf } from './zds/authorize.js';

@@ -52,6 +52,22 @@ describe('a pod', () => {
     expect(node.done.prepared).toEqual(new Set());
   });
 
+  it('that is new is prepared once before the maps have it, and what failed then is done, and said, afterwards', async () => {
+    const node = new Recorder();
+    const pods = [served('a', 5n, { isRoutable: true }), served('b', 6n), served('c', 7n, { isRoutable: true })];
+    node.fails = { attach: 7n };
+    expect(await node.prepareNew(pods)).toBe(true);
+    expect(node.take()).toEqual(['plumb 5', 'route 5', 'attach 5', 'plumb 6', 'attach 6', 'plumb 7', 'route 7']);
+    expect(await node.prepareNew(pods)).toBe(false);
+    expect(node.take()).toEqual([]);
+    const { problems, isIncomplete } = await node.serve(pods);
+    expect([[...problems.keys()], isIncomplete]).toEqual([['c'], true]);
+    expect(node.take()).toEqual(['plumb 7', 'route 7', 'offer a b']);
+    // The namespace that is gone has been forgotten, whatever became of it.
+    await node.serve([]);
+    expect(node.done.begun).toEqual(new Set());
+  });
+
   it('that has another namespace now is served there, and the old one is restored', async () => {
     const node = new Recorder();
     await node.serve([served('a', 5n)]);

@@ -6,7 +6,8 @@ import * as Fiber from 'effect/Fiber';
 import * as Stream from 'effect/Stream';
 import { BpfError } from '@sluice/libbpf';
 import { Observable, of, Subject, throwError } from 'rxjs';
-import { describe, expect, it } from 'vitest';
+import * as TestClock from 'effect/testing/TestClock';
+import { describe, expect, it, vi } from 'vitest';
 import {
   fromObservable,
   makeReconciler,
@@ -118,6 +119,49 @@ describe('the reconciler', () => {
     await bare(program);
     expect(most).toBe(1);
     expect(reasons).toEqual([['inventory'], ['pod-process', 'inventory'], ['kubelet']]);
+  });
+
+  it('pauses after passes that took long, except for a pod that starts', async () => {
+    const clock = vi.spyOn(performance, 'now');
+    let now = 0;
+    clock.mockImplementation(() => now);
+    const reasons: string[][] = [];
+    const program = Effect.gen(function* () {
+      const reconciler = yield* makeReconciler({
+        pass: () =>
+          Effect.sync(() => {
+            now += 10_000;
+            return nothingDone;
+          }),
+        onPass: (_result, why) => Effect.sync(() => void reasons.push([...why])),
+        onFailure: () => Effect.void,
+        resyncIntervalMs: 3_600_000,
+      });
+      yield* Effect.forkChild(withoutServices(reconciler.run(nothingDone)));
+      const request = (why: 'inventory' | 'pod-start'): Effect.Effect<void> =>
+        Effect.andThen(
+          Effect.sync(() => reconciler.request(why)),
+          TestClock.adjust(2),
+        );
+      yield* request('inventory');
+      yield* request('inventory');
+      expect(reasons).toEqual([['inventory']]);
+      // It ends the pause, and takes along what waits; it is not forgotten when it comes before the pause.
+      yield* request('pod-start');
+      expect(reasons).toEqual([['inventory'], ['inventory', 'pod-start']]);
+      reconciler.request('inventory');
+      yield* request('pod-start');
+      expect(reasons.slice(2)).toEqual([['inventory', 'pod-start']]);
+      yield* request('inventory');
+      expect(reasons).toHaveLength(3);
+      yield* TestClock.adjust(1000);
+      expect(reasons.slice(3)).toEqual([['inventory']]);
+    });
+    try {
+      await Effect.runPromise(Effect.provide(program, TestClock.layer()));
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   it('reports failures, even unforeseen ones, and tries again by itself', async () => {

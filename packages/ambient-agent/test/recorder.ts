@@ -9,6 +9,7 @@ import {
   EnforcementError,
   PodNetns,
   PodNetnsError,
+  prepareNew,
   serve,
   Zds,
   type DoneNetns,
@@ -55,6 +56,7 @@ export class Recorder {
     attached: new Set(),
     plumbed: new Map(),
     disturbed: new Set(),
+    begun: new Set(),
     prepared: new Set(),
     listeners: new Map(),
   };
@@ -80,6 +82,10 @@ export class Recorder {
     return Effect.runPromise(Effect.provide(serve(pods, options), this.layers()));
   }
 
+  async prepareNew(pods: readonly ServedPod[]): Promise<boolean> {
+    return Effect.runPromise(Effect.provide(prepareNew(pods, this.done), this.layers()));
+  }
+
   take(): string[] {
     return this.log.splice(0);
   }
@@ -97,6 +103,7 @@ export class Recorder {
           adopted: [],
           whyNotHeld: undefined,
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
+          stockUp: Effect.succeed(true),
           pinMaps: Effect.die('not asked here'),
           activate: () => Effect.die('not asked here'),
           attach: () => Effect.as(says('attach programs'), { attached: [], updated: [], failures: [] }),

@@ -33,6 +33,7 @@ export class Datapath {
   readonly #maps: UsedMaps;
   readonly #mapPins: MapPins;
   readonly #held: HeldLinks;
+  readonly #inbound: InboundPrograms;
   readonly #netnsLinks: NetnsLinks;
   #plan: AttachPlan = new Map();
   /** Whether a socket was given that holds connections. */
@@ -52,10 +53,10 @@ export class Datapath {
     this.#routed = new RoutedNetns(this.#maps.routed_netns);
     this.#applied = recordOf(APPLIED_MAPS, (name) => new KeptMap(object.map(name)));
     this.#kept = new Map([...Object.entries(this.#applied), ['routed_netns', this.#routed.kept]]);
-    const inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
+    this.#inbound = new InboundPrograms(options.inboundObjectPath ?? INBOUND_OBJECT_PATH, object.maps());
     this.#mapPins = new MapPins(object, options.pinDirectory);
     this.#held = new HeldLinks(linksDirectory(options.pinDirectory));
-    this.#netnsLinks = new NetnsLinks(options.pinDirectory, inbound, this.#held);
+    this.#netnsLinks = new NetnsLinks(options.pinDirectory, this.#inbound, this.#held);
   }
 
   /** Loads the programs, on the maps of an earlier agent where they fit. Throws DatapathError. */
@@ -157,6 +158,11 @@ export class Datapath {
     return this.#netnsLinks.attach(netns);
   }
 
+  /** Does ahead what {@link attachNetns} would have to do; call it when nothing else is to be done, until it returns true. Throws DatapathError. */
+  stockUp(): boolean {
+    return this.#inbound.stockUp();
+  }
+
   /**
    * Says for which devices and families a namespace has the rules and routes that bring a marked connection to ztunnel. What is
    * captured by route is refused in all others. Takes effect with the next connect(). Throws BpfError when the map is full.
@@ -222,6 +228,7 @@ export class Datapath {
 
   close(): void {
     this.#held.close();
+    this.#inbound.close();
     this.#loaded.former.close();
     this.#loaded.object.close();
   }

@@ -33,6 +33,7 @@ export class EnforcementError extends Schema.TaggedError<EnforcementError>()('En
     'attach',
     'detachOthers',
     'counters',
+    'stockUp',
     'attachNetns',
     'detachNetns',
     'attachedNetns',
@@ -64,6 +65,8 @@ export class Enforcement extends Context.Service<
     /** What somebody has taken away since it was attached or pinned; {@link attach} and {@link attachNetns} put it back. */
     readonly missing: Effect.Effect<readonly MissingPart[], EnforcementError>;
     readonly counters: Effect.Effect<Counters, EnforcementError>;
+    /** Does ahead, in some 5 ms, what the next {@link attachNetns} would have to do. Says whether enough is done. */
+    readonly stockUp: Effect.Effect<boolean, EnforcementError>;
     /** Attaches the inbound program to a network namespace, or updates the one that an earlier agent attached. */
     readonly attachNetns: (netns: Netns) => Effect.Effect<void, EnforcementError>;
     readonly detachNetns: (cookie: bigint) => Effect.Effect<void, EnforcementError>;
@@ -133,6 +136,7 @@ export const datapathEnforcement = (
         detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),
         missing: attempt('missing', () => datapath.missing()),
         counters: attempt('counters', () => datapath.counters()),
+        stockUp: attempt('stockUp', () => datapath.stockUp()),
         attachNetns: (netns) => attempt('attachNetns', () => void datapath.attachNetns(netns)),
         detachNetns: (cookie) => attempt('detachNetns', () => void datapath.detachNetns(cookie)),
         attachedNetns: attempt('attachedNetns', () => datapath.attachedNetns()),

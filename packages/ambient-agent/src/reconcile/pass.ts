@@ -31,7 +31,7 @@ import { Zds, type ZdsConnection } from '../zds/zds.js';
 import { captureFacts } from './capture-facts.js';
 import { enforced, type EnforcedPod } from './enforced.js';
 import { reportFailures } from './failures.js';
-import { enteringOf, knownNetns, look, lookIntoNetns, type LookPlaces } from './look.js';
+import { enteringOf, knownNetns, look, lookIntoNetns, type Look, type LookPlaces } from './look.js';
 import type { LingeringAddresses } from './lingering-addresses.js';
 import type { ListenerSights } from './listener-sights.js';
 import { letListenersGo, reachablePods, type InForce, type LetGo } from './let-go.js';
@@ -40,7 +40,7 @@ import { needsOf, type LastingNeeds } from './needs.js';
 import type { Patience } from './patience.js';
 import { refusedPods, withThoseOut, withoutWayIn } from './without-entry.js';
 import type { SightedPod } from './sightings.js';
-import { serve, type DoneNetns, type Served } from './serve.js';
+import { prepareNew, serve, type DoneNetns, type Served } from './serve.js';
 
 export interface PassResult {
   readonly statuses: readonly WorkloadStatus[];
@@ -119,7 +119,7 @@ export const reconcilePass = (
 ): Effect.Effect<PassResult, PassError, PassServices> =>
   Effect.gen(function* () {
     const enforcement = yield* Enforcement;
-    const decided = yield* decidePass(places, isThorough);
+    const decided = yield* decidePrepared(places, isThorough);
     // A pod, ztunnel or the kubelet finds its programs when its entries are written.
     const attached = yield* attachedForAll(decided, enforcement.attach(decided.plan));
     const applied = yield* applyPass(decided.enrolment.desired);
@@ -147,17 +147,50 @@ export const attachedForAll = Effect.fnUntraced(function* (
   return attached;
 });
 
-/** Looks, decides, and withdraws the announcements of pods that leave. */
-export const decidePass = Effect.fnUntraced(function* (
+/** What a pass has seen, on which it decides. */
+interface SeenPass extends Look {
+  readonly isThorough: boolean;
+  readonly missing: readonly MissingPart[];
+}
+
+const seePass = Effect.fnUntraced(function* (
   places: PassPlaces,
   isThorough: boolean,
+): Effect.fn.Return<SeenPass, NodeViewError | EnforcementError, PassServices> {
+  const missing = yield* missingNow;
+  return { ...(yield* look(places, isThorough)), isThorough, missing };
+});
+
+/** Looks, decides, and withdraws the announcements of pods that leave. */
+export const decidePass = (
+  places: PassPlaces,
+  isThorough: boolean,
+): Effect.Effect<DecidedPass, NodeViewError | EnforcementError, PassServices> =>
+  Effect.flatMap(seePass(places, isThorough), (seen) => decideOn(places, seen));
+
+/**
+ * The same, and prepares the namespaces of pods that are new before the maps say what becomes of their connections: until then these are
+ * refused, and afterwards they are held.
+ */
+const decidePrepared = Effect.fnUntraced(function* (
+  places: PassPlaces,
+  isThorough: boolean,
+): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
+  const seen = yield* seePass(places, isThorough);
+  const decided = yield* decideOn(places, seen);
+  const entering = enteringOf(places, seen.pods);
+  const comers = decided.enrolment.served.filter(({ uid }) => !entering.has(uid));
+  return (yield* prepareNew(comers, places.doneNetns)) ? yield* decideOn(places, seen) : decided;
+});
+
+const decideOn = Effect.fnUntraced(function* (
+  places: PassPlaces,
+  { isThorough, missing, inventory, inventoryProblems, ztunnels, pods, leave, truth }: SeenPass,
 ): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
   const { config, sights, doneNetns, lasting, patience } = places;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
   const announcements = yield* Announcements;
-  const missing = yield* missingNow;
-  const { inventory, inventoryProblems, ztunnels, pods, leave, truth } = yield* look(places, isThorough);
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);

@@ -9,7 +9,8 @@ import type { StreamOverrun } from '../streams/from-observable.js';
 /** The parts of process-watcher's events that are used here. */
 export type WatchedEvent = { readonly kind: string; readonly pid?: number } | StreamOverrun;
 
-export type Hint = 'pod-process' | 'kubelet' | 'overrun';
+/** `pod-start`: of a pod that is not enrolled yet, and urgent. */
+export type Hint = 'pod-start' | 'pod-process' | 'kubelet' | 'overrun';
 
 /** A pod that is enrolled as far as it can be. */
 export interface SettledPod {
@@ -21,10 +22,18 @@ export interface SettledPod {
 /** How long a pod is not looked at again for a namespace that is not known of it, in milliseconds: it can make any number of them. */
 const SUSPECTED_AGAIN_MS = 1000;
 
+/**
+ * As many programs that the runtime starts in a new pod's cgroups are urgent: its own and the sandbox's, twice if they have to be started again.
+ * Those that a pod starts itself, without end, are not.
+ */
+const URGENT_STARTS = 4;
+
 export class ProcessHints {
   readonly #view: NodeView;
   readonly #procPath: string;
   #settled: ReadonlyMap<string, SettledPod> = new Map();
+  /** How many programs have started in pods that are not settled. */
+  readonly #starts = new Map<string, number>();
   readonly #suspectedAtMs = new Map<string, number>();
   /** When the pods that were not looked at again have their turn, the last time that there were any. */
   #laterMs = -Infinity;
@@ -44,6 +53,11 @@ export class ProcessHints {
     this.#settled = directories;
     const uids = new Set([...directories.values()].map(({ podUid }) => podUid));
     for (const uid of this.#suspectedAtMs.keys()) if (!uids.has(uid)) this.#suspectedAtMs.delete(uid);
+  }
+
+  /** The pods, by UID in cgroupfs, that there are: the others are forgotten. */
+  keep(podUids: ReadonlySet<string>): void {
+    for (const uid of this.#starts.keys()) if (!podUids.has(uid)) this.#starts.delete(uid);
   }
 
   /** The hints in a batch of events, each kind once. */
@@ -90,8 +104,14 @@ export class ProcessHints {
     const parsed = parseCgroupPath(directory.slice(root.length)) ?? parseCgroupPath(membership.path);
     if (parsed !== undefined) this.#seen(parsed.podUid);
     if (settled !== undefined) return this.#isElsewhere(pid, settled) ? 'pod-process' : undefined;
-    if (parsed !== undefined) return 'pod-process';
+    if (parsed !== undefined) return this.#isUrgent(parsed.podUid) ? 'pod-start' : 'pod-process';
     return kubeletFinder.isKubelet(pid) ? 'kubelet' : undefined;
+  }
+
+  #isUrgent(podUid: string): boolean {
+    const starts = (this.#starts.get(podUid) ?? 0) + 1;
+    this.#starts.set(podUid, starts);
+    return starts <= URGENT_STARTS;
   }
 
   /** Whether a process of the pod has started in a network namespace that is not known of the pod, so that a look is due. */

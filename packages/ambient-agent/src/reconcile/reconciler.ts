@@ -14,6 +14,7 @@ export type Request =
   | 'zds'
   | 'netns'
   | 'missing'
+  | 'pod-start'
   | 'pod-process'
   | 'pod-cgroup'
   | 'listener'
@@ -25,10 +26,12 @@ export type Request =
 /** After these, a pass looks at everything again, and not only at what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);
 
+/** The application of a pod that starts dials some 0.1 s after this, and is refused until a pass has prepared the pod's namespace. */
+const urgent: Request = 'pod-start';
+
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5000;
 const LONGEST_PAUSE_MS = 200;
-/** What has come during a pass goes into the next one. */
 const SHORTEST_PAUSE_MS = 1;
 /** After a quiet time, so much may follow without a pause: a pod that starts needs three passes, and soon. */
 const BURST_MS = 400;
@@ -39,7 +42,7 @@ export interface PassFailure {
 }
 
 export interface Reconciler {
-  /** Never waits. Requests during a pass become one pass after it. */
+  /** Never waits. Requests during a pass become one pass after it; only an urgent one does not let the pause between the two pass by. */
   readonly request: (why: Request) => void;
   /** Runs for ever, after a pass with this result. */
   readonly run: (before: Outlook) => Effect.Effect<never, never, PassServices>;
@@ -66,11 +69,25 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     const wake = yield* Queue.sliding<void>(1);
     let waiting = new Set<Request>();
     let retryMs = FIRST_RETRY_MS;
+    /** Ends the pause, if there is one. */
+    let goOn = (): void => {};
 
     const request = (why: Request): void => {
       waiting.add(why);
       Queue.offerUnsafe(wake, undefined);
+      if (why === urgent) goOn();
     };
+
+    const unlessUrgent = Effect.callback<void>((resume) => {
+      goOn = () => resume(Effect.void);
+      if (waiting.has(urgent)) goOn();
+      return Effect.sync(() => {
+        goOn = () => {};
+      });
+    });
+    /** What has come during a pass goes into the next one. */
+    const pause = (ms: number): Effect.Effect<void> =>
+      Effect.andThen(Effect.sleep(SHORTEST_PAUSE_MS), Effect.raceFirst(Effect.sleep(ms), unlessUrgent));
 
     const onePass = Effect.gen(function* () {
       const why = waiting;
@@ -119,8 +136,7 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
         outlook = yield* guarded;
-        const pauseMs = share.spent(started, performance.now());
-        yield* Effect.sleep(Math.max(SHORTEST_PAUSE_MS, pauseMs));
+        yield* pause(share.spent(started, performance.now()));
       }
     });
     return { request, run };

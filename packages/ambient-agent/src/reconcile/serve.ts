@@ -24,6 +24,8 @@ export interface DoneNetns {
   readonly plumbed: Map<bigint, WantedCapture>;
   /** The namespaces in which something was changed that has not been looked at since. */
   readonly disturbed: Set<bigint>;
+  /** The namespaces that were prepared before the maps had their pods, whatever came of it. */
+  readonly begun: Set<bigint>;
   /** The namespaces in which marked connections have reached ztunnel. */
   readonly prepared: Set<bigint>;
   /** Of the pods that ztunnel has acknowledged. */
@@ -162,6 +164,22 @@ const prepare = Effect.fnUntraced(function* (
     : [];
 });
 
+/**
+ * Does for pods that are new what {@link serve} does, before the maps have them. A failure is left to serve, which tries again and says so.
+ * Returns whether the connections of more pods can be captured by route now.
+ */
+export const prepareNew = Effect.fnUntraced(function* (pods: readonly ServedPod[], done: DoneNetns) {
+  const known = done.prepared.size;
+  for (const pod of pods) {
+    const { cookie, netns } = pod;
+    if (netns === undefined || done.begun.has(cookie) || done.attached.has(cookie) || done.prepared.has(cookie))
+      continue;
+    done.begun.add(cookie);
+    yield* Effect.result(prepare(pod, new Set(), done, { isDue: false, isReachable: true }));
+  }
+  return done.prepared.size > known;
+});
+
 /** Opens the pod's namespace, makes it as wanted, and tells the datapath where marked connections reach ztunnel. */
 const plumb = Effect.fnUntraced(function* (pod: ServedPod, wanted: WantedCapture, done: DoneNetns) {
   const enforcement = yield* Enforcement;
@@ -221,6 +239,7 @@ const detachOthers = Effect.fnUntraced(function* (
 ) {
   const enforcement = yield* Enforcement;
   const problems: string[] = [];
+  for (const cookie of done.begun) if (!served.has(cookie)) done.begun.delete(cookie);
   for (const cookie of attached) {
     if (served.has(cookie)) continue;
     const outcome = yield* Effect.result(enforcement.detachNetns(cookie));
