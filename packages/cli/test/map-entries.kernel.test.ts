@@ -144,10 +144,15 @@ describe.skipIf(need.skip)(`the entries of the maps${need.label}`, () => {
       const under = OPENS.includes(row.name) ? [] : await loads();
       const any = each[Math.floor(Math.random() * each.length)];
       for (const entries of any === undefined || each.length === 1 ? [each] : [[any], each]) {
+        // A pass that comes before the look puts right, too, and need not count it.
         const count = await repairs();
-        damage(map, fault, entries, other.fd);
-        await expect.poll(() => entriesOf(row, map)).toEqual(before);
-        await expect.poll(repairs).toBeGreaterThan(count);
+        await expect
+          .poll(async () => {
+            damage(map, fault, entries, other.fd);
+            await expect.poll(() => entriesOf(row, map)).toEqual(before);
+            return repairs();
+          })
+          .toBeGreaterThan(count);
         await expect.poll(async () => (await host.get('/readyz')).status).toBe(200);
       }
       for (const load of under) {
