@@ -141,7 +141,7 @@ describe('the reconciler', () => {
       const request = (why: 'inventory' | 'pod-start'): Effect.Effect<void> =>
         Effect.andThen(
           Effect.sync(() => reconciler.request(why)),
-          TestClock.adjust(2),
+          TestClock.adjust(30),
         );
       yield* request('inventory');
       yield* request('inventory');
@@ -162,6 +162,32 @@ describe('the reconciler', () => {
     } finally {
       clock.mockRestore();
     }
+  });
+
+  it('lets what is not urgent wait for others, and runs at once when anything else comes', async () => {
+    const reasons: string[][] = [];
+    const program = Effect.gen(function* () {
+      const reconciler = yield* makeReconciler({
+        pass: () => Effect.succeed(nothingDone),
+        onPass: (_result, why) => Effect.sync(() => void reasons.push([...why])),
+        onFailure: () => Effect.void,
+        resyncIntervalMs: 3_600_000,
+      });
+      yield* Effect.forkChild(withoutServices(reconciler.run(nothingDone)));
+      reconciler.request('pod-cgroup');
+      yield* TestClock.adjust(10);
+      reconciler.request('inventory');
+      yield* TestClock.adjust(10);
+      expect(reasons).toEqual([]);
+      yield* TestClock.adjust(10);
+      expect(reasons).toEqual([['pod-cgroup', 'inventory']]);
+      reconciler.request('inventory');
+      yield* TestClock.adjust(10);
+      reconciler.request('zds');
+      yield* TestClock.adjust(1);
+      expect(reasons.slice(1)).toEqual([['inventory', 'zds']]);
+    });
+    await Effect.runPromise(Effect.provide(program, TestClock.layer()));
   });
 
   it('reports failures, even unforeseen ones, and tries again by itself', async () => {

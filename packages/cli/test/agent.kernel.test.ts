@@ -203,7 +203,7 @@ describe.skipIf(need.skip)(`the agent${need.label}`, () => {
     for (const line of [
       /^sluice_decisions\{[^}]*reason="redirect"[^}]*\} [1-9]/m,
       /^sluice_workloads\{[^}]*state="in"[^}]*\} [1-9]/m,
-      /^sluice_hints_total\{[^}]*kind="pod-process"[^}]*\} [1-9]/m,
+      /^sluice_hints_total\{[^}]*kind="pod-start"[^}]*\} [1-9]/m,
       /^sluice_process_events\{[^}]*outcome="messages"[^}]*\} [1-9]/m,
       /^sluice_reconciles_total(\{[^}]*\})? [1-9]/m,
     ])

@@ -42,22 +42,29 @@ function read<T>(get: () => T): T | undefined {
 export class KubeletFinder {
   readonly #resolver: CgroupResolver;
   readonly #options: KubeletOptions;
-  #pids: readonly number[] = [];
+  /** Undefined before the first search. */
+  #pids: readonly number[] | undefined;
 
   constructor(resolver: CgroupResolver, options: KubeletOptions) {
     this.#resolver = resolver;
     this.#options = options;
   }
 
-  /** @param isThorough looks at every process, even if those that were found before still run */
+  /**
+   * @param isThorough looks at every process, as is done anyway when one that was found before has ended. Where none was found, none is looked
+   * for: its start is a hint, after which a pass is thorough.
+   */
   find(isThorough: boolean): KubeletSearch {
     const { cgroup } = this.#options;
     if (cgroup !== undefined) return this.#configured(cgroup);
-    const known = isThorough ? [] : this.#pids.filter((pid) => this.isKubelet(pid));
-    this.#pids = known.length > 0 ? known : this.#scan();
+    const before = isThorough ? undefined : this.#pids;
+    const known = before?.filter((pid) => this.isKubelet(pid));
+    const isEnough = known !== undefined && (known.length > 0 || before?.length === 0);
+    const pids = isEnough ? known : this.#scan();
+    this.#pids = pids;
     const found = new Map<bigint, KubeletCgroup>();
     const problems: string[] = [];
-    for (const pid of this.#pids) {
+    for (const pid of pids) {
       const place = this.#resolver.resolveProcess(pid);
       if (place.kind !== 'host' || place.cgroupId === 0n || !this.#isBelowRoot(place.cgroupPath)) continue;
       if (place.cgroupPath === this.#resolver.cgroupRoot) {

@@ -23,6 +23,13 @@ export type Request =
   | 'timer'
   | 'retry';
 
+/**
+ * These wait for others: while a pod starts, they come one after another, and a pass for each would be in the way of the urgent one. What
+ * they tell of is no sooner in force with a pass of their own.
+ */
+const patient: ReadonlySet<Request> = new Set<Request>(['inventory', 'pod-cgroup']);
+const COMPANY_MS = 25;
+
 /** After these, a pass looks at everything again, and not only at what is known to have changed. */
 const thorough: ReadonlySet<Request> = new Set<Request>(['kubelet', 'overrun', 'timer']);
 
@@ -69,25 +76,28 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     const wake = yield* Queue.sliding<void>(1);
     let waiting = new Set<Request>();
     let retryMs = FIRST_RETRY_MS;
-    /** Ends the pause, if there is one. */
-    let goOn = (): void => {};
+    /** Looks whether what is waited for is there; set while somebody waits. */
+    let look = (): void => {};
 
     const request = (why: Request): void => {
       waiting.add(why);
       Queue.offerUnsafe(wake, undefined);
-      if (why === urgent) goOn();
+      look();
     };
 
-    const unlessUrgent = Effect.callback<void>((resume) => {
-      goOn = () => resume(Effect.void);
-      if (waiting.has(urgent)) goOn();
-      return Effect.sync(() => {
-        goOn = () => {};
+    /** Waits for some time, but not when there is such a request. */
+    const pauseUnless = (ms: number, isSuch: (why: Request) => boolean): Effect.Effect<void> => {
+      const come = Effect.callback<void>((resume) => {
+        look = () => {
+          if ([...waiting].some(isSuch)) resume(Effect.void);
+        };
+        look();
+        return Effect.sync(() => {
+          look = () => {};
+        });
       });
-    });
-    /** What has come during a pass goes into the next one. */
-    const pause = (ms: number): Effect.Effect<void> =>
-      Effect.andThen(Effect.sleep(SHORTEST_PAUSE_MS), Effect.raceFirst(Effect.sleep(ms), unlessUrgent));
+      return Effect.raceFirst(Effect.sleep(ms), come);
+    };
 
     const onePass = Effect.gen(function* () {
       const why = waiting;
@@ -131,12 +141,15 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       while (true) {
         yield* nextRequest(outlook);
         if (waiting.size === 0) continue;
+        yield* pauseUnless(COMPANY_MS, (why) => !patient.has(why));
         const started = performance.now();
         // Retries must not postpone the timer for ever.
         if (started - thoroughAt >= options.resyncIntervalMs) waiting.add('timer');
         if (waiting.has('timer')) thoroughAt = started;
         outlook = yield* guarded;
-        yield* pause(share.spent(started, performance.now()));
+        // What has come during a pass goes into the next one.
+        yield* Effect.sleep(SHORTEST_PAUSE_MS);
+        yield* pauseUnless(share.spent(started, performance.now()), (why) => why === urgent);
       }
     });
     return { request, run };
