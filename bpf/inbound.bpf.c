@@ -7,8 +7,8 @@
 #include "context.h"
 #include "inbound.h"
 
-/* SO_NETNS_COOKIE of the namespace that this instance is attached to. A map and no constant, so that the instance can be
- * loaded before the namespace is there. */
+/* SO_NETNS_COOKIE of the namespace that this instance is attached to. A map and no constant, so that the instance can
+ * be loaded before the namespace is there. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
