@@ -97,13 +97,13 @@ describe('the announcement of a pod', () => {
   it('is pending until ztunnel has acknowledged the pod, and follows everything that is done for it', async () => {
     const node = new Node();
     expect(await node.pass()).toEqual([
+      'plumb 7',
+      'route 7',
+      'attach 7',
       'withdraw but a=pending',
       'attach programs',
       'maps',
       'detach programs',
-      'plumb 7',
-      'route 7',
-      'attach 7',
       'offer a',
       'publish a=pending',
     ]);

@@ -166,7 +166,15 @@ export const decidePass = (
   places: PassPlaces,
   isThorough: boolean,
 ): Effect.Effect<DecidedPass, NodeViewError | EnforcementError, PassServices> =>
-  Effect.flatMap(seePass(places, isThorough), (seen) => decideOn(places, seen));
+  seePass(places, isThorough).pipe(
+    Effect.flatMap((seen) => decideOn(places, seen)),
+    Effect.tap(withdrawLeaving),
+  );
+
+/** Comes before anything is taken from the pods. */
+const withdrawLeaving = Effect.fnUntraced(function* ({ enrolment, inventory }: DecidedPass) {
+  yield* (yield* Announcements).withdraw(enrolment.statuses, inventory);
+});
 
 /**
  * The same, and prepares the namespaces of pods that are new before the maps say what becomes of their connections: until then these are
@@ -180,7 +188,10 @@ const decidePrepared = Effect.fnUntraced(function* (
   const decided = yield* decideOn(places, seen);
   const entering = enteringOf(places, seen.pods);
   const comers = decided.enrolment.served.filter(({ uid }) => !entering.has(uid));
-  return (yield* prepareNew(comers, places.doneNetns)) ? yield* decideOn(places, seen) : decided;
+  const isOther = yield* prepareNew(comers, places.doneNetns);
+  const last = isOther ? yield* decideOn(places, seen) : decided;
+  yield* withdrawLeaving(last);
+  return last;
 });
 
 const decideOn = Effect.fnUntraced(function* (
@@ -190,7 +201,6 @@ const decideOn = Effect.fnUntraced(function* (
   const { config, sights, doneNetns, lasting, patience } = places;
   const podNetns = yield* PodNetns;
   const zds = yield* Zds;
-  const announcements = yield* Announcements;
   const facts = zds.facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
@@ -219,8 +229,6 @@ const decideOn = Effect.fnUntraced(function* (
   const { desired, isLeft } = places.lingering.extend(decided.desired, (cookie) => podNetns.changed().has(cookie));
   const captured = [...served.attached, ...decided.served.map(({ cookie }) => cookie)];
   const enrolment = { ...decided, desired: withThoseOut(desired, captured) };
-  // Announcements of pods that leave are withdrawn before anything is taken from the pods.
-  yield* announcements.withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
   const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, waiting), present, performance.now());
   const dueMs = earliest(
