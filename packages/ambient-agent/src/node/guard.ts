@@ -155,12 +155,12 @@ class RunningGuard {
   /** Throws what keeps it from being opened or told. */
   keep({ namespaces, podsParents, reachable, awaited, present, out }: GuardFacts): KeptGuard {
     const guard = this.open({ namespaces, podsParents });
-    guard.endFormer();
     const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
     const parents = guard.setPodsParents(podsParents);
     const held = guard.setReachable(reachable);
     const unawaited = guard.setPods({ awaited, present, out });
     guard.restore();
+    guard.endFormer();
     const missing = guard.missing();
     const canLetGo = !missing.some(({ part }) => part === 'let_go');
     const told = new Set(canLetGo ? reachable.map(([id]) => id) : []);

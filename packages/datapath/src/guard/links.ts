@@ -71,9 +71,10 @@ export class GuardLinks {
       renameSync(own, pin);
       this.#pins.set(part, pin);
     }
+    const directory = guardDirectory(this.#pinDirectory);
     const known: readonly string[] = GUARD_PARTS;
-    for (const name of readdirSync(guardDirectory(this.#pinDirectory)))
-      if (!known.includes(name)) endLink(join(guardDirectory(this.#pinDirectory), name));
+    for (const name of existsSync(directory) ? readdirSync(directory) : [])
+      if (!known.includes(name)) endLink(join(directory, name));
   }
 
   /** How many listeners. */
