@@ -12,6 +12,7 @@ import {
   redirectionOf,
   type Inventory,
   type PassPlaces,
+  type PassResult,
   type Pod,
   type WorkloadStatus,
 } from '../src/index.js';
@@ -25,19 +26,20 @@ import { config, HOST_COOKIE, inventory, pod, workload } from './world.js';
 const AMBIENT = { 'istio.io/dataplane-mode': 'ambient' };
 const COOKIE = 7n;
 
-/** A node with one pod. Its services and announcements write into one log. */
+/** A node with one pod, and with another one if that is set. Its services and announcements write into one log. */
 class Node {
   readonly services = new Recorder();
   pod: Pod = pod('a', { labels: AMBIENT, namespace: 'plain', ips: ['10.0.0.2'] });
+  other: Pod | undefined;
   readonly #places: PassPlaces;
 
   /** @param leaveGrace how long a pod stays after its announcement was withdrawn */
   constructor(leaveGrace = '0s') {
     this.#places = {
       view: {
-        cgroups: () => [workload('a', 100n, COOKIE).pod],
+        cgroups: () => [...this.#workloads().values()].map((each) => each.pod),
         read: () => ({
-          workloads: new Map([['a', workload('a', 100n, COOKIE)]]),
+          workloads: this.#workloads(),
           kubelets: [],
           root: { path: '/cg', id: 1n },
           podsParents: [{ path: '/cg/kubepods', id: 2n }],
@@ -61,7 +63,17 @@ class Node {
     } as unknown as PassPlaces;
   }
 
+  #workloads(): Map<string, ReturnType<typeof workload>> {
+    const first = ['a', workload('a', 100n, COOKIE)] as const;
+    return new Map(this.other === undefined ? [first] : [first, ['b', workload('b', 101n, COOKIE + 1n)]]);
+  }
+
   async pass(): Promise<string[]> {
+    await this.result();
+    return this.services.take();
+  }
+
+  async result(): Promise<PassResult> {
     const { log } = this.services;
     const said = (statuses: readonly WorkloadStatus[]): string =>
       statuses.map((status) => `${status.uid}=${redirectionOf(status) ?? 'none'}`).join();
@@ -69,7 +81,10 @@ class Node {
       Layer.succeed(
         InventorySource,
         InventorySource.of({
-          current: Effect.sync(() => ({ inventory: inventory([this.pod]), problems: [] })),
+          current: Effect.sync(() => ({
+            inventory: inventory([this.pod, ...(this.other === undefined ? [] : [this.other])]),
+            problems: [],
+          })),
           changes: Stream.empty,
           copies: () => [],
         }),
@@ -86,10 +101,9 @@ class Node {
         }),
       ),
     );
-    await Effect.runPromise(
+    return Effect.runPromise(
       Effect.provide(reconcilePass(this.#places, false), Layer.merge(others, this.services.layers())),
     );
-    return this.services.take();
   }
 }
 
@@ -153,5 +167,15 @@ describe('the announcement of a pod', () => {
       'restore 7',
       'publish a=none',
     ]);
+  });
+
+  it('is withdrawn in a pass in which another pod comes, and what the pod leaves behind is taken away at once', async () => {
+    const node = new Node();
+    await node.pass();
+    node.services.acknowledged.set('a', COOKIE);
+    await node.pass();
+    node.pod = { ...node.pod, labels: {} };
+    node.other = pod('b', { labels: AMBIENT, namespace: 'plain', ips: ['10.0.0.3'] });
+    expect((await node.result()).dueMs).toBe(0);
   });
 });

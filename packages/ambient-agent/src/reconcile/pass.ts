@@ -162,18 +162,12 @@ const seePass = Effect.fnUntraced(function* (
 });
 
 /** Looks, decides, and withdraws the announcements of pods that leave. */
-export const decidePass = (
+export const decidePass = Effect.fnUntraced(function* (
   places: PassPlaces,
   isThorough: boolean,
-): Effect.Effect<DecidedPass, NodeViewError | EnforcementError, PassServices> =>
-  seePass(places, isThorough).pipe(
-    Effect.flatMap((seen) => decideOn(places, seen)),
-    Effect.tap(withdrawLeaving),
-  );
-
-/** Comes before anything is taken from the pods. */
-const withdrawLeaving = Effect.fnUntraced(function* ({ enrolment, inventory }: DecidedPass) {
-  yield* (yield* Announcements).withdraw(enrolment.statuses, inventory);
+): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
+  const seen = yield* seePass(places, isThorough);
+  return yield* conclude(places, seen, yield* enrolSeen(places, seen));
 });
 
 /**
@@ -185,32 +179,37 @@ const decidePrepared = Effect.fnUntraced(function* (
   isThorough: boolean,
 ): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
   const seen = yield* seePass(places, isThorough);
-  const decided = yield* decideOn(places, seen);
-  const entering = enteringOf(places, seen.pods);
-  const comers = decided.enrolment.served.filter(({ uid }) => !entering.has(uid));
+  const enrolled = yield* enrolSeen(places, seen);
+  const comers = enrolled.enrolment.served.filter(({ uid }) => !enrolled.entering.has(uid));
   const isOther = yield* prepareNew(comers, places.doneNetns);
-  const last = isOther ? yield* decideOn(places, seen) : decided;
-  yield* withdrawLeaving(last);
-  return last;
+  return yield* conclude(places, seen, isOther ? yield* enrolSeen(places, seen) : enrolled);
 });
 
-const decideOn = Effect.fnUntraced(function* (
+/** Whom a pass enrols, which may be asked again when more namespaces are prepared. */
+interface EnrolledPass {
+  readonly enrolment: Enrolment;
+  readonly entering: ReadonlySet<string>;
+  readonly waiting: readonly string[];
+  readonly attached: ReadonlySet<bigint>;
+}
+
+const enrolSeen = Effect.fnUntraced(function* (
   places: PassPlaces,
-  { isThorough, missing, inventory, inventoryProblems, ztunnels, pods, leave, truth }: SeenPass,
-): Effect.fn.Return<DecidedPass, NodeViewError | EnforcementError, PassServices> {
-  const { config, sights, doneNetns, lasting, patience } = places;
+  { isThorough, inventory, ztunnels, pods, leave, truth }: SeenPass,
+): Effect.fn.Return<EnrolledPass, NodeViewError | EnforcementError, PassServices> {
+  const { config, sights, doneNetns, patience } = places;
   const podNetns = yield* PodNetns;
-  const zds = yield* Zds;
-  const facts = zds.facts();
+  const facts = (yield* Zds).facts();
   const open = [...podNetns.changed()].filter(([cookie]) => podNetns.get(cookie) !== undefined);
   const remembered = new Map([...facts.acknowledged, ...open.map(([cookie, { uid }]) => [uid, cookie] as const)]);
   const { obstacles, addresses } = yield* lookIntoNetns(truth);
   const capture = captureFacts({ config, sights, obstacles, prepared: doneNetns.prepared }, facts, truth, isThorough);
   const entering = enteringOf(places, pods);
+  const attached = yield* (yield* Enforcement).attachedNetns;
   const served = {
     ...facts,
     remembered,
-    attached: yield* (yield* Enforcement).attachedNetns,
+    attached,
     notInForce: places.lacking,
     leaving: leave.staying,
     entering,
@@ -225,17 +224,30 @@ const decideOn = Effect.fnUntraced(function* (
   patience.see(waiting, performance.now());
   // One that was overdue and has its ztunnel by now waits anew when that goes again.
   const stillOverdue = new Set(waiting.filter((uid) => overdue.has(uid)));
-  const decided = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
-  const { desired, isLeft } = places.lingering.extend(decided.desired, (cookie) => podNetns.changed().has(cookie));
-  const captured = [...served.attached, ...decided.served.map(({ cookie }) => cookie)];
+  const enrolment = stillOverdue.size === overdue.size ? assumed : enrolWith(stillOverdue);
+  return { enrolment, entering, waiting, attached };
+});
+
+/** Once in a pass: it compares with the one before. */
+const conclude = Effect.fnUntraced(function* (
+  places: PassPlaces,
+  { isThorough, missing, inventory, inventoryProblems, ztunnels, leave, truth }: SeenPass,
+  { enrolment: decided, entering, waiting, attached }: EnrolledPass,
+): Effect.fn.Return<DecidedPass, never, PassServices> {
+  const { config, lasting, lingering, patience } = places;
+  const podNetns = yield* PodNetns;
+  const { desired, isLeft } = lingering.extend(decided.desired, (cookie) => podNetns.changed().has(cookie));
+  const captured = [...attached, ...decided.served.map(({ cookie }) => cookie)];
   const enrolment = { ...decided, desired: withThoseOut(desired, captured) };
+  // Announcements of pods that leave are withdrawn before anything is taken from the pods.
+  yield* (yield* Announcements).withdraw(enrolment.statuses, inventory);
   const present = new Set([...truth.workloads.values()].map(({ pod }) => pod.cgroupId));
   const needs = lasting.extend(needsOf(config, truth, ztunnels, enrolment, waiting), present, performance.now());
   const dueMs = earliest(
     entering.size > 0 || isLeft ? 0 : undefined,
     leave.nextMs,
     patience.nextMs(performance.now()),
-    isAlone(enrolment, zds.connections()) ? LOOK_AGAIN_MS : undefined,
+    isAlone(enrolment, (yield* Zds).connections()) ? LOOK_AGAIN_MS : undefined,
   );
   return {
     isThorough,

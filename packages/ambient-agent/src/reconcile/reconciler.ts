@@ -23,11 +23,9 @@ export type Request =
   | 'timer'
   | 'retry';
 
-/**
- * These wait for others: while a pod starts, they come one after another, and a pass for each would be in the way of the urgent one. What
- * they tell of is no sooner in force with a pass of their own.
- */
+/** These wait for others: while a pod starts, they come one after another, and a pass for each would be in the way of the urgent one. */
 const patient: ReadonlySet<Request> = new Set<Request>(['inventory', 'pod-cgroup']);
+/** About as long as a pass takes on a small node. A label takes effect so much later. */
 const COMPANY_MS = 25;
 
 /** After these, a pass looks at everything again, and not only at what is known to have changed. */
