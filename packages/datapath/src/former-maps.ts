@@ -57,6 +57,19 @@ export class FormerMaps {
   }
 }
 
+/** As many pods again may come until the former maps are not written any more. */
+const SPARE = 2;
+
+/**
+ * How many entries a map has to have room for, whatever its capacity is, so that nobody is let through who is expected in the former one. 0
+ * for a map that need not carry over so much. `inUse`: as for {@link FormerMaps}.
+ */
+export function roomNeeded(name: MapName, inUse: ReadonlyMap<string, number>): number {
+  const id = (CAPACITIES.pods as readonly MapName[]).includes(name) ? inUse.get(nameInKernel(name)) : undefined;
+  using former = id === undefined ? undefined : unlessGone(() => BpfMap.openId(id));
+  return former === undefined ? 0 : Math.min([...former.keys()].length * SPARE, former.maxEntries);
+}
+
 const isOfOneLayout = (a: BpfMap, b: BpfMap): boolean =>
   a.type === b.type && a.keySize === b.keySize && a.valueSize === b.valueSize;
 

@@ -3,7 +3,7 @@ import { openObject, programInfo, type BpfMap, type BpfObject, type BpfProgram }
 import { DatapathError } from './errors.js';
 import { INBOUND_PROGRAM } from './layout.js';
 
-/** The instance's own map, whose one value is the cookie of the namespace that it is attached to: a __u64. */
+/** The instance's own map, whose one value is the cookie of the namespace that it is attached to: a __u64, which nobody changes afterwards. */
 const ATTACHED_TO = 'attached_to';
 
 /** As many pods start at a time on a busy node before there is time to load more. */
@@ -34,7 +34,9 @@ export class InboundPrograms {
   with<T>(netnsCookie: bigint, use: (program: BpfProgram) => T): T {
     using object = this.#spares.pop() ?? this.#load();
     const value = Buffer.from(BigUint64Array.of(netnsCookie).buffer);
-    object.map(ATTACHED_TO).update(Buffer.from(Uint32Array.of(0).buffer), value);
+    const attachedTo = object.map(ATTACHED_TO);
+    attachedTo.update(Buffer.from(Uint32Array.of(0).buffer), value);
+    attachedTo.freeze();
     return use(object.program(INBOUND_PROGRAM));
   }
 

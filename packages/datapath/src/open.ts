@@ -16,7 +16,7 @@ import {
   type Capacities,
   type MapName,
 } from './layout.js';
-import { FormerMaps } from './former-maps.js';
+import { FormerMaps, roomNeeded } from './former-maps.js';
 import { unlessGone } from './links-of-sluice.js';
 import { mapsInUse } from './maps-in-use.js';
 import { canPinIn, clearPin, openIfPinned } from './pins.js';
@@ -59,19 +59,20 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   checkPlaces(pinDirectory, cgroup);
   mkdirSync(mapsDirectory(pinDirectory), { recursive: true, mode: 0o700 });
   mkdirSync(linksDirectory(pinDirectory), { recursive: true, mode: 0o700 });
-  const sized = Object.fromEntries(
-    namesOf(CAPACITIES).flatMap((name) => {
-      const affected: readonly MapName[] = CAPACITIES[name];
-      return affected.map((map) => [map, { maxEntries: capacities[name] ?? defaultCapacities[name] }]);
-    }),
-  );
   const opened: BpfMap[] = [];
   try {
+    const inUse = mapsInUse(pinDirectory);
+    const sized = Object.fromEntries(
+      namesOf(CAPACITIES).flatMap((name) => {
+        const affected: readonly MapName[] = CAPACITIES[name];
+        const capacity = capacities[name] ?? defaultCapacities[name];
+        return affected.map((map) => [map, { maxEntries: Math.max(capacity, roomNeeded(map, inUse)) }]);
+      }),
+    );
     const definitions = definitionsOf(objectPath, sized);
     const mapOptions: Record<string, { maxEntries?: number; reuse?: BpfMap }> = { ...sized };
     const adopted: MapName[] = [];
     const fresh: MapName[] = [];
-    const inUse = mapsInUse(pinDirectory);
     for (const name of PINNED_MAPS) {
       const pinned = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
       const id = inUse.get(nameInKernel(name));

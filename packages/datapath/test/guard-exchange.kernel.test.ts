@@ -85,4 +85,14 @@ describe.skipIf(need.skip)(`the guard is exchanged for one on other maps${need.l
     );
     close(agent);
   });
+
+  it('for one with less room than there are pods', async () => {
+    const few = 5;
+    const pods: GuardedPod[] = [];
+    for (let i = 0; i < 3 * few; i++) pods.push(await world.pod({ netns: home.netns }));
+    let agent: Agent | undefined;
+    for (const name of STEPS) agent = step(name, agent, few);
+    for (const { process } of pods) expect(await process.dial(elsewhere.ip4, 80)).toBe('ECONNREFUSED');
+    close(agent);
+  });
 });

@@ -1,6 +1,6 @@
 // The inbound program's links to network namespaces: made, found again, taken over by another agent, and removed.
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { BpfMap, openObject } from '@sluice/libbpf';
+import { BpfMap, mapInfo, openObject, programInfo } from '@sluice/libbpf';
 import { Netns, netnsCookie } from '@sluice/linux';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -68,6 +68,21 @@ describe.skipIf(need.skip)(`links to network namespaces${need.label}`, () => {
     expect(programId()).toBe(before);
     expect(datapath.attachNetns(netns)).toBe('present');
     expect(await acceptors()).toEqual(steered);
+  });
+
+  it('have a program that knows its namespace for good, loaded ahead or not', async () => {
+    const { datapath } = world.mesh;
+    for (const isAhead of [false, true]) {
+      while (isAhead && !datapath.stockUp());
+      datapath.detachNetns(cookie);
+      expect(datapath.attachNetns(netns)).toBe('attached');
+      expect(await acceptors()).toEqual(steered);
+      const id = programInfo(programId() ?? 0).mapIds.find((map) => mapInfo(map).name === 'attached_to');
+      using attachedTo = BpfMap.openId(id ?? 0);
+      const key = Buffer.from(Uint32Array.of(0).buffer);
+      expect(attachedTo.lookup(key)?.readBigUInt64LE()).toBe(cookie);
+      expect(() => attachedTo.update(key, Buffer.alloc(8))).toThrow(/EPERM/);
+    }
   });
 
   it('get the program that works on the current maps', async () => {

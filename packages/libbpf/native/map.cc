@@ -66,6 +66,12 @@ void mapUpdate(const Napi::CallbackInfo &info) {
     throw callError(info.Env(), "bpf(BPF_MAP_UPDATE_ELEM)", errno);
 }
 
+// mapFreeze(fd)
+void mapFreeze(const Napi::CallbackInfo &info) {
+  if (bpf_map_freeze(intArgument(info, 0)) != 0)
+    throw callError(info.Env(), "bpf(BPF_MAP_FREEZE)", errno);
+}
+
 // mapDelete(fd, key, keySize) -> whether it existed
 Napi::Value mapDelete(const Napi::CallbackInfo &info) {
   Bytes key = sizedBytesArgument(info, 1, uintArgument(info, 2));
@@ -107,6 +113,7 @@ void addMaps(Napi::Env env, Napi::Object exports) {
   exports.Set("mapNextId", Napi::Function::New<mapNextId>(env, "mapNextId"));
   exports.Set("mapLookup", Napi::Function::New<mapLookup>(env, "mapLookup"));
   exports.Set("mapUpdate", Napi::Function::New<mapUpdate>(env, "mapUpdate"));
+  exports.Set("mapFreeze", Napi::Function::New<mapFreeze>(env, "mapFreeze"));
   exports.Set("mapDelete", Napi::Function::New<mapDelete>(env, "mapDelete"));
   exports.Set("mapNextKey", Napi::Function::New<mapNextKey>(env, "mapNextKey"));
   exports.Set("possibleCpus", Napi::Function::New<possibleCpus>(env, "possibleCpus"));

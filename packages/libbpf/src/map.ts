@@ -90,6 +90,11 @@ export class BpfMap {
     );
   }
 
+  /** Nobody writes it by system calls any more (EPERM), as long as it exists; programs do as before. EPERM: that has been done already. */
+  freeze(): void {
+    attempt(`freeze map '${this.name}'`, () => native.mapFreeze(this.fd));
+  }
+
   /** Whether there was such a key. Elements of arrays cannot be deleted (EINVAL). */
   delete(key: Uint8Array): boolean {
     return attempt(

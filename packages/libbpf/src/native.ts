@@ -110,6 +110,7 @@ export interface Native {
   mapNextId(id: number): number | undefined;
   mapLookup(fd: number, key: Uint8Array, keySize: number, valueBytes: number): Buffer | undefined;
   mapUpdate(fd: number, key: Uint8Array, keySize: number, value: Uint8Array, valueBytes: number, flags: number): void;
+  mapFreeze(fd: number): void;
   mapDelete(fd: number, key: Uint8Array, keySize: number): boolean;
   mapNextKey(fd: number, key: Uint8Array | undefined, keySize: number): Buffer | undefined;
   mapLookupBatch(

@@ -73,6 +73,19 @@ describe.skipIf(need.skip)(`maps${need.label}`, () => {
     expect(map.delete(key)).toBe(false);
   });
 
+  it('a frozen one keeps what it has', () => {
+    using own = openObject(objectPath('maps'));
+    own.load();
+    const map = own.map('small_hash');
+    const [key, value] = [Buffer.alloc(map.keySize), Buffer.alloc(map.valueSize, 1)];
+    map.update(key, value);
+    map.freeze();
+    expect(() => map.update(key, Buffer.alloc(map.valueSize))).toThrow(/EPERM/);
+    expect(() => map.delete(key)).toThrow(/EPERM/);
+    expect(() => map.freeze()).toThrow(/EPERM/);
+    expect(map.lookup(key)).toEqual(value);
+  });
+
   it('a full one says so, with its size and the way out', () => {
     load();
     const map = object.map('small_hash');
