@@ -80,11 +80,24 @@ static __always_inline void give_up_exemption(struct bpf_sock_ops *ctx, struct b
     bpf_setsockopt(ctx, LEVEL_SOCKET, SOCKET_MARK, &others, sizeof(others));
 }
 
+/* The note of a connection whose end nobody has seen, because another program has replaced the socket's callback flags,
+ * would take a later one of the pod with the same tuple past the capture, where no socket listens for it. */
+static __always_inline void forget_former_user(struct bpf_sock_ops *ctx) {
+  struct exempt_key key = exempt_in(bpf_get_netns_cookie(ctx));
+
+  tuple_of_connecting(ctx, &key.tuple);
+  if (bpf_map_lookup_elem(&exempt_tuples, &key))
+    bpf_map_delete_elem(&exempt_tuples, &key);
+}
+
 static __always_inline void announce_exemption(struct bpf_sock_ops *ctx, struct bpf_sock *sk) {
   const __u64 *netns_cookie = bpf_sk_storage_get(&socket_exemption, sk, NULL, 0);
 
-  if (!netns_cookie)
+  if (!netns_cookie) {
+    if (sk->mark & ROUTE_MARK)
+      forget_former_user(ctx);
     return;
+  }
 
   struct exempt_key key = exempt_in(exempted_netns(*netns_cookie));
   __u64 socket_cookie = bpf_get_socket_cookie(ctx);

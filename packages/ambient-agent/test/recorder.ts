@@ -101,7 +101,7 @@ export class Recorder {
         Enforcement,
         Enforcement.of({
           adopted: [],
-          whyNotHeld: undefined,
+          problems: [],
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
           stockUp: Effect.succeed(true),
           pinMaps: Effect.die('not asked here'),

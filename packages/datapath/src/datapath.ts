@@ -15,7 +15,7 @@ import { HOLDING, captureListener, capturedListener } from './listeners.js';
 import { MapPins } from './map-pins.js';
 import { missingParts, type MissingPart } from './missing.js';
 import { NetnsLinks, type NetnsAttached } from './netns-links.js';
-import { loadObject, pinFresh, type DatapathOptions, type LoadedObject } from './open.js';
+import { loadObject, pinFresh, type DatapathOptions, type KeptSize, type LoadedObject } from './open.js';
 import { recordOf } from './records.js';
 import { RoutedNetns, type RoutedDevices } from './routed-netns.js';
 
@@ -67,6 +67,11 @@ export class Datapath {
   /** The maps that were there already. */
   get adopted(): readonly string[] {
     return this.#loaded.adopted;
+  }
+
+  /** Which capacities are not in force, until no program is attached any more. */
+  get keptSizes(): readonly KeptSize[] {
+    return this.#loaded.keptSizes;
   }
 
   /** Makes the maps what they ought to be; what cannot be written is in the result, and the rest is written. */

@@ -1,5 +1,5 @@
-// The maps that the attached programs work on where the new programs get others, because these have another size: what the kernel has
-// written in the former ones is carried over, so that nobody who was held is let through.
+// The guard's maps that the attached programs work on where the new programs get others, because these have another size: what the kernel
+// has written in the former ones is carried over, so that nobody who was held is let through.
 import { BpfError, BpfMap, type BpfObject } from '@sluice/libbpf';
 import { CAPACITIES, nameInKernel, type MapName } from './layout.js';
 import { unlessGone } from './links-of-sluice.js';
@@ -8,11 +8,7 @@ import { unlessGone } from './links-of-sluice.js';
  * The maps of which only the kernel knows what belongs in them. In this order: the guard moves a pod from `expected_pods` to
  * `expected_cgroups`, which is read last, so that one that moves meanwhile is found in either.
  */
-const CARRIED: readonly MapName[] = [
-  ...CAPACITIES.pendingConnections,
-  ...CAPACITIES.exemptConnections,
-  ...CAPACITIES.pods,
-];
+const CARRIED: readonly MapName[] = CAPACITIES.pods;
 
 interface Pair {
   readonly name: MapName;

@@ -1,7 +1,7 @@
 // The datapath's public surface.
 export { Datapath } from './datapath.js';
-export type { DatapathOptions } from './open.js';
-export { defaultCapacities } from './layout.js';
+export type { DatapathOptions, KeptSize } from './open.js';
+export { defaultCapacities, isInForceLater } from './layout.js';
 export type { Capacities } from './layout.js';
 export { cgroupOfEntry, netnsOfEntry, ownerOfEntry } from './entry-owner.js';
 export type { ApplyFailure, ApplyResult } from './apply.js';

@@ -30,6 +30,17 @@ export const CAPACITIES = {
   exemptConnections: ['exempt_tuples'],
 } as const satisfies Record<string, readonly MapName[]>;
 
+/**
+ * The maps of connections that are being made keep their size for as long as any program is attached. One program announces a connection and
+ * another accepts it or sees its end, so that all have to have one map. A copy cannot stand for it: what one program writes and another
+ * deletes at the moment of copying would stay for ever, and let a later connection with the same tuple past the capture.
+ */
+export const SIZES_STAY: readonly MapName[] = [...CAPACITIES.pendingConnections, ...CAPACITIES.exemptConnections];
+
+/** Whether a changed capacity has to wait until no program is attached. */
+export const isInForceLater = (capacity: keyof typeof CAPACITIES): boolean =>
+  CAPACITIES[capacity].some((map) => SIZES_STAY.includes(map));
+
 /** The most entries of each kind. */
 export type Capacities = Readonly<Record<keyof typeof CAPACITIES, number>>;
 

@@ -8,6 +8,7 @@ import {
   CAPACITIES,
   OBJECT_PATH,
   PINNED_MAPS,
+  SIZES_STAY,
   defaultCapacities,
   linksDirectory,
   mapPin,
@@ -43,12 +44,21 @@ export interface DatapathOptions {
   readonly inboundObjectPath?: string;
 }
 
+/** A map that has another size than its capacity asks for, because the attached programs use it. */
+export interface KeptSize {
+  readonly map: MapName;
+  readonly capacity: keyof Capacities;
+  readonly wanted: number;
+  readonly maxEntries: number;
+}
+
 export interface LoadedObject {
   readonly object: BpfObject;
   /** Maps of an earlier agent that these programs share. */
   readonly adopted: readonly MapName[];
   /** Maps that are not pinned, most of them new; {@link pinFresh} pins them when they are filled. */
   readonly fresh: readonly MapName[];
+  readonly keptSizes: readonly KeptSize[];
   /** What the attached programs work on instead. The owner of this closes it. */
   readonly former: FormerMaps;
 }
@@ -62,12 +72,23 @@ export function loadObject(options: DatapathOptions): LoadedObject {
   const opened: BpfMap[] = [];
   try {
     const inUse = mapsInUse(pinDirectory);
+    const used = (name: MapName): BpfMap | undefined => {
+      const id = inUse.get(nameInKernel(name));
+      return id === undefined ? undefined : unlessGone(() => BpfMap.openId(id));
+    };
+    const keptSizes: KeptSize[] = [];
+    const sizeOf = (map: MapName, capacity: keyof Capacities): number => {
+      const wanted = capacities[capacity] ?? defaultCapacities[capacity];
+      if (!SIZES_STAY.includes(map)) return Math.max(wanted, roomNeeded(map, inUse));
+      using present = used(map);
+      if (present === undefined || present.maxEntries === wanted) return wanted;
+      keptSizes.push({ map, capacity, wanted, maxEntries: present.maxEntries });
+      return present.maxEntries;
+    };
     const sized = Object.fromEntries(
-      namesOf(CAPACITIES).flatMap((name) => {
-        const affected: readonly MapName[] = CAPACITIES[name];
-        const capacity = capacities[name] ?? defaultCapacities[name];
-        return affected.map((map) => [map, { maxEntries: Math.max(capacity, roomNeeded(map, inUse)) }]);
-      }),
+      namesOf(CAPACITIES).flatMap((capacity) =>
+        CAPACITIES[capacity].map((map) => [map, { maxEntries: sizeOf(map, capacity) }]),
+      ),
     );
     const definitions = definitionsOf(objectPath, sized);
     const mapOptions: Record<string, { maxEntries?: number; reuse?: BpfMap }> = { ...sized };
@@ -75,22 +96,22 @@ export function loadObject(options: DatapathOptions): LoadedObject {
     const fresh: MapName[] = [];
     for (const name of PINNED_MAPS) {
       const pinned = openIfPinned(mapPin(pinDirectory, name), (path) => BpfMap.openPinned(path));
-      const id = inUse.get(nameInKernel(name));
-      const map = pinned ?? (id === undefined ? undefined : unlessGone(() => BpfMap.openId(id)));
-      if (map !== undefined) opened.push(map);
+      // An agent that has ended may have pinned a map that no program uses yet.
+      const map = SIZES_STAY.includes(name) ? (used(name) ?? pinned) : (pinned ?? used(name));
+      for (const each of new Set([pinned, map])) if (each !== undefined) opened.push(each);
       if (map === undefined || !fits(map, definitions.get(name))) {
         fresh.push(name);
         continue;
       }
       mapOptions[name] = { ...mapOptions[name], reuse: map };
       adopted.push(name);
-      if (pinned === undefined) fresh.push(name);
+      if (pinned?.id !== map.id) fresh.push(name);
     }
     const { first, times } = retransmission(longestHoldMs, jiffyMicroseconds());
     const rodata = { first_retransmission: first, retransmissions: times };
     const object = openObject(objectPath, { maps: mapOptions, rodata });
     object.load();
-    return { object, adopted, fresh, former: new FormerMaps(object, inUse) };
+    return { object, adopted, fresh, keptSizes, former: new FormerMaps(object, inUse) };
   } catch (error) {
     throw DatapathError.because('load', 'the BPF programs could not be loaded', error);
   } finally {

@@ -1,7 +1,7 @@
 // Which connections are noted as exempt from a pod's inbound capture, and how long the note lasts.
 import { fileURLToPath } from 'node:url';
 import { BpfMap } from '@sluice/libbpf';
-import { Netns, writeSysctl } from '@sluice/linux';
+import { Netns, netnsCookie, writeSysctl } from '@sluice/linux';
 import {
   LineProcess,
   endpoint,
@@ -12,6 +12,7 @@ import {
   type Pod,
 } from '@sluice/testbed';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addressWords } from '../src/address.js';
 import { Datapath, cleanup } from '../src/index.js';
 import { maps } from '../src/generated/maps.js';
 import { InPodNode } from './in-pod-node.js';
@@ -92,6 +93,25 @@ describe.skipIf(need.skip)(`exemptions${need.label}`, () => {
       ]);
       await expect.poll(() => world.exemptTuples()).toBe(0);
     });
+  });
+
+  it('end with the next use of the tuple, if nobody has seen the end of the connection', async () => {
+    const routed = await world.mesh.node.pod({ name: 'routed' });
+    world.enrol(routed, 0, 'route');
+    await world.serve(routed);
+    const { remote } = world.mesh.node;
+    const cookie = netnsCookie(routed.netns);
+    using exempt = BpfMap.openPinned(`${world.mesh.pinDirectory}/maps/exempt_tuples`);
+    for (const [own, to] of [
+      [routed.ip4, remote.ip4],
+      [routed.ip6, remote.ip6],
+    ] as const) {
+      const tuple = { localIp: addressWords(own), remoteIp: addressWords(to), localPort: 40_000, remotePort: 80 };
+      exempt.typed(maps.exempt_tuples).set({ netns: [Number(cookie), 0], tuple }, 1n);
+      const { hops } = await routed.dial(endpoint(to, 80), { bind: endpoint(own, 40_000) });
+      expect(hops.map(({ by }) => by)).toEqual(['ztunnel', 'remote']);
+    }
+    await expect.poll(() => world.exemptTuples()).toBe(0);
   });
 
   it('are written for no connection of a pod', async () => {

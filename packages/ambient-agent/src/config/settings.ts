@@ -1,7 +1,7 @@
 // Every setting, in the order of the documents. Only this file says its name, type, default and meaning, and where it is in
 // the chart; `npm run generate` writes them to deploy/sluice.yaml, docs/configuration.md and the chart.
 import { hostname } from 'node:os';
-import { defaultCapacities, type Capacities } from '@sluice/datapath';
+import { defaultCapacities, isInForceLater, type Capacities } from '@sluice/datapath';
 import * as Effect from 'effect/Effect';
 import * as Record from 'effect/Record';
 import * as Schema from 'effect/Schema';
@@ -44,6 +44,9 @@ const limited: Readonly<Record<keyof Capacities, string>> = {
   pendingConnections: 'redirected connections between SYN and accept, on the whole node',
   exemptConnections: 'connections past the inbound capture that have not been accepted yet',
 };
+
+const LATER =
+  'On a node where Sluice runs already, another number is in force once the node has restarted; until then `sluice status` says so.';
 
 export const settings = section('Every setting of Sluice at its default. All of them may be left out.', {
   mode: setting(Schema.Literals(['node', 'inPod']), 'inPod', {
@@ -215,7 +218,9 @@ export const settings = section('Every setting of Sluice at its default. All of 
     "Sizes of the datapath's maps; for one that is left out the agent has a default.",
     Record.map(limited, (what, name) =>
       setting(count(1), defaultCapacities[name], {
-        description: `The most ${what}. A pod or connection beyond that is held or refused, and the agent reports it.`,
+        description:
+          `The most ${what}. A pod or connection beyond that is held or refused, and the agent reports it.` +
+          (isInForceLater(name) ? ` ${LATER}` : ''),
       }),
     ),
     { isOneValue: true },

@@ -8,6 +8,7 @@ import {
   type AttachResult,
   type Counters,
   type DesiredMaps,
+  type KeptSize,
   type MissingPart,
   type RoutedDevices,
 } from '@sluice/datapath';
@@ -51,8 +52,8 @@ export class Enforcement extends Context.Service<
   {
     /** Names of the maps that an earlier agent left. */
     readonly adopted: readonly string[];
-    /** Why connections that cannot reach ztunnel are refused instead of held; undefined if they are held. */
-    readonly whyNotHeld: string | undefined;
+    /** What is amiss for as long as the agent runs, in words: what cannot be held and why, and which capacities are not in force. */
+    readonly problems: readonly string[];
     readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
     /** Pins the maps, so that the guard can be opened before the programs ask what it knows; logs which of them cannot carry over all that it knew. */
     readonly pinMaps: Effect.Effect<void, EnforcementError>;
@@ -88,6 +89,10 @@ export class Enforcement extends Context.Service<
 /** The ports at which ztunnel listens for connections that are steered to it. */
 export const LISTENER_PORTS = [ZTUNNEL_OUTBOUND_PORT, ZTUNNEL_INBOUND_PORT];
 
+const saysKept = ({ map, capacity, wanted, maxEntries }: KeptSize): string =>
+  `${map} has room for ${maxEntries} entries, although capacities.${capacity} is ${wanted}: the programs of an earlier agent use it. ` +
+  'The capacity is in force when the node has restarted, or an agent starts after `sluice cleanup`';
+
 /** @param cgroup the one that all places of plans are in */
 export const datapathEnforcement = (
   config: AgentConfig,
@@ -116,7 +121,7 @@ export const datapathEnforcement = (
         Effect.try({ try: run, catch: (error) => new EnforcementError({ call, message: messageOf(error) }) });
       return Enforcement.of({
         adopted: datapath.adopted,
-        whyNotHeld,
+        problems: [...(whyNotHeld === undefined ? [] : [whyNotHeld]), ...datapath.keptSizes.map(saysKept)],
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         pinMaps: attempt('pinMaps', () => datapath.pinMaps()).pipe(
           Effect.flatMap((full) =>

@@ -340,7 +340,7 @@ export const finishPass = Effect.fnUntraced(function* (
     hostNetnsCookie: truth.hostNetnsCookie,
     connections: (yield* Zds).connections(),
     problems: [
-      ...(enforcement.whyNotHeld === undefined ? [] : [enforcement.whyNotHeld]),
+      ...enforcement.problems,
       ...reached.ofGuard,
       ...pass.inventoryProblems,
       ...pass.ztunnels.problems,
