@@ -5,6 +5,9 @@ import { PATIENCE_MS } from './packages/testbed/src/patience.ts';
 // Of a test or a hook as a whole, which may wait for several things: only what hangs lasts so long.
 const LONGEST_MS = 4 * PATIENCE_MS;
 
+// Of unit and kernel tests together, so that neither waits for the last of the other. The files of kernel tests come first.
+const WORKERS = 2;
+
 export default defineConfig({
   test: {
     reporters: ['default', './scripts/count-reporter.ts'],
@@ -12,6 +15,8 @@ export default defineConfig({
     testTimeout: LONGEST_MS,
     hookTimeout: LONGEST_MS,
     expect: { poll: { interval: 20, timeout: PATIENCE_MS } },
+    // What was built is JavaScript that Node can import by itself.
+    server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
     projects: [
       {
         extends: true,
@@ -19,7 +24,7 @@ export default defineConfig({
           name: 'unit',
           include: ['packages/*/test/**/*.test.ts'],
           exclude: ['**/*.kernel.test.ts', '**/*.cluster.test.ts'],
-          sequence: { groupOrder: 0 },
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -29,8 +34,7 @@ export default defineConfig({
           name: 'kernel',
           include: ['packages/*/test/**/*.kernel.test.ts'],
           pool: 'forks',
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -41,7 +45,7 @@ export default defineConfig({
           include: ['packages/*/test/**/*.cluster.test.ts'],
           pool: 'forks',
           maxWorkers: 1,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -106,6 +106,7 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
     const under = await loads();
     for (const load of under) await load.progress(2);
     await ztunnel.kill9();
+    const later = await loads();
     await expect.poll(() => host.status().state.zds?.connections).toEqual([]);
     expect(host.workload('cart')?.state).toBe('in');
     await expect
@@ -127,8 +128,11 @@ describe.skipIf(need.skip)(`what inPod mode outlives${need.label}`, () => {
       // The kernel closes what ztunnel had accepted when it died, or was about to, and its listeners one after another: a client that was
       // reset may be connected once more before the last is closed. Whoever is lost was connected already.
       expect(errors).toBe(firstErrors.length);
-      for (const lost of firstErrors) expect(lost).toMatchObject({ error: '', hops: [] });
+      // A reset may come before anything has been read, or instead.
+      for (const { error, hops } of firstErrors) expect([error === 'ECONNRESET' ? '' : error, hops]).toEqual(['', []]);
     }
+    // Nothing is lost of what began when the process was gone.
+    await nothingLost(later);
   });
 
   it('loses no connection when ztunnel is rolled out', async () => {

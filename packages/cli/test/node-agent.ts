@@ -2,7 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { readNodeStatus, type Explanation, type NodeStatus } from '@sluice/ambient-agent';
+import {
+  readNodeStatus,
+  verifyNode,
+  type Explanation,
+  type NodeStatus,
+  type VerifiedStatus,
+} from '@sluice/ambient-agent';
 import {
   TestNode,
   toYaml,
@@ -12,6 +18,7 @@ import {
   type KubernetesCluster,
   type KubernetesDirectory,
 } from '@sluice/testbed';
+import * as Effect from 'effect/Effect';
 import { runProgram, SLUICE, type CommandResult } from './program.js';
 
 /** The environment of a pod of the DaemonSet. */
@@ -112,6 +119,19 @@ export class NodeAgent<Cluster extends ClusterState = KubernetesDirectory> imple
   /** What `sluice status -o json` prints, without a process for each look. */
   status(): NodeStatus {
     return readNodeStatus(this.runDir);
+  }
+
+  /** What `sluice status --verify -o json` prints, in the same way. */
+  verify(): Promise<VerifiedStatus> {
+    return Effect.runPromise(verifyNode({ runDir: this.runDir, proc: '/proc' }));
+  }
+
+  /** The same, once the kernel has what the agent says. */
+  agrees(): Promise<VerifiedStatus> {
+    return eventually(
+      () => this.verify(),
+      ({ verification }) => verification.differences.length === 0,
+    );
   }
 
   /** The status of a pod, if it has one. */

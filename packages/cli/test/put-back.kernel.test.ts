@@ -178,7 +178,7 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
       }
       await expect.poll(async () => (await at.host.get('/readyz')).status).toBe(200);
       // A connection that is made before that may wait for an answer that has left the pod.
-      await expect.poll(async () => (await at.host.sluice('status', '--verify')).code).toBe(0);
+      await at.host.agrees();
       await expect.poll(async () => wayOf(await at.pod.dial(outside(at)))).toBe('ztunnel > remote');
       await expect
         .poll(async () => wayOf(await at.host.node.remote.dial(endpoint(at.pod.ip4, 8080))))

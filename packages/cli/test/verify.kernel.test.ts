@@ -10,7 +10,7 @@ import { enterCommand, requires, runToEnd, type Cgroup, type Pod } from '@sluice
 import * as Clock from 'effect/Clock';
 import * as Effect from 'effect/Effect';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventually, NodeAgent } from './node-agent.js';
+import { NodeAgent } from './node-agent.js';
 import { runProgram, SLUICE } from './program.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
@@ -37,13 +37,6 @@ async function verify(host: NodeAgent): Promise<Verified> {
   const { verification, warnings } = JSON.parse(json.stdout) as VerifiedStatus;
   return { code: json.code, text: text.stdout, verification, warnings };
 }
-
-/** The same without a process for each look, once there is no difference. */
-const noDifference = (host: NodeAgent): Promise<VerifiedStatus> =>
-  eventually(
-    () => Effect.runPromise(verifyNode({ runDir: host.runDir, proc: '/proc' })),
-    ({ verification }) => verification.differences.length === 0,
-  );
 
 /** Verifies while something happens instead of each pause between two looks. */
 const lookingOn = (host: NodeAgent, happens: (pause: number) => unknown): Promise<VerifiedStatus> => {
@@ -95,11 +88,11 @@ async function tells(host: NodeAgent, breakage: Breakage): Promise<void> {
       await host.agent.start();
       // Its first pass may have found too little, and a pass that is killed has not told yet what it has done.
       await host.becomes('cart', 'in');
-      await noDifference(host);
+      await host.agrees();
       await host.agent.kill9();
     } else await undo();
   }
-  expect((await noDifference(host)).verification).toMatchObject({ differences: [], unchecked: [] });
+  expect((await host.agrees()).verification).toMatchObject({ differences: [], unchecked: [] });
 }
 
 /** Changes an entry of a pinned map by hand; returns what puts it back. */
@@ -211,13 +204,13 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
 
   it('finds no difference while a pod is pending, in the mesh, and when the agent is gone', async () => {
     await host.becomes('cart', 'pending');
-    const pending = await noDifference(host);
+    const pending = await host.agrees();
     expect(pending.verification).toMatchObject({ differences: [], unchecked: [], isSettled: true });
     await host.node.ztunnel({ mode: 'inPod', zdsSocket: host.zdsSocket });
     const status = await host.becomes('cart', 'in');
     cartCgroups = status?.cgroups.map(({ id }) => id) ?? [];
     cookie = status?.netnsCookie ?? '';
-    await noDifference(host);
+    await host.agrees();
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], isSettled: true } });
     expect(running.verification.compared).toEqual({ entries: 17, programs: 16, networkNamespaces: 1 });
@@ -617,7 +610,7 @@ describe.skipIf(need.skip)(`status --verify in inPod mode${need.label}`, () => {
     });
     expect(verification.unchecked).toEqual(['the network namespace of pod shop/cart: the pod has no cgroup']);
     await host.agent.start();
-    expect((await noDifference(host)).verification).toMatchObject({ differences: [], unchecked: [] });
+    expect((await host.agrees()).verification).toMatchObject({ differences: [], unchecked: [] });
   });
 });
 
@@ -635,7 +628,7 @@ describe.skipIf(need.skip)(`status --verify in node mode${need.label}`, () => {
   afterAll(() => host?.node.close());
 
   it('finds no difference, with an agent and without', async () => {
-    await noDifference(host);
+    await host.agrees();
     const running = await verify(host);
     expect(running).toMatchObject({ code: 0, warnings: [], verification: { differences: [], unchecked: [] } });
     // Six cgroups, one network namespace, two IPs, two addresses of ztunnel, the configuration.
@@ -693,7 +686,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
     const pod = await host.node.pod({ namespace: 'shop', name: 'cart' });
     await host.agent.start();
     await host.becomes('cart', 'in');
-    await noDifference(host);
+    await host.agrees();
     // The agent is stopped, but counts as running, so that the command looks again.
     host.agent.process.signal('SIGSTOP');
     edit(host, 'netns_info_map', any, remove);
@@ -711,7 +704,7 @@ describe.skipIf(need.skip)(`status --verify and the agent${need.label}`, () => {
       ],
     ]);
     host.agent.process.signal('SIGCONT');
-    await noDifference(host);
+    await host.agrees();
     expect(await verify(host)).toMatchObject({ code: 0, verification: { differences: [] } });
     await host.agent.stop();
   });
