@@ -47,12 +47,7 @@ export class HeldLinks {
    */
   add(name: string, link: BpfLink, programId: number): void {
     try {
-      if (canPinIn(this.#directory)) {
-        const pin = join(this.#directory, name);
-        mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-        clearPin(pin);
-        link.pin(pin);
-      }
+      if (canPinIn(this.#directory)) this.#pin(name, link);
       this.#take(name, link, programId);
     } catch (error) {
       link.close();
@@ -86,12 +81,14 @@ export class HeldLinks {
 
   /**
    * Pins again what somebody has unpinned, in the place of whatever is there now, unless it is attached to nothing any more. Does nothing
-   * while no BPF file system is there. Throws BpfError.
+   * while no BPF file system is there. Throws BpfError or the file system's error, and holds what it held.
    */
   pinAgain(): void {
     const canPin = canPinIn(this.#directory);
     for (const { name, held, info } of this.seen()) {
-      if (canPin && isAttached(info) && !this.isPinned(name)) this.add(name, held.link, held.programId);
+      if (!canPin || !isAttached(info) || this.isPinned(name)) continue;
+      this.#pin(name, held.link);
+      this.#take(name, held.link, held.programId);
     }
   }
 
@@ -103,6 +100,13 @@ export class HeldLinks {
 
   close(): void {
     for (const name of this.#links.keys()) this.drop(name);
+  }
+
+  #pin(name: string, link: BpfLink): void {
+    const pin = join(this.#directory, name);
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    clearPin(pin);
+    link.pin(pin);
   }
 
   #take(name: string, link: BpfLink, programId: number): void {

@@ -1,6 +1,6 @@
 // What somebody takes away of the datapath while its agent runs: it is named, and the next attach puts it back.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { BpfLink, BpfMap, openObject, queryCgroup } from '@sluice/libbpf';
 import { Netns, silentListener } from '@sluice/linux';
@@ -117,6 +117,20 @@ describe.skipIf(need.skip)(`what is taken away is put back${need.label}`, () => 
     expect(new Map(PINNED_MAPS.map((name) => [name, idOf(name)]))).toEqual(inForce);
     expect(readdirSync(join(pins(), 'links')).length).toBe(new Set(readdirSync(join(pins(), 'links'))).size);
     expect(queryCgroup(world.mesh.node.cgroup.path, 'cgroup_inet4_connect').programs).toHaveLength(1);
+  });
+
+  it('although it could not be pinned at first', async () => {
+    const links = join(pins(), 'links');
+    rmSync(links, { recursive: true });
+    // No directory can be made there.
+    symlinkSync('nowhere', links);
+    expect(putBack).toThrow();
+    expect(new Set(missing())).toEqual(new Set(['pin']));
+    expect(await bothWays()).toEqual(inTheMesh);
+    unlinkSync(links);
+    putBack();
+    expect(missing()).toEqual([]);
+    expect(await bothWays()).toEqual(inTheMesh);
   });
 
   it('the socket that holds connections, by whoever has it', () => {
