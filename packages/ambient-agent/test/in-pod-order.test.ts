@@ -33,6 +33,16 @@ describe('a pod', () => {
     expect(node.take()).toEqual(['offer']);
   });
 
+  it('that ztunnel knows and whose program was gone is decided anew when it is attached again', async () => {
+    const node = new Recorder();
+    const known = served('a', 5n, { isAcknowledged: true });
+    expect((await node.serve([known])).isIncomplete).toBe(true);
+    expect((await node.serve([known])).isIncomplete).toBe(false);
+    node.attached.delete(5n);
+    expect((await node.serve([known])).isIncomplete).toBe(true);
+    expect((await node.serve([known])).isIncomplete).toBe(false);
+  });
+
   it('that is captured by route is prepared before it is offered, and its connections are not marked when it has left', async () => {
     const node = new Recorder();
     const routable = served('a', 5n, { isRoutable: true });

@@ -114,11 +114,13 @@ export const serve = Effect.fnUntraced(function* (
     unattached: new Set(pods.filter(({ cookie }) => !after.has(cookie)).map(({ uid }) => uid)),
     others: [...others, ...restored],
     repaired,
-    // Another pass lets those be captured by route that are prepared now.
+    // Another pass lets those into the mesh that were pending because the inbound program was gone, and lets those be captured by route that
+    // are prepared now. Nothing else need come to ask for it.
     isIncomplete:
       problems.size > 0 ||
       others.length > 0 ||
       restored.length > 0 ||
+      acknowledged.some(({ cookie }) => !attached.has(cookie) && after.has(cookie)) ||
       [...options.done.prepared].some((cookie) => !wasPrepared.has(cookie)),
   };
 });
