@@ -100,6 +100,8 @@ export const enrolForEver = (
     );
     const missing = new LastLook();
     exposed.readiness.unless(() => missing.whyNotReady());
+    let failing: string | undefined;
+    exposed.readiness.unless(() => failing);
     exposed.readiness.unless(() => {
       const expected = config.mode === 'inPod' ? (last?.ztunnels.pods ?? []) : [];
       if (expected.length === 0 || zds.connections().length > 0) return undefined;
@@ -108,6 +110,7 @@ export const enrolForEver = (
 
     const onPass = Effect.fnUntraced(function* (result: PassResult, durationMs: number) {
       last = result;
+      failing = undefined;
       const settled = settledCgroups(result);
       hints.settle(settled);
       hints.keep(new Set(result.sighted.map(({ podUid }) => podUid)));
@@ -140,11 +143,17 @@ export const enrolForEver = (
           }),
           onPass(result, durationMs),
         ),
-      onFailure: ({ kind, message }) =>
-        Effect.andThen(
-          metrics.error(kind),
-          Effect.logError(`reconciliation failed, and will be tried again: ${message}`, { kind }),
-        ),
+      onFailure: ({ kind, message }) => {
+        failing = `reconciliation fails, and is tried again: ${message}`;
+        return Effect.all(
+          [
+            metrics.error(kind),
+            Effect.logError(`reconciliation failed, and will be tried again: ${message}`, { kind }),
+            keeper.failed(failing),
+          ],
+          { discard: true },
+        );
+      },
       resyncIntervalMs: Duration.toMillis(config.resyncInterval),
     });
 

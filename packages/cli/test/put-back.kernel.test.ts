@@ -1,6 +1,6 @@
 // What somebody takes away from a node while the agent runs is put back within a pass; until then the agent is not ready and says so.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { readdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { attachCgroupExclusively, BpfLink, BpfMap, detachCgroup, openObject, queryCgroup } from '@sluice/libbpf';
@@ -168,7 +168,7 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
 
   it('is put back, all at once and again and again', async () => {
     await using at = await served();
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 10; round++) {
       for (const { make } of shuffled(faults)) {
         try {
           await make(at);
@@ -186,6 +186,22 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     }
     await expect.poll(async () => (await at.host.get('/metrics')).body).toMatch(/^sluice_missing{kind="program"} 0$/m);
     await at.host.agent.stop();
+  });
+
+  it('and cannot be pinned: passes fail, which readiness and the status say, and go on when it can be', async () => {
+    await using at = await served();
+    const { host, links } = at;
+    rmSync(links, { recursive: true });
+    // No directory can be made there.
+    symlinkSync('nowhere', links);
+    await expect.poll(async () => (await host.get('/readyz')).body).toMatch(/reconciliation fails/);
+    await expect.poll(() => host.status().state.problems.join()).toMatch(/reconciliation fails/);
+    await inTheMesh(at);
+    unlinkSync(links);
+    await expect.poll(async () => (await host.get('/readyz')).status).toBe(200);
+    await host.agrees();
+    expect(host.status().state.problems).toEqual([]);
+    await host.agent.stop();
   });
 
   it('with the BPF file system: nothing is direct, the agent is not ready and says why, and pins everything when there is one', async () => {

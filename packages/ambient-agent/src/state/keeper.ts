@@ -16,6 +16,12 @@ export interface KeeperPlaces {
   readonly version: string;
 }
 
+interface Passed {
+  readonly result: PassResult;
+  readonly durationMs: number;
+  readonly at: Date;
+}
+
 // The file is refreshed this often, so that its age shows whether the agent lives.
 const REFRESH_MS = 10_000;
 
@@ -29,6 +35,7 @@ export class StateKeeper {
   #written = '';
   #writtenMs = 0;
   #refusal: string | undefined;
+  #last: Passed | undefined;
 
   /** @param before what an earlier agent wrote; its dates are kept */
   constructor(config: AgentConfig, places: KeeperPlaces, file: KeptFile<AgentState>, before: AgentState | undefined) {
@@ -50,17 +57,27 @@ export class StateKeeper {
       const beforeProblems = new Set(this.#problems);
       this.#workloads = dateStatuses(result.statuses, before, new Date());
       this.#problems = result.problems;
+      this.#last = { result, durationMs, at: new Date() };
       const log = [
         ...changes(before, this.#workloads),
         ...result.problems.filter((text) => !beforeProblems.has(text)).map((text) => Effect.logWarning(text)),
       ];
-      return Effect.andThen(Effect.all(log, { discard: true }), this.#write(result, durationMs));
+      return Effect.andThen(Effect.all(log, { discard: true }), this.#write(this.#last));
     });
   }
 
-  #write(result: PassResult, durationMs: number): Effect.Effect<void> {
+  /** Writes what the last pass has found, with the problem that there has been none since. */
+  failed(problem: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.#last === undefined) return Effect.void;
+      const { result } = this.#last;
+      return this.#write({ ...this.#last, result: { ...result, problems: [...result.problems, problem] } });
+    });
+  }
+
+  #write(passed: Passed): Effect.Effect<void> {
     return Effect.flatMap(metrics.errorCounts, (errors) => {
-      const state = this.#state(result, durationMs, errors);
+      const state = this.#state(passed, errors);
       const comparable = contentOf(state);
       const nowMs = performance.now();
       if (comparable === this.#written && nowMs - this.#writtenMs < REFRESH_MS) return Effect.void;
@@ -79,16 +96,12 @@ export class StateKeeper {
     });
   }
 
-  #state(
-    { ztunnels, kubelets, hostNetnsCookie, connections, applied, plan, guard, problems }: PassResult,
-    durationMs: number,
-    errors: AgentState['errors'],
-  ): AgentState {
-    const now = new Date().toISOString();
+  #state({ result, durationMs, at }: Passed, errors: AgentState['errors']): AgentState {
+    const { ztunnels, kubelets, hostNetnsCookie, connections, applied, plan, guard, problems } = result;
     const { mode, paths, nodeName, inventory, policy, zds, resyncInterval, sampling, ambient } = this.#config;
     return {
       version: 1,
-      writtenAt: now,
+      writtenAt: new Date().toISOString(),
       agent: {
         version: this.#places.version,
         pid: process.pid,
@@ -130,7 +143,7 @@ export class StateKeeper {
       guard,
       problems,
       lastReconcile: {
-        at: now,
+        at: at.toISOString(),
         durationMs: Math.round(durationMs * 10) / 10,
         written: applied.written,
         removed: applied.removed,
