@@ -1,5 +1,5 @@
 // Everything that an API server can do wrong, at random, while real pods start and end and labels change. Afterwards the maps, the
-// annotations and the connections have to be exactly what the objects say. SLUICE_CHAOS_SECONDS (60) and SLUICE_CHAOS_SEED
+// annotations and the connections have to be exactly what the objects say. SLUICE_CHAOS_SECONDS (30) and SLUICE_CHAOS_SEED
 // control the test; it may take longer, because the agent leaves a server in trouble alone for up to half a minute.
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NodeAgent } from './node-agent.js';
 
 const need = requires('root', 'bpf', 'cgroup2', 'netns', 'proc-connector');
-const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? '60');
+const SECONDS = Number(process.env['SLUICE_CHAOS_SECONDS'] ?? '30');
 const SEED = Number(process.env['SLUICE_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 const LABEL = 'istio.io/dataplane-mode';

@@ -221,7 +221,8 @@ describe.skipIf(need.skip)(`namespaces of pods that are captured by route${need.
       const heard = monitor
         .until((line) => line.startsWith('Deleted 1:'))
         .then(() => datapath.setRouted(at.netns.cookie, new Map()));
-      const load = await at.pod.load([outside('ip4')]);
+      // One that is half made when the rules go is not answered any more.
+      const load = await at.pod.load([outside('ip4')], { timeoutMs: 2000 });
       await load.progress(20);
       await (
         await inside('rule', 'flush')
