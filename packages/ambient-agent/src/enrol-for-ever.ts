@@ -125,6 +125,11 @@ export const enrolForEver = (
       }
       yield* Effect.forEach(result.failureKinds, metrics.error, { discard: true });
       yield* missing.take(result.missing);
+      // While an entry was gone that says who may be reached, a listener may have been held.
+      if (result.repaired.some(({ kind }) => kind === 'entry')) {
+        places.letGo.allAgain();
+        reconciler.request('missing');
+      }
       yield* Effect.forEach(result.repaired, ({ kind, what }) =>
         Effect.andThen(metrics.repaired(kind), Effect.logWarning('put back what was missing', { kind, what })),
       );
@@ -163,6 +168,7 @@ export const enrolForEver = (
     told.onZds = () => reconciler.request('zds');
     guard.listen((batch, dropped) => {
       for (const event of batch) if (event.kind === 'listener-late') places.letGo.again(event.cgroupId);
+      if (dropped > 0) places.letGo.allAgain();
       for (const hint of podHints.of(batch, dropped, (uid) => sightings.note('guard', uid, performance.now())))
         reconciler.request(hint);
     });
@@ -199,11 +205,11 @@ export const enrolForEver = (
         attached: attached.attached.length,
         updated: attached.updated.length,
       });
-      const { doneNetns } = places;
+      const { doneNetns, letGo } = places;
       return yield* Effect.raceFirst(
         reconciler.run(first),
         Effect.raceFirst(
-          watchMissing({ last: missing, reconciler, doneNetns }),
+          watchMissing({ last: missing, reconciler, doneNetns, letGo }),
           config.mode === 'inPod' ? stockUp : Effect.never,
         ),
       );

@@ -129,6 +129,29 @@ describe('whose listeners are let go', () => {
     letGo.again(7n);
     expect([turns(at('9', 1n)), turns([]), turns(at('9', 1n))]).toEqual([1, 0, 1]);
     expect([turns(at('8', 1n)), turns(at('8', 1n, 2n)), turns(at('8', 2n, 1n))]).toEqual([1, 1, 0]);
+    letGo.allAgain();
+    expect([turns(at('8', 1n)), turns(at('8', 1n))]).toEqual([1, 0]);
+  });
+
+  it('is in the course of time each pod again, those first whose turn is longest ago', () => {
+    const letGo = new LetGo();
+    const pods = [1n, 2n, 3n].map((id) => ({
+      uid: String(id),
+      id,
+      path: '',
+      netnsCookie: 9n,
+      known: new Set<bigint>(),
+    }));
+    const due = (): bigint[] => {
+      const all = letGo.due(pods, new Set([1n, 2n, 3n]));
+      for (const pod of all) letGo.done(pod);
+      return all.map(({ id }) => id);
+    };
+    expect(due()).toEqual([1n, 2n, 3n]);
+    letGo.someAgain(2);
+    expect(due()).toEqual([1n, 2n]);
+    letGo.someAgain(2);
+    expect(due()).toEqual([1n, 3n]);
   });
 });
 

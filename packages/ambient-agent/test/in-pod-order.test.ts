@@ -62,6 +62,20 @@ describe('a pod', () => {
     expect(node.done.prepared).toEqual(new Set());
   });
 
+  it('that cannot be captured by route any more is decided anew', async () => {
+    const node = new Recorder();
+    const routable = served('a', 5n, { isRoutable: true });
+    await node.serve([routable]);
+    expect((await node.serve([routable])).isIncomplete).toBe(false);
+    node.obstructed.add(5n);
+    node.done.disturbed.add(5n);
+    expect((await node.serve([routable])).isIncomplete).toBe(true);
+    expect(node.done.prepared).toEqual(new Set());
+    const rewritten = { ...routable, isRoutable: false };
+    await node.serve([rewritten]);
+    expect((await node.serve([rewritten])).isIncomplete).toBe(false);
+  });
+
   it('that is new is prepared once before the maps have it, and what failed then is done, and said, afterwards', async () => {
     const node = new Recorder();
     const pods = [served('a', 5n, { isRoutable: true }), served('b', 6n), served('c', 7n, { isRoutable: true })];

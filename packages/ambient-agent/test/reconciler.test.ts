@@ -214,6 +214,28 @@ describe('the reconciler', () => {
     expect(failures).toEqual(['Broken: it broke', 'defect: undefined is not a function']);
   });
 
+  it('owes a thorough pass until one has succeeded', async () => {
+    const passes: boolean[] = [];
+    const program = Effect.gen(function* () {
+      const reconciler = yield* makeReconciler({
+        pass: (isThorough): Effect.Effect<PassResult, { readonly _tag: 'Broken'; readonly message: string }> => {
+          passes.push(isThorough);
+          if (passes.length < 3) return Effect.fail({ _tag: 'Broken' as const, message: 'it broke' });
+          return Effect.succeed({ ...nothingDone, isIncomplete: passes.length < 5 });
+        },
+        onPass: () => Effect.void,
+        onFailure: () => Effect.void,
+        resyncIntervalMs: 3_600_000,
+      });
+      const fiber = yield* Effect.forkChild(withoutServices(reconciler.run(nothingDone)));
+      reconciler.request('kubelet');
+      yield* until(() => passes.length >= 5);
+      yield* Fiber.interrupt(fiber);
+    });
+    await bare(program);
+    expect(passes.slice(0, 5)).toEqual([true, true, true, false, false]);
+  });
+
   it('runs a pass when the last one has said that it is due, although nothing happens', async () => {
     const reasons: string[][] = [];
     const program = Effect.gen(function* () {

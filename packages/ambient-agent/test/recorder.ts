@@ -65,6 +65,8 @@ export class Recorder {
   readonly attached = new Set<bigint>();
   readonly open = new Map<bigint, { cookie: string; uid: string; podUid: string }>();
   readonly acknowledged = new Map<string, bigint>();
+  /** Namespaces in which something is in the way of a capture by route. */
+  readonly obstructed = new Set<bigint>();
   /** What is there in each namespace. */
   readonly ways = new Map<bigint, RoutedDevices>();
   fails: Failing = {};
@@ -163,7 +165,7 @@ export class Recorder {
           },
           apply: (cookie, { by }) => {
             if (cookie === this.fails.plumb) return netnsFails('apply');
-            this.ways.set(cookie, by === 'route' ? ROUTED : new Map());
+            this.ways.set(cookie, by === 'route' && !this.obstructed.has(cookie) ? ROUTED : new Map());
             const applied = { changed: ['IPv4 rule'], repaired: [RULE], inTheWay: undefined, routed: new Map() };
             return Effect.as(says(`plumb ${cookie}`), applied);
           },

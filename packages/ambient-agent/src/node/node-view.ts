@@ -88,9 +88,9 @@ export class NodeView {
         workloads.set(podUid, { pod, netns: undefined });
       }
     }
-    this.#suspects.clear();
     const search = this.kubeletFinder.find(isThorough);
     using host = Netns.open(this.resolver.hostNetns);
+    this.#suspects.clear();
     return {
       workloads,
       kubelets: search.kubelets,

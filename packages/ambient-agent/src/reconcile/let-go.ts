@@ -64,7 +64,18 @@ export class LetGo {
     this.#done.delete(cgroupId);
   }
 
+  /** The same for all pods, when it is not known which. */
+  allAgain(): void {
+    this.#done.clear();
+  }
+
+  /** The same for those whose turn is longest ago. */
+  someAgain(most: number): void {
+    for (const id of [...this.#done.keys()].slice(0, most)) this.#done.delete(id);
+  }
+
   done(pod: ReachablePod): void {
+    this.#done.delete(pod.id);
     this.#done.set(pod.id, whereOf(pod));
   }
 
@@ -103,12 +114,15 @@ export const letListenersGo = Effect.fnUntraced(function* (
             (netns) => Effect.sync(() => netns?.close()),
           ),
     );
+    // Who begins to listen late while this runs has another turn.
+    letGo.done(pod);
     yield* Effect.all(all, { discard: true }).pipe(
-      Effect.matchEffect({
-        onSuccess: () => Effect.sync(() => letGo.done(pod)),
-        onFailure: (error) =>
-          Effect.sync(() => void problems.set(uid, `its listeners cannot be reached: ${messageOf(error)}`)),
-      }),
+      Effect.catch((error) =>
+        Effect.sync(() => {
+          letGo.again(pod.id);
+          problems.set(uid, `its listeners cannot be reached: ${messageOf(error)}`);
+        }),
+      ),
     );
   }
   return problems;

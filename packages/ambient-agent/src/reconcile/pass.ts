@@ -404,13 +404,16 @@ export const firstFacts = (
   podsParents: truth.podsParents.map(({ id }) => id),
 });
 
+/** Pods for whose listeners a thorough pass looks again, whatever was said of them: that takes a millisecond or two each. */
+const LET_GO_AGAIN = 8;
+
 /**
  * Tells the guard who may be reached now and who is to come, and lets the listeners go that it has held.
  * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
  */
 const reachPods = Effect.fnUntraced(function* (
   { config, letGo }: FinishPlaces,
-  { inventory, truth, enrolment }: EnforcedPass,
+  { isThorough, inventory, truth, enrolment }: EnforcedPass,
   found: Pick<InForce, 'known' | 'unwritten'>,
 ) {
   const attached = yield* (yield* Enforcement).attachedNetns;
@@ -424,6 +427,7 @@ const reachPods = Effect.fnUntraced(function* (
       state === 'out' && podLevel !== undefined ? [BigInt(podLevel.id)] : [],
     ),
   });
+  if (isThorough) letGo.someAgain(LET_GO_AGAIN);
   const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
   return { ofGuard: kept.problems, problems };
 });

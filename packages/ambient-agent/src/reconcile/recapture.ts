@@ -19,6 +19,8 @@ export interface Recaptured {
   readonly unheard: ReadonlyMap<string, string>;
   /** What somebody else had taken out of the map, or replaced. */
   readonly repaired: readonly Repair[];
+  /** Whether a listener is in the map now that was not when the pass decided who waits. */
+  readonly hasCaptured: boolean;
 }
 
 /** A listener that is not in the map, or is another one than before. */
@@ -39,6 +41,7 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
   const connections = (yield* Zds).connections();
   const problems: string[] = [];
   const repaired: Repair[] = [];
+  let hasCaptured = false;
   let doubtful = yield* doubtfulOf(pods, seen);
   if (doubtful.some(({ present }) => present !== undefined)) {
     const sockets = new Set<bigint>();
@@ -62,6 +65,7 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
         if (socket === undefined) continue;
         yield* sharing(socket.fd);
         yield* enforcement.captureListener(pod.cookie, port, socket.fd);
+        hasCaptured = true;
         doubtful = doubtful.filter((other) => other !== one);
         if (present === undefined && before !== socket.socketCookie) continue;
         const what = `ztunnel’s listener at port ${port} of pod ${pod.namespace}/${pod.name} in the map listeners`;
@@ -85,7 +89,7 @@ export const recapture = Effect.fnUntraced(function* (pods: readonly ServedPod[]
         `ztunnel does not listen for it at port ${where}${why}: new connections that need it wait, or are refused, as \`sluice explain\` says; ztunnel’s log may say why`,
       );
   }
-  return { unheard, repaired } satisfies Recaptured;
+  return { unheard, repaired, hasCaptured } satisfies Recaptured;
 });
 
 /** Whether the kernel, ztunnel or somebody else has taken a listener out of the map since the last pass, or put another one there. */

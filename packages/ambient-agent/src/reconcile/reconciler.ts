@@ -74,6 +74,8 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
     const wake = yield* Queue.sliding<void>(1);
     let waiting = new Set<Request>();
     let retryMs = FIRST_RETRY_MS;
+    /** Set from the request until a thorough pass has succeeded. */
+    let owesThorough = false;
     /** Looks whether what is waited for is there; set while somebody waits. */
     let look = (): void => {};
 
@@ -103,8 +105,9 @@ export const makeReconciler = <E extends { readonly _tag: string; readonly messa
       for (const kind of why) yield* metrics.hint(kind);
       if ([...why].some((kind) => kind !== 'retry')) retryMs = FIRST_RETRY_MS;
       const started = performance.now();
-      const isThorough = [...why].some((kind) => thorough.has(kind));
-      const result = yield* options.pass(isThorough);
+      owesThorough ||= [...why].some((kind) => thorough.has(kind));
+      const result = yield* options.pass(owesThorough);
+      owesThorough = false;
       yield* metrics.reconciled;
       yield* options.onPass(result, why, performance.now() - started);
       return { isIncomplete: result.isIncomplete, dueMs: result.dueMs };

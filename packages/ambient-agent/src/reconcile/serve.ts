@@ -115,12 +115,14 @@ export const serve = Effect.fnUntraced(function* (
     others: [...others, ...restored],
     repaired,
     // Another pass lets those into the mesh that were pending because the inbound program was gone, and lets those be captured by route that
-    // are prepared now. Nothing else need come to ask for it.
+    // are prepared now, and by rewrite that are not any more. Nothing else need come to ask for it.
     isIncomplete:
       problems.size > 0 ||
       others.length > 0 ||
       restored.length > 0 ||
       acknowledged.some(({ cookie }) => !attached.has(cookie) && after.has(cookie)) ||
+      recaptured.hasCaptured ||
+      pods.some(({ cookie }) => wasPrepared.has(cookie) && !options.done.prepared.has(cookie)) ||
       [...options.done.prepared].some((cookie) => !wasPrepared.has(cookie)),
   };
 });
@@ -242,6 +244,8 @@ const detachOthers = Effect.fnUntraced(function* (
   const enforcement = yield* Enforcement;
   const problems: string[] = [];
   for (const cookie of done.begun) if (!served.has(cookie)) done.begun.delete(cookie);
+  for (const cookie of [...done.plumbed.keys()])
+    if (!served.has(cookie) && !attached.has(cookie)) done.plumbed.delete(cookie);
   for (const cookie of attached) {
     if (served.has(cookie)) continue;
     const outcome = yield* Effect.result(enforcement.detachNetns(cookie));

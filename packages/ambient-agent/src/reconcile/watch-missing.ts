@@ -1,13 +1,14 @@
 // Notices what the kernel tells nobody: that programs are detached or replaced, pins removed, the BPF file system unmounted, sysctls of pods
 // set back. It only looks; a pass puts back what is missing.
 import * as Effect from 'effect/Effect';
-import type { Enforcement } from '../node/enforcement.js';
+import { Enforcement } from '../node/enforcement.js';
 import type { NodeGuard } from '../node/guard.js';
 import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
 import { missingNow, type LastLook } from './missing.js';
 import { areListenersOther } from './recapture.js';
 import type { Reconciler } from './reconciler.js';
+import type { LetGo } from './let-go.js';
 import type { DoneNetns } from './serve.js';
 
 const EVERY_MS = 1000;
@@ -20,6 +21,7 @@ export interface MissingWatch {
   readonly reconciler: Pick<Reconciler, 'request'>;
   /** Where a pass learns that it has to look into a namespace, and which listeners it has seen. */
   readonly doneNetns: Pick<DoneNetns, 'disturbed' | 'listeners'>;
+  readonly letGo: Pick<LetGo, 'allAgain'>;
 }
 
 /** Runs for ever. A look that fails is counted, and the next pass says why. */
@@ -27,9 +29,18 @@ export const watchMissing = ({
   last,
   reconciler,
   doneNetns: { disturbed, listeners },
+  letGo,
 }: MissingWatch): Effect.Effect<never, never, Enforcement | NodeGuard | PodNetns> =>
   Effect.gen(function* () {
     const podNetns = yield* PodNetns;
+    const enforcement = yield* Enforcement;
+    let lostEvents: bigint | undefined;
+    /** What the guard could not tell may have been a listener that began late: nobody else lets that go. */
+    const areEventsLost = Effect.map(enforcement.counters, ({ events }) => {
+      const [before, now] = [lostEvents, events['pod-event-lost']];
+      lostEvents = now;
+      return before !== undefined && now > before;
+    });
     let turn: readonly bigint[] = [];
     /** Each open namespace in its turn. */
     const nextNetns = (): readonly bigint[] => {
@@ -39,6 +50,10 @@ export const watchMissing = ({
       return now.filter((cookie) => podNetns.get(cookie) !== undefined);
     };
     const look = Effect.gen(function* () {
+      if (yield* areEventsLost) {
+        letGo.allAgain();
+        reconciler.request('overrun');
+      }
       if (yield* last.take(yield* missingNow)) reconciler.request('missing');
       if (yield* areListenersOther(listeners)) reconciler.request('listener');
       for (const cookie of nextNetns()) {
@@ -47,6 +62,14 @@ export const watchMissing = ({
         disturbed.add(cookie);
         reconciler.request('netns');
       }
-    }).pipe(Effect.catch(({ _tag }) => metrics.error(_tag)));
+    }).pipe(
+      // The pass that asks the same fails, too, and says why.
+      Effect.catch(({ _tag }) =>
+        Effect.andThen(
+          metrics.error(_tag),
+          Effect.sync(() => reconciler.request('missing')),
+        ),
+      ),
+    );
     return yield* Effect.forever(Effect.andThen(Effect.sleep(EVERY_MS), look));
   });
