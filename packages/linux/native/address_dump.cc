@@ -11,13 +11,12 @@
 
 #include "native/descriptor.h"
 #include "native/failure.h"
+#include "netlink_retry.h"
 
 namespace {
 
 // The kernel builds dump datagrams of at most 32 KiB (netlink_dump, NLMSG_GOODSIZE); twice that is never too short.
 constexpr size_t datagramBytes = 64 * 1024;
-// Addresses that change during every one of this many dumps will not settle.
-constexpr int attempts = 8;
 // The answer is written by the kernel during the call; only a bug there can leave us without one.
 constexpr timeval patience = {5, 0};
 
@@ -74,14 +73,15 @@ bool readDump(int fd, uint32_t sequence, const std::string &object, std::vector<
 } // namespace
 
 std::vector<NamedAddress> dumpAddresses(const std::string &object) {
-  for (int attempt = 0; attempt < attempts; attempt++) {
+  for (int attempt = 1; attempt <= dumpAttempts; attempt++) {
+    pauseBefore(attempt);
     // A fresh socket each time: what is left of an interrupted dump dies with the old one.
     Descriptor socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
     if (!socket.valid())
       fail("socket", object + " (NETLINK_ROUTE)");
     if (setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
       fail("setsockopt", object + " (SO_RCVTIMEO)");
-    const uint32_t sequence = static_cast<uint32_t>(attempt + 1);
+    const uint32_t sequence = static_cast<uint32_t>(attempt);
     request(socket.get(), sequence, object);
     std::vector<Address> found;
     if (!readDump(socket.get(), sequence, object, found))

@@ -9,6 +9,7 @@
 
 #include "native/descriptor.h"
 #include "native/failure.h"
+#include "netlink_retry.h"
 
 namespace {
 
@@ -18,8 +19,6 @@ namespace {
 
 // The kernel builds dump datagrams of at most 32 KiB (netlink_dump, NLMSG_GOODSIZE); twice that is never too short.
 constexpr size_t datagramBytes = 64 * 1024;
-// Tables that change during every one of this many dumps will not settle.
-constexpr int attempts = 8;
 // The answer is written by the kernel during the call; only a bug there can leave us without one.
 constexpr timeval patience = {5, 0};
 
@@ -90,9 +89,10 @@ void changeByNetlink(NetlinkRequest &request, const std::string &object) {
 
 void dumpByNetlink(NetlinkRequest &request, const std::string &object, const std::function<void()> &restart,
                    const std::function<bool(const NetlinkItem &)> &visit) {
-  for (uint32_t attempt = 1; attempt <= attempts; attempt++) {
+  for (int attempt = 1; attempt <= dumpAttempts; attempt++) {
+    pauseBefore(attempt);
     restart();
-    if (exchange(request, attempt, object, visit))
+    if (exchange(request, static_cast<uint32_t>(attempt), object, visit))
       return;
   }
   throw Failure{"rtnetlink", EAGAIN, object};

@@ -18,13 +18,13 @@ const remedies: Readonly<Record<string, string>> = {
   'setsockopt ENOPROTOOPT': 'this socket or this kernel does not know the option',
   'recvfrom EBADMSG':
     'the kernel answered with a message that does not parse; please report it with the kernel version',
-  'recvfrom EAGAIN': 'the addresses kept changing while they were read; try again',
+  'recvfrom EAGAIN': 'the addresses kept changing while they were read, or the kernel is short of memory; try again',
   'rtnetlink EPERM': 'changing a network namespace needs CAP_NET_ADMIN in the user namespace that owns it',
   'rtnetlink ENOENT': 'the kernel does not have it, or cannot load the module that it is in',
   'rtnetlink EEXIST': 'something else has that place, and is left alone',
   'rtnetlink EBADMSG':
     'the kernel answered with a message that does not parse; please report it with the kernel version',
-  'rtnetlink EAGAIN': 'the tables kept changing while they were read; try again',
+  'rtnetlink EAGAIN': 'the tables kept changing while they were read, or the kernel is short of memory; try again',
   'open ESTALE': 'the path leads to another network namespace by now, and what was there is gone',
   'open EROFS': '/proc/sys is read-only, as it is in containers; give the path of a proc mount that is not',
   'if_nametoindex ENODEV': 'the namespace has no interface of that name',

@@ -244,7 +244,7 @@ const detachOthers = Effect.fnUntraced(function* (
   const enforcement = yield* Enforcement;
   const problems: string[] = [];
   for (const cookie of done.begun) if (!served.has(cookie)) done.begun.delete(cookie);
-  for (const cookie of [...done.plumbed.keys()])
+  for (const cookie of done.plumbed.keys())
     if (!served.has(cookie) && !attached.has(cookie)) done.plumbed.delete(cookie);
   for (const cookie of attached) {
     if (served.has(cookie)) continue;
