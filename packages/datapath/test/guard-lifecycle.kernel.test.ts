@@ -1,10 +1,21 @@
 // The guard from its beginning to its end: what is pinned, who takes it over, what it says, and what is left of it.
 import { randomUUID } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { linkIds, linkInfo, programInfo } from '@sluice/libbpf';
+import { BpfLink, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
 import { Netns } from '@sluice/linux';
 import { Cgroup, cgroup2Root, requires } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -19,7 +30,7 @@ import {
   type PodEvent,
 } from '../src/index.js';
 import { endLink, guardPin } from '../src/guard/links.js';
-import { INBOUND_OBJECT_PATH, linksDirectory, mapPin } from '../src/layout.js';
+import { INBOUND_OBJECT_PATH, PINNED_MAPS, guardDirectory, linksDirectory, mapPin } from '../src/layout.js';
 import { clearPin } from '../src/pins.js';
 import { GuardedNode, MESHED, canRefuseListen, clientIn } from './guarded-node.js';
 
@@ -155,6 +166,79 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(world.guard.restore()).toEqual([]);
   });
 
+  it('comes back as it was when what was in the way of its pins is gone', async () => {
+    const directory = guardDirectory(world.mesh.pinDirectory);
+    const before = world.guard.attached();
+    rmSync(directory, { recursive: true });
+    // No directory can be made there.
+    symlinkSync('nowhere', directory);
+    for (let time = 0; time < 2; time++) {
+      expect(() => world.guard.restore()).toThrow(/mkdir/);
+      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(before.map(isNotAttached));
+      expect(world.guard.attached()).toEqual([]);
+      expect(world.guard.canLetGo()).toBe(true);
+    }
+    world.guard.endFormer();
+    unlinkSync(directory);
+    expect(world.guard.restore()).toEqual(before);
+    expect(world.guard.attached()).toEqual(before);
+    expect([world.guard.disturbed(), world.guard.missing()]).toEqual([[], []]);
+    expect(await isHeld()).toBe(true);
+  });
+
+  it('comes back when a pin has been replaced, and does not take the other one for its own', async () => {
+    const { pinDirectory } = world.mesh;
+    const pin = guardPin(pinDirectory, 'mkdirat');
+    const before = readGuard(pinDirectory).map(({ part }) => part);
+    using other = BpfLink.openPinned(guardPin(pinDirectory, 'cgroup_rmdir'));
+    endLink(pin);
+    other.pin(pin);
+    expect(await isHeld()).toBe(false);
+    expect(world.guard.attached()).not.toContain('mkdirat');
+    expect(world.guard.restore()).toEqual(['mkdirat']);
+    expect(await isHeld()).toBe(true);
+    // Its own one beside it goes as well, before it takes that place.
+    expect(endLink(`${pin}-next-1`)).toBe(true);
+    world.guard.endFormer();
+    expect(world.guard.restore()).toEqual(['mkdirat']);
+    world.guard.endFormer();
+    expect(await isHeld()).toBe(true);
+    expect(readGuard(pinDirectory).map(({ part }) => part)).toEqual(before);
+    expect(readdirSync(guardDirectory(pinDirectory)).toSorted()).toEqual(PARTS.toSorted());
+  });
+
+  describe('while descriptors have run out', () => {
+    it('says that a part which has ended is not attached, and attaches it when there are some', async () => {
+      const before = world.guard.attached();
+      for (const part of ['mkdirat', 'let_go'] as const) endLink(guardPin(world.mesh.pinDirectory, part));
+      withDescriptors(A_FEW, () => world.guard.restore());
+      expect(world.guard.missing()).toEqual([
+        { part: 'mkdirat', why: expect.stringContaining('EMFILE'), isPassing: true },
+        { part: 'let_go', why: expect.stringContaining('EMFILE'), isPassing: true },
+      ]);
+      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(['mkdirat', 'let_go'].map(isNotAttached));
+      expect(world.guard.restore()).toEqual(['mkdirat', 'let_go']);
+      expect(world.guard.attached()).toEqual(before);
+      expect([world.guard.disturbed(), world.guard.missing()]).toEqual([[], []]);
+      expect(await isHeld()).toBe(true);
+    });
+
+    it('is opened without its parts, says so, and attaches them when there are some', async () => {
+      const before = world.guard.attached();
+      world.guard.close();
+      for (const part of GUARD_PARTS) endLink(guardPin(world.mesh.pinDirectory, part));
+      world.guard = withDescriptors(PINNED_MAPS.length + A_FEW, () => world.openGuard());
+      expect(world.guard.attached()).toEqual([]);
+      expect(world.guard.missing().map(({ part }) => part)).toEqual(GUARD_PARTS);
+      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(GUARD_PARTS.map(isNotAttached));
+      world.guard.restore();
+      expect(world.guard.attached()).toEqual(before);
+      expect([world.guard.disturbed(), world.guard.missing()]).toEqual([[], []]);
+      expect(world.guard.canLetGo()).toBe(true);
+      expect(await isHeld()).toBe(true);
+    });
+  });
+
   it('holds no listener that nobody could let go', async () => {
     const home = await world.mesh.node.pod({ name: 'home' });
     const client = await clientIn(world, await world.mesh.node.pod({ name: 'elsewhere' }));
@@ -173,6 +257,8 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     using nothing = world.openGuard({ objectPath: INBOUND_OBJECT_PATH });
     expect(nothing.missing().map(({ part }) => part)).toEqual(GUARD_PARTS);
     expect(nothing.missing()[0]?.why).toContain("has no program 'sluice_cgroup_rmdir'");
+    // Nothing is amiss, and another try would not help.
+    expect(nothing.disturbed()).toEqual([]);
     const open = (): Guard => world.openGuard({ pinDirectory: join(world.mesh.pinDirectory, 'x') });
     expect(open).toThrow(DatapathError);
     expect(open).toThrow(/Pin the maps of the datapath first/);
@@ -326,3 +412,29 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(cleanup(mesh.pinDirectory, mesh.node.cgroup.path)).toEqual({ detached: [], unpinned: [] });
   });
 });
+
+const isNotAttached = (part: string): string => `the guard’s ${part} is not attached`;
+
+/** Enough to read a file, and to open the object, which uses more of them than there are maps as it is loaded. */
+const A_FEW = 3;
+
+/** The last of the descriptors that this process may have, of which only so many are free while something runs. */
+function withDescriptors<T>(free: number, run: () => T): T {
+  const [, soft = ''] = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  const limit = (count: string | number): unknown =>
+    execFileSync('prlimit', [`--nofile=${count}:`, '--pid', String(process.pid)]);
+  const used = Math.max(...readdirSync('/proc/self/fd').map(Number));
+  limit(used + 2 + free);
+  const taken: number[] = [];
+  try {
+    for (;;) taken.push(openSync('/dev/null', 'r'));
+  } catch {
+    for (const fd of taken.splice(-free)) closeSync(fd);
+  }
+  try {
+    return run();
+  } finally {
+    for (const fd of taken) closeSync(fd);
+    limit(soft);
+  }
+}

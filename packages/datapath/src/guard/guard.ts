@@ -164,37 +164,52 @@ export class Guard {
     return this.#links.missing;
   }
 
+  /** Whether {@link letGo} can. */
+  canLetGo(): boolean {
+    return this.#links.canLetGo;
+  }
+
   /** The parts that are attached. */
   attached(): readonly GuardPart[] {
     return this.#links.attached;
   }
 
   /**
-   * What somebody has taken away or changed since it was attached or written, as `missing` of the datapath: {@link restore} puts it back.
-   * Throws BpfError.
+   * What somebody has taken away or changed since it was attached or written, as `missing` of the datapath, and what could not be attached
+   * because something had run out: {@link restore} puts it back. Throws BpfError.
    */
   disturbed(): readonly MissingPart[] {
-    const ended = this.#links
-      .lost()
-      .map((part): MissingPart => ({ kind: 'program', what: `the guard’s ${part} is not attached` }));
+    const wanted = new Set([...this.#links.lost(), ...this.#passing()]);
+    const ended = [...wanted].map((part): MissingPart => ({
+      kind: 'program',
+      what: `the guard’s ${part} is not attached`,
+    }));
     return [...ended, ...otherEntries([...Object.entries(this.#kept), ...this.#expected.kept()])];
   }
 
   /**
-   * Puts back what somebody has unpinned, which has ended it, and what is in the maps no more; returns the parts that had ended. Throws
-   * BpfError.
+   * Puts back what is in the maps no more, and attaches again what somebody has unpinned, which has ended it, and what could not be
+   * attached before and may be now; returns the parts that had ended. What it cannot attach stays {@link disturbed}, and {@link missing}
+   * says why. Throws BpfError, and DatapathError or the file system's error if nothing can be pinned.
    */
   restore(): readonly GuardPart[] {
-    const lost = this.#links.lost();
-    if (lost.length > 0) this.#attach();
     for (const map of Object.values(this.#kept)) map.putRight();
     this.#expected.putRight();
+    const lost = this.#links.lost();
+    if (lost.length > 0 || this.#passing().length > 0) this.#attach();
     return lost;
   }
 
   /** See {@link readPodEvents}. */
   events(onEvents: (batch: readonly PodEvent[], dropped: number) => void): { close(): void } {
     return readPodEvents(this.#maps.pod_events, onEvents);
+  }
+
+  /** The parts that are missing, and may be had at another try. */
+  #passing(): readonly GuardPart[] {
+    return this.missing()
+      .filter(({ isPassing }) => isPassing)
+      .map(({ part }) => part);
   }
 
   #attach(): void {

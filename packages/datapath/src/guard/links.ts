@@ -5,21 +5,29 @@ import { BpfLink, openObject, programInfo, type BpfMap, type BpfObject, type Bpf
 import type { Netns } from '@sluice/linux';
 import { DatapathError } from '../errors.js';
 import { guardDirectory } from '../layout.js';
-import { clearPin, openIfPinned } from '../pins.js';
-import { GUARD_PARTS, isNotOfThisMachine, parts, type GuardPart, type MissingGuardPart } from './parts.js';
+import { canPinIn, clearPin, inodeOf, openIfPinned } from '../pins.js';
+import { GUARD_PARTS, isNotOfThisMachine, isPassing, parts, type GuardPart, type MissingGuardPart } from './parts.js';
 
 export const guardPin = (pinDirectory: string, part: GuardPart): string => join(guardDirectory(pinDirectory), part);
 
 /** Where a link is pinned that is to take the place of another one. There are several if agents have ended before they could do that. */
 const nextPin = (pin: string, number: number): string => `${pin}-next-${number}`;
 
+/** A pin as it was made or found. Another object at its path is not it: the link has ended with its own pin. */
+interface OwnPin {
+  readonly path: string;
+  readonly inode: bigint | undefined;
+}
+
 export class GuardLinks {
   readonly #pinDirectory: string;
   readonly #objectPath: string;
   readonly #maps: Readonly<Record<string, BpfMap>>;
-  readonly #missing: MissingGuardPart[] = [];
-  /** Where the parts are pinned that are attached. */
-  readonly #pins = new Map<GuardPart, string>();
+  #missing: readonly MissingGuardPart[] = [];
+  /** Of every part that has been attached, until it is attached anew: one that has ended and could not be is wanted all the same. */
+  readonly #pins = new Map<GuardPart, OwnPin>();
+  /** The parts that this kind of machine has not. */
+  readonly #absent = new Set<GuardPart>();
   #letGo: BpfLink | undefined;
 
   /** `maps`: those of the datapath by their names in C, which must stay open as long as this is used. */
@@ -35,41 +43,47 @@ export class GuardLinks {
 
   /** The parts that were attached and are not pinned any more, which has ended them. */
   lost(): readonly GuardPart[] {
-    return this.attached.filter((part) => !existsSync(this.#pins.get(part) ?? ''));
+    return [...this.#pins.keys()].filter((part) => !this.#isPinned(part));
   }
 
   /**
    * Attaches what is not attached. What an earlier agent attached goes on beside it, whose maps may differ, until {@link endFormer}: a pod
-   * that comes meanwhile is seen by both.
+   * that comes meanwhile is seen by both. Throws DatapathError not-bpffs or the file system's error if nothing can be pinned, and
+   * everything is as before then.
    */
   attach(): void {
-    this.close();
-    this.#missing.length = 0;
-    this.#pins.clear();
-    mkdirSync(guardDirectory(this.#pinDirectory), { recursive: true, mode: 0o700 });
-    for (const part of GUARD_PARTS) {
+    const directory = guardDirectory(this.#pinDirectory);
+    if (!canPinIn(directory))
+      throw new DatapathError('not-bpffs', `no BPF file system is mounted for ${directory}; mount one`);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const whyNot = whyNotLetGo();
+    const missing: MissingGuardPart[] = [];
+    for (const part of GUARD_PARTS.filter((each) => !this.#absent.has(each))) {
       try {
-        this.#pins.set(part, this.#attachBeside(part));
+        const isNew = !this.#isPinned(part);
+        if (isNew) this.#attachBeside(part);
+        if (part === 'let_go' && whyNot === undefined && (isNew || !this.canLetGo)) this.#openLetGo();
       } catch (error) {
-        if (!isNotOfThisMachine(parts[part], error))
-          this.#missing.push({ part, why: error instanceof Error ? error.message : String(error) });
+        const wasThere = this.#pins.has(part);
+        const why = error instanceof Error ? error.message : String(error);
+        if (!wasThere && isNotOfThisMachine(parts[part], error)) this.#absent.add(part);
+        else missing.push({ part, why, isPassing: wasThere || isPassing(error) });
       }
     }
-    const why = whyNotLetGo();
-    const isMissing = this.#missing.some(({ part }) => part === 'let_go');
-    if (why !== undefined && !isMissing) this.#missing.push({ part: 'let_go', why });
-    const letGo = this.#pins.get('let_go');
-    if (why === undefined && letGo !== undefined) this.#letGo = BpfLink.openPinned(letGo);
+    if (whyNot !== undefined && !missing.some(({ part }) => part === 'let_go'))
+      missing.push({ part: 'let_go', why: whyNot, isPassing: false });
+    this.#missing = missing;
   }
 
   /** Ends what an earlier agent attached, when the programs that ask the maps ask those of this one. Idempotent. */
   endFormer(): void {
-    for (const [part, own] of this.#pins) {
+    for (const part of this.attached) {
+      const own = this.#pins.get(part)?.path;
       const pin = guardPin(this.#pinDirectory, part);
-      if (own === pin) continue;
+      if (own === undefined || own === pin) continue;
       endLink(pin);
       renameSync(own, pin);
-      this.#pins.set(part, pin);
+      this.#own(part, pin);
     }
     const directory = guardDirectory(this.#pinDirectory);
     const known: readonly string[] = GUARD_PARTS;
@@ -94,8 +108,14 @@ export class GuardLinks {
     return outcomes.length;
   }
 
+  /** Whether {@link letGo} can. What was attached last can do it as long as this is open, although somebody has unpinned it. */
+  get canLetGo(): boolean {
+    return this.#letGo !== undefined;
+  }
+
+  /** In the order of {@link GUARD_PARTS}. */
   get attached(): readonly GuardPart[] {
-    return [...this.#pins.keys()];
+    return GUARD_PARTS.filter((part) => this.#isPinned(part));
   }
 
   close(): void {
@@ -103,22 +123,41 @@ export class GuardLinks {
     this.#letGo = undefined;
   }
 
-  /** Where it is pinned. What is there already and will do stays. Each is loaded by itself, so that a kernel without one has the others. */
-  #attachBeside(part: GuardPart): string {
+  #isPinned(part: GuardPart): boolean {
+    const own = this.#pins.get(part);
+    return own?.inode !== undefined && inodeOf(own.path) === own.inode;
+  }
+
+  #own(part: GuardPart, path: string): void {
+    this.#pins.set(part, { path, inode: inodeOf(path) });
+  }
+
+  /** What is there already and will do stays. Each is loaded by itself, so that a kernel without one has the others. */
+  #attachBeside(part: GuardPart): void {
     const { program: name, attach } = parts[part];
     const pin = guardPin(this.#pinDirectory, part);
     using object = this.#load(name);
     const program = object.program(name);
-    if (isCurrent(pin, program)) return pin;
     let own = pin;
-    for (let number = 1; isLink(own); number += 1) {
+    for (let number = 1; !isCurrent(own, program); number += 1) {
+      if (!isLink(own)) {
+        using link = attach(program);
+        clearPin(own);
+        link.pin(own);
+        break;
+      }
       own = nextPin(pin, number);
-      if (isCurrent(own, program)) return own;
     }
-    using link = attach(program);
-    clearPin(own);
-    link.pin(own);
-    return own;
+    this.#own(part, own);
+  }
+
+  /** In the place of the former one, which goes on until then. */
+  #openLetGo(): void {
+    const own = this.#pins.get('let_go');
+    if (own === undefined) return;
+    const link = BpfLink.openPinned(own.path);
+    this.close();
+    this.#letGo = link;
   }
 
   #load(name: string): BpfObject {

@@ -1,5 +1,6 @@
 // What the guard consists of, each part by the name of its program and of its pin.
 import { BpfError, type BpfLink, type BpfProgram } from '@sluice/libbpf';
+import { errorCode } from '@sluice/linux';
 
 export interface Part {
   readonly program: string;
@@ -61,7 +62,14 @@ export const GUARD_PARTS: readonly GuardPart[] = [
 export interface MissingGuardPart {
   readonly part: GuardPart;
   readonly why: string;
+  /** Whether it may be had at another time: it was attached before, or something had run out. */
+  readonly isPassing: boolean;
 }
 
 export const isNotOfThisMachine = (part: Part, error: unknown): boolean =>
   error instanceof BpfError && part.isAbsent(error);
+
+/** What the kernel says when there is none left just now, of descriptors, memory, or anything else. It says nothing of its features. */
+const RUN_OUT: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EINTR'];
+
+export const isPassing = (error: unknown): boolean => RUN_OUT.includes(errorCode(error));
