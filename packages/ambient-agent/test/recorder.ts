@@ -72,6 +72,8 @@ export class Recorder {
   fails: Failing = {};
   /** The pod-level cgroups of which the guard was told last that they may be reached. */
   reachable: readonly bigint[] = [];
+  /** Whether the guard cannot be told. */
+  isUntold = false;
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
     const options = {
@@ -141,7 +143,7 @@ export class Recorder {
           keep: ({ reachable }) =>
             Effect.sync(() => {
               this.reachable = reachable.map(([id]) => id);
-              return { problems: [], reachable: new Set() };
+              return { problems: [], reachable: new Set(), isUntold: this.isUntold };
             }),
           disturbed: Effect.succeed([]),
           attached: () => [],

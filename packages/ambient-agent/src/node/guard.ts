@@ -39,6 +39,8 @@ export interface KeptGuard {
   readonly problems: readonly string[];
   /** Ids of the pod-level cgroups of which it knows that their listeners may be reached, so that these can be let go now. */
   readonly reachable: ReadonlySet<bigint>;
+  /** Whether it could not be attached, told or read, which may be for a moment only: it has to be kept again. */
+  readonly isUntold: boolean;
 }
 
 /** Called with what the guard tells as it happens; `dropped` events were lost after a batch. */
@@ -54,7 +56,7 @@ export class NodeGuard extends Context.Service<
     readonly begin: (facts: FirstFacts) => Effect.Effect<void>;
     /** Tells the guard what it has to know, and attaches it if it is not. Call it when the datapath is in force. */
     readonly keep: (facts: GuardFacts) => Effect.Effect<KeptGuard>;
-    /** What somebody has taken away or changed of it since; {@link keep} puts it back. */
+    /** What somebody has taken away or changed of it since, and why it could not be kept last; {@link keep} puts it back. */
     readonly disturbed: Effect.Effect<readonly MissingPart[]>;
     /** The parts that are attached. */
     readonly attached: () => readonly GuardPart[];
@@ -87,17 +89,11 @@ export const nodeGuard = (config: AgentConfig, cgroup: string): Layer.Layer<Node
         (guard) => Effect.sync(() => guard.close()),
       );
       return NodeGuard.of({
-        begin: (facts) => Effect.ignore(Effect.try({ try: () => running.open(facts), catch: messageOf })),
+        begin: (facts) => Effect.sync(() => running.begin(facts)),
         keep: (facts) =>
           Effect.gen(function* () {
-            const kept = yield* Effect.try({ try: () => running.keep(facts), catch: messageOf }).pipe(
-              Effect.catch((message) =>
-                Effect.as(metrics.error('guard'), {
-                  problems: [`the guard cannot be attached: ${message}; ${WITHOUT.cgroup_mkdir}`],
-                  reachable: new Set<bigint>(),
-                }),
-              ),
-            );
+            const kept = running.keep(facts);
+            if (kept.isUntold) yield* metrics.error('guard');
             const attached = running.attached();
             yield* Effect.forEach(GUARD_PARTS, (part) => metrics.guard(part, attached.includes(part)), {
               discard: true,
@@ -130,67 +126,52 @@ class RunningGuard {
   readonly #cgroup: string;
   #guard: Guard | undefined;
   #reader: { close(): void } | undefined;
+  /** Why it could not be attached, told or read when that was tried last, in words. */
+  #failures: readonly string[] = [];
 
   constructor(config: AgentConfig, cgroup: string) {
     this.#config = config;
     this.#cgroup = cgroup;
   }
 
-  /** Throws what keeps it from being opened. */
-  open({ namespaces, podsParents }: FirstFacts): Guard {
-    if (this.#guard !== undefined) return this.#guard;
-    const guard = Guard.open({
-      pinDirectory: pinDirectory(this.#config.paths.bpffs),
-      cgroup: this.#cgroup,
-      podLogs: this.#config.guard.podLogs,
-      unknown: this.#config.policy.unknown,
-      meshedNamespaces: namespaces,
-      podsParents,
-    });
-    this.#guard = guard;
-    this.#reader = guard.events((batch, dropped) => this.onEvents(batch, dropped));
-    return guard;
+  /** What goes wrong is {@link disturbed}, as in {@link keep}. */
+  begin(facts: FirstFacts): void {
+    this.#failures = failureOf('attached', () => this.#open(facts));
   }
 
-  /** Throws what keeps it from being opened or told. */
-  keep({ namespaces, podsParents, reachable, awaited, present, out }: GuardFacts): KeptGuard {
-    const guard = this.open({ namespaces, podsParents });
-    const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
-    const parents = guard.setPodsParents(podsParents);
-    const held = guard.setReachable(reachable);
-    const unawaited = guard.setPods({ awaited, present, out });
-    guard.restore();
-    guard.endFormer();
-    const missing = guard.missing();
-    const canLetGo = !missing.some(({ part }) => part === 'let_go');
-    const told = new Set(canLetGo ? reachable.map(([id]) => id) : []);
-    for (const id of held) told.delete(id);
-    const problems = [
-      ...(held.length === 0
-        ? []
-        : [`the guard has no room for ${held.length} pods, whose listeners stay held; raise \`capacities.pods\``]),
-      ...(unawaited.length === 0
-        ? []
-        : [
-            `the guard has no room for ${unawaited.length} pods that have not started, which are held only if their log directories are made anew; raise \`capacities.pods\``,
-          ]),
-      ...missing.map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`),
-      ...(namespace === undefined
-        ? []
-        : [
-            `the guard has no room for the namespace ${namespace} and ${others.length} others: their new pods are not held before the agent has decided about them`,
-          ]),
-      ...(parents.length === 0
-        ? []
-        : [
-            `the guard has no room for ${parents.length} cgroups that hold pods: what a process in them makes is believed`,
-          ]),
+  keep(facts: GuardFacts): KeptGuard {
+    const opened = failureOf('attached', () => this.#open(facts));
+    const guard = this.#guard;
+    if (guard === undefined) {
+      this.#failures = opened;
+      const problems = opened.map((failure) => `${failure}; ${WITHOUT.cgroup_mkdir}`);
+      return { problems, reachable: new Set(), isUntold: true };
+    }
+    let told: Told = { problems: [], reachable: [] };
+    // Each goes on without the others: who may be reached is let go although nothing can be pinned.
+    this.#failures = [
+      ...failureOf('told of the pods', () => {
+        told = tell(guard, facts);
+      }),
+      ...failureOf('attached', () => {
+        guard.restore();
+        guard.endFormer();
+      }),
+      ...failureOf('read', () => {
+        this.#reader ??= guard.events((batch, dropped) => this.onEvents(batch, dropped));
+      }),
     ];
-    return { problems, reachable: told };
+    const missing = guard.missing().map(({ part, why }) => `the guard lacks ${part}, so that ${WITHOUT[part]}: ${why}`);
+    return {
+      problems: [...this.#failures, ...missing, ...told.problems],
+      reachable: new Set(guard.canLetGo() ? told.reachable : []),
+      isUntold: this.#failures.length > 0,
+    };
   }
 
   disturbed(): readonly MissingPart[] {
-    return this.#guard?.disturbed() ?? [];
+    const failed = this.#failures.map((what): MissingPart => ({ kind: 'program', what }));
+    return [...failed, ...(this.#guard?.disturbed() ?? [])];
   }
 
   attached(): readonly GuardPart[] {
@@ -205,4 +186,62 @@ class RunningGuard {
     this.#reader?.close();
     this.#guard?.close();
   }
+
+  /** Throws what keeps it from being opened. */
+  #open({ namespaces, podsParents }: FirstFacts): void {
+    this.#guard ??= Guard.open({
+      pinDirectory: pinDirectory(this.#config.paths.bpffs),
+      cgroup: this.#cgroup,
+      podLogs: this.#config.guard.podLogs,
+      unknown: this.#config.policy.unknown,
+      meshedNamespaces: namespaces,
+      podsParents,
+    });
+  }
+}
+
+/** What comes of trying it: nothing, or why the guard cannot be that. */
+function failureOf(done: string, attempt: () => void): readonly string[] {
+  try {
+    attempt();
+    return [];
+  } catch (error) {
+    return [`the guard cannot be ${done}: ${messageOf(error)}`];
+  }
+}
+
+interface Told {
+  /** For what there is no room, in words. */
+  readonly problems: readonly string[];
+  /** The pods of which it knows that they may be reached. */
+  readonly reachable: readonly bigint[];
+}
+
+/** Throws what keeps it from being told. */
+function tell(guard: Guard, { namespaces, podsParents, reachable, awaited, present, out }: GuardFacts): Told {
+  const [namespace, ...others] = guard.setMeshedNamespaces(namespaces);
+  const parents = guard.setPodsParents(podsParents);
+  const held = new Set(guard.setReachable(reachable));
+  const unawaited = guard.setPods({ awaited, present, out });
+  const problems = [
+    ...(held.size === 0
+      ? []
+      : [`the guard has no room for ${held.size} pods, whose listeners stay held; raise \`capacities.pods\``]),
+    ...(unawaited.length === 0
+      ? []
+      : [
+          `the guard has no room for ${unawaited.length} pods that have not started, which are held only if their log directories are made anew; raise \`capacities.pods\``,
+        ]),
+    ...(namespace === undefined
+      ? []
+      : [
+          `the guard has no room for the namespace ${namespace} and ${others.length} others: their new pods are not held before the agent has decided about them`,
+        ]),
+    ...(parents.length === 0
+      ? []
+      : [
+          `the guard has no room for ${parents.length} cgroups that hold pods: what a process in them makes is believed`,
+        ]),
+  ];
+  return { problems, reachable: reachable.map(([id]) => id).filter((id) => !held.has(id)) };
 }
