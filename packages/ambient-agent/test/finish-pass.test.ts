@@ -25,8 +25,8 @@ const PODS = { a: [1000n, 100n], b: [2000n, 200n] } as const;
 async function finish(
   failures: readonly ApplyFailure[],
   entering: readonly string[] = [],
+  recorder = new Recorder(),
 ): Promise<PassResult & Pick<Recorder, 'reachable' | 'log'>> {
-  const recorder = new Recorder();
   const cookies = new Map(Object.entries(PODS).map(([name, [, cookie]]) => [name, cookie]));
   const pods = [pod('a', { ips: ['10.0.0.2'] }), pod('b', { ips: ['10.0.0.3'] })];
   const workloads = Object.entries(PODS).map(([name, [base, cookie]]) => workload(name, base, cookie));
@@ -108,6 +108,16 @@ describe('at the end of a pass', () => {
     const result = await finish([]);
     expect([stateOf(result, 'a'), stateOf(result, 'b')]).toEqual(['in', 'in']);
     expect(result.reachable).toEqual([1000n, 2000n]);
+  });
+
+  it('nothing is left to do, unless the guard could not be told who may be reached', async () => {
+    const node = new Recorder();
+    const isIncomplete = async (): Promise<boolean> => (await finish([], [], node)).isIncomplete;
+    // It prepares the pods, on which the next one decides.
+    expect(await isIncomplete()).toBe(true);
+    expect(await isIncomplete()).toBe(false);
+    node.isUntold = true;
+    expect(await isIncomplete()).toBe(true);
   });
 
   it('a pod whose namespace has no entry is pending, and cannot be reached', async () => {

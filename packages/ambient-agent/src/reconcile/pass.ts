@@ -367,6 +367,7 @@ export const finishPass = Effect.fnUntraced(function* (
       attached.failures.length > 0 ||
       missing.length > 0 ||
       reached.problems.size > 0 ||
+      reached.isUntold ||
       served.isIncomplete,
   };
 });
@@ -409,7 +410,7 @@ const LET_GO_AGAIN = 8;
 
 /**
  * Tells the guard who may be reached now and who is to come, and lets the listeners go that it has held.
- * @returns what is wrong with the guard, and why a pod cannot be reached, by UID
+ * @returns what is wrong with the guard, why a pod cannot be reached, by UID, and whether it has to be told again
  */
 const reachPods = Effect.fnUntraced(function* (
   { config, letGo }: FinishPlaces,
@@ -429,7 +430,7 @@ const reachPods = Effect.fnUntraced(function* (
   });
   if (isThorough) letGo.someAgain(LET_GO_AGAIN);
   const problems = yield* letListenersGo(letGo.due(reachable, kept.reachable), letGo, config.paths.proc);
-  return { ofGuard: kept.problems, problems };
+  return { ofGuard: kept.problems, problems, isUntold: kept.isUntold };
 });
 
 /** What was missing before the pass, is still wanted, and is there again. */
