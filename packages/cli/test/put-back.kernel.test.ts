@@ -208,11 +208,15 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     await using at = await served();
     const { host } = at;
     const under = await loads(at);
+    const { guard } = host.status().state;
     execFileSync('umount', [host.bpffs]);
     await expect.poll(async () => (await host.get('/readyz')).status).toBe(503);
     expect((await host.get('/readyz')).body).toMatch(
       /in force only in part: no BPF file system is mounted for .*; mount one/,
     );
+    await expect
+      .poll(async () => (await host.get('/readyz')).body)
+      .toMatch(/the guard cannot be attached: no BPF file system is mounted/);
     await expect.poll(() => host.status().state.problems.join()).toMatch(/no BPF file system is mounted/);
     expect((await host.get('/metrics')).body).toMatch(/^sluice_missing{kind="bpffs"} 1$/m);
     // A pod that comes meanwhile is in the mesh as well.
@@ -223,6 +227,8 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     execFileSync('mount', ['-t', 'bpf', 'bpf', host.bpffs]);
     await expect.poll(async () => (await host.get('/readyz')).status).toBe(200);
     expect(netnsPins(host.bpffs)).toHaveLength(2);
+    await expect.poll(() => host.status().state.guard).toEqual(guard);
+    expect(guard).toContain('cgroup_mkdir');
     // The next agent has to find it.
     await host.agent.kill9();
     expect(wayOf(await at.pod.dial(outside(at)))).toBe('ztunnel > remote');
