@@ -1,5 +1,5 @@
 // The owner of pods' network namespaces, on real ones: what it opens, changes and restores, and what it leaves alone.
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RoutedDevices, RoutedFamilies } from '@sluice/datapath';
@@ -34,7 +34,7 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
   afterEach(async () => {
     netns.close();
     await pod.close();
-    rmSync(runDir, { recursive: true });
+    rmSync(runDir, { recursive: true, force: true });
   });
 
   const seenAt = (path: string, cookie: bigint): NonNullable<ServedPod['netns']> => ({
@@ -174,6 +174,35 @@ describe.skipIf(need.skip)(`the owner of pods’ network namespaces${need.label}
       }),
     );
     expect([kept().size, descriptors()]).toEqual([0, 1]);
+  });
+
+  it('opens a namespace for changes only once that is on disk, however often it could not be written', async () => {
+    const disk = {
+      fail: Effect.sync(() => rmSync(runDir, { recursive: true })),
+      mend: Effect.sync(() => mkdirSync(runDir)),
+    };
+    await withOwner((owner) =>
+      Effect.gen(function* () {
+        yield* disk.fail;
+        for (let n = 0; n < 2; n++) expect(yield* Effect.flip(owner.open(here()))).toMatchObject({ step: 'open' });
+        yield* disk.mend;
+        yield* owner.open(here());
+        expect([...kept().keys()]).toEqual([netns.cookie]);
+        yield* disk.fail;
+        yield* Effect.flip(owner.apply(netns.cookie, rewrite));
+        yield* disk.mend;
+        // What was there before the change is known from the first attempt only.
+        yield* owner.apply(netns.cookie, rewrite);
+        expect(kept().get(netns.cookie)?.before).toBeDefined();
+        yield* disk.fail;
+        expect(yield* Effect.flip(owner.restore(netns.cookie, undefined))).toMatchObject({ step: 'restore' });
+        yield* disk.mend;
+        expect([...owner.changed().keys()]).toEqual([netns.cookie]);
+        yield* owner.restore(netns.cookie, undefined);
+        expect(kept().size).toBe(0);
+      }),
+    );
+    expect(ours()).toEqual([]);
   });
 
   it('names the namespace and the part that it could not change', async () => {

@@ -83,11 +83,19 @@ export const podNetns = (
       };
       const attempt = <A>(step: PodNetnsError['step'], run: () => A): Effect.Effect<A, PodNetnsError> =>
         Effect.try({ try: run, catch: (error) => new PodNetnsError({ step, message: messageOf(error) }) });
+      /** Whether the disk may lack something that {@link changed} has, because it could not be written. */
+      let isUnwritten = false;
+      const write = (): void => {
+        isUnwritten = true;
+        writeNetns(paths.runDir, changed);
+        isUnwritten = false;
+      };
+      /** Keeps the entry also if it cannot be written: only the first change finds out what was there before. */
       const remember = (entry: ChangedNetns): void => {
         const cookie = BigInt(entry.cookie);
         const isNews = JSON.stringify(changed.get(cookie)) !== JSON.stringify(entry);
         changed.set(cookie, entry);
-        if (isNews) writeNetns(paths.runDir, changed);
+        if (isNews || isUnwritten) write();
       };
       const close = (cookie: bigint): void => {
         open.get(cookie)?.close();
@@ -95,7 +103,16 @@ export const podNetns = (
       };
       const forget = (cookie: bigint): void => {
         close(cookie);
-        if (changed.delete(cookie)) writeNetns(paths.runDir, changed);
+        const entry = changed.get(cookie);
+        if (entry === undefined) return;
+        changed.delete(cookie);
+        try {
+          write();
+        } catch (error) {
+          // It is still on disk, and forgotten when that can be written.
+          changed.set(cookie, entry);
+          throw error;
+        }
       };
       /** Keeps one open object per namespace, whatever path it was opened by. */
       const keep = (netns: Netns): OpenNetns => {
