@@ -46,20 +46,16 @@ export class HeldLinks {
    * in force only as long as this process lives, until {@link pinAgain}. Throws BpfError, and the link is closed then.
    */
   add(name: string, link: BpfLink, programId: number): void {
-    try {
+    this.#takeOrClose(name, link, programId, () => {
       if (canPinIn(this.#directory)) this.#pin(name, link);
-      this.#take(name, link, programId);
-    } catch (error) {
-      link.close();
-      throw error;
-    }
+    });
   }
 
   /** Holds what is pinned under a name, and what its program is now. `open` is asked for it unless that very link is held. */
   keep(name: string, id: number, programId: number, open: () => BpfLink): void {
     const held = this.#links.get(name);
     if (held?.id === id) this.#links.set(name, { ...held, programId });
-    else this.#take(name, open(), programId);
+    else this.#takeOrClose(name, open(), programId);
   }
 
   /** Gives a link another name, in the place of what is pinned there. Throws the file system's error. */
@@ -109,11 +105,23 @@ export class HeldLinks {
     link.pin(pin);
   }
 
+  #takeOrClose(name: string, link: BpfLink, programId: number, before?: () => void): void {
+    try {
+      before?.();
+      this.#take(name, link, programId);
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  }
+
+  /** If it throws, the former link is still held. */
   #take(name: string, link: BpfLink, programId: number): void {
-    const former = this.#links.get(name)?.link;
-    if (former !== link) former?.close();
     const { id } = link.info();
-    this.#links.set(name, { link, id, programId, pinInode: inodeOf(join(this.#directory, name)) });
+    const pinInode = inodeOf(join(this.#directory, name));
+    const former = this.#links.get(name)?.link;
+    this.#links.set(name, { link, id, programId, pinInode });
+    if (former !== link) former?.close();
   }
 }
 

@@ -36,9 +36,10 @@ export class KeptMap {
   }
 
   remove(key: Buffer): void {
+    // This comes first: if the entry cannot be deleted, the map is not right any more, although it has not changed.
+    this.#right = undefined;
     this.#wanted?.delete(key.toString('hex'));
     this.#map.delete(key);
-    this.#right = undefined;
   }
 
   /**

@@ -79,4 +79,15 @@ describe.skipIf(need.skip)(`a map whose owner knows what it ought to hold${need.
       expect(whatIs()).toBe('1 missing');
     },
   );
+
+  it('sees that an entry is still there that could not be deleted', () => {
+    const { map, kept, entryOf } = filled('port_rules', 3);
+    vi.spyOn(map, 'delete').mockImplementationOnce(() => {
+      throw new Error('not now');
+    });
+    expect(() => kept.remove(entryOf(1))).toThrow('not now');
+    expect(kept.difference()).toBe('1 added');
+    expect(kept.putRight()).toEqual([]);
+    expect(kept.difference()).toBeUndefined();
+  });
 });
