@@ -223,32 +223,38 @@ export const reflect = <T>(options: ReflectorOptions<T>): Effect.Effect<Reflecto
       return yield* new ApiError(`WATCH ${resource.path}`, { reason: 'Ended', message });
     }).pipe(Effect.scoped);
 
+    const count = ({ reason }: ApiError): void => void failures.set(reason, (failures.get(reason) ?? 0) + 1);
+
     /** Decides what comes next, and waits until then. */
     const leaveAlone = Effect.fnUntraced(function* (error: ApiError) {
       state.failures += 1;
       state.lastError = error;
-      failures.set(error.reason, (failures.get(error.reason) ?? 0) + 1);
+      count(error);
       // A list may fail because the server has not reached the revision, or never will (504).
       if (!error.isExpired && (position === undefined || barren >= BARREN_WATCHES)) isDoubted = true;
       if (error.isExpired || isDoubted) position = undefined;
       if (position === undefined) barren = 0;
       const retryInMs = backOffMs(backOff, state.failures, error.retryAfterMs);
-      yield* tell({ kind: 'problem', error, retryInMs });
+      // Nobody is left who could be told of a mistake here. It is counted, and must not be the end.
+      yield* Effect.suspend(() => tell({ kind: 'problem', error, retryInMs })).pipe(
+        Effect.catchDefect((cause) => Effect.sync(() => count(mistake(cause)))),
+      );
       yield* Effect.sleep(retryInMs);
     });
 
     yield* Effect.suspend(() => (position === undefined ? takeAll : Effect.void)).pipe(
       Effect.andThen(follow),
       // A mistake in our own code is handled like any other failure.
-      Effect.catchDefect((cause) =>
-        Effect.fail(new ApiError('reflector', { reason: 'Internal', message: String(cause), cause })),
-      ),
+      Effect.catchDefect((cause) => Effect.fail(mistake(cause))),
       Effect.catch(leaveAlone),
       Effect.forever,
       Effect.forkScoped,
     );
     return { objects: cache, state, counters, synced: Deferred.await(synced) };
   });
+
+const mistake = (cause: unknown): ApiError =>
+  new ApiError('reflector', { reason: 'Internal', message: String(cause), cause });
 
 function revisionOf(raw: unknown): string | undefined {
   const metadata = isRecord(raw) ? raw['metadata'] : undefined;

@@ -316,6 +316,25 @@ describe('what goes wrong', () => {
     expect(problems).toMatchObject([{ error: { code: 429, reason: 'TooManyRequests', retryAfterMs: 7000 } }]);
   });
 
+  it.each([
+    ['dies', () => Effect.die(new Error('a mistake'))],
+    [
+      'throws',
+      () => {
+        throw new Error('a mistake');
+      },
+    ],
+  ])('goes on if whoever is told of a problem %s', async (_how, onProblem) => {
+    const { api, client } = await setUp(1);
+    api.faults.inject({ kind: 'status', code: 503 }, { verb: 'list', times: 2 });
+    const reflector = reflect(closer, client, {
+      onNews: ({ kind }) => (kind === 'problem' ? onProblem() : Effect.void),
+    });
+    await expect.poll(() => reflector.state.connected).toBe(true);
+    await settled(reflector, api);
+    expect(reflector.counters.failures.get('Internal')).toBe(2);
+  });
+
   it('names the right that it lacks when it is forbidden to list', async () => {
     const { api } = await setUp();
     api.allow('narrow', { name: 'system:serviceaccount:istio-system:sluice', rules: [] });
