@@ -128,6 +128,18 @@ describe('the writer', () => {
       expect([cluster.there.get('a'), cluster.failures, writer.problems()]).toEqual(['enabled', [UNAVAILABLE], []]);
     }));
 
+  it('takes a mistake of whoever writes for a failure, and goes on', () =>
+    told(function* ({ cluster, writer, want }) {
+      cluster.answers.push(Effect.die(new Error('a mistake')));
+      yield* want(cluster.wish('a', 'enabled'));
+      expect(cluster.failures.map(({ reason, message }) => [reason, message])).toEqual([
+        ['Internal', 'PATCH: Internal: Error: a mistake'],
+      ]);
+      expect([cluster.writes, writer.problems()]).toEqual([['a enabled'], []]);
+      yield* writer.withdraw([cluster.wish('a', undefined)]);
+      expect(cluster.there.get('a')).toBeUndefined();
+    }));
+
   it('waits longer after each failure, but not when something else is wanted', () =>
     told(function* ({ cluster, writer }) {
       cluster.answers.push('fail', 'fail', 'fail', 'fail');

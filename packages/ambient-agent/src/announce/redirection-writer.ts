@@ -1,5 +1,5 @@
 // Makes the annotations of this node's pods what they ought to be, and leaves alone those that somebody else writes, too.
-import { backOffMs, type ApiError, type PodReference } from '@sluice/kubernetes';
+import { ApiError, backOffMs, type PodReference } from '@sluice/kubernetes';
 import * as Effect from 'effect/Effect';
 import * as FiberMap from 'effect/FiberMap';
 import * as Latch from 'effect/Latch';
@@ -92,7 +92,13 @@ export const makeRedirectionWriter = ({ patch, onFailure }: RedirectionWriterOpt
         if (tended.wanted === 'pending' && tended.there === undefined) yield* pause(tended, PENDING_AFTER_MS);
         for (let failures = 0; !isDone(tended);) {
           const { pod, wanted } = tended;
-          const outcome = yield* Effect.result(patch(pod, wanted));
+          const outcome = yield* Effect.suspend(() => patch(pod, wanted)).pipe(
+            // A mistake in our own code is handled like any other failure, so that the fibre goes on.
+            Effect.catchDefect((cause) =>
+              Effect.fail(new ApiError('PATCH', { reason: 'Internal', message: String(cause), cause })),
+            ),
+            Effect.result,
+          );
           if (Result.isFailure(outcome)) {
             const { failure } = outcome;
             failures += 1;
