@@ -1,6 +1,6 @@
 // Links that are held open, and what becomes of them when the kernel does not answer about another one.
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BpfError, openObject, type BpfLink, type BpfObject } from '@sluice/libbpf';
 import { Cgroup, cgroup2Root, requires, uniqueName } from '@sluice/testbed';
@@ -39,7 +39,7 @@ describe.skipIf(need.skip)(`held links${need.label}`, () => {
   const silent = (): BpfLink => {
     const link = attach();
     vi.spyOn(link, 'info').mockImplementation(() => {
-      throw new BpfError('no information', { code: 'ENOMEM' });
+      throw new BpfError('no information', { code: 'ENOMEM', errno: constants.errno.ENOMEM, syscall: 'bpf' });
     });
     return link;
   };
