@@ -102,6 +102,7 @@ export const enrolForEver = (
     exposed.readiness.unless(() => missing.whyNotReady());
     let failing: string | undefined;
     exposed.readiness.unless(() => failing);
+    exposed.readiness.unless(() => zds.lostSocket());
     exposed.readiness.unless(() => {
       const expected = config.mode === 'inPod' ? (last?.ztunnels.pods ?? []) : [];
       if (expected.length === 0 || zds.connections().length > 0) return undefined;

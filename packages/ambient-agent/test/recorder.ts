@@ -200,6 +200,7 @@ export class Recorder {
             ),
           unacknowledgedRemovals: () => 0,
           connections: () => [],
+          lostSocket: () => undefined,
           metrics: () => undefined,
         }),
       ),

@@ -1,10 +1,10 @@
 // What somebody takes away from a node while the agent runs is put back within a pass; until then the agent is not ready and says so.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { attachCgroupExclusively, BpfLink, BpfMap, detachCgroup, openObject, queryCgroup } from '@sluice/libbpf';
-import { Netns, writeSysctl } from '@sluice/linux';
+import { connectSeqpacket, listenSeqpacket, Netns, writeSysctl } from '@sluice/linux';
 import { endpoint, requires, runToEnd, type DialResult, type Load, type Pod } from '@sluice/testbed';
 import { describe, expect, it } from 'vitest';
 import { netnsPins } from './in-pod-traces.js';
@@ -202,6 +202,36 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     await host.agrees();
     expect(host.status().state.problems).toEqual([]);
     await host.agent.stop();
+  });
+
+  it('the ZDS socket: while another is in its place the agent says so, and when none is there it listens again', async () => {
+    await using at = await served();
+    const { host } = at;
+    const { zdsSocket } = host;
+    const ready = async (): Promise<number | undefined> => (await host.get('/readyz')).status;
+    // A server at another path comes to this one, as when istio-cni starts.
+    using stranger = listenSeqpacket(`${zdsSocket}.other`);
+    renameSync(stranger.path, zdsSocket);
+    await expect.poll(ready).toBe(503);
+    expect((await host.get('/readyz')).body).toMatch(
+      /something else is at the ZDS socket .*, so that a ztunnel that starts does not reach the agent; remove/,
+    );
+    // The ztunnel that is connected is still told of pods.
+    await host.node.pod({ namespace: 'shop', name: 'meanwhile' });
+    await host.becomes('meanwhile', 'in');
+    expect(await repairs(at, 'zds-socket')).toBe(0);
+
+    unlinkSync(zdsSocket);
+    await expect.poll(() => repairs(at, 'zds-socket')).toBe(1);
+    await expect.poll(ready).toBe(200);
+    connectSeqpacket(zdsSocket).close();
+    await expect.poll(() => host.log.join('\n')).toContain('a connection to the ZDS socket was refused');
+    await host.node.pod({ namespace: 'shop', name: 'later' });
+    await host.becomes('later', 'in');
+    expect(host.log.join('\n')).not.toContain('ztunnel disconnected');
+    await inTheMesh(at);
+    await host.agent.stop();
+    expect(existsSync(zdsSocket)).toBe(false);
   });
 
   it('with the BPF file system: nothing is direct, the agent is not ready and says why, and pins everything when there is one', async () => {

@@ -56,7 +56,7 @@ export class ZdsServer implements AsyncDisposable {
   readonly #events = new Subject<ZdsEvent>();
   readonly #options: Required<Omit<ZdsServerOptions, 'listener'>>;
   readonly #desired: DesiredState;
-  readonly #listener: SeqpacketListener;
+  #listener: SeqpacketListener;
   readonly #counters = zeroCounters();
   /** In the order of their Hello: the last is the newest. */
   readonly #sessions: Session[] = [];
@@ -136,6 +136,18 @@ export class ZdsServer implements AsyncDisposable {
     };
   }
 
+  /**
+   * Listens at the path anew, after somebody has removed the socket: connections that are open go on, and those that were waiting
+   * to be accepted are made again by their clients.
+   * @throws SystemCallError (EADDRINUSE: another server is there by now). Nothing has changed then.
+   */
+  listenAgain(): void {
+    this.#mustBeOpen();
+    const former = this.#listener;
+    this.#listener = listenSeqpacket(this.path);
+    former.close();
+  }
+
   /** Idempotent. ztunnel keeps what it has, and connects again to the next server. */
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) {
@@ -168,16 +180,20 @@ export class ZdsServer implements AsyncDisposable {
   async #acceptForEver(): Promise<void> {
     const pauseMs = 1000 / this.#options.acceptsPerSecond;
     while (!this.#closed) {
+      const listener = this.#listener;
       let connection: SeqpacketConnection | undefined;
       try {
-        connection = await this.#listener.accept();
+        connection = await listener.accept();
       } catch (error) {
         this.#counters.acceptErrors++;
         this.#emit({ kind: 'acceptFailed', reason: wordsOf(error) });
         await this.#pause(acceptErrorPauseMs);
         continue;
       }
-      if (connection === undefined) return;
+      if (connection === undefined) {
+        if (listener === this.#listener) return;
+        continue;
+      }
       if (this.#serving.size >= this.#options.maxConnections) {
         this.#refuse(connection, `there are ${this.#serving.size} connections already`);
       } else {

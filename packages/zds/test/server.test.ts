@@ -1,6 +1,6 @@
 // The server itself: who may speak, limits, sizes, its socket, and its end.
-import { existsSync, readdirSync } from 'node:fs';
-import { SystemCallError } from '@sluice/linux';
+import { existsSync, readdirSync, unlinkSync } from 'node:fs';
+import { listenSeqpacket, SystemCallError } from '@sluice/linux';
 import { describe, expect, it } from 'vitest';
 import { ZdsError, ZdsServer, type ZdsPeer } from '../src/index.js';
 import { harness, inodeOf, netnsAt, netnsPath, workload } from './harness.js';
@@ -126,6 +126,31 @@ describe('workloads', () => {
     server.replace([]);
     await test.event('removed', ({ uid }) => uid === 'c');
     expect(openDescriptors()).toBe(before);
+  });
+});
+
+describe('a socket that somebody has removed', () => {
+  it('is made again, and connections go on', async () => {
+    const server = test.serve([workload('a')]);
+    const first = await test.client().until((c) => c.ready);
+    unlinkSync(test.path);
+    server.listenAgain();
+    await test.client().until((c) => c.ready);
+    // Only the newest one is told of new workloads, but all are told of removals.
+    server.delete('a');
+    await first.until((c) => !c.workloads.has('a'));
+    await server.close();
+    expect(existsSync(test.path)).toBe(false);
+  });
+
+  it('is left alone while another server listens there', async () => {
+    const server = test.serve([]);
+    unlinkSync(test.path);
+    using other = listenSeqpacket(test.path);
+    expect(() => server.listenAgain()).toThrow(/EADDRINUSE/);
+    other.close();
+    server.listenAgain();
+    await test.client().until((c) => c.ready);
   });
 });
 

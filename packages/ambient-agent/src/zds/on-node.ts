@@ -61,6 +61,10 @@ export const zdsOnNode = (
         socket: config.zds.socket,
         resolver,
         isServed: (cookie) => Effect.runSyncWith(context)(isServed(enforcement, cookie)),
+        onListeningAgain: Effect.andThen(
+          metrics.repaired('zds-socket'),
+          Effect.logWarning('put back what was missing', { kind: 'zds-socket', what: config.zds.socket }),
+        ),
         onEvent: (event) => void Effect.runForkWith(context)(logged(event)),
       });
     }),

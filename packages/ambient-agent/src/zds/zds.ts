@@ -61,6 +61,8 @@ export class Zds extends Context.Service<
     readonly unacknowledgedRemovals: () => number;
     /** The newest one comes last. */
     readonly connections: () => readonly ZdsConnection[];
+    /** Why a ztunnel that starts cannot reach the agent, and what to do; undefined if the socket is there, or not yet. */
+    readonly lostSocket: () => string | undefined;
     /** Undefined until it listens. */
     readonly metrics: () => ZdsMetrics | undefined;
   }
@@ -75,6 +77,7 @@ export const noZds: Layer.Layer<Zds> = Layer.succeed(
     offer: () => Effect.succeed({ problems: new Map() }),
     unacknowledgedRemovals: () => 0,
     connections: () => [],
+    lostSocket: () => undefined,
     metrics: () => undefined,
   }),
 );
@@ -94,7 +97,12 @@ export interface ZdsOptions {
   readonly onChange: () => void;
   /** Called with every event, for the log and the counters. */
   readonly onEvent: (event: ZdsEvent) => void;
+  /** Runs after the socket was removed and made again. */
+  readonly onListeningAgain: Effect.Effect<void>;
 }
+
+/** How often the agent looks whether the socket is still its own, in milliseconds: as often as for what else was taken away. */
+const LOOK_EVERY_MS = 1000;
 
 /** Makes the socket's directory, and refuses a socket that another process serves, before anything on the node is changed. */
 export const checkZdsSocket = (socket: string): Effect.Effect<void, StartupError> =>
@@ -154,12 +162,37 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
       const pods = new Map<number, string>();
       const removals = new Removals();
       let server: ZdsServer | undefined;
-      let isReplaced = (): boolean => false;
+      /** Of the socket's file; undefined until it listens. */
+      let own: number | undefined;
+      const isReplaced = (): boolean => own !== undefined && inodeOf(socket) !== own;
+      /** Why it cannot be made again. */
+      let refusal: string | undefined;
       yield* Effect.addFinalizer(() =>
         Effect.andThen(
-          server === undefined ? Effect.void : options.beforeClose(() => isReplaced()),
+          server === undefined ? Effect.void : options.beforeClose(isReplaced),
           Effect.promise(async () => server?.close()),
         ),
+      );
+
+      /** Makes a socket that was removed again. Another one at its place is somebody else's, and stays. Returns whether it did. */
+      const healed = (): boolean => {
+        if (server === undefined || !isReplaced() || inodeOf(socket) !== undefined) return false;
+        try {
+          mkdirSync(dirname(socket), { recursive: true });
+          server.listenAgain();
+          own = inodeOf(socket);
+          refusal = undefined;
+          return true;
+        } catch (error) {
+          refusal = messageOf(error);
+          return false;
+        }
+      };
+      // The end interrupts this before it hands over, so that the successor's socket is left alone.
+      yield* Effect.suspend(() => (healed() ? options.onListeningAgain : Effect.void)).pipe(
+        Effect.delay(LOOK_EVERY_MS),
+        Effect.forever,
+        Effect.forkScoped,
       );
 
       const listened = (event: ZdsEvent): void => {
@@ -214,8 +247,7 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           },
         });
         server = listening.server;
-        const own = inodeOf(socket);
-        isReplaced = () => inodeOf(socket) !== own;
+        own = inodeOf(socket);
         server.events.subscribe(listened);
         return listening.refusals;
       };
@@ -248,6 +280,15 @@ export const zdsServer = (options: ZdsOptions): Layer.Layer<Zds> =>
           }),
         unacknowledgedRemovals: () => removals.size,
         connections: () => [...connections.values()],
+        lostSocket: () => {
+          if (!isReplaced()) return undefined;
+          const what = inodeOf(socket) === undefined ? 'nothing' : 'something else';
+          const remedy =
+            what === 'nothing'
+              ? `the agent makes it again${refusal === undefined ? '' : ` as soon as it can: ${refusal}`}`
+              : 'remove what put it there (istio-cni?) and then that file, and the agent makes its own again';
+          return `${what} is at the ZDS socket ${socket}, so that a ztunnel that starts does not reach the agent; ${remedy}`;
+        },
         metrics: () => server?.metrics(),
       });
     }),
