@@ -138,10 +138,13 @@ class Attaching {
 
   /** Attaches the new program before it detaches the old one. */
   #replace(program: BpfProgram, pin: CgroupPin, place: Place): void {
+    const proper = linkPin(this.#pinDirectory, program.name, place.id);
     const next = nextLinkPin(this.#pinDirectory, program.name, place.id);
-    if (!this.#pinNew(program, place, next)) return;
+    // An agent that ended before it could rename its link has left the old one under the other name.
+    const name = pin.path === next ? proper : next;
+    if (!this.#pinNew(program, place, name)) return;
     removePin(pin, this.#held);
-    this.#held.rename(basename(next), basename(linkPin(this.#pinDirectory, program.name, place.id)));
+    if (name === next) this.#held.rename(basename(next), basename(proper));
     this.#updated.push({ program: program.name, cgroupId: place.id });
   }
 

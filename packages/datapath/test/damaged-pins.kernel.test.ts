@@ -1,7 +1,7 @@
 // A start after a crash, and a start on a pin directory with things in it that do not belong there.
-import { existsSync, mkdirSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { openObject, queryCgroup } from '@sluice/libbpf';
+import { attachCgroupExclusively, BpfLink, openObject, queryCgroup } from '@sluice/libbpf';
 import { endpoint, requires, type Pod } from '@sluice/testbed';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Datapath, cleanup } from '../src/index.js';
@@ -69,6 +69,33 @@ describe.skipIf(need.skip)(`damaged pins${need.label}`, () => {
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
     expect(start().updated).toHaveLength(PROGRAMS.length);
     expect(mesh.datapath.adopted).toHaveLength(PINNED_MAPS.length);
+    expect(await acceptors()).toEqual(['ztunnel', 'remote']);
+  });
+
+  it.each([
+    ['the order of programs is as listed', false],
+    ['another program runs before its place in the list', true],
+  ])('goes on from a crash before the new link had its proper name, where %s', async (_where, isPreordered) => {
+    const proper = linkPin(at.pinDirectory, 'sluice_bind4', mesh.node.cgroup.id);
+    using object = openObject(OBJECT);
+    object.load();
+    const foreign = object.program('sluice_bind4');
+    const ours = (): number[] =>
+      queryCgroup(at.cgroup, 'cgroup_inet4_bind').programs.flatMap(({ id }) => (id === foreign.id ? [] : [id]));
+    try {
+      if (isPreordered) attachCgroupExclusively(foreign, at.cgroup, 66);
+    } catch {
+      return; // this kernel has no such order
+    }
+    renameSync(proper, `${proper}-next`);
+    for (let round = 0; round < 2; round++) {
+      expect(start()).toMatchObject({ attached: [], failures: [] });
+      expect(ours()).toHaveLength(1);
+      using link = BpfLink.openPinned(proper);
+      expect(ours()).toEqual([link.info().programId]);
+      expect(readdirSync(`${at.pinDirectory}/links`)).toHaveLength(PROGRAMS.length);
+      expect(mesh.datapath.missing()).toEqual([]);
+    }
     expect(await acceptors()).toEqual(['ztunnel', 'remote']);
   });
 
