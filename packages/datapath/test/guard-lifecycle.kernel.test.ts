@@ -418,14 +418,17 @@ const isNotAttached = (part: string): string => `the guard’s ${part} is not at
 /** Enough to read a file, and to open the object, which uses more of them than there are maps as it is loaded. */
 const A_FEW = 3;
 
+/** More than a command takes to be run (three pipes, one for its error, and those of libuv), which is what raises the limit again. */
+const FOR_A_COMMAND = 32;
+
 /** The last of the descriptors that this process may have, of which only so many are free while something runs. */
 function withDescriptors<T>(free: number, run: () => T): T {
   const [, soft = ''] = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
   const limit = (count: string | number): unknown =>
     execFileSync('prlimit', [`--nofile=${count}:`, '--pid', String(process.pid)]);
+  const taken = Array.from({ length: FOR_A_COMMAND }, () => openSync('/dev/null', 'r'));
   const used = Math.max(...readdirSync('/proc/self/fd').map(Number));
   limit(used + 2 + free);
-  const taken: number[] = [];
   try {
     for (;;) taken.push(openSync('/dev/null', 'r'));
   } catch {
