@@ -125,5 +125,5 @@ export class HeldLinks {
   }
 }
 
-/** False once it was detached, or what it was attached to is gone. */
-export const isAttached = ({ cgroupId, netnsInode }: LinkInfo): boolean => (cgroupId ?? BigInt(netnsInode ?? 0)) !== 0n;
+/** False once it was detached, or what it was attached to is gone. One of neither kind cannot be detached: it lasts as long as it is open. */
+export const isAttached = ({ cgroupId, netnsInode }: LinkInfo): boolean => cgroupId !== 0n && netnsInode !== 0;

@@ -120,6 +120,7 @@ describe.skipIf(need.skip)(`pods of the guard that are gone${need.label}`, () =>
 
   it('are forgotten when the guard was not there at their end, and no other is', async () => {
     const [first, second, stays] = [await world.pod({}), await world.pod({}), await world.pod({})];
+    world.guard.close();
     endLink(guardPin(world.mesh.pinDirectory, 'cgroup_rmdir'));
     for (const pod of [first, second]) remove(pod);
     open();

@@ -13,7 +13,7 @@ import {
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BpfLink, linkIds, linkInfo, programInfo } from '@sluice/libbpf';
 import { Netns } from '@sluice/linux';
@@ -156,14 +156,36 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(readdirSync(directory).toSorted()).toEqual(PARTS.toSorted());
   });
 
-  it('puts back what somebody has unpinned', async () => {
+  it('goes on without its pins, says so, and pins them again', async () => {
+    const { pinDirectory } = world.mesh;
     expect(world.guard.restore()).toEqual([]);
-    endLink(guardPin(world.mesh.pinDirectory, 'cgroup_mkdir'));
-    expect(await isHeld()).toBe(false);
-    expect(world.guard.restore()).toEqual(['cgroup_mkdir']);
+    const before = readGuard(pinDirectory);
+    for (const { part } of before) unlinkSync(guardPin(pinDirectory, part));
     expect(await isHeld()).toBe(true);
-    expect(world.guard.attached()).toEqual(readGuard(world.mesh.pinDirectory).map(({ part }) => part));
-    expect(world.guard.restore()).toEqual([]);
+    expect(world.guard.disturbed()).toEqual(before.map(({ part }) => ({ kind: 'pin', what: isNotPinned(part) })));
+    expect(world.guard.restore()).toEqual(PARTS);
+    expect(readGuard(pinDirectory)).toEqual(before);
+    expect([world.guard.disturbed(), world.guard.restore()]).toEqual([[], []]);
+    // They are the very links: it can be left again.
+    world.guard.close();
+    const { id } = await world.pod({});
+    using installed = InstalledDatapath.open(pinDirectory);
+    expect(installed.expected()).toContain(id);
+  });
+
+  it('goes on while no BPF file system is mounted, and is pinned in the next one', async () => {
+    const { pinDirectory } = world.mesh;
+    const before = readGuard(pinDirectory);
+    const file = dirname(pinDirectory);
+    execFileSync('umount', [file]);
+    expect(await isHeld()).toBe(true);
+    expect(world.guard.disturbed()).toEqual(before.map(({ part }) => ({ kind: 'pin', what: isNotPinned(part) })));
+    expect(() => world.guard.restore()).toThrow(/no BPF file system is mounted/);
+    expect(await isHeld()).toBe(true);
+    execFileSync('mount', ['-t', 'bpf', 'bpf', file]);
+    expect(world.guard.restore()).toEqual(PARTS);
+    expect(readGuard(pinDirectory)).toEqual(before);
+    expect(await isHeld()).toBe(true);
   });
 
   it('comes back as it was when what was in the way of its pins is gone', async () => {
@@ -174,9 +196,10 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     symlinkSync('nowhere', directory);
     for (let time = 0; time < 2; time++) {
       expect(() => world.guard.restore()).toThrow(/mkdir/);
-      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(before.map(isNotAttached));
-      expect(world.guard.attached()).toEqual([]);
+      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(before.map(isNotPinned));
+      expect(world.guard.attached()).toEqual(before);
       expect(world.guard.canLetGo()).toBe(true);
+      expect(await isHeld()).toBe(true);
     }
     world.guard.endFormer();
     unlinkSync(directory);
@@ -189,38 +212,35 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
   it('comes back when a pin has been replaced, and does not take the other one for its own', async () => {
     const { pinDirectory } = world.mesh;
     const pin = guardPin(pinDirectory, 'mkdirat');
-    const before = readGuard(pinDirectory).map(({ part }) => part);
+    const before = readGuard(pinDirectory);
     using other = BpfLink.openPinned(guardPin(pinDirectory, 'cgroup_rmdir'));
-    endLink(pin);
+    unlinkSync(pin);
     other.pin(pin);
-    expect(await isHeld()).toBe(false);
-    expect(world.guard.attached()).not.toContain('mkdirat');
-    expect(world.guard.restore()).toEqual(['mkdirat']);
     expect(await isHeld()).toBe(true);
-    // Its own one beside it goes as well, before it takes that place.
-    expect(endLink(`${pin}-next-1`)).toBe(true);
+    expect(world.guard.restore()).toEqual(['mkdirat']);
+    expect(readGuard(pinDirectory)).toEqual(before);
+    // The next one finds the other, and attaches its own beside it, whose pin goes as well before it takes that place.
+    world.guard.close();
+    unlinkSync(pin);
+    other.pin(pin);
+    world.guard = world.openBeside();
+    unlinkSync(`${pin}-next-1`);
     world.guard.endFormer();
+    expect(await isHeld()).toBe(true);
     expect(world.guard.restore()).toEqual(['mkdirat']);
     world.guard.endFormer();
     expect(await isHeld()).toBe(true);
-    expect(readGuard(pinDirectory).map(({ part }) => part)).toEqual(before);
+    expect(readGuard(pinDirectory).map(({ part }) => part)).toEqual(PARTS);
     expect(readdirSync(guardDirectory(pinDirectory)).toSorted()).toEqual(PARTS.toSorted());
   });
 
   describe('while descriptors have run out', () => {
-    it('says that a part which has ended is not attached, and attaches it when there are some', async () => {
-      const before = world.guard.attached();
-      for (const part of ['mkdirat', 'let_go'] as const) endLink(guardPin(world.mesh.pinDirectory, part));
-      withDescriptors(A_FEW, () => world.guard.restore());
-      expect(world.guard.missing()).toEqual([
-        { part: 'mkdirat', why: expect.stringContaining('EMFILE'), isPassing: true },
-        { part: 'let_go', why: expect.stringContaining('EMFILE'), isPassing: true },
-      ]);
-      expect(world.guard.disturbed().map(({ what }) => what)).toEqual(['mkdirat', 'let_go'].map(isNotAttached));
-      expect(world.guard.restore()).toEqual(['mkdirat', 'let_go']);
-      expect(world.guard.attached()).toEqual(before);
+    it('pins again what was unpinned', async () => {
+      const before = readGuard(world.mesh.pinDirectory);
+      for (const part of ['mkdirat', 'let_go'] as const) unlinkSync(guardPin(world.mesh.pinDirectory, part));
+      expect(withDescriptors(A_FEW, () => world.guard.restore())).toEqual(['mkdirat', 'let_go']);
+      expect(readGuard(world.mesh.pinDirectory)).toEqual(before);
       expect([world.guard.disturbed(), world.guard.missing()]).toEqual([[], []]);
-      expect(await isHeld()).toBe(true);
     });
 
     it('is opened without its parts, says so, and attaches them when there are some', async () => {
@@ -414,6 +434,7 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
 });
 
 const isNotAttached = (part: string): string => `the guard’s ${part} is not attached`;
+const isNotPinned = (part: string): string => `the guard’s ${part} is not pinned`;
 
 /** Enough to read a file, and to open the object, which uses more of them than there are maps as it is loaded. */
 const A_FEW = 3;

@@ -179,25 +179,28 @@ export class Guard {
    * because something had run out: {@link restore} puts it back. Throws BpfError.
    */
   disturbed(): readonly MissingPart[] {
-    const wanted = new Set([...this.#links.lost(), ...this.#passing()]);
-    const ended = [...wanted].map((part): MissingPart => ({
+    const unattached = this.#passing().map((part): MissingPart => ({
       kind: 'program',
       what: `the guard’s ${part} is not attached`,
     }));
-    return [...ended, ...otherEntries([...Object.entries(this.#kept), ...this.#expected.kept()])];
+    const unpinned = this.#links.unpinned().map((part): MissingPart => ({
+      kind: 'pin',
+      what: `the guard’s ${part} is not pinned`,
+    }));
+    return [...unattached, ...unpinned, ...otherEntries([...Object.entries(this.#kept), ...this.#expected.kept()])];
   }
 
   /**
-   * Puts back what is in the maps no more, and attaches again what somebody has unpinned, which has ended it, and what could not be
-   * attached before and may be now; returns the parts that had ended. What it cannot attach stays {@link disturbed}, and {@link missing}
-   * says why. Throws BpfError, and DatapathError or the file system's error if nothing can be pinned.
+   * Puts back what is in the maps no more, pins again what somebody has unpinned, and attaches what could not be attached before and may
+   * be now; returns the parts that were not pinned. What it cannot attach stays {@link disturbed}, and {@link missing} says why. Throws
+   * BpfError, and DatapathError or the file system's error if nothing can be pinned.
    */
   restore(): readonly GuardPart[] {
     for (const map of Object.values(this.#kept)) map.putRight();
     this.#expected.putRight();
-    const lost = this.#links.lost();
-    if (lost.length > 0 || this.#passing().length > 0) this.#attach();
-    return lost;
+    const unpinned = this.#links.unpinned();
+    if (unpinned.length > 0 || this.#passing().length > 0) this.#attach();
+    return unpinned;
   }
 
   /** See {@link readPodEvents}. */

@@ -1,103 +1,102 @@
-// The links of the guard: pinned by the names of their parts, kept over a restart, replaced by another version without a gap.
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync } from 'node:fs';
+// The links of the guard: pinned by the names of their parts, held open by the agent so that they outlive their pins, kept over a restart,
+// replaced by another version without a gap.
+import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { BpfLink, openObject, programInfo, type BpfMap, type BpfObject, type BpfProgram } from '@sluice/libbpf';
+import {
+  BpfLink,
+  openObject,
+  programInfo,
+  type BpfMap,
+  type BpfObject,
+  type BpfProgram,
+  type ProgramInfo,
+} from '@sluice/libbpf';
 import type { Netns } from '@sluice/linux';
 import { DatapathError } from '../errors.js';
+import { HeldLinks } from '../held-links.js';
 import { guardDirectory } from '../layout.js';
-import { canPinIn, clearPin, inodeOf, openIfPinned } from '../pins.js';
+import { canPinIn, clearPin, openIfPinned } from '../pins.js';
 import { GUARD_PARTS, isNotOfThisMachine, isPassing, parts, type GuardPart, type MissingGuardPart } from './parts.js';
 
 export const guardPin = (pinDirectory: string, part: GuardPart): string => join(guardDirectory(pinDirectory), part);
 
-/** Where a link is pinned that is to take the place of another one. There are several if agents have ended before they could do that. */
-const nextPin = (pin: string, number: number): string => `${pin}-next-${number}`;
-
-/** A pin as it was made or found. Another object at its path is not it: the link has ended with its own pin. */
-interface OwnPin {
-  readonly path: string;
-  readonly inode: bigint | undefined;
-}
+/** Under which a link is pinned that is to take the place of another one. There are several if agents have ended before they could do that. */
+const nextName = (part: GuardPart, number: number): string => `${part}-next-${number}`;
 
 export class GuardLinks {
-  readonly #pinDirectory: string;
+  readonly #directory: string;
   readonly #objectPath: string;
   readonly #maps: Readonly<Record<string, BpfMap>>;
-  #missing: readonly MissingGuardPart[] = [];
-  /** Of every part that has been attached, until it is attached anew: one that has ended and could not be is wanted all the same. */
-  readonly #pins = new Map<GuardPart, OwnPin>();
+  readonly #held: HeldLinks;
+  /** The names of the pins of the parts that are attached. */
+  readonly #names = new Map<GuardPart, string>();
   /** The parts that this kind of machine has not. */
   readonly #absent = new Set<GuardPart>();
-  #letGo: BpfLink | undefined;
+  #missing: readonly MissingGuardPart[] = [];
 
   /** `maps`: those of the datapath by their names in C, which must stay open as long as this is used. */
   constructor(pinDirectory: string, objectPath: string, maps: Readonly<Record<string, BpfMap>>) {
-    this.#pinDirectory = pinDirectory;
+    this.#directory = guardDirectory(pinDirectory);
     this.#objectPath = objectPath;
     this.#maps = maps;
+    this.#held = new HeldLinks(this.#directory);
   }
 
   get missing(): readonly MissingGuardPart[] {
     return this.#missing;
   }
 
-  /** The parts that were attached and are not pinned any more, which has ended them. */
-  lost(): readonly GuardPart[] {
-    return [...this.#pins.keys()].filter((part) => !this.#isPinned(part));
+  /** The attached parts whose pins somebody has taken away: they end with this process. */
+  unpinned(): readonly GuardPart[] {
+    return this.attached.filter((part) => !this.#held.isPinned(this.#nameOf(part)));
   }
 
   /**
-   * Attaches what is not attached. What an earlier agent attached goes on beside it, whose maps may differ, until {@link endFormer}: a pod
-   * that comes meanwhile is seen by both. Throws DatapathError not-bpffs or the file system's error if nothing can be pinned, and
-   * everything is as before then.
+   * Attaches what is not attached, and pins again what is not pinned. What an earlier agent attached goes on beside it, whose maps may
+   * differ, until {@link endFormer}: a pod that comes meanwhile is seen by both. Throws DatapathError not-bpffs, BpfError or the file
+   * system's error if something cannot be pinned; what is attached stays so.
    */
   attach(): void {
-    const directory = guardDirectory(this.#pinDirectory);
-    if (!canPinIn(directory))
-      throw new DatapathError('not-bpffs', `no BPF file system is mounted for ${directory}; mount one`);
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const whyNot = whyNotLetGo();
+    if (!canPinIn(this.#directory))
+      throw new DatapathError('not-bpffs', `no BPF file system is mounted for ${this.#directory}; mount one`);
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     const missing: MissingGuardPart[] = [];
     for (const part of GUARD_PARTS.filter((each) => !this.#absent.has(each))) {
       try {
-        const isNew = !this.#isPinned(part);
-        if (isNew) this.#attachBeside(part);
-        if (part === 'let_go' && whyNot === undefined && (isNew || !this.canLetGo)) this.#openLetGo();
+        if (!this.#names.has(part)) this.#attachBeside(part);
       } catch (error) {
-        const wasThere = this.#pins.has(part);
         const why = error instanceof Error ? error.message : String(error);
-        if (!wasThere && isNotOfThisMachine(parts[part], error)) this.#absent.add(part);
-        else missing.push({ part, why, isPassing: wasThere || isPassing(error) });
+        if (isNotOfThisMachine(parts[part], error)) this.#absent.add(part);
+        else missing.push({ part, why, isPassing: isPassing(error) });
       }
     }
+    const whyNot = whyNotLetGo();
     if (whyNot !== undefined && !missing.some(({ part }) => part === 'let_go'))
       missing.push({ part: 'let_go', why: whyNot, isPassing: false });
     this.#missing = missing;
+    this.#held.pinAgain();
   }
 
   /** Ends what an earlier agent attached, when the programs that ask the maps ask those of this one. Idempotent. */
   endFormer(): void {
-    for (const part of this.attached) {
-      const own = this.#pins.get(part)?.path;
-      const pin = guardPin(this.#pinDirectory, part);
-      if (own === undefined || own === pin) continue;
-      endLink(pin);
-      renameSync(own, pin);
-      this.#own(part, pin);
+    for (const [part, name] of this.#names) {
+      if (name === part) continue;
+      this.#held.rename(name, part);
+      this.#names.set(part, part);
     }
-    const directory = guardDirectory(this.#pinDirectory);
     const known: readonly string[] = GUARD_PARTS;
-    for (const name of existsSync(directory) ? readdirSync(directory) : [])
-      if (!known.includes(name)) endLink(join(directory, name));
+    for (const name of existsSync(this.#directory) ? readdirSync(this.#directory) : [])
+      if (!known.includes(name)) endLink(join(this.#directory, name));
   }
 
   /** How many listeners. */
   letGo(netns: Netns): number {
-    if (this.#letGo === undefined) {
+    const link = this.canLetGo ? this.#held.get(this.#nameOf('let_go'))?.link : undefined;
+    if (link === undefined) {
       const why = this.#missing.find(({ part }) => part === 'let_go')?.why ?? 'it is not attached';
       throw new DatapathError('attach', `the guard cannot let listeners go in ${netns.path}: ${why}`);
     }
-    const outcomes = [...this.#letGo.iterate(netns)];
+    const outcomes = [...link.iterate(netns)];
     const left = outcomes.filter((outcome) => outcome === 0).length;
     if (left > 0) {
       throw new DatapathError(
@@ -108,56 +107,56 @@ export class GuardLinks {
     return outcomes.length;
   }
 
-  /** Whether {@link letGo} can. What was attached last can do it as long as this is open, although somebody has unpinned it. */
+  /** Whether {@link letGo} can. */
   get canLetGo(): boolean {
-    return this.#letGo !== undefined;
+    return this.#names.has('let_go') && !this.#missing.some(({ part }) => part === 'let_go');
   }
 
-  /** In the order of {@link GUARD_PARTS}. */
+  /** In the order of {@link GUARD_PARTS}. Nobody can detach such links: they last as long as this process has them open. */
   get attached(): readonly GuardPart[] {
-    return GUARD_PARTS.filter((part) => this.#isPinned(part));
+    return GUARD_PARTS.filter((part) => this.#names.has(part));
   }
 
+  /** What is pinned stays attached. */
   close(): void {
-    this.#letGo?.close();
-    this.#letGo = undefined;
+    this.#held.close();
+    this.#names.clear();
   }
 
-  #isPinned(part: GuardPart): boolean {
-    const own = this.#pins.get(part);
-    return own?.inode !== undefined && inodeOf(own.path) === own.inode;
-  }
-
-  #own(part: GuardPart, path: string): void {
-    this.#pins.set(part, { path, inode: inodeOf(path) });
+  #nameOf(part: GuardPart): string {
+    return this.#names.get(part) ?? part;
   }
 
   /** What is there already and will do stays. Each is loaded by itself, so that a kernel without one has the others. */
   #attachBeside(part: GuardPart): void {
-    const { program: name, attach } = parts[part];
-    const pin = guardPin(this.#pinDirectory, part);
-    using object = this.#load(name);
-    const program = object.program(name);
-    let own = pin;
-    for (let number = 1; !isCurrent(own, program); number += 1) {
-      if (!isLink(own)) {
-        using link = attach(program);
-        clearPin(own);
-        link.pin(own);
+    const { program: programName, attach } = parts[part];
+    using object = this.#load(programName);
+    const program = object.program(programName);
+    let name: string = part;
+    for (let number = 1; ; number += 1) {
+      const former = openIfPinned(join(this.#directory, name), (pin) => BpfLink.openPinned(pin));
+      if (former === undefined) {
+        this.#held.add(name, attach(program), program.id);
         break;
       }
-      own = nextPin(pin, number);
+      if (this.#keepIfCurrent(name, former, program)) break;
+      name = nextName(part, number);
     }
-    this.#own(part, own);
+    this.#names.set(part, name);
   }
 
-  /** In the place of the former one, which goes on until then. */
-  #openLetGo(): void {
-    const own = this.#pins.get('let_go');
-    if (own === undefined) return;
-    const link = BpfLink.openPinned(own.path);
-    this.close();
-    this.#letGo = link;
+  /** Owns the link: it is held if its program is the same one on the same maps, and closed otherwise. */
+  #keepIfCurrent(name: string, link: BpfLink, program: BpfProgram): boolean {
+    let isKept = false;
+    try {
+      const { id, programId } = link.info();
+      if (!isSame(programInfo(programId), program.info())) return false;
+      isKept = true;
+      this.#held.keep(name, id, programId, () => link);
+      return true;
+    } finally {
+      if (!isKept) link.close();
+    }
   }
 
   #load(name: string): BpfObject {
@@ -186,23 +185,11 @@ function whyNotLetGo(): string | undefined {
     : undefined;
 }
 
-function isLink(pin: string): boolean {
-  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-  return link !== undefined;
-}
-
-/** Whether the program that is pinned is the same one on the same maps. */
-function isCurrent(pin: string, program: BpfProgram): boolean {
-  using link = openIfPinned(pin, (path) => BpfLink.openPinned(path));
-  if (link === undefined) return false;
-  const [pinned, wanted] = [programInfo(link.info().programId), program.info()];
-  return (
-    pinned.name === wanted.name &&
-    pinned.tag === wanted.tag &&
-    pinned.mapIds.length === wanted.mapIds.length &&
-    wanted.mapIds.every((id) => pinned.mapIds.includes(id))
-  );
-}
+const isSame = (pinned: ProgramInfo, wanted: ProgramInfo): boolean =>
+  pinned.name === wanted.name &&
+  pinned.tag === wanted.tag &&
+  pinned.mapIds.length === wanted.mapIds.length &&
+  wanted.mapIds.every((id) => pinned.mapIds.includes(id));
 
 /** Ends an attachment: it lasts until nobody has the link open, and closing is what the kernel does at once. False if there was none. */
 export function endLink(pin: string): boolean {
