@@ -74,6 +74,8 @@ export class Recorder {
   reachable: readonly bigint[] = [];
   /** Whether the guard cannot be told. */
   isUntold = false;
+  /** Why a ztunnel that starts does not reach the agent. */
+  lostSocket: () => string | undefined = () => undefined;
 
   async serve(pods: readonly ServedPod[], isThorough = false): Promise<Served> {
     const options = {
@@ -105,7 +107,7 @@ export class Recorder {
         Enforcement,
         Enforcement.of({
           adopted: [],
-          problems: [],
+          problems: () => [],
           apply: () => Effect.as(says('maps'), { written: 0, removed: 0, failures: [], wanted: {} }),
           stockUp: Effect.succeed(true),
           pinMaps: Effect.die('not asked here'),
@@ -200,7 +202,7 @@ export class Recorder {
             ),
           unacknowledgedRemovals: () => 0,
           connections: () => [],
-          lostSocket: () => undefined,
+          lostSocket: () => this.lostSocket(),
           metrics: () => undefined,
         }),
       ),

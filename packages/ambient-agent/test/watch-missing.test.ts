@@ -1,4 +1,4 @@
-// What the look of every second asks for: a pass when something is missing or cannot be seen, and another turn for the listeners of all pods
+// What the look of every second asks for: a pass when something is missing, cannot be seen or has to be said, and another turn for the listeners of all pods
 // when the guard could not tell everything.
 import * as Effect from 'effect/Effect';
 import * as Fiber from 'effect/Fiber';
@@ -11,10 +11,15 @@ import { watchMissing } from '../src/reconcile/watch-missing.js';
 import { Recorder } from './recorder.js';
 
 /** Looks as often as there are answers: how many events the guard has lost by then, or that the kernel refuses to say. */
-async function look(lost: readonly (bigint | 'refused')[]): Promise<string[]> {
+async function look(
+  lost: readonly (bigint | 'refused')[],
+  lostSocket: readonly (string | undefined)[] = [],
+): Promise<string[]> {
   const said: string[] = [];
   const recorder = new Recorder();
   const answers = [...lost];
+  const sockets = [...lostSocket];
+  recorder.lostSocket = () => sockets.shift();
   const counters = Effect.suspend(() => {
     const answer = answers.shift() ?? 0n;
     return answer === 'refused'
@@ -50,5 +55,9 @@ describe('a look', () => {
 
   it('that fails asks for a pass, which says why', async () => {
     expect(await look([7n, 'refused', 7n])).toEqual(['missing']);
+  });
+
+  it('asks for a pass when the ZDS socket is lost, and when it is back, because the status says so', async () => {
+    expect(await look([7n, 7n, 7n], ['lost', 'lost', undefined])).toEqual(['missing', 'missing']);
   });
 });

@@ -216,6 +216,7 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     expect((await host.get('/readyz')).body).toMatch(
       /something else is at the ZDS socket .*, so that a ztunnel that starts does not reach the agent; remove/,
     );
+    await expect.poll(() => host.status().state.problems.join()).toMatch(/something else is at the ZDS socket/);
     // The ztunnel that is connected is still told of pods.
     await host.node.pod({ namespace: 'shop', name: 'meanwhile' });
     await host.becomes('meanwhile', 'in');
@@ -224,6 +225,7 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     unlinkSync(zdsSocket);
     await expect.poll(() => repairs(at, 'zds-socket')).toBe(1);
     await expect.poll(ready).toBe(200);
+    await expect.poll(() => host.status().state.problems).toEqual([]);
     connectSeqpacket(zdsSocket).close();
     await expect.poll(() => host.log.join('\n')).toContain('a connection to the ZDS socket was refused');
     await host.node.pod({ namespace: 'shop', name: 'later' });

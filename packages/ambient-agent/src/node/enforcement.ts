@@ -52,8 +52,8 @@ export class Enforcement extends Context.Service<
   {
     /** Names of the maps that an earlier agent left. */
     readonly adopted: readonly string[];
-    /** What is amiss for as long as the agent runs, in words: what cannot be held and why, and which capacities are not in force. */
-    readonly problems: readonly string[];
+    /** What is amiss, in words: why connections that have to wait are not held, and which capacities are not in force. */
+    readonly problems: () => readonly string[];
     readonly apply: (desired: DesiredMaps) => Effect.Effect<ApplyResult, EnforcementError>;
     /** Pins the maps, so that the guard can be opened before the programs ask what it knows; logs which of them cannot carry over all that it knew. */
     readonly pinMaps: Effect.Effect<void, EnforcementError>;
@@ -116,12 +116,12 @@ export const datapathEnforcement = (
         }),
         (opened) => Effect.sync(() => opened.close()),
       );
-      const whyNotHeld = yield* holdBy(datapath, holding);
+      let whyNotHeld = yield* holdBy(datapath, holding);
       const attempt = <A>(call: EnforcementError['call'], run: () => A): Effect.Effect<A, EnforcementError> =>
         Effect.try({ try: run, catch: (error) => new EnforcementError({ call, message: messageOf(error) }) });
       return Enforcement.of({
         adopted: datapath.adopted,
-        problems: [...(whyNotHeld === undefined ? [] : [whyNotHeld]), ...datapath.keptSizes.map(saysKept)],
+        problems: () => [...(whyNotHeld === undefined ? [] : [whyNotHeld]), ...datapath.keptSizes.map(saysKept)],
         apply: (desired) => attempt('apply', () => datapath.apply(desired)),
         pinMaps: attempt('pinMaps', () => datapath.pinMaps()).pipe(
           Effect.flatMap((full) =>
@@ -135,7 +135,9 @@ export const datapathEnforcement = (
         activate: (plan) => attempt('activate', () => datapath.activate(plan)),
         attach: (plan) =>
           Effect.andThen(
-            holdAgain(datapath, holding),
+            Effect.map(holdAgain(datapath, holding), (why) => {
+              whyNotHeld = why;
+            }),
             attempt('attach', () => datapath.attach(plan)),
           ),
         detachOthers: (plan) => attempt('detachOthers', () => void datapath.detachOthers(plan)),

@@ -34,22 +34,26 @@ export const holdingSocket = (
         Effect.catch(failed),
       );
 
+const saysWhy = (message: string): Effect.Effect<string> => Effect.map(failed(message), ({ why }) => why);
+
 /** Gives it to the programs that this agent has loaded. Returns why connections are not held, in words. */
 export const holdBy = (datapath: Datapath, socket: HoldingSocket): Effect.Effect<string | undefined> => {
   if (socket === undefined) return Effect.succeed(undefined);
   if ('why' in socket) return Effect.succeed(socket.why);
   return Effect.try({ try: () => datapath.holdBy(socket.fd), catch: messageOf }).pipe(
     Effect.as(undefined),
-    Effect.catch((message) => Effect.map(failed(message), ({ why }) => why)),
+    Effect.catch(saysWhy),
   );
 };
 
 /**
  * After somebody has taken it out of the map, or the agent that stood by has put its own there and ended. If that fails, it stays missing,
- * and what has to wait is refused.
+ * and what has to wait is refused. Returns why connections are not held, in words.
  */
-export const holdAgain = (datapath: Datapath, socket: HoldingSocket): Effect.Effect<unknown> =>
-  Effect.try({ try: () => datapath.lacksHolder(), catch: messageOf }).pipe(
-    Effect.flatMap((isGone) => (isGone ? holdBy(datapath, socket) : Effect.void)),
-    Effect.catch(failed),
+export const holdAgain = (datapath: Datapath, socket: HoldingSocket): Effect.Effect<string | undefined> => {
+  if (socket === undefined || 'why' in socket) return holdBy(datapath, socket);
+  return Effect.try({ try: () => datapath.lacksHolder(), catch: messageOf }).pipe(
+    Effect.flatMap((isGone) => (isGone ? holdBy(datapath, socket) : Effect.succeed(undefined))),
+    Effect.catch(saysWhy),
   );
+};

@@ -333,14 +333,17 @@ export const finishPass = Effect.fnUntraced(function* (
     ({ cgroupId }) => !statuses.some(({ cgroups: [podLevel] }) => podLevel?.id === String(cgroupId)),
   );
   const unsaid = yield* (yield* Announcements).publish(statuses, inventory);
+  const zds = yield* Zds;
+  const lostSocket = zds.lostSocket();
   return {
     statuses,
     ztunnels: pass.ztunnels,
     kubelets: truth.kubelets,
     hostNetnsCookie: truth.hostNetnsCookie,
-    connections: (yield* Zds).connections(),
+    connections: zds.connections(),
     problems: [
-      ...enforcement.problems,
+      ...enforcement.problems(),
+      ...(lostSocket === undefined ? [] : [lostSocket]),
       ...reached.ofGuard,
       ...pass.inventoryProblems,
       ...pass.ztunnels.problems,

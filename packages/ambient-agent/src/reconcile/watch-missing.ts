@@ -1,10 +1,11 @@
 // Notices what the kernel tells nobody: that programs are detached or replaced, pins removed, the BPF file system unmounted, sysctls of pods
-// set back. It only looks; a pass puts back what is missing.
+// set back, the ZDS socket removed. It only looks; a pass puts back what is missing.
 import * as Effect from 'effect/Effect';
 import { Enforcement } from '../node/enforcement.js';
 import type { NodeGuard } from '../node/guard.js';
 import { metrics } from '../observe/metrics.js';
 import { PodNetns } from '../pod-netns/pod-netns.js';
+import { Zds } from '../zds/zds.js';
 import { missingNow, type LastLook } from './missing.js';
 import { areListenersOther } from './recapture.js';
 import type { Reconciler } from './reconciler.js';
@@ -30,10 +31,12 @@ export const watchMissing = ({
   reconciler,
   doneNetns: { disturbed, listeners },
   letGo,
-}: MissingWatch): Effect.Effect<never, never, Enforcement | NodeGuard | PodNetns> =>
+}: MissingWatch): Effect.Effect<never, never, Enforcement | NodeGuard | PodNetns | Zds> =>
   Effect.gen(function* () {
     const podNetns = yield* PodNetns;
     const enforcement = yield* Enforcement;
+    const zds = yield* Zds;
+    let lostSocket: string | undefined;
     let lostEvents: bigint | undefined;
     /** What the guard could not tell may have been a listener that began late: nobody else lets that go. */
     const areEventsLost = Effect.map(enforcement.counters, ({ events }) => {
@@ -55,6 +58,10 @@ export const watchMissing = ({
         reconciler.request('overrun');
       }
       if (yield* last.take(yield* missingNow)) reconciler.request('missing');
+      const lostBefore = lostSocket;
+      lostSocket = zds.lostSocket();
+      // The status says so.
+      if (lostSocket !== lostBefore) reconciler.request('missing');
       if (yield* areListenersOther(listeners)) reconciler.request('listener');
       for (const cookie of nextNetns()) {
         const off = yield* podNetns.switchedOff(cookie);
