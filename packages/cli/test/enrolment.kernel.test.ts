@@ -100,7 +100,9 @@ describe.skipIf(need.skip)(`enrolment on a node${need.label}`, () => {
 
   it('leaves alone what a pod does in another network namespace than its own, such as a nested container engine', async () => {
     const pod = await host.node.pod({ namespace: 'shop', name: 'engine' });
-    await expect.poll(() => host.workload('engine')?.netnsCookie).toBeDefined();
+    await expect
+      .poll(() => host.workload('engine'))
+      .toMatchObject({ state: 'in', netnsCookie: expect.anything() as unknown });
     const nested = await pod.nestedNetns();
     expect(await way(nested, to())).toBe('remote');
     expect(await way(pod, to())).toBe('ztunnel > remote');
