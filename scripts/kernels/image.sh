@@ -8,7 +8,7 @@ kernel=${1:?usage: image.sh KERNEL_DIR OUTPUT}
 output=${2:?usage: image.sh KERNEL_DIR OUTPUT}
 
 # Real programs where the testbed needs more than a busybox applet has.
-programs=(node ip ss nsenter unshare mount umount)
+programs=(node ip ss nsenter unshare mount umount prlimit)
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT

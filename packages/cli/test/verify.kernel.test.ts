@@ -30,9 +30,12 @@ interface Verified {
 
 /** Runs the command for programs and for people. */
 async function verify(host: NodeAgent): Promise<Verified> {
-  const json = await host.sluice('status', '--verify', '-o', 'json');
+  // Both wait between two looks.
+  const [json, text] = await Promise.all([
+    host.sluice('status', '--verify', '-o', 'json'),
+    host.sluice('status', '--verify'),
+  ]);
   if (json.stdout === '') throw new Error(json.stderr);
-  const text = await host.sluice('status', '--verify');
   expect(text.code).toBe(json.code);
   const { verification, warnings } = JSON.parse(json.stdout) as VerifiedStatus;
   return { code: json.code, text: text.stdout, verification, warnings };
