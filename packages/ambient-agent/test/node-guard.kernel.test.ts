@@ -121,9 +121,9 @@ describe.skipIf(need.skip)(`the guard as a service${need.label}`, () => {
         symlinkSync('nowhere', directory);
         const kept = yield* guard.keep(facts);
         expect(kept).toMatchObject({ isUntold: true, reachable: new Set([7n]) });
-        expect(kept.problems.join('\n')).toMatch(/the guard cannot be attached: .*mkdir/);
+        expect(kept.problems.join('\n')).toMatch(/the guard cannot be put back: .*mkdir/);
         expect(yield* saidBy(guard)).toMatch(
-          /the guard cannot be attached: .*mkdir[^]*the guard’s mkdirat is not pinned/,
+          /the guard cannot be put back: .*mkdir[^]*the guard’s mkdirat is not pinned/,
         );
         expect(guard.attached()).toEqual(before);
         unlinkSync(directory);

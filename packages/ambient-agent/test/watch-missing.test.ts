@@ -1,5 +1,5 @@
-// What the look of every second asks for: a pass when something is missing, cannot be seen or has to be said, and another turn for the listeners of all pods
-// when the guard could not tell everything.
+// What the look of every second asks for: a pass when something is missing, cannot be seen or has to be said, and another turn for the
+// listeners of all pods when the guard could not tell everything.
 import * as Effect from 'effect/Effect';
 import * as Fiber from 'effect/Fiber';
 import * as Layer from 'effect/Layer';

@@ -248,7 +248,7 @@ describe.skipIf(need.skip)(`what is taken away while the agent runs${need.label}
     );
     await expect
       .poll(async () => (await host.get('/readyz')).body)
-      .toMatch(/the guard cannot be attached: no BPF file system is mounted/);
+      .toMatch(/the guard cannot be put back: no BPF file system is mounted/);
     await expect.poll(() => host.status().state.problems.join()).toMatch(/no BPF file system is mounted/);
     expect((await host.get('/metrics')).body).toMatch(/^sluice_missing{kind="bpffs"} 1$/m);
     // A pod that comes meanwhile is in the mesh as well.

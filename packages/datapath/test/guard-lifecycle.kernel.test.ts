@@ -188,6 +188,27 @@ describe.skipIf(need.skip)(`the guard's life${need.label}`, () => {
     expect(await isHeld()).toBe(true);
   });
 
+  it.each([
+    ['another one is mounted over it', ['mount', '-t', 'bpf', 'bpf'], ['umount']],
+    ['it is read-only', ['mount', '-o', 'remount,ro'], ['mount', '-o', 'remount,rw']],
+  ])('goes on where its BPF file system is not as it was: %s', async (_how, change, undo) => {
+    const { pinDirectory } = world.mesh;
+    const file = dirname(pinDirectory);
+    const run = ([command = '', ...options]: readonly string[]): unknown => execFileSync(command, [...options, file]);
+    const before = readGuard(pinDirectory);
+    run(change);
+    try {
+      expect(await isHeld()).toBe(true);
+      world.guard.restore();
+      expect([world.guard.attached(), world.guard.disturbed()]).toEqual([PARTS, []]);
+    } finally {
+      run(undo);
+    }
+    world.guard.restore();
+    expect([readGuard(pinDirectory), world.guard.disturbed()]).toEqual([before, []]);
+    expect(await isHeld()).toBe(true);
+  });
+
   it('comes back as it was when what was in the way of its pins is gone', async () => {
     const directory = guardDirectory(world.mesh.pinDirectory);
     const before = world.guard.attached();

@@ -126,7 +126,7 @@ class RunningGuard {
   readonly #cgroup: string;
   #guard: Guard | undefined;
   #reader: { close(): void } | undefined;
-  /** Why it could not be attached, told or read when that was tried last, in words. */
+  /** Why it could not be attached, told, put back or read when that was tried last, in words. */
   #failures: readonly string[] = [];
 
   constructor(config: AgentConfig, cgroup: string) {
@@ -153,7 +153,7 @@ class RunningGuard {
       ...failureOf('told of the pods', () => {
         told = tell(guard, facts);
       }),
-      ...failureOf('attached', () => {
+      ...failureOf('put back', () => {
         guard.restore();
         guard.endFormer();
       }),
